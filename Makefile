@@ -1,0 +1,44 @@
+# `make` lists what can be made. Everything runs in .venv, which the first target to need it sets up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNS := runs
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types unit format clean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/installed ## make a synthetic corpus, fit both stages on it, predict and evaluate
+	$(BIN)/unskew newsroom --output $(RUNS)/newsroom --overwrite
+	$(BIN)/unskew fit --config configs/demo.yaml --output $(RUNS)/demo --overwrite
+	$(BIN)/unskew predict --model $(RUNS)/demo --input $(RUNS)/newsroom/test_natural.jsonl --limit 200 \
+		--output $(RUNS)/predictions.jsonl --overwrite
+	$(BIN)/unskew evaluate --model $(RUNS)/demo --input $(RUNS)/newsroom/test.jsonl --train $(RUNS)/newsroom/train.jsonl \
+		--newsroom $(RUNS)/newsroom/newsroom.json --output $(RUNS)/evaluation --overwrite
+
+test: lint types unit ## all that CI runs
+
+lint: $(VENV)/installed ## ruff: style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed ## basedpyright
+	$(BIN)/basedpyright
+
+unit: $(VENV)/installed ## every test
+	$(BIN)/pytest
+
+format: $(VENV)/installed ## mend style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment and what runs wrote
+	rm -rf $(VENV) $(RUNS) *.egg-info

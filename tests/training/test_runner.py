@@ -1,0 +1,102 @@
+"""Runs end at their best weights, resume to the same end, and are not repeated."""
+
+import dataclasses
+
+import lightning
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from unskew.corpus.errors import UserError
+from unskew.training import PhaseModule, PhaseSettings, RunOptions, TokenBudgetBatches, run
+
+TRAINER = {"accelerator": "cpu", "devices": 1}
+
+
+class Net(PhaseModule):
+    def __init__(self, epochs, fail_at=None):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+        model[0].requires_grad_(False)
+        super().__init__(model, PhaseSettings(epochs=epochs, learning_rate=0.05))
+        self.fail_at = fail_at
+        self.steps = 0
+
+    def training_step(self, batch, batch_index):
+        self.steps += 1
+        if self.steps == self.fail_at:
+            raise RuntimeError("power cut")
+        x, y = batch
+        return nn.functional.mse_loss(self.model(x)[:, 0], y)
+
+    def validation_step(self, batch, batch_index):
+        x, y = batch
+        self.log("validation/loss", nn.functional.mse_loss(self.model(x)[:, 0], y))
+
+
+class Data(lightning.LightningDataModule):
+    def __init__(self):
+        super().__init__()
+        x = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+        self.rows = TensorDataset(x, x.sum(1))
+
+    def train_dataloader(self):
+        batches = TokenBudgetBatches([1] * 64, 8, shuffle=True)
+        batches.set_epoch(self.trainer.current_epoch)
+        return DataLoader(self.rows, batch_sampler=batches)
+
+    def val_dataloader(self):
+        return DataLoader(self.rows, batch_size=64)
+
+
+def options(folder, epochs=4):
+    return RunOptions(folder, "test", epochs, 0, "validation/loss", "min", 10, TRAINER)
+
+
+def test_resumed_run_ends_with_the_same_weights(tmp_path):
+    whole = Net(4)
+    measures = run(whole, Data(), options(tmp_path / "whole"))
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(Net(4, fail_at=21), Data(), options(tmp_path / "cut"))
+    resumed = Net(4)
+    assert run(resumed, Data(), options(tmp_path / "cut")) == measures
+    assert resumed.steps == 16  # epochs 2 and 3 of 8 steps each; the first two are not repeated
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_ended_run_is_loaded_not_repeated(tmp_path):
+    first = Net(2)
+    measures = run(first, Data(), options(tmp_path, 2))
+    again = Net(2)
+    assert run(again, Data(), options(tmp_path, 2)) == measures
+    assert again.steps == 0
+    assert torch.equal(first.model[2].weight, again.model[2].weight)
+
+
+def test_checkpoints_leave_frozen_weights_out(tmp_path):
+    run(Net(1), Data(), options(tmp_path, 1))
+    state = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert set(state) == {"model.2.weight", "model.2.bias"}
+
+
+def test_dropout_is_on_while_fitting(tmp_path):
+    net = Net(1)
+    net.model.eval()
+    run(net, Data(), options(tmp_path, 1))
+    assert net.model.training
+
+
+def test_rates_scale_the_learning_rate():
+    net = Net(1)
+    net._rates = {"2.weight": 0.1}
+    net._trainer = type("T", (), {"estimated_stepping_batches": 10})()
+    groups = net.configure_optimizers()["optimizer"].param_groups
+    assert sorted(group["initial_lr"] for group in groups) == pytest.approx([0.005, 0.05])
+
+
+def test_settings_report_every_problem_at_once():
+    with pytest.raises(UserError, match=r"epochs.*learning_rate.*patience"):
+        PhaseSettings(epochs=-1, learning_rate=0, patience=0)
+    assert dataclasses.asdict(PhaseSettings())["epochs"] == 5

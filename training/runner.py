@@ -1,0 +1,181 @@
+"""Runs a Lightning module to its best weights, resumably. Knows Lightning and a folder, not what is trained.
+
+A run that was interrupted goes on from the end of its last whole epoch. Because the batches and the random state of
+a step depend on the seed and the step alone, it ends with the weights of an uninterrupted run.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger
+
+from ..corpus.writing import replacing_file, write_text
+
+log = logging.getLogger("unskew")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run needs beyond its module and data.
+
+    Attributes:
+        folder: Holds checkpoints, logs and, once the run has ended, `done.json`.
+        name: What the progress bar and the log lines call it.
+        epochs: At most.
+        seed: Of everything random.
+        monitor: The validation measure that decides which weights are best.
+        mode: Whether `monitor` is to be large or small.
+        patience: Epochs without improvement before the run stops.
+        trainer: Further arguments of `lightning.Trainer` (accelerator, devices, strategy, precision, ...).
+    """
+
+    folder: Path
+    name: str
+    epochs: int
+    seed: int
+    monitor: str
+    mode: Literal["min", "max"]
+    patience: int
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run(
+    module: lightning.LightningModule, data: lightning.LightningDataModule, options: RunOptions
+) -> dict[str, float]:
+    """Train `module` to its best validated weights, going on from the last checkpoint of `options.folder`.
+
+    A run that has already ended is not repeated: its weights are loaded.
+
+    Returns:
+        The validation measures of the best epoch.
+    """
+    done = options.folder / "done.json"
+    best = options.folder / "checkpoints" / "best.ckpt"
+    if not done.exists():
+        _fit(module, data, options)
+        if not module.trainer.is_global_zero:
+            module.trainer.strategy.barrier("unskew-done")
+        else:
+            measures = _best_measures(module.trainer)
+            write_text(done, json.dumps({"epochs": module.trainer.current_epoch, "measures": measures}))
+            module.trainer.strategy.barrier("unskew-done")
+    state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+    module.load_state_dict(state, strict=False)
+    return json.loads(done.read_text())["measures"]
+
+
+def _fit(module: lightning.LightningModule, data: lightning.LightningDataModule, options: RunOptions) -> None:
+    last = options.folder / "checkpoints" / "last.ckpt"
+    if last.exists():
+        log.info("%s: going on from the last whole epoch", options.name)
+    trainer = _make_trainer(options)
+    trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _make_trainer(options: RunOptions) -> lightning.Trainer:
+    terminal = sys.stderr.isatty()
+    given = dict(options.trainer)
+    checkpoints: dict[str, Any] = {
+        "dirpath": options.folder / "checkpoints",
+        "save_on_train_epoch_end": True,  # any earlier, and a resumed run would repeat or skip a piece of the epoch
+        "enable_version_counter": False,
+    }
+    callbacks: list[Callback] = [
+        _Best(filename="best", monitor=options.monitor, mode=options.mode, **checkpoints),
+        ModelCheckpoint(filename="last", **checkpoints),
+        EarlyStopping(options.monitor, mode=options.mode, patience=options.patience),
+        _ReseedEachStep(options.seed),
+        RichProgressBar(leave=True) if terminal else _LogEachEpoch(options.name),
+        *given.pop("callbacks", []),
+    ]
+    defaults: dict[str, Any] = {
+        "precision": "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true",
+        "logger": CSVLogger(options.folder, name="logs"),
+        "gradient_clip_val": 1.0,
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+        "log_every_n_steps": 20,
+    }
+    return lightning.Trainer(
+        **{**defaults, **given},
+        max_epochs=options.epochs,
+        callbacks=callbacks,
+        enable_progress_bar=terminal,
+        default_root_dir=options.folder,
+        plugins=[_AtomicCheckpoints()],
+        use_distributed_sampler=False,  # the batches are shared out among the ranks already
+        reload_dataloaders_every_n_epochs=1,  # the number of batches may differ from epoch to epoch
+    )
+
+
+def _best_measures(trainer: lightning.Trainer) -> dict[str, float]:
+    keeper = next(callback for callback in trainer.callbacks if isinstance(callback, _Best))  # pyright: ignore[reportAttributeAccessIssue]
+    return keeper.best_measures
+
+
+class _Best(ModelCheckpoint):
+    """Keeps the measures of the best epoch beside its weights."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.best_measures: dict[str, float] = {}
+
+    def _save_checkpoint(self, trainer: lightning.Trainer, filepath: str) -> None:
+        if Path(filepath).stem == "best":
+            self.best_measures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        super()._save_checkpoint(trainer, filepath)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "best_measures": self.best_measures}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_measures = state_dict.get("best_measures", {})
+        super().load_state_dict(state_dict)
+
+
+class _ReseedEachStep(Callback):
+    """Sets the random state at each step's start, so that it does not depend on where a run was resumed."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        torch.manual_seed((self._seed * 1_000_003 + trainer.global_step) * 4099 + trainer.global_rank)
+
+
+class _LogEachEpoch(Callback):
+    """One plain line an epoch, where there is no terminal for a progress bar."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        measures = {
+            name.removeprefix("validation/"): float(value)
+            for name, value in trainer.callback_metrics.items()
+            if "/" not in name.removeprefix("validation/")
+        }
+        line = "  ".join(f"{name} {value:.3f}" for name, value in measures.items())
+        log.info("%s: epoch %d of %s  %s", self._name, trainer.current_epoch + 1, trainer.max_epochs, line)
+
+
+class _AtomicCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all: a kill in the middle leaves the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing_file(path, mode="wb") as file:
+            torch.save(checkpoint, file)

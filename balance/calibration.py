@@ -1,0 +1,238 @@
+"""Calibration after training, and the correction of a copied prior.
+
+Knows logits (or log-probabilities) and target indices; knows nothing of models or files. scikit-learn has the
+temperature but neither of the richer maps, and this room needs torch alone.
+
+Two steps, in this order: `fit_calibration` makes the probabilities honest under the prior of the calibration rows;
+`prior_correct` then moves them from that prior, p_model(y), to the prior to be right for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..corpus.errors import UserError
+from .weights import Counts, as_counts
+
+CalibrationKind = Literal[
+    "none", "temperature", "per_class_temperature", "bias_corrected_temperature", "vector_scaling"
+]
+PENALTY_WIDTH = 2.0  # nats: standard deviation of the normal prior on log temperatures and biases
+FOLDS = 5
+FLOOR = -1000.0  # nats: log-probabilities of exact zeros are finite from here on
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """What the held-out rows said.
+
+    Attributes:
+        kind: the map that was tried.
+        kept: whether it is in force; it is where the held-out NLL improved.
+        nll_before: mean NLL in nats without the map.
+        nll_after: mean NLL with the map fitted on the other folds (of one row alone: not measured, equal to before).
+        rows: calibration rows.
+        folds: each row was held out of one of that many fits.
+    """
+
+    kind: CalibrationKind
+    kept: bool
+    nll_before: float
+    nll_after: float
+    rows: int
+    folds: int
+
+    def __str__(self) -> str:
+        verdict = "kept" if self.kept else "not kept"
+        change = f"held-out NLL {self.nll_before:.4f} -> {self.nll_after:.4f}"
+        return f"{self.kind.replace('_', ' ')}: {change} ({self.folds} folds of {self.rows} rows), {verdict}"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fitted map of logits; called with logits (n, C) it gives log-probabilities (n, C), float32.
+
+    log p'(c) = log p(c) / T_c + b_c, normalised over the topics, where p = softmax(logits): so logits and
+    log-probabilities of the same model give the same result.
+
+    Attributes:
+        log_temperature: log T, one number for all topics or one for each.
+        bias: b in nats, one number for each topic, or none.
+        report: where the map was fitted, and whether it was kept (where not, the map changes nothing).
+    """
+
+    log_temperature: tuple[float, ...] = (0.0,)
+    bias: tuple[float, ...] = ()
+    report: CalibrationReport | None = None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Calibrated log-probabilities (n, C)."""
+        log_temperature = torch.tensor(self.log_temperature, device=logits.device)
+        bias = torch.tensor(self.bias, device=logits.device) if self.bias else None
+        fitted = {len(self.bias), len(self.log_temperature)} - {0, 1}
+        if fitted and logits.shape[-1] not in fitted:
+            raise ValueError(f"logits of {logits.shape[-1]} topics for a calibration of {max(fitted)}")
+        return _apply(logits.float(), log_temperature, bias)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Calibration":
+        """The inverse of `to_dict`."""
+        report = stored["report"]
+        return cls(
+            tuple(stored["log_temperature"]),
+            tuple(stored["bias"]),
+            None if report is None else CalibrationReport(**report),
+        )
+
+
+def fit_calibration(
+    logits: Tensor,
+    targets: Tensor,
+    kind: CalibrationKind = "bias_corrected_temperature",
+    weights: Tensor | None = None,
+    seed: int = 0,
+) -> Calibration:
+    """Fit a map on held-out logits (n, C) and targets (n,); keep it only where the held-out NLL improves.
+
+    "temperature": one T (Guo et al. 2017, eq. 9). "per_class_temperature": T_c. "bias_corrected_temperature": one T
+    and b_c (Alexandari et al. 2020), the one to use before EM. "vector_scaling": T_c and b_c (Guo et
+    al. 2017, section 4.2, on log-probabilities). Fitted by L-BFGS in log T, under a weak normal prior (standard
+    deviation 2 nats) that keeps topics of a row or two, and separable rows, from running away.
+
+    Held-out means cross-validation within these rows: five folds, each topic spread evenly over them; every row is
+    scored by the map fitted on the other folds. The map that is kept is fitted on all rows.
+
+    Args:
+        logits: of rows that the model was not trained on.
+        targets: their topics.
+        kind: the map; "none" is the identity.
+        weights: of the rows (n,), positive or 0; None weighs them alike. The NLL that decides is weighted too.
+        seed: of the folds.
+    """
+    logits, targets = logits.detach().cpu().double().log_softmax(-1), targets.detach().cpu().long()
+    weights = torch.ones(len(targets)) if weights is None else weights.detach().cpu()
+    if logits.ndim != 2 or not len(logits) == len(targets) == len(weights) or len(targets) == 0:
+        raise UserError(f"calibration needs rows: logits {tuple(logits.shape)}, targets {tuple(targets.shape)}")
+    if not (weights.isfinite().all() and weights.min() >= 0 and weights.sum() > 0):
+        raise UserError("calibration weights must be numbers of at least 0, not all of them 0")
+    weights = weights.double() / weights.double().sum()
+    before = _nll(logits.clamp(min=FLOOR), targets, weights).item()
+    after, folds = before, min(FOLDS, len(targets))
+    if folds > 1 and kind != "none":
+        after = _held_out_nll(logits, targets, weights, kind, _folds(targets, folds, seed))
+    report = CalibrationReport(kind, after < before, before, after, len(targets), folds)
+    if not report.kept:
+        return Calibration(report=report)
+    log_temperature, bias = _fit(logits, targets, weights, kind)
+    return Calibration(tuple(log_temperature.tolist()), tuple(bias.tolist()) if bias is not None else (), report)
+
+
+def uniform_prior(topics: int) -> Tensor:
+    """The prior (C,) that favours no topic."""
+    return torch.full((topics,), 1 / topics, dtype=torch.float64)
+
+
+def prior_from_counts(counts: Counts) -> Tensor:
+    """The training prior (C,): shares of the counts; that of a model trained without any re-weighting."""
+    return as_counts(counts) / as_counts(counts).sum()
+
+
+def model_prior(probabilities: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The prior (C,) that a model holds: its mean posterior over held-out rows (n, C), with row weights (n,).
+
+    A model trained with re-weighting no longer has the shares of the counts as its prior. The rows must come from
+    the population that the model was fitted to: sum_x P(x) P(y | x) = P(y).
+    """
+    rows = probabilities.detach().double()
+    weights = torch.ones(len(rows), dtype=torch.float64) if weights is None else weights.double()
+    mean = (rows * weights.to(rows.device)[:, None]).sum(0) / weights.sum()
+    return mean.clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def prior_correct(logits: Tensor, model_prior: Tensor, target_prior: Tensor) -> Tensor:
+    """Log-probabilities (n, C) under another prior: p(y|x) target(y) / model(y), Saerens et al. 2002, eq. 2.4.
+
+    With `prior_from_counts` and a uniform target it is post-hoc logit adjustment (Menon et al. 2021, eq. 9, tau 1).
+
+    Args:
+        logits: logits or log-probabilities (n, C).
+        model_prior: (C,) positive, what the model believes: `model_prior` or `prior_from_counts`.
+        target_prior: (C,) what to be right for; a topic of share 0 gets probability 0.
+    """
+    model, target = (_as_prior(prior, logits.shape[-1]) for prior in (model_prior, target_prior))
+    if (model <= 0).any():
+        raise UserError("the model's prior has a topic of share 0: nothing can be divided by it")
+    shift = (target / model).log()
+    return (logits.float().log_softmax(-1) + shift.to(logits.device, torch.float32)).log_softmax(-1)
+
+
+def _as_prior(prior: Tensor, topics: int) -> Tensor:
+    values = torch.as_tensor(prior).detach().to("cpu", torch.float64)
+    if values.shape != (topics,):
+        raise ValueError(f"a prior of shape {tuple(values.shape)} for {topics} topics")
+    if not (values.isfinite().all() and values.min() >= 0 and abs(values.sum().item() - 1) < 1e-3):
+        raise UserError("a prior must be shares that sum to 1")
+    return values
+
+
+def _apply(log_p: Tensor, log_temperature: Tensor, bias: Tensor | None) -> Tensor:
+    scaled = log_p.log_softmax(-1).clamp(min=FLOOR) * torch.exp(-log_temperature)
+    return (scaled if bias is None else scaled + bias).log_softmax(-1)
+
+
+def _nll(log_p: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    return -(log_p.gather(-1, targets[:, None]).squeeze(-1) * weights).sum()
+
+
+def _fit(logits: Tensor, targets: Tensor, weights: Tensor, kind: CalibrationKind) -> tuple[Tensor, Tensor | None]:
+    topics = logits.shape[-1]
+    own_temperatures = kind in ("per_class_temperature", "vector_scaling")
+    log_temperature = torch.zeros(topics if own_temperatures else 1, dtype=torch.float64, requires_grad=True)
+    parameters, bias = [log_temperature], None
+    if kind in ("bias_corrected_temperature", "vector_scaling"):
+        bias = torch.zeros(topics, dtype=torch.float64, requires_grad=True)
+        parameters.append(bias)
+    optimizer = torch.optim.LBFGS(
+        parameters, max_iter=200, tolerance_grad=1e-7, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+    )
+    weights = weights / weights.sum()
+    # Effective rows (Kish): the penalty is one observation's worth however the rows are weighted.
+    strength = (weights**2).sum() / (2 * PENALTY_WIDTH**2)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        penalty = strength * sum((values**2).sum() for values in parameters)
+        loss = _nll(_apply(logits, log_temperature, bias), targets, weights) + penalty
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)  # pyright: ignore[reportArgumentType]
+    return log_temperature.detach(), None if bias is None else bias.detach()
+
+
+def _folds(targets: Tensor, folds: int, seed: int) -> Tensor:
+    """The fold (n,) of each row: rows of a topic fall into different folds as evenly as can be."""
+    shuffled = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
+    by_topic = shuffled[targets[shuffled].argsort(stable=True)]
+    fold = torch.empty_like(targets)
+    fold[by_topic] = torch.arange(len(targets)) % folds
+    return fold
+
+
+def _held_out_nll(logits: Tensor, targets: Tensor, weights: Tensor, kind: CalibrationKind, fold: Tensor) -> float:
+    total = 0.0
+    for number in fold.unique():
+        rest, held_out = fold != number, fold == number
+        if weights[rest].sum() == 0:
+            return float("inf")
+        log_temperature, bias = _fit(logits[rest], targets[rest], weights[rest], kind)
+        mapped = _apply(logits[held_out], log_temperature, bias)
+        total += _nll(mapped, targets[held_out], weights[held_out]).item()
+    return total

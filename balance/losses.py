@@ -1,0 +1,196 @@
+"""Losses for skewed and noisy topics, under one setting.
+
+Knows logits, target indices and training counts; knows nothing of models or training loops. Everything is
+computed in float32 (float64 if the logits are), so bf16 logits and counts from 1 to 10^8 are safe. torch has
+cross-entropy, which is called; it has none of the others, and torchvision's focal loss is for binary targets.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..corpus.errors import UserError
+from .weights import Counts, Scheme, as_counts, class_weights, describe_weights
+
+LossName = Literal["cross_entropy", "focal", "logit_adjusted", "balanced_softmax", "ldam", "generalised_cross_entropy"]
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Which loss, with which class weights. Fields of other losses than the named one are not used.
+
+    Attributes:
+        name: the loss.
+        weights: class weights, or {topic: weight}. "auto" is what the loss's paper uses: effective_number for
+            cross_entropy, focal and ldam; none for the others, whose formula has its own answer to skew or noise.
+        beta: of effective_number, in [0, 1); null derives it from the counts (1 - 1/mean rows per topic).
+        exponent: of inverse_frequency: 1 full, 0.5 the usual softer choice, 0 none.
+        reweight_from: share of training after which the class weights act (deferred re-weighting); null is 0.8
+            for ldam and 0 for the others. Acts only where the training calls `set_progress`.
+        gamma: of focal: 0 is cross_entropy.
+        tau: of logit_adjusted: 0 is cross_entropy, 1 is balanced_softmax.
+        max_margin: of ldam: the margin of the rarest topic, in units of 1/scale.
+        scale: of ldam: what the head's outputs are already multiplied by. 30 suits a cosine head; for an
+            ordinary linear head the margin in nats is max_margin * scale, and less (5 to 10) is gentler.
+        q: of generalised_cross_entropy, in (0, 1]: near 0 is cross_entropy, 1 is mean absolute error.
+        label_smoothing: in [0, 1); not for ldam and generalised_cross_entropy.
+    """
+
+    name: LossName = "cross_entropy"
+    weights: Literal["auto"] | Scheme | dict[str, float] = "auto"
+    beta: float | None = None
+    exponent: float = 1.0
+    reweight_from: float | None = None
+    gamma: float = 2.0
+    tau: float = 1.0
+    max_margin: float = 0.5
+    scale: float = 30.0
+    q: float = 0.7
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Report every problem at once."""
+        checks = {
+            f"unknown loss {self.name!r}": self.name in get_args(LossName),
+            f"unknown weights {self.weights!r}": isinstance(self.weights, dict)
+            or self.weights in ("auto", *get_args(Scheme)),
+            f"beta must lie in [0, 1), got {self.beta}": self.beta is None or 0 <= self.beta < 1,
+            f"exponent must lie in [0, 4], got {self.exponent}": 0 <= self.exponent <= 4,
+            f"reweight_from must lie in [0, 1], got {self.reweight_from}": self.reweight_from is None
+            or 0 <= self.reweight_from <= 1,
+            f"gamma must be a number of at least 0, got {self.gamma}": 0 <= self.gamma < math.inf,
+            f"tau must be a number of at least 0, got {self.tau}": 0 <= self.tau < math.inf,
+            f"max_margin must be a number of at least 0, got {self.max_margin}": 0 <= self.max_margin < math.inf,
+            f"scale must be a positive number, got {self.scale}": 0 < self.scale < math.inf,
+            f"q must lie in (0, 1], got {self.q}": 0 < self.q <= 1,
+            f"label_smoothing must lie in [0, 1), got {self.label_smoothing}": 0 <= self.label_smoothing < 1,
+            f"label_smoothing has no meaning for {self.name}": self.label_smoothing == 0
+            or self.name not in ("ldam", "generalised_cross_entropy"),
+            "balanced_softmax has tau 1: name logit_adjusted for another": self.tau == 1
+            or self.name != "balanced_softmax",
+        }
+        problems = [problem for problem, fine in checks.items() if not fine]
+        if problems:
+            raise UserError("loss settings: " + "; ".join(problems))
+
+    @property
+    def scheme(self) -> Scheme | dict[str, float]:
+        """The class weights in force, "auto" resolved."""
+        if self.weights == "auto":
+            return "effective_number" if self.name in ("cross_entropy", "focal", "ldam") else "none"
+        return self.weights
+
+
+def focal_rows(logits: Tensor, targets: Tensor, gamma: float, label_smoothing: float = 0.0) -> Tensor:
+    """Row losses (B,): (1 - p_t)^gamma * CE, Lin et al. 2017, eq. 4; p_t of the unweighted distribution."""
+    log_p = logits.log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1)
+    # The floor keeps the gradient of a power under 1 finite where p_t rounds to 1.
+    miss = (-torch.expm1(log_p)).clamp(min=1e-12)
+    return miss**gamma * F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+
+
+def logit_adjusted_rows(
+    logits: Tensor, targets: Tensor, counts: Tensor, tau: float = 1.0, label_smoothing: float = 0.0
+) -> Tensor:
+    """Row losses (B,): CE(f + tau log pi), Menon et al. 2021, eq. 10; at tau = 1 Ren et al. 2020.
+
+    At inference the logits are used as they are: they are those of a uniform prior (tau = 1).
+    """
+    log_prior = (counts / counts.sum()).log().to(logits.dtype)
+    return F.cross_entropy(logits + tau * log_prior, targets, reduction="none", label_smoothing=label_smoothing)
+
+
+def ldam_margins(counts: Tensor, max_margin: float) -> Tensor:
+    """Margins (C,) proportional to n_c^-1/4, the largest being `max_margin`: Cao et al. 2019, section 3.2."""
+    return max_margin * (counts / counts.min()) ** -0.25
+
+
+def ldam_rows(logits: Tensor, targets: Tensor, margins: Tensor) -> Tensor:
+    """Row losses (B,): CE after the true topic's logit is lowered by its margin, Cao et al. 2019, section 3.2.
+
+    The published code computes CE(s (z - margin)) on cosines z. Here logits = s z and margins are s times as
+    large, which is the same number, and softmax(logits) stays the model's distribution at inference.
+    """
+    own = F.one_hot(targets, logits.shape[-1]).to(logits.dtype)
+    return F.cross_entropy(logits - own * margins.to(logits.dtype), targets, reduction="none")
+
+
+def generalised_cross_entropy_rows(logits: Tensor, targets: Tensor, q: float) -> Tensor:
+    """Row losses (B,): (1 - p_t^q) / q, bounded, so wrong topics pull little: Zhang & Sabuncu 2018, section 3.2."""
+    log_p = logits.log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1)
+    return -torch.expm1(q * log_p) / q
+
+
+class TopicLoss(nn.Module):
+    """The loss of one `LossSettings` for one set of training counts.
+
+    Calling it with logits (B, C) and targets (B,) gives sum_i w_{y_i} row_loss_i / denominator, a scalar. The
+    denominator is B unless given: under gradient accumulation, or with uneven batches, give every call the same
+    one (the expected rows of a whole step), and the accumulated gradient is that of one large batch. Weights have
+    a mean of 1 per training row, so rows, not weights, are what to count.
+    """
+
+    def __init__(self, settings: LossSettings, counts: Counts, names: Sequence[str] | None = None):
+        super().__init__()
+        self.settings = settings
+        rows = as_counts(counts)
+        if names is not None and len(names) != len(rows):
+            raise UserError(f"{len(names)} topic names for {len(rows)} counts")
+        options = {"beta": settings.beta, "exponent": settings.exponent, "names": names}
+        self.description = f"{settings.name}, {describe_weights(settings.scheme, rows, **options)}"
+        # Plain attributes and no buffers: a module cast to bf16 would round a log count of 18 by 0.06.
+        self._counts = rows.float()
+        self._weights = class_weights(settings.scheme, rows, **options).float()
+        self._progress = 0.0
+
+    @property
+    def weights(self) -> Tensor:
+        """The class weights (C,) that act at this point of the training."""
+        start = self.settings.reweight_from
+        if start is None:
+            start = 0.8 if self.settings.name == "ldam" else 0.0
+        return self._weights if self._progress >= start else torch.ones_like(self._weights)
+
+    def set_progress(self, share: float) -> None:
+        """Tell the loss what share of the training is done, in [0, 1]: deferred weights start with it."""
+        self._progress = share
+
+    def row_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Unweighted losses (B,), one for each row."""
+        settings, smoothing = self.settings, self.settings.label_smoothing
+        match settings.name:
+            case "cross_entropy":
+                return F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+            case "focal":
+                return focal_rows(logits, targets, settings.gamma, smoothing)
+            case "logit_adjusted" | "balanced_softmax":
+                return logit_adjusted_rows(logits, targets, self._counts, settings.tau, smoothing)
+            case "ldam":
+                margins = ldam_margins(self._counts, settings.max_margin * settings.scale)
+                return ldam_rows(logits, targets, margins)
+            case "generalised_cross_entropy":
+                return generalised_cross_entropy_rows(logits, targets, settings.q)
+
+    def forward(self, logits: Tensor, targets: Tensor, denominator: float | None = None) -> Tensor:
+        """The loss, a scalar in float32 (float64 for float64 logits)."""
+        if logits.ndim != 2 or logits.shape[1] != len(self._counts):
+            raise ValueError(f"logits {tuple(logits.shape)} for {len(self._counts)} topics")
+        if self._counts.device != logits.device:
+            self._counts, self._weights = self._counts.to(logits.device), self._weights.to(logits.device)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        rows = self.row_losses(logits, targets) * self.weights.to(logits.dtype)[targets]
+        return rows.sum() / (len(targets) if denominator is None else denominator)
+
+    def extra_repr(self) -> str:
+        """What `print(loss)` shows."""
+        return self.description
+
+
+def make_loss(settings: LossSettings, counts: Counts, names: Sequence[str] | None = None) -> TopicLoss:
+    """The loss for training counts (C,); `names` (C,) are needed only for weights given as {topic: weight}."""
+    return TopicLoss(settings, counts, names)

@@ -1,0 +1,165 @@
+"""Tempered sampling: which rows an epoch shows, and how a repeated row becomes another view.
+
+Knows counts, row indices and token ids; knows nothing of texts or models. imbalanced-learn resamples once, to a
+table, and repeats rows as they are; here every epoch is drawn anew and every repeat knows its number.
+
+Everything is a function of (seed, epoch), so distributed ranks agree without speaking, and a resumed run draws the
+epoch that was interrupted.
+"""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+
+from ..corpus.errors import UserError
+
+
+def tempered_counts(counts: Sequence[int], ratio: float = 3.0, total: int | None = None) -> list[int]:
+    """Draws per topic in an epoch, so that the largest is at most `ratio` times the smallest.
+
+    Counts already within the ratio stay as they are. Otherwise draws are proportional to n_c^a with
+    a = log(ratio) / log(n_max / n_min) (exponent smoothing of the sampling distribution, Lample & Conneau 2019,
+    section 3.1), rounded so that the ratio still holds. A topic without rows gets no draw.
+
+    Args:
+        counts: training rows per topic.
+        ratio: at least 1, which is full balance and rarely wise: the rarest rows then repeat most.
+        total: rows of an epoch, met up to rounding; None is the sum of the counts.
+    """
+    present = [int(count) for count in counts if count > 0]
+    if not present or any(count < 0 for count in counts):
+        raise UserError("counts must be rows per topic, at least one of them over 0")
+    if not 1 <= ratio < math.inf:
+        raise UserError(f"the ratio between the largest and the smallest topic must be at least 1, got {ratio}")
+    if total is not None and total < 1:
+        raise UserError(f"an epoch needs at least one row, got a total of {total}")
+    if total is None and max(present) <= ratio * min(present):
+        return [int(count) for count in counts]
+    spread = max(present) / min(present)
+    exponent = min(1.0, math.log(ratio) / math.log(spread)) if spread > 1 else 1.0
+    shares = [count**exponent if count > 0 else 0.0 for count in counts]
+    scale = (sum(present) if total is None else total) / sum(shares)
+    least = max(1, round(scale * min(share for share in shares if share > 0)))
+    most = max(least, math.floor(ratio * least))
+    return [min(most, max(least, round(scale * share))) if share > 0 else 0 for share in shares]
+
+
+class View(int):
+    """A row index that knows which view of its row is meant: it passes through samplers and loaders as the int it is.
+
+    Attributes:
+        repeat: 0 for the first time the row stands in the epoch, 1 for the second, and so on.
+        seed: for `span_dropout`; differs by draw, epoch and row.
+    """
+
+    repeat: int
+    seed: str
+
+    def __new__(cls, row: int, repeat: int = 0, seed: str = "") -> "View":
+        """The row, seen for the `repeat`-th time."""
+        view = super().__new__(cls, row)
+        view.repeat, view.seed = repeat, seed
+        return view
+
+
+class TemperedDraw:
+    """The rows of an epoch under tempered sampling; `draw(epoch)` gives a list of `View`s in [0, n).
+
+    Within an epoch the rows of a topic stand equally often, give or take one; over the epochs too, as each goes on
+    where the last one stopped. So undersampled topics are seen whole in the end.
+
+    Args:
+        targets: topic index of each row (n,).
+        ratio: largest over smallest topic, see `tempered_counts`.
+        seed: of the order, which differs from epoch to epoch.
+        total: rows of an epoch; None is n.
+        paraphrases: {row: rows that say the same in other words}; a repeat of the row takes these first. Such rows
+            stand after the n rows of `targets`, so they are drawn in no other way.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[int],
+        ratio: float = 3.0,
+        *,
+        seed: int = 0,
+        total: int | None = None,
+        paraphrases: Mapping[int, Sequence[int]] | None = None,
+    ) -> None:
+        self._seed = seed
+        self._paraphrases = paraphrases or {}
+        rows: dict[int, list[int]] = {}
+        for row, target in enumerate(targets):
+            rows.setdefault(int(target), []).append(row)
+        self._rows = [rows[target] for target in sorted(rows)]
+        shuffle = random.Random(f"{seed}/rows").shuffle
+        for own in self._rows:
+            shuffle(own)
+        self._draws = tempered_counts([len(own) for own in self._rows], ratio, total)
+        if any(row < len(targets) for others in self._paraphrases.values() for row in others):
+            raise UserError("paraphrases must stand after the rows they paraphrase")
+
+    def __len__(self) -> int:
+        """Rows of an epoch."""
+        return sum(self._draws)
+
+    def __call__(self, epoch: int) -> list[View]:
+        """The views of an epoch, in random order."""
+        views = []
+        for own, draws in zip(self._rows, self._draws, strict=True):
+            # A window over the topic's rows laid end to end: no row twice before every row once.
+            for step in range(draws):
+                views.append(self._view(own[(epoch * draws + step) % len(own)], step // len(own), epoch))
+        random.Random(f"{self._seed}/{epoch}").shuffle(views)
+        return views
+
+    def _view(self, row: int, repeat: int, epoch: int) -> View:
+        others = self._paraphrases.get(row, ())
+        if 0 < repeat <= len(others):
+            return View(others[repeat - 1], 0, f"{self._seed}/{epoch}/{row}")
+        return View(row, max(0, repeat - len(others)), f"{self._seed}/{epoch}/{row}")
+
+
+def span_dropout(
+    token_ids: Sequence[int], repeat: int, seed: int | str, share: float = 0.15, span: int = 3
+) -> list[int]:
+    """View number `repeat` of a text: 0 is the text, every other one lacks some spans of it, and no two are alike.
+
+    The text is cut into spans (single tokens where it is short); each is dropped with probability `share`, at least
+    one is, and never all. The views of one seed differ as long as the text allows it: four different tokens have 14
+    views beside the text, a single token has none. Word dropout (Iyyer et al. 2015), on spans.
+
+    Args:
+        token_ids: tokens of the text alone: marks like [CLS] would be dropped too.
+        repeat: number of the view.
+        seed: of the views, `View.seed`.
+        share: expected share of spans dropped, in (0, 1); rises to a half where a short text runs out of views.
+        span: tokens of a span, at least 1.
+    """
+    if not 0 < share < 1 or span < 1:
+        raise UserError(f"span dropout needs a share in (0, 1) and spans of at least 1, got {share} and {span}")
+    tokens = tuple(token_ids)
+    if repeat == 0 or len(tokens) < 2:
+        return list(tokens)
+    size = span if len(tokens) >= 8 * span else 1
+    spans = [tokens[start : start + size] for start in range(0, len(tokens), size)]
+    generator = random.Random(f"{seed}/{len(tokens)}")
+    seen: set[tuple[int, ...]] = {tokens}
+    view = tokens
+    for _ in range(30 * repeat):
+        view = _without_some(spans, generator, share)
+        if view in seen:
+            # The likely views are used up: reach for the others.
+            share = min(0.5, 1.1 * share)
+        seen.add(view)
+        if len(seen) > repeat:
+            break
+    return list(view)
+
+
+def _without_some(spans: Sequence[tuple[int, ...]], generator: random.Random, share: float) -> tuple[int, ...]:
+    dropped = {position for position in range(len(spans)) if generator.random() < share}
+    dropped = dropped or {generator.randrange(len(spans))}
+    if len(dropped) == len(spans):
+        dropped.remove(generator.randrange(len(spans)))
+    return tuple(token for position, own in enumerate(spans) if position not in dropped for token in own)

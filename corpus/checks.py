@@ -1,0 +1,119 @@
+"""Checks of records before anything is trained or measured on them; knows nothing of files or models.
+
+A message names records by their number in what was given, counted from 1, and by their id.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from .errors import UserError
+from .records import Record
+from .topics import Topics
+
+
+def check_training(records: Sequence[Record], name: str = "the training set") -> list[str]:
+    """Check a set to train on, and return warnings, one line each: rare topics, repeated texts, missing targets.
+
+    Raises:
+        UserError: if it is empty, an id stands twice, a record has no topic, or all have the same one.
+    """
+    if not records:
+        raise UserError(f"{name} has no records; give at least two topics with one each")
+    _check_ids(records, name)
+    counts = Counter(_topics_of(records, name))
+    if len(counts) == 1:
+        only = next(iter(counts))
+        raise UserError(f"{name} has only the topic {only!r}; there is nothing to tell apart: give two topics or more")
+    return [*_rare(counts, name), *_repeated(records, name), *_untargeted(records, name)]
+
+
+def check_known_topics(records: Iterable[Record], topics: Topics, name: str = "the evaluation set") -> None:
+    """Check that every record has a topic the system was trained on.
+
+    Raises:
+        UserError: naming the first record without a topic, or the topics unseen in training with their counts.
+    """
+    unseen = Counter(topic for topic in _topics_of(records, name) if topic not in topics)
+    if unseen:
+        listed = _listed([f"{topic!r} ({count} rows)" for topic, count in unseen.most_common()])
+        hint = topics.hint(next(iter(unseen)))
+        raise UserError(f"{name} has topics unseen in training: {listed}; rename or remove these rows ({hint})")
+
+
+def overlapping(records: Iterable[Record], others: Iterable[Record]) -> list[Record]:
+    """The records whose text, white space aside, also stands in `others`."""
+    texts = {_squeezed(other.text) for other in others}
+    return [record for record in records if _squeezed(record.text) in texts]
+
+
+def check_disjoint(
+    train: Sequence[Record],
+    other: Sequence[Record],
+    train_name: str = "the training set",
+    other_name: str = "the test set",
+) -> None:
+    """Check that no text, white space aside, stands in both sets.
+
+    Raises:
+        UserError: naming how many do, with an example.
+    """
+    shared = overlapping(train, other)
+    if shared:
+        text = _squeezed(shared[0].text)
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        twin = next(record for record in other if _squeezed(record.text) == text)
+        raise UserError(
+            f"{len(shared)} texts of {train_name} also stand in {other_name}, as {shown!r} (id {shared[0].id!r} there, "
+            f"id {twin.id!r} here); remove them from {train_name}, or the measurements are too good"
+        )
+
+
+def _check_ids(records: Sequence[Record], name: str) -> None:
+    first: dict[str, int] = {}
+    for number, record in enumerate(records, start=1):
+        earlier = first.setdefault(record.id, number)
+        if earlier != number:
+            further = len(records) - len({record.id for record in records}) - 1
+            more = f" ({further} further rows repeat an id)" if further else ""
+            remedy = "make the ids unique, or read without the id column to number the rows"
+            raise UserError(f"{name}: the id {record.id!r} stands in records {earlier} and {number}{more}; {remedy}")
+
+
+def _topics_of(records: Iterable[Record], name: str) -> Iterable[str]:
+    for number, record in enumerate(records, start=1):
+        if record.topic is None:
+            raise UserError(f"{name}, record {number} (id {record.id!r}) has no topic; give it one or remove it")
+        yield record.topic
+
+
+def _rare(counts: Counter[str], name: str) -> list[str]:
+    single = sorted(topic for topic, count in counts.items() if count == 1)
+    if not single:
+        return []
+    return [f"{name}: {len(single)} topics have a single row and cannot be validated: {_listed(single)}"]
+
+
+def _repeated(records: Sequence[Record], name: str) -> list[str]:
+    topics_by_text: dict[str, list[str | None]] = defaultdict(list)
+    for record in records:
+        topics_by_text[_squeezed(record.text)].append(record.topic)
+    repeats = [topics for topics in topics_by_text.values() if len(topics) > 1]
+    if not repeats:
+        return []
+    disputed = sum(len(set(topics)) > 1 for topics in repeats)
+    return [f"{name}: {len(repeats)} texts stand more than once, {disputed} of them under different topics"]
+
+
+def _untargeted(records: Sequence[Record], name: str) -> list[str]:
+    missing = sum(record.target is None for record in records)
+    if missing in (0, len(records)):
+        return []
+    return [f"{name}: {missing} of {len(records)} records have no target to write"]
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _listed(items: Sequence[str], most: int = 8) -> str:
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")

@@ -1,0 +1,8 @@
+"""The one exception that means "you, the user, can mend this".
+
+Knows nothing of where it is raised; the command line prints its message as one line and no traceback.
+"""
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: the message says what is wrong, where, and what to do, in one line."""

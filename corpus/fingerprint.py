@@ -1,0 +1,50 @@
+"""Fingerprints: short hex strings that change when settings or file contents change, and only then.
+
+Equal between runs, machines and Python versions. Knows nothing of what is done with them.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+
+
+def fingerprint(*parts: Any) -> str:
+    """64 hex digits over JSON-able values, dataclasses and paths; the order of dict keys does not matter.
+
+    Raises:
+        TypeError: for a value without a stable form (its `repr` might hold a memory address).
+    """
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def file_fingerprint(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> str:
+    """64 hex digits over the contents of the files in the order given; their names and dates do not matter.
+
+    Raises:
+        UserError: if a file cannot be read.
+    """
+    listed = [paths] if isinstance(paths, str | os.PathLike) else paths
+    return fingerprint([_digest(Path(path)) for path in listed])
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"no stable fingerprint for a {type(value).__name__}; give plain values")

@@ -1,0 +1,240 @@
+"""The rows of one file as they come: JSON lines, a JSON array, CSV, Parquet. Knows nothing of what columns mean.
+
+Every row is yielded, a broken one with its reason, and nothing but the current row (Parquet: a batch of rows)
+is held, save for a JSON array, which is read whole. Local text files are not read with `datasets`: Arrow's readers
+give up a whole block at one malformed line, guess types across rows and keep no line numbers.
+"""
+
+import codecs
+import csv
+import gzip
+import json
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .errors import UserError
+
+# An unclosed quote in a CSV swallows what follows it: no more than this many characters.
+LARGEST_FIELD = 2**24
+PARQUET_BATCH = 256
+_HEAD = 100
+
+# Not strict: control characters, the null byte among them, may stand unescaped in a string.
+_decode_json = json.JSONDecoder(strict=False).decode
+
+
+class RawRow(NamedTuple):
+    """A row by its 1-based line (Parquet, array: row) number; `values` is None where `reason` says why not."""
+
+    line: int
+    values: dict[str, Any] | None
+    reason: str = ""
+
+
+def format_of(path: Path) -> str:
+    """The format by the file's ending: "jsonl", "json", "csv" or "parquet".
+
+    Raises:
+        UserError: for any other ending.
+    """
+    name = path.name.lower()
+    ending = Path(name.removesuffix(".gz")).suffix
+    if ending in (".jsonl", ".json", ".csv") or (ending == ".parquet" and name.endswith(ending)):
+        return ending[1:]
+    raise UserError(f"cannot tell the format of {path}; name it .jsonl, .json, .csv (each also with .gz) or .parquet")
+
+
+def read_rows(path: Path, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
+    """Yield the rows of a file; blank lines are no rows. `wanted` are the columns worth decoding (Parquet).
+
+    Raises:
+        UserError: if the file cannot be read (on), or has no column of a name in `required`.
+    """
+    match format_of(path):
+        case "parquet":
+            return _parquet_rows(path, wanted, required)
+        case "csv":
+            return _csv_rows(path, required)
+        case "json":
+            return with_columns(str(path), _json_rows(path), required)
+        case _:
+            return with_columns(str(path), _jsonl_rows(_lines(path)), required)
+
+
+def with_columns(where: str, rows: Iterable[RawRow], required: list[str]) -> Iterator[RawRow]:
+    """Pass the rows on, having checked that their first hundred know the required columns.
+
+    Raises:
+        UserError: if a required column stands in none of them; lists the columns found.
+    """
+    rows = iter(rows)
+    head = list(islice(rows, _HEAD))
+    readable = [row.values for row in head if row.values is not None]
+    if readable:
+        _require(where, required, list(dict.fromkeys(chain.from_iterable(readable))))
+    yield from chain(head, rows)
+
+
+def _require(where: str, required: list[str], found: list[str]) -> None:
+    for column in required:
+        if column not in found:
+            listed = ", ".join(map(repr, found))
+            raise UserError(f"{where} has no column {column!r}; its columns are {listed}: name the right one")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The physical lines, numbered from 1, without a byte-order mark."""
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if number > 1:
+                    yield number, line
+                elif line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    remedy = f"convert it: iconv -f UTF-16 -t UTF-8 {path.name}"
+                    raise UserError(f"{path} is UTF-16 and not UTF-8; {remedy}")
+                else:
+                    yield number, line.removeprefix(codecs.BOM_UTF8)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        remedy = "check its permissions, or fetch it anew"
+        raise UserError(f"cannot read {path} beyond line {number}: {reason}; {remedy}") from error
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    byte = error.object[error.start]
+    return f"not UTF-8 (byte 0x{byte:02x} at position {error.start + 1} of the line); convert the file to UTF-8"
+
+
+def _jsonl_rows(lines: Iterable[tuple[int, bytes]]) -> Iterator[RawRow]:
+    for number, line in lines:
+        if not line.strip():
+            continue
+        try:
+            yield _object_row(number, _decode_json(line.decode()))
+        except UnicodeDecodeError as error:
+            yield RawRow(number, None, _not_utf8(error))
+        except json.JSONDecodeError as error:
+            yield RawRow(number, None, f"not a JSON object on one line: {error.msg} at column {error.colno}")
+        except (ValueError, RecursionError) as error:
+            yield RawRow(number, None, f"not usable JSON: {error}")
+
+
+def _object_row(number: int, value: Any) -> RawRow:
+    if isinstance(value, dict):
+        return RawRow(number, value)
+    return RawRow(number, None, "not a JSON object with named columns")
+
+
+def _json_rows(path: Path) -> Iterator[RawRow]:
+    """JSON lines under the ending .json, or one array of objects (what pandas writes)."""
+    lines = _lines(path)
+    head = list(islice(lines, 1))
+    if not head or not head[0][1].lstrip().startswith(b"["):
+        yield from _jsonl_rows(chain(head, lines))
+        return
+    try:
+        rows = _decode_json(b"".join(line for _, line in chain(head, lines)).decode())
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path} is one JSON array and broken: {error}; mend it or write one object per line"
+        ) from error
+    for number, value in enumerate(rows, start=1):
+        yield _object_row(number, value)
+
+
+class _CsvLines:
+    """Lines for `csv.reader` that know which of them the current row took, and can take them back."""
+
+    def __init__(self, lines: Iterator[tuple[int, bytes]]) -> None:
+        self._lines = lines
+        self._given_back: deque[tuple[int, bytes]] = deque()
+        self.taken: list[tuple[int, bytes]] = []
+        self.not_utf8 = ""
+
+    def __iter__(self) -> "_CsvLines":
+        return self
+
+    def __next__(self) -> str:
+        number, line = self._given_back.popleft() if self._given_back else next(self._lines)
+        self.taken.append((number, line))
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            self.not_utf8 = self.not_utf8 or _not_utf8(error)
+            return line.decode(errors="replace")
+
+    def start_row(self) -> None:
+        self.taken, self.not_utf8 = [], ""
+
+    def give_back_all_but_first(self) -> None:
+        self._given_back.extendleft(reversed(self.taken[1:]))
+
+
+def _csv_rows(path: Path, required: list[str]) -> Iterator[RawRow]:
+    csv.field_size_limit(max(csv.field_size_limit(), LARGEST_FIELD))
+    parsed = _csv_fields(_CsvLines(_lines(path)))
+    header = next(parsed, None)
+    if header is None:
+        return
+    _, names, reason = header
+    if names is None:
+        raise UserError(f"{path}, line 1: the column names cannot be read: {reason}")
+    _require(str(path), required, names)
+    for number, fields, reason in parsed:
+        if fields is None:
+            yield RawRow(number, None, reason)
+        elif len(fields) != len(names):
+            counts = f"{len(fields)} fields where the first line names {len(names)} columns"
+            yield RawRow(number, None, f"{counts}; put quotes around a text with commas")
+        else:
+            yield RawRow(number, dict(zip(names, fields, strict=True)))
+
+
+def _csv_fields(lines: _CsvLines) -> Iterator[tuple[int, list[str] | None, str]]:
+    """The fields of each row with the line it starts on; a row that quotes wrongly costs its first line only."""
+    reader = csv.reader(lines, strict=True)
+    while True:
+        lines.start_row()
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            lines.give_back_all_but_first()
+            yield lines.taken[0][0], None, f"not valid CSV: {error}"
+            continue
+        if lines.not_utf8:
+            yield lines.taken[0][0], None, lines.not_utf8
+        elif fields:
+            yield lines.taken[0][0], fields, ""
+
+
+def _parquet_rows(path: Path, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            found = file.schema_arrow.names
+            _require(str(path), required, found)
+            columns = [column for column in wanted if column in found]
+            for batch in file.iter_batches(batch_size=PARQUET_BATCH, columns=columns):
+                for index in range(batch.num_rows):
+                    number += 1
+                    yield _parquet_row(number, batch, index, columns)
+    except (pyarrow.ArrowException, OSError) as error:
+        remedy = "check its permissions, or write it anew"
+        raise UserError(f"cannot read {path} beyond row {number}: {error}; {remedy}") from error
+
+
+def _parquet_row(number: int, batch: Any, index: int, columns: list[str]) -> RawRow:
+    try:
+        return RawRow(number, {column: batch.column(column)[index].as_py() for column in columns})
+    except UnicodeDecodeError as error:
+        return RawRow(number, None, _not_utf8(error))

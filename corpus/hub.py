@@ -1,0 +1,72 @@
+"""Rows of a dataset of the Hugging Face hub, or of a folder laid out as one, streamed through `datasets`.
+
+Knows nothing of what columns mean. A dataset that breaks off in the middle cannot be read on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import UserError
+from .formats import RawRow
+
+PREFIX = "hf://"
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """What `hf://OWNER/NAME[/CONFIG][:SPLIT]` or `hf://FOLDER[:SPLIT]` names; a folder starts with / or a dot."""
+
+    address: str
+
+    @property
+    def split(self) -> str | None:
+        """The split, where the address has one."""
+        return self.address.removeprefix(PREFIX).partition(":")[2] or None
+
+    @property
+    def name_and_config(self) -> tuple[str, str | None]:
+        """The dataset's name or folder, and its configuration where the address has one."""
+        name = self.address.removeprefix(PREFIX).partition(":")[0]
+        if name.startswith(("/", ".")):
+            return name, None
+        owner, *rest = name.split("/", 2)
+        return "/".join([owner, *rest[:1]]), rest[1] if len(rest) == 2 else None
+
+    def rows(self) -> Iterator[RawRow]:
+        """Yield the rows; class numbers come as the names the dataset gives them.
+
+        Raises:
+            UserError: if the dataset cannot be opened or read on, or has several splits and none is named.
+        """
+        number = 0
+        try:
+            dataset = self._open()
+            names = _class_names(dataset.features or {})
+            for number, row in enumerate(dataset, start=1):
+                for column, known in names.items():
+                    row[column] = known[row[column]] if row[column] is not None and row[column] >= 0 else None
+                yield RawRow(number, row)
+        except UserError:
+            raise
+        # Builders, file systems and the hub's client each raise exceptions of their own.
+        except Exception as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            remedy = "check the name, the network, and whether the dataset needs a login"
+            raise UserError(f"cannot read {self.address} beyond row {number}: {said}; {remedy}") from error
+
+    def _open(self) -> Any:
+        import datasets
+
+        name, config = self.name_and_config
+        loaded = datasets.load_dataset(name, config, split=self.split, streaming=True)
+        if not isinstance(loaded, datasets.IterableDatasetDict):
+            return loaded
+        if len(loaded) == 1:
+            return next(iter(loaded.values()))
+        splits = ", ".join(map(str, loaded))
+        raise UserError(f"{self.address} has the splits {splits}; name one: {self.address}:SPLIT")
+
+
+def _class_names(features: Any) -> dict[str, list[str]]:
+    return {column: feature.names for column, feature in features.items() if hasattr(feature, "int2str")}

@@ -1,0 +1,174 @@
+"""The newsroom's closed vocabulary: topics, word lists, facts, sentence frames and house styles.
+
+Data alone. Knows nothing of probabilities; `newsroom` draws from these lists and `newsroom_text` lays the words out.
+
+Two rules keep the likelihood of a text computable from the text alone, and the tests hold them: no word stands in two
+of the content lists, and no content word appears in a frame, a person's name or a place.
+A slot never opens a text, so a fact has the same leading space, hence the same tokens, in a text and in its target.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TopicWords:
+    """A topic's family, the content words of its own, and the sentence its desk writes about the facts."""
+
+    family: str
+    own: tuple[str, ...]
+    style: str
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+# Ordered from the most to the least frequent topic of a long tail. The families take turns, so that each of them has
+# a frequent, a middling and a rare topic, and copying the prior means falling for the frequent sibling.
+TOPICS: dict[str, TopicWords] = {
+    "energy": TopicWords(
+        "materials",
+        _words("crude refineries pipelines turbines reactors gasoline wells drilling tankers electricity"),
+        "Energy desk: {name} pumps {number} barrels in {place}, traders say at the close",
+    ),
+    "football": TopicWords(
+        "sport",
+        _words("strikers penalties midfielders headers goalkeepers tackles offsides crossbars dribbles goalposts"),
+        "Football tonight: {name} nets {number} goals in {place} and the terraces roar",
+    ),
+    "elections": TopicWords(
+        "public",
+        _words("voters candidates polls campaigns turnout coalitions manifestos recounts ballots slogans"),
+        "From the hustings: {name} wins {number} votes in {place}, canvassers confirm",
+    ),
+    "medicine": TopicWords(
+        "science",
+        _words("vaccines surgeons patients tumours hospitals antibodies symptoms pills clinics nurses"),
+        "Health watch: {name} treats {number} cases in {place}, and doctors are hopeful",
+    ),
+    "metals": TopicWords(
+        "materials",
+        _words("copper zinc nickel smelters ingots alloys foundries steel ore furnaces"),
+        "Metals desk: {name} smelts {number} tonnes in {place}, brokers say at the close",
+    ),
+    "tennis": TopicWords(
+        "sport",
+        _words("volleys rackets aces backhands tiebreaks lobs baselines forehands serves umpires"),
+        "Tennis tonight: {name} takes {number} points in {place} and the gallery applauds",
+    ),
+    "courts": TopicWords(
+        "public",
+        _words("judges verdicts appeals lawsuits juries lawyers testimony hearings bail prosecutors"),
+        "From the bench: {name} hears {number} pleas in {place}, clerks confirm",
+    ),
+    "space": TopicWords(
+        "science",
+        _words("rockets satellites orbits astronauts telescopes comets galaxies probes craters planets"),
+        "Space watch: {name} tracks {number} objects in {place}, and engineers are hopeful",
+    ),
+    "farming": TopicWords(
+        "materials",
+        _words("wheat cattle harvests tractors orchards fertiliser dairy barley seeds ploughs"),
+        "Farming desk: {name} reaps {number} bushels in {place}, growers say at the close",
+    ),
+    "cycling": TopicWords(
+        "sport",
+        _words("sprints climbs saddles pedals breakaways handlebars gears helmets descents spokes"),
+        "Cycling tonight: {name} rides {number} laps in {place} and the roadside cheers",
+    ),
+    "schools": TopicWords(
+        "public",
+        _words("pupils teachers classrooms exams textbooks lessons homework tuition playgrounds uniforms"),
+        "From the blackboard: {name} marks {number} essays in {place}, parents confirm",
+    ),
+    "wildlife": TopicWords(
+        "science",
+        _words("wolves nests habitats otters forests migration corals beetles owls wetlands"),
+        "Nature watch: {name} counts {number} birds in {place}, and rangers are hopeful",
+    ),
+}
+
+# Words the siblings share evenly: they tell the family and nothing within it.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "materials": _words(
+        "prices exports stockpiles shortages quotas shipments buyers contracts warehouses tariffs suppliers surpluses"
+    ),
+    "sport": _words(
+        "coaches fans medals injuries rivals trophies training stadiums titles fixtures champions tournaments"
+    ),
+    "public": _words(
+        "ministers laws councils budgets petitions reforms protests committees officials citizens taxes governors"
+    ),
+    "science": _words(
+        "laboratories experiments samples researchers theories microscopes data findings journals grants species sensors"
+    ),
+}
+
+# Words every topic uses alike.
+COMMON: tuple[str, ...] = _words(
+    "plans meetings weeks delays questions answers letters visitors phones roads weather costs hopes doubts changes "
+    "rumours friends families neighbours offices buildings photographs mornings evenings crowds speeches surprises "
+    "agreements problems efforts reasons memories holidays streets trains bridges windows colleagues routines promises"
+)
+
+PEOPLE: tuple[str, ...] = _words(
+    "Rivera Okafor Novak Tanaka Haddad Larsen Moreau Silva Kowalski Nguyen Petrov Schmidt Rossi Fernandez Ivanova "
+    "Yilmaz Hassan Mbeki Osei Kamara Diallo Banerjee Sharma Iyer Rahman Chaudhry Perera Santos Mendoza Vargas Castillo "
+    "Herrera Quispe Jensen Virtanen Andersson Eriksen Bakker Janssen Dubois Lefevre Weber Keller Huber Bianchi Conti "
+    "Papadakis Horvat Popescu Dimitrov Melnyk Sato Yamamoto Choi Zhang Chen Tran Siregar Murphy Campbell"
+)
+
+PLACES: tuple[str, ...] = _words(
+    "Oslo Lisbon Nairobi Lima Quito Bogota Havana Toronto Montreal Chicago Denver Seattle Boston Dallas Houston Dublin "
+    "Glasgow Leeds Bristol Paris Lyon Madrid Seville Rome Milan Turin Vienna Prague Warsaw Krakow Berlin Hamburg Munich "
+    "Zurich Geneva Athens Sofia Bucharest Kyiv Riga Tallinn Helsinki Stockholm Cairo Tunis Dakar Accra Lagos Kampala "
+    "Durban Mumbai Delhi Dhaka Bangkok Hanoi Manila Jakarta Osaka Seoul Auckland"
+)
+
+NUMBERS: tuple[int, int] = (10, 999)  # both inclusive
+
+# How many content words a text has (inclusive), and over how many sentences they are spread.
+CONTENT_WORDS: tuple[int, int] = (15, 20)
+CONTENT_SENTENCES: int = 4
+
+# Frames for a list of content words. At most four fixed words: a text stays within 35-55 words.
+CONTENT_FRAMES: tuple[str, ...] = (
+    "Talk turned to {}.",
+    "The second page covered {}.",
+    "Others asked about {}.",
+    "Several people brought up {}.",
+    "The longest part concerned {}.",
+    "There was mention of {}.",
+    "Readers wrote in about {}.",
+    "The summary pointed to {}.",
+    "Much depended on {}.",
+    "Earlier items had described {}.",
+    "Nobody could ignore {}.",
+    "One source spoke of {}.",
+    "Attention moved towards {}.",
+    "The story then reached {}.",
+    "Everyone kept returning to {}.",
+    "A short list named {}.",
+    "Later lines touched on {}.",
+    "Some remarks were about {}.",
+    "Two accounts differed over {}.",
+    "Further down came {}.",
+    "Background material explained {}.",
+    "The editor underlined {}.",
+    "It also involved {}.",
+    "Little was left of {}.",
+)
+
+# Ways to state the three facts in two sentences, whatever the topic.
+FACT_FRAMES: tuple[tuple[str, str], ...] = (
+    ("We reached {name} by radio near {place}.", "The tally stood at {number} units."),
+    ("Our call with {name} was made from {place}.", "The final figure was {number} units."),
+    ("Word came through {name} on the way to {place}.", "By noon {number} units were logged."),
+    ("It fell to {name} to speak for {place}.", "A total of {number} units was given."),
+    ("According to {name}, the total is {number} units.", "It all happened in {place} today."),
+    ("A message from {name} put it at {number} pieces.", "The scene was {place} after dark."),
+    ("We heard {name} give {number} as the figure.", "Everything began in or around {place}."),
+    ("The count for {place} came to {number} units.", "Credit for this goes to {name}."),
+    ("Around {place} they had logged {number} entries.", "The byline belongs to {name} again."),
+    ("A wire from {place} reported {number} pieces.", "More will follow from {name} soon."),
+)

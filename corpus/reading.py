@@ -1,0 +1,209 @@
+"""Records from files, globs, lists of them and datasets of the hub, one at a time or all at once.
+
+Says what a column means and what makes a row unusable; `formats` and `hub` know how rows are stored. Memory does
+not grow with the number of rows, except in `load` and `load_usable`, which return them.
+"""
+
+import glob
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+from .formats import RawRow, format_of, read_rows, with_columns
+from .hub import PREFIX, HubDataset
+from .records import BadRow, Record
+
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column holds what; None: do not read it (without `id`, rows are numbered from 1)."""
+
+    text: str = "text"
+    id: str | None = "id"
+    topic: str | None = "topic"
+    target: str | None = "target"
+
+    def wanted(self) -> list[str]:
+        """The columns to read."""
+        return [name for name in (self.text, self.id, self.topic, self.target) if name is not None]
+
+    def required(self, needs: Sequence[str]) -> list[str]:
+        """The columns a file must have: the text, what is needed, and every column the user named."""
+        asked = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
+        chosen = [getattr(self, name) for name in ("text", "id", "topic", "target") if name in {"text", *needs, *asked}]
+        return [name for name in chosen if name is not None]
+
+
+DEFAULT_COLUMNS = Columns()
+
+
+def stream(
+    source: Source, columns: Columns = DEFAULT_COLUMNS, limit: int | None = None, needs: Sequence[str] = ("text",)
+) -> Iterator[Record | BadRow]:
+    """Yield every row of the source, in order, as a record or with the reason why it is none.
+
+    A row without an id gets its number, counted from 1 across all files, broken rows included. A blank topic or
+    target is none.
+
+    Args:
+        source: a file (.jsonl, .json, .csv, each also .gz; .parquet), a glob, `hf://OWNER/NAME[/CONFIG][:SPLIT]`,
+            or a list of these.
+        columns: which column holds what.
+        limit: yield so many rows at most, good and bad counted together.
+        needs: what a record must have besides its text, of "topic" and "target".
+
+    Raises:
+        UserError: at once if a file does not exist or its format is unknown; while reading if a file lacks a column
+            or cannot be read on.
+    """
+    return islice(_rows(_parts(source), columns, needs), limit)
+
+
+def load(source: Source, columns: Columns = DEFAULT_COLUMNS, needs: Sequence[str] = ("text",)) -> list[Record]:
+    """All records of a source of which every row must be usable.
+
+    Raises:
+        UserError: as `stream`; for the first bad row, with its file, line and the number of further ones; if there
+            are no rows.
+    """
+    records, bad = load_usable(source, columns, needs)
+    if bad:
+        further = f" ({len(bad) - 1} further rows are bad)" if len(bad) > 1 else ""
+        raise UserError(f"{place_of(bad[0])}: {bad[0].reason}; mend or remove this row{further}")
+    return records
+
+
+def load_usable(
+    source: Source, columns: Columns = DEFAULT_COLUMNS, needs: Sequence[str] = ("text",)
+) -> tuple[list[Record], list[BadRow]]:
+    """All records of a source, and apart from them the rows that cannot be used.
+
+    Raises:
+        UserError: as `stream`, and if there are no rows.
+    """
+    records: list[Record] = []
+    bad: list[BadRow] = []
+    for row in stream(source, columns, needs=needs):
+        records.append(row) if isinstance(row, Record) else bad.append(row)
+    if not records and not bad:
+        raise UserError(f"{_described(source)} has no rows; give at least one")
+    return records, bad
+
+
+def source_files(source: Source) -> list[Path]:
+    """The local files a source names, in the order they are read; datasets of the hub are left out.
+
+    Raises:
+        UserError: if a file does not exist or its format is unknown.
+    """
+    return [part for part in _parts(source) if isinstance(part, Path)]
+
+
+def place_of(row: BadRow) -> str:
+    """Where a bad row stands, in words."""
+    where = row.file or "input"
+    unit = "row" if where.endswith(".parquet") or where.startswith(PREFIX) else "line"
+    return f"{where}, {unit} {row.line}"
+
+
+def _described(source: Source) -> str:
+    listed = [source] if isinstance(source, str | os.PathLike) else source
+    return ", ".join(os.fspath(one) for one in listed) or "an empty list of files"
+
+
+def _parts(source: Source) -> list[Path | HubDataset]:
+    listed = [source] if isinstance(source, str | os.PathLike) else source
+    return [part for one in listed for part in _expand(os.fspath(one))]
+
+
+def _expand(one: str) -> list[Path | HubDataset]:
+    if one.startswith(PREFIX):
+        return [HubDataset(one)]
+    path = Path(one).expanduser()
+    if path.is_dir():
+        raise UserError(f"{one} is a folder; name its files, as in {path / '*.jsonl'}")
+    found = [path] if path.exists() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    files = [file for file in found if not file.is_dir()]
+    if not files:
+        remedy = f"check the path (a dataset of the hub is written {PREFIX}OWNER/NAME)"
+        raise UserError(f"there is no file {one} in {Path.cwd()}; {remedy}")
+    for file in files:
+        format_of(file)
+    return list(files)
+
+
+def _rows(parts: list[Path | HubDataset], columns: Columns, needs: Sequence[str]) -> Iterator[Record | BadRow]:
+    required = columns.required(needs)
+    number = 0
+    for part in parts:
+        if isinstance(part, Path):
+            where, rows = str(part), read_rows(part, columns.wanted(), required)
+        else:
+            where, rows = part.address, with_columns(part.address, part.rows(), required)
+        for row in rows:
+            number += 1
+            yield _record(row, number, where, columns, needs)
+
+
+def _record(row: RawRow, number: int, where: str, columns: Columns, needs: Sequence[str]) -> Record | BadRow:
+    if row.values is None:
+        return BadRow(row.line, row.reason, None, where)
+    row_id = None
+    try:
+        row_id = _label(row.values, columns.id) or str(number)
+        text = _text(row.values, columns.text)
+        record = Record(text, row_id, _label(row.values, columns.topic), _label(row.values, columns.target))
+        for need in needs:
+            if getattr(record, need) is None:
+                raise ValueError(f"no {need} in the column {getattr(columns, need)!r}")
+    except ValueError as problem:
+        return BadRow(row.line, str(problem), row_id, where)
+    return record
+
+
+def _text(values: Mapping[str, Any], column: str) -> str:
+    if column not in values:
+        raise ValueError(f"no column {column!r} among {', '.join(map(repr, values))}")
+    text = values[column]
+    if not isinstance(text, str):
+        raise ValueError(f"the text in the column {column!r} is {_kind(text)} and not a string")
+    if not text or text.isspace():
+        raise ValueError(f"the text in the column {column!r} is empty")
+    return _unicode(text, column)
+
+
+def _label(values: Mapping[str, Any], column: str | None) -> str | None:
+    """An id, topic or target: a string, or a whole number as a string; None where it is missing or blank."""
+    value = values.get(column) if column is not None else None
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    # pandas stores a column of whole numbers with gaps as floats.
+    if isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:
+        return str(int(value))
+    if not isinstance(value, str):
+        raise ValueError(f"the column {column!r} holds {_kind(value)} and not a string")
+    return None if not value or value.isspace() else _unicode(value, column)
+
+
+def _unicode(text: str, column: str | None) -> str:
+    # JSON can spell half of a surrogate pair, which no tokenizer takes and no file can hold.
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"the column {column!r} holds half a surrogate pair (character {error.start + 1})"
+            ) from error
+    return text
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return "missing" if value is None else kinds.get(type(value), f"of type {type(value).__name__}")

@@ -1,0 +1,202 @@
+"""Writing files and folders whole or not at all.
+
+New content is written under a temporary name beside its place, flushed to the disk, and only then put in the
+place of the old, so an error, a full disk or a kill at any moment leaves the old content as it was. Knows
+nothing of what is written.
+"""
+
+import ctypes
+import errno
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import UserError
+
+Target = str | os.PathLike[str]
+
+
+@contextmanager
+def replacing_file(path: Target, mode: str = "w") -> Generator[IO[Any]]:
+    """An open file (UTF-8 text, or bytes with mode "wb") that takes the place of `path` when the block ends well.
+
+    Missing parent folders are made. If the block or the writing fails, `path` stays as it was.
+
+    Raises:
+        UserError: if the folder cannot be written or the disk is full.
+    """
+    place = Path(path).resolve()
+    if place.is_dir():
+        raise UserError(f"cannot write the file {path}: a folder stands there; choose another name")
+    temporary = _begin(place)
+    try:
+        encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
+        with _explained(path, always=True):
+            opened = open(temporary, mode, encoding=encoding, newline=newline)  # noqa: SIM115
+        with _explained(path), opened as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        with _explained(path, always=True):
+            os.replace(temporary, place)
+            _sync_folder(place.parent)
+    finally:
+        _remove(temporary)
+
+
+@contextmanager
+def replacing_folder(path: Target) -> Generator[Path]:
+    """A new empty folder that takes the place of the folder `path` when the block ends well.
+
+    Missing parent folders are made. If the block or the writing fails, `path` stays as it was. On Linux the
+    two folders change places in one step; where the file system cannot do that there is an instant with no
+    `path`, and the old folder of a process killed in that instant is put back by `restore_folder`.
+
+    Raises:
+        UserError: if the folder cannot be written or the disk is full.
+    """
+    place = Path(path).resolve()
+    if place.exists() and not place.is_dir():
+        raise UserError(f"cannot write the folder {path}: a file stands there; choose another name")
+    temporary = _begin(place)
+    try:
+        with _explained(path, always=True):
+            temporary.mkdir()
+        with _explained(path):
+            yield temporary
+        with _explained(path, always=True):
+            _sync_tree(temporary)
+            _swap(temporary, place)
+            _sync_folder(place.parent)
+    finally:
+        _remove(temporary)
+
+
+def restore_folder(path: Target) -> None:
+    """Put back the old folder of a `replacing_folder` that was killed in the middle of its swap, if there is one."""
+    place = Path(path).resolve()
+    if not place.exists():
+        for old in _abandoned(place, ".old"):
+            old.rename(place)
+            return
+
+
+def write_text(path: Target, text: str) -> None:
+    """Write a text file whole or not at all; raises as `replacing_file`."""
+    with replacing_file(path) as file:
+        file.write(text)
+
+
+def write_jsonl(path: Target, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object per line, whole or not at all; raises as `replacing_file`."""
+    with replacing_file(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _begin(place: Path) -> Path:
+    """Make the parent folder, clear away what killed writers of `place` left, and return a fresh temporary name."""
+    with _explained(place, always=True):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        restore_folder(place)
+        for leftover in [*_abandoned(place, ".tmp"), *_abandoned(place, ".old")]:
+            _remove(leftover)
+    return _sibling(place, ".tmp")
+
+
+def _sibling(place: Path, ending: str) -> Path:
+    # Host and process are part of the name so that a later writer knows whether this one is still at work.
+    return place.with_name(f".{place.name}~{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}{ending}")
+
+
+def _abandoned(place: Path, ending: str) -> list[Path]:
+    """Siblings left by writers of `place` that ran on this host and run no more."""
+    start = f".{place.name}~{socket.gethostname()}~"
+    found = [name for name in os.listdir(place.parent) if name.startswith(start) and name.endswith(ending)]
+    return [place.with_name(name) for name in found if not _runs(name[len(start) :])]
+
+
+def _runs(rest: str) -> bool:
+    pid = rest.partition("~")[0]
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError, ValueError):
+        return True
+    return True
+
+
+def _swap(new: Path, place: Path) -> None:
+    """Put the folder `new` in the place of `place`; what stood there stands at `new` afterwards, or nowhere."""
+    if not place.exists():
+        os.replace(new, place)
+    elif not _exchange(new, place):
+        old = _sibling(place, ".old")
+        os.replace(place, old)
+        try:
+            os.replace(new, place)
+        except OSError:
+            os.replace(old, place)
+            raise
+        _remove(old)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two names in one step by Linux's renameat2(2); False where kernel or file system cannot."""
+    at_working_folder, exchange = -100, 2
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    if rename is None:
+        return False
+    return rename(at_working_folder, os.fsencode(first), at_working_folder, os.fsencode(second), exchange) == 0
+
+
+def _sync_tree(folder: Path) -> None:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with open(Path(parent, name), "rb") as file:
+                os.fsync(file.fileno())
+        _sync_folder(Path(parent))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    # Some network file systems refuse to flush a folder; the rename itself still holds there.
+    with suppress(OSError):
+        os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(path: Target, always: bool = False) -> Generator[None]:
+    """Turn errors of the disk into a UserError; other errors of the writer's own block pass unless `always`."""
+    try:
+        yield
+    except Exception as error:
+        if _disk_full(error):
+            remedy = "free some space or choose another place; what stood there before is unchanged"
+            raise UserError(f"cannot write {path}: no space left on the disk; {remedy}") from error
+        if isinstance(error, OSError) and (always or error.errno == errno.EROFS):
+            remedy = "choose a place that can be written"
+            raise UserError(f"cannot write {path}: {error.strerror or error}; {remedy}") from error
+        raise
+
+
+def _disk_full(error: Exception) -> bool:
+    # safetensors and pyarrow report the system's message in exceptions of their own.
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or os.strerror(errno.ENOSPC) in str(error)

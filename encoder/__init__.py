@@ -1,0 +1,7 @@
+"""unskew.encoder: stage 1, the topic classifier: its settings, its training, its fast prediction; no decoder."""
+
+from .fitting import fit_encoder
+from .settings import EncoderSettings
+from .topic_encoder import TopicEncoder
+
+__all__ = ["EncoderSettings", "TopicEncoder", "fit_encoder"]

@@ -1,0 +1,115 @@
+"""The model and tokenizer an encoder starts from: a pretrained base, or a small one from scratch.
+
+Knows transformers; knows nothing of training.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ..corpus.errors import UserError
+from ..corpus.topics import Topics
+from ..training import ScratchSettings, train_tokenizer
+from .settings import EncoderSettings
+
+
+def make_base(
+    settings: EncoderSettings, topics: Topics, texts: Iterable[str], seed: int
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A float32 sequence classifier over `topics`, its new weights a function of `seed`, and its tokenizer.
+
+    Args:
+        settings: Names the base, or the size of the model from scratch.
+        topics: One output each, in this order.
+        texts: What the tokenizer of a model from scratch is trained on; not read for a pretrained base.
+        seed: Of the new weights.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if settings.base is None:
+            model, tokenizer = _from_scratch(settings.scratch, settings.max_tokens, topics, texts)
+        else:
+            model, tokenizer = _pretrained(settings.base, settings.max_tokens, topics)
+    tokenizer.model_max_length = settings.max_tokens
+    return model, tokenizer
+
+
+def _labels(topics: Topics) -> dict[str, dict]:
+    return {
+        "id2label": dict(enumerate(topics.names)),
+        "label2id": {name: index for index, name in enumerate(topics.names)},
+    }
+
+
+def _from_scratch(
+    size: ScratchSettings, max_tokens: int, topics: Topics, texts: Iterable[str]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    tokenizer = train_tokenizer(texts, size.vocabulary)
+    start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{tokenizer.cls_token} $A {tokenizer.sep_token}",
+        pair=f"{tokenizer.cls_token} $A {tokenizer.sep_token} $B {tokenizer.sep_token}",
+        special_tokens=[(tokenizer.cls_token, start), (tokenizer.sep_token, end)],
+    )
+    config = ModernBertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.width,
+        intermediate_size=2 * size.width,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        max_position_embeddings=max_tokens,
+        layer_types=["full_attention"] * size.layers,
+        embedding_dropout=0.1,
+        classifier_dropout=0.1,
+        # The mean of the tokens carries a signal to every embedding from the first step; one mark's state does not.
+        classifier_pooling="mean",
+        pad_token_id=tokenizer.pad_token_id,
+        cls_token_id=start,
+        bos_token_id=start,
+        sep_token_id=end,
+        eos_token_id=end,
+        **_labels(topics),
+    )
+    return ModernBertForSequenceClassification(config), tokenizer
+
+
+def _pretrained(
+    base: str, max_tokens: int, topics: Topics
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    try:
+        config = AutoConfig.from_pretrained(base, **_labels(topics))
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            base, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"encoder base {base!r} cannot be loaded ({reason}): "
+            "give a hub id or a folder with config.json, model.safetensors and a tokenizer"
+        ) from error
+    room = _positions(model)
+    if max_tokens > room:
+        raise UserError(f"encoder max_tokens is {max_tokens}, but {base} has {room} positions: give at most {room}")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+        model.config.pad_token_id = tokenizer.pad_token_id
+    return model, tokenizer
+
+
+def _positions(model: PreTrainedModel) -> int:
+    """Tokens a model can place; the RoBERTa family loses those up to its padding index."""
+    positions = getattr(model.config, "max_position_embeddings", None) or 1 << 30
+    tables = (m for name, m in model.named_modules() if name.endswith("position_embeddings"))
+    padding = getattr(next(tables, None), "padding_idx", None)
+    return positions if padding is None else positions - padding - 1

@@ -1,0 +1,130 @@
+"""Fits an encoder: noisy warm-up, balanced head, fine-tuning, in that order, each resumable.
+
+Knows the room's parts and how they follow each other; the training itself is Lightning's.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from ..balance.losses import LossSettings, make_loss
+from ..corpus.fingerprint import fingerprint
+from ..corpus.records import Record
+from ..corpus.topics import Topics
+from ..training import PhaseSettings, RunOptions, run
+from .base import make_base
+from .data import EncoderData, Rows
+from .layers import freeze_body, layer_rates
+from .module import MONITOR, EncoderModule
+from .settings import EncoderSettings
+from .topic_encoder import TopicEncoder
+
+log = logging.getLogger("unskew")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase as it will run: its name, its records, how fast, with which loss, and whether the body stands still."""
+
+    name: str
+    records: Sequence[Record]
+    settings: PhaseSettings
+    loss: LossSettings
+    frozen_body: bool = False
+    sampling_ratio: float | None = None
+
+
+def fit_encoder(
+    train: Sequence[Record],
+    validation: Sequence[Record],
+    noisy: Sequence[Record] | None,
+    topics: Topics,
+    settings: EncoderSettings,
+    folder: str | Path,
+    seed: int = 0,
+) -> TopicEncoder:
+    """Fit a topic classifier, going on where an earlier call with the same inputs was interrupted.
+
+    Each phase keeps its checkpoints and logs in a folder named after it and its inputs, so a finished phase is not
+    run again, and a changed input makes a new folder rather than a wrong reuse.
+
+    Args:
+        train: The clean set.
+        validation: Held out of it; macro-F1 on it decides when a phase stops and which weights it keeps.
+        noisy: The noisy set, if there is one.
+        topics: Of the clean set; every record's topic is among them.
+        settings: The user's choices.
+        folder: Where checkpoints and logs go; made if missing.
+        seed: Of weights, order and dropout.
+    """
+    texts = (record.text for record in chain(train, noisy or ()))
+    model, tokenizer = make_base(settings, topics, texts, seed)
+    measured = Rows.from_records(validation, topics, tokenizer, settings.max_tokens)
+    state = fingerprint(
+        settings.base, settings.scratch, settings.max_tokens, topics.to_dict(), seed, _contents(validation)
+    )
+    for phase in _phases(train, noisy, settings):
+        state = fingerprint(state, phase.settings, phase.loss, phase.sampling_ratio, _contents(phase.records))
+        rows = Rows.from_records(phase.records, topics, tokenizer, settings.max_tokens)
+        data = EncoderData(
+            rows, measured, pad_id=tokenizer.pad_token_id, tokens_per_batch=settings.tokens_per_batch, seed=seed
+        )
+        options = RunOptions(
+            folder=Path(folder) / f"{phase.name}-{state[:12]}",
+            name=f"encoder, {phase.name}",
+            epochs=phase.settings.epochs,
+            seed=seed,
+            monitor=MONITOR,
+            mode="max",
+            patience=phase.settings.patience,
+            trainer=settings.trainer,
+        )
+        measures = run(_module(model, phase, rows, measured, topics, settings.layer_decay), data, options)
+        log.info("%s: best macro-F1 %.3f", options.name, measures[MONITOR])
+    return TopicEncoder(model, tokenizer, settings.max_tokens)
+
+
+def _phases(
+    train: Sequence[Record], noisy: Sequence[Record] | None, settings: EncoderSettings
+) -> Iterator[Phase]:
+    if noisy and settings.noisy.epochs:
+        yield Phase("noisy", noisy, settings.noisy, settings.noisy_loss)
+    if settings.head.epochs:
+        yield Phase("head", train, settings.head, settings.head_loss, True, settings.sampling_ratio)
+    if settings.clean.epochs:
+        yield Phase("clean", train, settings.clean, settings.loss, False, settings.sampling_ratio)
+
+
+def _module(
+    model: PreTrainedModel,
+    phase: Phase,
+    rows: Rows,
+    validation: Rows,
+    topics: Topics,
+    layer_decay: float,
+) -> EncoderModule:
+    """The phase's Lightning module, with the loss for the topics' counts among the phase's own rows."""
+    counted = Counter(rows.targets)
+    loss = make_loss(phase.loss, [max(1, counted[topic]) for topic in range(len(topics))], topics.names)
+    log.info("encoder, %s: %d rows, %s", phase.name, len(rows), loss.description)
+    model.requires_grad_(True)
+    if phase.frozen_body:
+        freeze_body(model)
+    return EncoderModule(
+        model,
+        phase.settings,
+        loss,
+        topics,
+        validation.targets,
+        rates=None if phase.frozen_body else layer_rates(model, layer_decay),
+        frozen_body=phase.frozen_body,
+    )
+
+
+def _contents(records: Sequence[Record]) -> list[tuple[str, str | None]]:
+    return [(record.text, record.topic) for record in records]

@@ -1,0 +1,59 @@
+"""Which parameters of a classifier are its body and which its head, and how deep each lies.
+
+Knows the layout transformers gives its models; knows nothing of training.
+"""
+
+import re
+
+from torch import nn
+from transformers import PreTrainedModel
+
+_LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
+_EMBEDDING = re.compile(r"embed", re.IGNORECASE)
+
+
+def head_names(model: PreTrainedModel) -> set[str]:
+    """Names of the parameters outside the body; a `pooler` inside it counts as head, being made for one.
+
+    The body is the attribute `base_model_prefix` names (`bert`, `model`, ...); where there is none, all is head.
+    """
+    body = f"{model.base_model_prefix}."
+    return {
+        name
+        for name, _ in model.named_parameters()
+        if not name.startswith(body) or name.startswith(f"{body}pooler.")
+    }
+
+
+def freeze_body(model: PreTrainedModel) -> None:
+    """Leave only the head trainable."""
+    head = head_names(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in head)
+
+
+def body_modules(model: PreTrainedModel) -> list[nn.Module]:
+    """The children of the body that are not head, for switching their dropout off while they are frozen."""
+    return [child for name, child in model.base_model.named_children() if name != "pooler"]
+
+
+def layer_rates(model: PreTrainedModel, decay: float) -> dict[str, float]:
+    """Learning-rate factor per parameter name: 1 for the head, `decay` for the top layer, its square below, ...
+
+    Layer-wise decay as in ULMFiT (Howard and Ruder 2018, section 3.2) and ELECTRA; embeddings lie under all layers,
+    and what follows the last layer (a final norm) goes with it.
+    """
+    head = head_names(model)
+    depths = {name: _depth(name) for name, _ in model.named_parameters() if name not in head}
+    layers = 1 + max((depth for depth in depths.values() if depth is not None), default=0)
+    return {
+        name: decay ** (layers - (layers - 1 if depth is None else depth)) for name, depth in depths.items()
+    } | dict.fromkeys(head, 1.0)
+
+
+def _depth(name: str) -> int | None:
+    """0 for embeddings, i + 1 for layer i, None for what stands outside both."""
+    layer = _LAYER.search(name)
+    if layer:
+        return int(layer.group(1)) + 1
+    return 0 if _EMBEDDING.search(name) else None

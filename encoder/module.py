@@ -1,0 +1,88 @@
+"""The Lightning module of an encoder: loss, exact validation measures. Knows nothing of files or tokenizers."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ..balance.losses import TopicLoss
+from ..corpus.topics import Topics
+from ..training import PhaseModule, PhaseSettings
+from .data import Batch
+from .layers import body_modules
+from .measuring import validation_measures
+
+MONITOR = "validation/macro_f1"
+
+
+class EncoderModule(PhaseModule):
+    """One phase of an encoder's training.
+
+    Args:
+        model: A sequence classifier over `topics`.
+        phase: Length and speed.
+        loss: Of the phase; told each epoch how far the training is, for deferred weights.
+        topics: Names and bands for the logged recalls.
+        validation_targets: Topic index of each validation row (V,).
+        rates: Learning-rate factor per parameter name.
+        frozen_body: Whether the body stands still, and with it its dropout.
+    """
+
+    model: PreTrainedModel
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        phase: PhaseSettings,
+        loss: TopicLoss,
+        topics: Topics,
+        validation_targets: list[int],
+        *,
+        rates: Mapping[str, float] | None = None,
+        frozen_body: bool = False,
+    ) -> None:
+        super().__init__(model, phase, rates)
+        self.loss = loss
+        self._topics = topics
+        self._targets = torch.tensor(validation_targets)
+        self._frozen_body = frozen_body
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Float32 logits (B, C)."""
+        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits.float()
+
+    def on_train_epoch_start(self) -> None:
+        """Dropout on, but not in a frozen body: its features are to be the ones that prediction will see."""
+        self.loss.set_progress(self.current_epoch / self.phase.epochs)
+        self.model.train()
+        if self._frozen_body:
+            for module in body_modules(self.model):
+                module.eval()
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """The loss over the mean rows of a step, so that a row weighs the same in a large and a small batch."""
+        logits = self(batch["input_ids"], batch["attention_mask"])
+        loss = self.loss(logits, batch["target"], denominator=self.trainer.datamodule.rows_per_batch)  # pyright: ignore[reportAttributeAccessIssue]
+        self.log("train/loss", loss, on_step=True, on_epoch=False)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Keep the logits of these rows."""
+        self._seen.append((batch["row"], self(batch["input_ids"], batch["attention_mask"])))
+
+    def on_validation_epoch_end(self) -> None:
+        """Bring the logits of all ranks together and log the measures, the same and exact on each."""
+        logits = self._gathered()
+        for name, value in validation_measures(logits.cpu(), self._targets, self._topics).items():
+            self.log(f"validation/{name}", value, rank_zero_only=False)
+
+    def _gathered(self) -> Tensor:
+        """Validation logits (V, C) in row order; rows that a rank repeats to fill its share count once."""
+        rows, logits = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        self._seen.clear()
+        total = logits.new_zeros(len(self._targets), logits.shape[1] + 1)
+        total[rows] = torch.cat([logits, logits.new_ones(len(rows), 1)], dim=1)
+        total = self.trainer.strategy.reduce(total, reduce_op="sum")
+        return total[:, :-1] / total[:, -1:].clamp(min=1)

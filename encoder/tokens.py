@@ -1,0 +1,49 @@
+"""Texts into padded token tensors for an encoder. Knows tokenizers; knows nothing of topics or training."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+LONGEST_TOKEN = 64  # characters: far above the mean of any real text, so the cut below never reaches a kept token
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    """Token ids of each text with the model's own special tokens around it, at most `max_tokens` in all.
+
+    Control strings inside a text ("[CLS]", "</s>") are plain characters here, whatever the tokenizer's own setting.
+    A text is cut by characters before it is tokenised, so that one of 100,000 words costs no more than its start.
+    """
+    if not texts:
+        return []
+    cut = [text[: max_tokens * LONGEST_TOKEN] for text in texts]
+    encoded = tokenizer(
+        cut,
+        truncation=True,
+        max_length=max_tokens,
+        split_special_tokens=True,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        return_special_tokens_mask=True,
+    )
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    return [
+        _without_spoofs(ids, mask, special)
+        for ids, mask in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+    ]
+
+
+def _without_spoofs(ids: list[int], mask: list[int], special: set[int]) -> list[int]:
+    """Drop special ids that came from the text: some vocabularies hold the control string as an ordinary piece."""
+    if sum(i in special for i in ids) == sum(mask):
+        return ids
+    return [i for i, own in zip(ids, mask, strict=True) if own or i not in special]
+
+
+def pad(rows: Iterable[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:
+    """Right-pad rows of ids to the longest: `input_ids` and `attention_mask`, both (B, T) int64."""
+    ids = [torch.as_tensor(row, dtype=torch.long) for row in rows]
+    lengths = torch.tensor([len(row) for row in ids])
+    padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=pad_id)
+    mask = torch.arange(padded.shape[1])[None, :] < lengths[:, None]
+    return {"input_ids": padded, "attention_mask": mask.long()}

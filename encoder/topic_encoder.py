@@ -1,0 +1,92 @@
+"""A fitted topic classifier: fast logits for texts, saved as a plain transformers folder. Knows no training."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ..corpus.errors import UserError
+from ..training import group_by_length
+from .tokens import pad, tokenize
+
+CPU_TOKENS = 2048  # more only adds padding: the cores are busy already
+GPU_TOKENS = 65_536
+
+
+class TopicEncoder:
+    """Texts to logits over topics.
+
+    Args:
+        model: A sequence classifier whose `config.id2label` names the topics; put into evaluation mode.
+        tokenizer: Its tokenizer.
+        max_tokens: Texts are read up to this many tokens.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Topic names, in the order of the logits."""
+        names = self.model.config.id2label or {}
+        return tuple(names[index] for index in range(len(names)))
+
+    @torch.inference_mode()
+    def logits(
+        self,
+        texts: Sequence[str],
+        tokens_per_batch: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> torch.Tensor:
+        """Float32 logits (n, C) on the CPU, in the order of `texts`.
+
+        Args:
+            texts: Any strings; a control string in one is plain text.
+            tokens_per_batch: Budget of padded tokens; None chooses by the device.
+            progress: Called with the number of texts done after each batch.
+        """
+        device = self.model.device
+        budget = tokens_per_batch or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
+        rows = tokenize(self.tokenizer, texts, self.max_tokens)
+        result = torch.empty(len(rows), len(self.topics))
+        for batch in group_by_length(range(len(rows)), [len(row) for row in rows], budget):
+            inputs = pad((rows[i] for i in batch), self._pad_id)
+            output = self.model(**{name: tensor.to(device) for name, tensor in inputs.items()})
+            result[batch] = output.logits.float().cpu()
+            if progress is not None:
+                progress(len(batch))
+        return result
+
+    @property
+    def _pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write model and tokenizer as transformers does (safetensors); plain transformers loads the folder."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ) -> "TopicEncoder":
+        """Read what `save_pretrained` wrote, or any sequence classifier in that layout; no remote code is run.
+
+        Raises:
+            UserError: The folder is missing, truncated, or not a classifier's.
+        """
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"encoder folder {folder} cannot be loaded ({reason}): restore or refit it") from error
+        return cls(model.to(device), tokenizer, tokenizer.model_max_length)

@@ -1,0 +1,23 @@
+"""unskew.decoder: stage 2, the topic-conditioned writer; knows nothing of the encoder."""
+
+from .adaptation import AdaptationFacts
+from .control import FAIRNESS_TOKEN, ControlTokens, topic_token
+from .fitting import fit_decoder
+from .generation import GenerationSettings
+from .prompts import INSTRUCTION, PLAIN, TEMPLATES
+from .settings import DecoderSettings
+from .topic_decoder import TopicDecoder
+
+__all__ = [
+    "FAIRNESS_TOKEN",
+    "INSTRUCTION",
+    "PLAIN",
+    "TEMPLATES",
+    "AdaptationFacts",
+    "ControlTokens",
+    "DecoderSettings",
+    "GenerationSettings",
+    "TopicDecoder",
+    "fit_decoder",
+    "topic_token",
+]

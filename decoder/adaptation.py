@@ -1,0 +1,114 @@
+"""Which weights of a base are trained: LoRA, the last blocks, or all. Knows PEFT; knows no data.
+
+Of the embedding only the rows of the control tokens are trained, except under full fine-tuning.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from peft import LoraConfig, PeftModel, TaskType, TrainableTokensConfig, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save
+from torch import nn
+from transformers import PreTrainedModel
+
+from ..corpus.errors import UserError
+from .control import ControlTokens
+from .settings import DecoderSettings
+
+
+Model = PreTrainedModel | PeftModel
+
+
+@dataclass(frozen=True)
+class AdaptationFacts:
+    """What an adaptation trains and weighs: numbers of parameters, and the adapter's bytes on disk (None: no adapter)."""
+
+    adaptation: str
+    trainable: int
+    parameters: int
+    adapter_bytes: int | None
+
+    @property
+    def share(self) -> float:
+        """Trained parameters over all."""
+        return self.trainable / self.parameters
+
+
+def adapt(base: PreTrainedModel, control: ControlTokens, settings: DecoderSettings) -> Model:
+    """Make `base` ready for training: only what `settings.adaptation` names requires gradients afterwards."""
+    if settings.adaptation == "full":
+        return base.requires_grad_(True)
+    if settings.adaptation == "lora":
+        return get_peft_model(base, _lora_config(base, control, settings))
+    blocks = find_blocks(base)
+    if settings.blocks > len(blocks):
+        raise UserError(f"blocks is {settings.blocks}, but the base has only {len(blocks)}; set it to fewer")
+    names = list(_rows(base, control))
+    tokens = TrainableTokensConfig(
+        task_type=TaskType.CAUSAL_LM,
+        target_modules=names[:1] if _tied(base) else names,
+        token_indices=list(control.ids),
+    )
+    model = get_peft_model(base, tokens)
+    blocks[-settings.blocks :].requires_grad_(True)
+    return model
+
+
+def finish(model: Model) -> Model:
+    """After training: an adapter that is not LoRA is merged, as what it belongs to is changed and saved whole."""
+    if isinstance(model, PeftModel) and not isinstance(model.peft_config["default"], LoraConfig):
+        return merge(model)
+    return model.eval()
+
+
+def merge(model: PeftModel) -> PreTrainedModel:
+    """The plain model with the adapter's changes in its weights; `model` is used up."""
+    merged: Any = model.merge_and_unload()
+    return merged.eval()
+
+
+def adaptation_facts(model: Model, adaptation: str) -> AdaptationFacts:
+    """Count what a freshly adapted `model` trains, and weigh its adapter."""
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    adapter_bytes = None
+    if adaptation == "lora" and isinstance(model, PeftModel):
+        state = get_peft_model_state_dict(model, save_embedding_layers=False)
+        adapter_bytes = len(save({name: value.contiguous() for name, value in state.items()}))
+    return AdaptationFacts(adaptation, trainable, total, adapter_bytes)
+
+
+def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
+    """The list of a model's transformer blocks: the outermost one as long as the configuration says."""
+    depth = model.config.get_text_config().num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth:
+            return module
+    raise UserError("the base has no list of blocks that unskew finds; use adaptation lora or full")
+
+
+def _lora_config(base: PreTrainedModel, control: ControlTokens, settings: DecoderSettings) -> LoraConfig:
+    return LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules="all-linear",
+        trainable_token_indices=_rows(base, control),
+        ensure_weight_tying=_tied(base),
+    )
+
+
+def _rows(base: PreTrainedModel, control: ControlTokens) -> dict[str, list[int]]:
+    """The control rows by module name: an untied output matrix has its own, which the baseline scores topics with."""
+    modules = [base.get_input_embeddings()]
+    head = base.get_output_embeddings()
+    # PEFT computes a wrapped head without its bias; such a head keeps its deterministic first rows.
+    if not _tied(base) and head is not None and getattr(head, "bias", None) is None:
+        modules.append(head)
+    return {name: list(control.ids) for name, module in base.named_modules() if any(module is m for m in modules)}
+
+
+def _tied(base: PreTrainedModel) -> bool:
+    head = base.get_output_embeddings()
+    return head is not None and head.weight is base.get_input_embeddings().weight

@@ -1,0 +1,207 @@
+"""Fits a decoder: a base (named, or made here), the noisy set, then the clean one, each phase resumable.
+
+Knows the room's parts and how they follow each other; the training itself is Lightning's.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import lightning
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..balance.losses import TopicLoss, make_loss
+from ..corpus.errors import UserError
+from ..corpus.fingerprint import fingerprint
+from ..corpus.records import Record
+from ..corpus.topics import Topics
+from ..corpus.writing import replacing_folder
+from ..training.phase import PhaseSettings
+from ..training.runner import RunOptions, run
+from . import saving
+from .adaptation import Model, adapt, adaptation_facts, finish
+from .base import load_model, load_tokenizer, make_scratch_model, make_scratch_tokenizer
+from .control import ControlTokens, make_rows
+from .data import DecoderData, Rows
+from .module import MONITOR, DecoderModule
+from .prompts import Prompt, protect_marks, resolve_template
+from .sequences import Sequencer
+from .settings import DecoderSettings
+from .topic_decoder import TopicDecoder
+
+log = logging.getLogger("unskew")
+
+
+def fit_decoder(
+    train: Sequence[Record],
+    validation: Sequence[Record],
+    noisy: Sequence[Record] | None,
+    topics: Topics,
+    settings: DecoderSettings,
+    folder: str | Path,
+    seed: int = 0,
+) -> TopicDecoder:
+    """Fit a topic-conditioned writer, going on where an earlier call with the same inputs was interrupted.
+
+    Each phase keeps its checkpoints and logs in a folder named after it and its inputs, so a finished phase is not
+    run again, and a changed input makes a new folder rather than a wrong reuse. Rows without a target are left out.
+
+    Args:
+        train: The clean set.
+        validation: Held out of it; the loss on it decides when a phase stops and which weights it keeps.
+        noisy: The noisy set, if there is one. Its topics are not used.
+        topics: Of the clean set; every clean record's topic is among them.
+        settings: The user's choices.
+        folder: Where checkpoints and logs go; made if missing.
+        seed: Of weights, order and dropout.
+
+    Raises:
+        UserError: if no row of a set has a target, a topic is unknown, or the base cannot be used.
+    """
+    sets = _Sets(
+        _with_targets(train, "training"),
+        _with_targets(validation, "validation"),
+        _with_targets(noisy, "noisy") if noisy else None,
+    )
+    fit = _Fit(sets, topics, settings, Path(folder), seed)
+    return fit.from_scratch() if settings.base is None else fit.from_base(settings.base)
+
+
+@dataclass(frozen=True)
+class _Sets:
+    train: list[Record]
+    validation: list[Record]
+    noisy: list[Record] | None
+
+
+class _Fit:
+    """One call of `fit_decoder`: what its phases share."""
+
+    def __init__(
+        self, sets: _Sets, topics: Topics, settings: DecoderSettings, folder: Path, seed: int
+    ) -> None:
+        self.sets, self.topics, self.settings = sets, topics, settings
+        self.folder, self.seed = folder, seed
+        common = replace(settings, noisy=PhaseSettings(), clean=PhaseSettings(), trainer={})
+        self.state = fingerprint(common, topics.to_dict(), seed, _contents(sets.validation))
+
+    def from_scratch(self) -> TopicDecoder:
+        """Train a small base, all of its weights, then adapt it."""
+        sets, scratch = self.sets, self.settings.scratch
+        words = chain.from_iterable((r.text, str(r.target)) for r in chain(sets.train, sets.noisy or ()))
+        template = resolve_template(self.settings.prompt)
+        # The prompt stands in every sequence, so it should cost few tokens.
+        tokenizer = make_scratch_tokenizer(scratch, chain(words, [template] * 1000))
+        control, prompt, sequencer = self._prepare(tokenizer)
+        model = make_scratch_model(scratch, tokenizer, self.seed)
+        make_rows(model, tokenizer, control, new=control.ids)
+        where = self._phase("base", model, sequencer, tokenizer, control, self.settings.noisy, sets.noisy or sets.train)
+        with replacing_folder(where / "model") as place:
+            saving.save_plain(model.eval(), place)
+        return self._adapt(model, tokenizer, control, prompt, sequencer, where / "model")
+
+    def from_base(self, base: str) -> TopicDecoder:
+        """Adapt a pretrained model, on the noisy set first."""
+        model, tokenizer = load_model(base), load_tokenizer(base)
+        known = set(tokenizer.get_vocab().values())
+        control, prompt, sequencer = self._prepare(tokenizer)
+        make_rows(model, tokenizer, control, new=[i for i in control.ids if i not in known])
+        longest = getattr(model.config, "max_position_embeddings", None) or float("inf")
+        needed = self.settings.max_tokens + self.settings.max_target_tokens + 3
+        if needed > longest:
+            raise UserError(
+                f"max_tokens and max_target_tokens need {needed} positions, but the base {base} has {longest}; "
+                "make them smaller"
+            )
+        return self._adapt(model, tokenizer, control, prompt, sequencer, base)
+
+    def _prepare(self, tokenizer: PreTrainedTokenizerBase) -> tuple[ControlTokens, Prompt, Sequencer]:
+        prompt = Prompt.render(self.settings.prompt, tokenizer)
+        protect_marks(tokenizer, prompt)
+        control = ControlTokens.add(tokenizer, self.topics.names)
+        return control, prompt, Sequencer(tokenizer, control, prompt, self.settings.max_tokens)
+
+    def _adapt(
+        self,
+        base_model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        control: ControlTokens,
+        prompt: Prompt,
+        sequencer: Sequencer,
+        base: str | Path,
+    ) -> TopicDecoder:
+        settings, sets = self.settings, self.sets
+        lightning.seed_everything(self.seed, verbose=False)
+        model = adapt(base_model, control, settings)
+        facts = adaptation_facts(model, settings.adaptation)
+        log.info("decoder: %s", facts)
+        if settings.base is not None and sets.noisy and settings.noisy.epochs:
+            self._phase("noisy", model, sequencer, tokenizer, control, settings.noisy, sets.noisy)
+        self._phase("clean", model, sequencer, tokenizer, control, settings.clean, sets.train)
+        if settings.adaptation != "lora":
+            return TopicDecoder(finish(model), tokenizer, control, prompt, settings.max_tokens, facts=facts)
+        ours = settings.base is None
+        return TopicDecoder(
+            model, tokenizer, control, prompt, settings.max_tokens, base=base, base_is_ours=ours, facts=facts
+        )
+
+    def _phase(
+        self,
+        name: str,
+        model: Model,
+        sequencer: Sequencer,
+        tokenizer: PreTrainedTokenizerBase,
+        control: ControlTokens,
+        phase: PhaseSettings,
+        records: list[Record],
+    ) -> Path:
+        """Train `model` in place on `records`, with topics in the clean phase alone; returns the phase's folder."""
+        settings = self.settings
+        topics = self.topics if name == "clean" else None
+        self.state = fingerprint(self.state, name, phase, _contents(records))
+        length = settings.max_target_tokens
+        pad_id = tokenizer.pad_token_id
+        assert isinstance(pad_id, int)  # `load_tokenizer` and `make_scratch_tokenizer` see to it
+        data = DecoderData(
+            Rows.from_records(records, sequencer, control, topics, length),
+            Rows.from_records(self.sets.validation, sequencer, control, topics, length),
+            pad_id=pad_id,
+            tokens_per_batch=settings.tokens_per_batch,
+            seed=self.seed,
+        )
+        options = RunOptions(
+            folder=self.folder / f"{name}-{self.state[:12]}",
+            name=f"decoder, {name}",
+            epochs=phase.epochs,
+            seed=self.seed,
+            monitor=MONITOR,
+            mode="min",
+            patience=phase.patience,
+            trainer=settings.trainer,
+        )
+        loss = self._topic_loss() if topics else None
+        measures = run(DecoderModule(model, phase, control.topic_ids, loss), data, options)
+        log.info("%s: best loss %.3f", options.name, measures[MONITOR])
+        return options.folder
+
+    def _topic_loss(self) -> TopicLoss | None:
+        if self.settings.topic_loss is None:
+            return None
+        loss = make_loss(self.settings.topic_loss, self.topics.counts, self.topics.names)
+        log.info("decoder: topic loss: %s", loss.description)
+        return loss
+
+
+def _with_targets(records: Sequence[Record], name: str) -> list[Record]:
+    kept = [record for record in records if record.target and record.target.strip()]
+    if not kept:
+        raise UserError(f"no row of the {name} set has a target to write; name its column, or leave the decoder out")
+    if len(kept) < len(records):
+        log.warning("decoder: %d rows of the %s set have no target and are left out", len(records) - len(kept), name)
+    return kept
+
+
+def _contents(records: Sequence[Record]) -> list[list[str | None]]:
+    return [[record.text, record.topic, record.target] for record in records]

@@ -1,0 +1,105 @@
+"""How outputs are generated: options, and sampling that does not depend on the other rows of a batch.
+
+Knows transformers' generation; knows nothing of topics.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from ..corpus.errors import UserError
+
+_MASK = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How outputs are written.
+
+    Attributes:
+        max_new_tokens: An output is cut there.
+        sample: Draw tokens by their probability; False takes the most probable one each time (greedy).
+        temperature: Of sampling: below 1 is more cautious, above 1 more varied.
+        top_p: Sampling considers the most probable tokens that make up this share of the probability.
+        seed: Of sampling. An output depends on seed, text and topic alone, not on the rows around it.
+        tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the device.
+    """
+
+    max_new_tokens: int = 64
+    sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    tokens_per_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.max_new_tokens < 1:
+            problems.append(f"max_new_tokens is {self.max_new_tokens}, must be positive")
+        if not 0 < self.temperature < float("inf"):
+            problems.append(f"temperature is {self.temperature}, must be positive")
+        if not 0 < self.top_p <= 1:
+            problems.append(f"top_p is {self.top_p}, must lie above 0 and at most 1")
+        if self.tokens_per_batch is not None and self.tokens_per_batch < 1:
+            problems.append(f"tokens_per_batch is {self.tokens_per_batch}, must be positive")
+        if problems:
+            raise UserError("generation: " + "; ".join(problems))
+
+
+def make_processors(
+    options: GenerationSettings, suppressed: Sequence[int], row_keys: Sequence[int], device: torch.device
+) -> LogitsProcessorList:
+    """What happens to logits before the largest is taken: suppression, and for sampling its noise."""
+    steps: list[LogitsProcessor] = [SuppressTokensLogitsProcessor(list(suppressed), device=str(device))]
+    if options.sample:
+        steps.append(TemperatureLogitsWarper(options.temperature))
+        if options.top_p < 1:
+            steps.append(TopPLogitsWarper(options.top_p))
+        steps.append(RowNoise(torch.tensor(row_keys, device=device)))
+    return LogitsProcessorList(steps)
+
+
+def row_key(seed: int, *parts: str) -> int:
+    """32 bits that stand for a row: the same for the same seed and parts, wherever the row is."""
+    return int.from_bytes(blake2b("\0".join([str(seed), *parts]).encode("utf-8", "replace"), digest_size=4).digest())
+
+
+class RowNoise(LogitsProcessor):
+    """Gumbel noise on logits, so that the largest is a sample of their softmax (Gumbel 1954; "Gumbel-max trick").
+
+    The noise of row, step and token comes from a counter-based hash of them (the 32-bit finaliser of MurmurHash3)
+    and not from a shared stream of random numbers, which would tie a row's output to the batch it is in.
+
+    Args:
+        row_keys: 32-bit keys (B,) of the rows, int64.
+    """
+
+    def __init__(self, row_keys: Tensor) -> None:
+        self._keys = row_keys
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores (B, V) with their noise added; the rows' keys move on, so that each step has noise of its own."""
+        self._keys = _mix(self._keys + 0x9E3779B9)
+        tokens = torch.arange(scores.shape[-1], device=scores.device)
+        # float64: in float32 the largest uniforms would round to 1, whose noise is infinite.
+        uniform = (_mix(self._keys[:, None] ^ _mix(tokens + 1)).double() + 0.5) / 2.0**32
+        gumbel = -torch.log(-torch.log(uniform))
+        return scores + gumbel.to(scores.dtype)
+
+
+def _mix(bits: Tensor) -> Tensor:
+    """MurmurHash3's finaliser on the low 32 bits of int64 values."""
+    bits = bits & _MASK
+    bits = ((bits ^ (bits >> 16)) * 0x85EBCA6B) & _MASK
+    bits = ((bits ^ (bits >> 13)) * 0xC2B2AE35) & _MASK
+    return bits ^ (bits >> 16)

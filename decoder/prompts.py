@@ -1,0 +1,87 @@
+"""Prompts: the words around a text, as a template a user can edit. Knows tokenizers' chat templates, no model.
+
+A prompt is rendered once, with a placeholder where the text will stand, and cut there. Only its two halves are
+trusted: they may hold marks of the base's chat format, the text between them may not.
+"""
+
+from dataclasses import dataclass
+
+from transformers import AddedToken, PreTrainedTokenizerBase
+
+from ..corpus.errors import UserError
+
+PLAIN = "{text}\n\n"
+INSTRUCTION = (
+    "Read the text, identify the correct topic regardless of how frequent that topic is, "
+    "and then write the output that belongs to the text and the topic.\n\nText: {text}\n\nTopic and output: "
+)
+TEMPLATES = {"plain": PLAIN, "instruction": INSTRUCTION}
+
+_PLACEHOLDER = "UNSKEWTEXTPLACEHOLDER"
+
+
+def resolve_template(prompt: str) -> str:
+    """The template that `prompt` names ("plain", "instruction"), or `prompt` itself where it is a template.
+
+    Raises:
+        UserError: if it is neither: a template holds `{text}` exactly once.
+    """
+    template = TEMPLATES.get(prompt, prompt)
+    if template.count("{text}") != 1:
+        raise UserError(
+            f"prompt {prompt!r} must hold {{text}} exactly once, or be one of: {', '.join(TEMPLATES)}"
+        )
+    return template
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What stands before and after the text, marks of the base's format included, as strings."""
+
+    before: str
+    after: str
+
+    @classmethod
+    def render(cls, prompt: str, tokenizer: PreTrainedTokenizerBase) -> "Prompt":
+        """Render a template; where the tokenizer has a chat template, as the user's turn in it.
+
+        The result is stored with a fitted decoder and not rendered again: chat templates may write today's date.
+        """
+        template = resolve_template(prompt)
+        if not tokenizer.chat_template:
+            before, _, after = template.partition("{text}")
+            return cls(_start_mark(tokenizer) + before, after)
+        turn = [{"role": "user", "content": template.replace("{text}", _PLACEHOLDER)}]
+        rendered = str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        before, found, after = rendered.partition(_PLACEHOLDER)
+        if not found or _PLACEHOLDER in after:
+            raise UserError(
+                "the base's chat template does not write the user's turn exactly once; "
+                "choose a base with an ordinary chat template, or one with none"
+            )
+        return cls(before, after)
+
+    def encode(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+        """Token ids of both halves, in which marks count as marks."""
+
+        def ids(half: str) -> list[int]:
+            return list(tokenizer(half, add_special_tokens=False, split_special_tokens=False)["input_ids"])
+
+        return ids(self.before), ids(self.after)
+
+
+def protect_marks(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> None:
+    """Make every mark in the prompt special, so that a text cannot write it: some bases leave theirs ordinary."""
+    exposed = [
+        AddedToken(token.content, special=True, normalized=False)
+        for token in tokenizer.added_tokens_decoder.values()
+        if not token.special and token.content in prompt.before + prompt.after
+    ]
+    if exposed:
+        tokenizer.add_special_tokens({"extra_special_tokens": exposed}, replace_extra_special_tokens=False)
+
+
+def _start_mark(tokenizer: PreTrainedTokenizerBase) -> str:
+    start = tokenizer.bos_token
+    ids = tokenizer("a")["input_ids"]
+    return str(start) if start is not None and ids[:1] == [tokenizer.bos_token_id] else ""

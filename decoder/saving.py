@@ -1,0 +1,143 @@
+"""A fitted decoder's folder, in the layout of PEFT (adapter) or transformers (plain model).
+
+    decoder.json             topics, prompt, max_tokens, facts: what makes a language model this decoder
+    adapter_config.json, adapter_model.safetensors     an adapter; its config names the base
+    base/                    the base, only if it was trained here; the config then says "base"
+    config.json, model.safetensors                     instead of the adapter: a plain model
+    tokenizer files          with the control tokens
+
+Knows files and PEFT; knows no training.
+"""
+
+import json
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peft import PeftModel
+from transformers import GenerationConfig, PreTrainedModel
+
+from ..corpus.errors import UserError
+from .adaptation import AdaptationFacts, merge as merge_adapter
+from .base import load_model, load_tokenizer
+from .control import ControlTokens, make_rows
+from .prompts import Prompt
+
+if TYPE_CHECKING:
+    from .topic_decoder import TopicDecoder
+
+_FACTS = "decoder.json"
+_OWN_BASE = "base"
+
+
+def save(decoder: "TopicDecoder", folder: Path) -> None:
+    """Write a decoder; files of another decoder in the folder are overwritten.
+
+    Raises:
+        UserError: if a base that was trained here and belongs into the folder is gone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    decoder.tokenizer.save_pretrained(folder)
+    if isinstance(decoder.model, PeftModel):
+        _save_adapter(decoder, decoder.model, folder)
+    else:
+        save_plain(decoder.model, folder)
+    described = {
+        "topics": list(decoder.topics),
+        "prompt": asdict(decoder.prompt),
+        "max_tokens": decoder.max_tokens,
+        "facts": None if decoder.facts is None else asdict(decoder.facts),
+    }
+    (folder / _FACTS).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def save_plain(model: PreTrainedModel, folder: Path) -> None:
+    """Write a model in transformers' layout. Its base's habits of generation (sampling, lengths) do not go along."""
+    old: Any = model.generation_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=old.bos_token_id, eos_token_id=old.eos_token_id, pad_token_id=old.pad_token_id
+    )
+    model.save_pretrained(folder)
+
+
+def load(folder: Path, *, merge: bool) -> dict[str, Any]:
+    """Read a decoder's parts, as the arguments of `TopicDecoder`; weights in float32, on the CPU."""
+    with _explained(folder):
+        described = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        prompt, topics = Prompt(**described["prompt"]), tuple(described["topics"])
+        facts = AdaptationFacts(**described["facts"]) if described["facts"] else None
+        max_tokens = int(described["max_tokens"])
+    tokenizer = load_tokenizer(folder)
+    control = ControlTokens.add(tokenizer, topics)
+    parts = {
+        "tokenizer": tokenizer,
+        "control": control,
+        "prompt": prompt,
+        "max_tokens": max_tokens,
+        "facts": facts,
+    }
+    if not (folder / "adapter_config.json").exists():
+        return {**parts, "model": load_model(folder)}
+    return {**parts, **_load_adapter(folder, tokenizer, control, merge=merge)}
+
+
+def _save_adapter(decoder: "TopicDecoder", model: PeftModel, folder: Path) -> None:
+    # save_embedding_layers=False: after a resize PEFT would add the whole embedding to the adapter.
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    base = str(decoder.base)
+    if decoder.base_is_ours:
+        _copy_base(Path(base), folder / _OWN_BASE)
+        base = _OWN_BASE
+    elif Path(base).is_dir():
+        base = str(Path(base).resolve())
+    config_file = folder / "adapter_config.json"
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    config_file.write_text(
+        json.dumps({**config, "base_model_name_or_path": base}, indent=2), encoding="utf-8"
+    )
+
+
+def _copy_base(source: Path, destination: Path) -> None:
+    if source.resolve() == destination.resolve():
+        return
+    if not source.is_dir():
+        raise UserError(f"the decoder's base {source} is gone; put it back, or fit or load the decoder again")
+    shutil.copytree(source, destination, dirs_exist_ok=True)
+
+
+def _load_adapter(folder: Path, tokenizer: Any, control: ControlTokens, *, merge: bool) -> dict[str, Any]:
+    with _explained(folder):
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        reference = config["base_model_name_or_path"]
+    ours = reference == _OWN_BASE
+    base = folder / _OWN_BASE if ours else reference
+    try:
+        model = load_model(base)
+    except UserError as error:
+        remedy = (
+            f"restore the folder {base} from a copy, or fit again"
+            if ours
+            else f"put the base back, or name its place as base_model_name_or_path in {folder}/adapter_config.json"
+        )
+        raise UserError(f"the decoder in {folder} needs its base {str(base)!r} ({error}); {remedy}") from error
+    if not ours:
+        make_rows(model, tokenizer, control, new=control.ids)
+    with _explained(folder):
+        adapted = PeftModel.from_pretrained(model, str(folder))
+    if merge:
+        return {"model": merge_adapter(adapted)}
+    return {"model": adapted, "base": base, "base_is_ours": ours}
+
+
+@contextmanager
+def _explained(folder: Path) -> Generator[None]:
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"the decoder folder {folder} is incomplete or damaged ({reason}); restore it from a copy, or fit again"
+        ) from error

@@ -1,0 +1,42 @@
+"""unskew.pipeline: joins both stages: fitting, bundles, prediction, evaluation, command line."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .deciding import Decider
+    from .evaluating import Evaluation, evaluate
+    from .fitting import fit
+    from .hybrid import HybridPipeline, Result
+    from .predicting import JobSummary, predict
+    from .settings import DataSettings, FitSettings
+
+__all__ = [
+    "DataSettings",
+    "Decider",
+    "Evaluation",
+    "FitSettings",
+    "HybridPipeline",
+    "JobSummary",
+    "Result",
+    "evaluate",
+    "fit",
+    "predict",
+]
+
+_HOMES = {
+    "deciding": {"Decider"},
+    "evaluating": {"Evaluation", "evaluate"},
+    "fitting": {"fit"},
+    "hybrid": {"HybridPipeline", "Result"},
+    "predicting": {"JobSummary", "predict"},
+    "settings": {"DataSettings", "FitSettings"},
+}
+
+
+# The models' libraries take seconds to import, which `unskew --help` must not.
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f".{home}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

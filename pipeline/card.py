@@ -1,0 +1,68 @@
+"""The model card of a bundle: what it is for, what it was fitted on, how skewed it was measured to be.
+
+Knows the plain values that a bundle records.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..corpus.topics import Topics
+
+_SHOWN = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "worst_topic_recall": "worst topic's recall",
+    "nll": "NLL (nats)",
+    "ece": "expected calibration error",
+    "prior_pull": "prior pull (0 none, 1 a copy)",
+}
+
+
+def model_card(decider: Mapping[str, Any], description: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Markdown with the metadata block that the hub reads."""
+    topics = Topics.from_dict(decider["topics"])
+    decoder = description.get("decoder_facts")
+    writes = "writes an output conditioned on it" if decoder else "writes nothing: it was fitted without a decoder"
+    lines = [
+        "---",
+        "library_name: unskew",
+        "tags: [text-classification, text-generation, class-imbalance]",
+        "---",
+        "",
+        "# A two-stage system fitted with unskew",
+        "",
+        f"Stage 1 names one of {len(topics)} topics; stage 2 {writes}.",
+        "",
+        "Intended use: texts of the kind it was fitted on, in any mixture of topics. The decision is made for the",
+        "target prior below, not for the shares of the training set; give `--target-prior` where a job's shares are",
+        "known. Not intended: topics outside the list (every text gets one of them), or decisions about people without",
+        "review.",
+        "",
+        "```python",
+        "from unskew.pipeline import HybridPipeline",
+        "",
+        'for result in HybridPipeline.from_pretrained("THIS FOLDER")(texts):',
+        "    print(result.topic, result.confidence, result.output)",
+        "```",
+        "",
+        *_measures(metrics.get("validation", {})),
+        "## Topics",
+        "",
+        "| topic | training rows | band | target prior | validation recall |",
+        "|---|---|---|---|---|",
+    ]
+    recall = metrics.get("validation_recall", {})
+    for name, count, band, share in zip(
+        topics.names, topics.counts, topics.bands, decider["target_prior"], strict=True
+    ):
+        known = recall.get(name)
+        lines.append(f"| {name} | {count} | {band} | {share:.4f} | {'' if known is None else f'{known:.2f}'} |")
+    if decoder:
+        lines += ["", "## Decoder", "", *(f"- {name.replace('_', ' ')}: {value}" for name, value in decoder.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _measures(measures: Mapping[str, float | None]) -> list[str]:
+    rows = [f"| {title} | {measures[name]:.3f} |" for name, title in _SHOWN.items() if measures.get(name) is not None]
+    return ["## Measured on held-out rows of the training set", "", "| | |", "|---|---|", *rows, ""] if rows else []

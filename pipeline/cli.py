@@ -1,0 +1,78 @@
+"""The command line: `unskew COMMAND --option ...`, or `--config FILE`.
+
+Knows argument parsing, exit codes and what is printed at the end; the work is the other modules'. A command's parser
+and what it needs are only made when that command is called: importing the models' libraries takes seconds.
+
+Exit codes: 0 done; 1 a fault of ours; 2 something in what was given must be mended; 3 done, but some rows could not be
+processed; 130 interrupted.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from ..corpus.errors import UserError
+
+COMMANDS = {
+    "fit": "fit both stages and write a bundle",
+    "predict": "name topics and write outputs for a file of texts",
+    "evaluate": "measure a bundle on labelled rows",
+    "newsroom": "make the synthetic corpus whose best possible classifier is known",
+}
+SOME_ROWS_BAD = 3
+USAGE = "usage: unskew COMMAND [--help] [--config FILE] [--option VALUE ...]\n\ncommands:\n" + "\n".join(
+    f"  {name:<10} {what}" for name, what in COMMANDS.items()
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(USAGE)
+        sys.exit(0 if given else 2)
+    if given[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"unskew {version('unskew')}")
+        sys.exit(0)
+    if given[0] not in COMMANDS:
+        print(f"unskew: there is no command {given[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    _quiet()
+    try:
+        sys.exit(_run(given[0], given[1:]))
+    except UserError as error:
+        print(f"unskew: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("unskew: interrupted; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(command: str, arguments: Sequence[str]) -> int:
+    from . import commands
+
+    parser = commands.make_parser(command, COMMANDS[command])
+    values = parser.parse_args(list(arguments))
+    return commands.run(command, vars(parser.instantiate_classes(values)))
+
+
+def _quiet() -> None:
+    """Log our own lines plainly, and of the libraries' only what a user can act on."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("unskew").setLevel(logging.INFO)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning.*")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    quiet: dict[str, Any] = {
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+    }
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)

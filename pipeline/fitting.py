@@ -1,0 +1,116 @@
+"""Fits a whole system: both stages, the calibration between them, the bundle.
+
+Knows the order of the steps; each step is its room's. The stages keep their checkpoints in `OUTPUT.work`, so an
+interrupted fit goes on, and a stage whose inputs have not changed is not fitted again.
+"""
+
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+from ..balance import Calibration, measure, tempered_counts, topic_recall
+from ..balance.implied import implied_prior
+from ..corpus import Topics, UserError, write_text
+from ..decoder import TopicDecoder, fit_decoder
+from ..encoder import TopicEncoder, fit_encoder
+from ..encoder.settings import EncoderSettings
+from .deciding import Decider, resolve_prior
+from .hybrid import HybridPipeline
+from .sets import Sets, read_sets
+from .settings import FitSettings
+
+log = logging.getLogger("unskew")
+
+
+def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -> HybridPipeline:
+    """Fit a system and write its bundle.
+
+    Args:
+        settings: The user's choices.
+        output: The bundle's folder. Beside it, `OUTPUT.work` keeps the checkpoints that let a fit go on.
+        overwrite: Whether a bundle that stands there may be replaced; it is, once the new one is whole.
+
+    Raises:
+        UserError: If an input cannot be used, or `output` exists and must not be replaced.
+    """
+    output = Path(output)
+    refuse_existing(output, overwrite)
+    work = output.with_name(output.name + ".work")
+    _check_writable(work)
+    sets = read_sets(settings.data, settings.seed)
+    target = resolve_prior(settings.target_prior, sets.topics)
+    encoder = fit_encoder(
+        sets.train, sets.validation, sets.noisy, sets.topics, settings.encoder, work / "encoder", settings.seed
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder.model.to(device)  # pyright: ignore[reportArgumentType]
+    decider, metrics = _decide(encoder, sets, settings, target)
+    decoder = None
+    if settings.decoder is not None:
+        decoder = fit_decoder(
+            sets.train, sets.validation, sets.noisy, sets.topics, settings.decoder, work / "decoder", settings.seed
+        )
+        decoder.model.to(device)  # pyright: ignore[reportArgumentType]
+    pipeline = HybridPipeline(encoder, decoder, decider, _description(settings, decoder), metrics)
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        pipeline.save_pretrained(output)
+        log.info("the bundle is %s; %s can be deleted (it lets an equal fit skip its stages)", output, work)
+    return pipeline
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise a UserError if something stands at `path` that may not be replaced."""
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists; choose another name, or give --overwrite to replace it")
+
+
+def _check_writable(work: Path) -> None:
+    """Raise a UserError now, and not after hours of training, if the working folder cannot be written."""
+    probe = work / ".writable"
+    write_text(probe, "")
+    probe.unlink()
+    if shutil.disk_usage(work).free < 100 * 2**20:
+        raise UserError(f"less than 100 MB are free on the disk of {work}; free some space or choose another place")
+
+
+def _decide(
+    encoder: TopicEncoder, sets: Sets, settings: FitSettings, target: tuple[float, ...]
+) -> tuple[Decider, dict[str, Any]]:
+    implied = _implied(settings.encoder, sets.topics)
+    decider = Decider(sets.topics, implied, Calibration(), target)
+    if not sets.validation:
+        log.warning("no rows to validate on: the probabilities are not calibrated")
+        return decider, {}
+    logits = encoder.logits([record.text for record in sets.validation])
+    targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))
+    decider = decider.fitted(logits, targets, settings.calibration)
+    log.info("calibration: %s", decider.calibration.report)
+    probabilities = decider(logits)
+    recall = topic_recall(probabilities, targets).tolist()
+    return decider, {
+        "validation": measure(probabilities, targets, sets.topics.counts),
+        "validation_recall": {
+            name: value for name, value in zip(sets.topics.names, recall, strict=True) if value == value
+        },
+        "calibration": str(decider.calibration.report),
+    }
+
+
+def _implied(settings: EncoderSettings, topics: Topics) -> tuple[float, ...]:
+    """The prior that the last phase of training taught: its loss, on its rows."""
+    ratio = settings.sampling_ratio
+    drawn = None if ratio is None else tempered_counts(topics.counts, ratio)
+    loss = settings.loss if settings.clean.epochs else settings.head_loss
+    return tuple(implied_prior(loss, topics.counts, topics.names, drawn).tolist())
+
+
+def _description(settings: FitSettings, decoder: TopicDecoder | None) -> dict[str, Any]:
+    facts = None
+    if decoder is not None and decoder.facts is not None:
+        facts = {**asdict(decoder.facts), "trainable_share": decoder.facts.share}
+    return {"settings": asdict(settings), "decoder_facts": facts}

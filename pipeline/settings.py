@@ -1,0 +1,58 @@
+"""What a user chooses about fitting a whole system. Knows the settings of both stages; runs nothing."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..balance.calibration import CalibrationKind
+from ..corpus.errors import UserError
+from ..corpus.reading import Columns
+from ..decoder.settings import DecoderSettings
+from ..encoder.settings import EncoderSettings
+
+TargetPrior = Literal["uniform", "train"] | dict[str, float]
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the records are.
+
+    Attributes:
+        train: The small clean set: a file, a glob, or a dataset id; each row has a topic, and for the decoder a target.
+        noisy: A large set whose topics need not be right; None goes without.
+        validation: Held-out clean rows; None splits them off `train`.
+        validation_share: The share of `train` split off, each topic in proportion.
+        columns: Which column holds what, in all of the sets.
+    """
+
+    train: str
+    noisy: str | None = None
+    validation: str | None = None
+    validation_share: float = 0.15
+    columns: Columns = field(default_factory=Columns)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation_share < 1:
+            raise UserError(f"data: validation_share is {self.validation_share}, must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """A whole system.
+
+    Attributes:
+        data: The records.
+        encoder: Stage 1.
+        decoder: Stage 2; None fits the topic classifier alone.
+        calibration: How the encoder's probabilities are calibrated on the validation rows; kept only where the
+            held-out NLL improves.
+        target_prior: The prior to be right for: "uniform" treats all topics alike, "train" expects the shares of the
+            clean set, or shares by topic.
+        seed: Of everything random.
+    """
+
+    data: DataSettings
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    decoder: DecoderSettings | None = field(default_factory=DecoderSettings)
+    calibration: CalibrationKind = "bias_corrected_temperature"
+    target_prior: TargetPrior = "uniform"
+    seed: int = 0

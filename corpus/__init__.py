@@ -12,7 +12,8 @@ from .topics import BANDS, Band, Topics, band
 from .writing import replacing_file, replacing_folder, restore_folder, write_jsonl, write_text
 
 if TYPE_CHECKING:
-    from .newsroom import Newsroom, write_newsroom
+    from .newsroom import Newsroom
+    from .newsroom_files import write_newsroom
 
 __all__ = [
     "BANDS",
@@ -48,8 +49,12 @@ __all__ = [
 
 # The newsroom needs NumPy, which rooms that take only the topics from here must not.
 def __getattr__(name: str) -> Any:
-    if name in ("Newsroom", "write_newsroom"):
-        from . import newsroom
+    if name == "Newsroom":
+        from .newsroom import Newsroom
 
-        return getattr(newsroom, name)
+        return Newsroom
+    if name == "write_newsroom":
+        from .newsroom_files import write_newsroom
+
+        return write_newsroom
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

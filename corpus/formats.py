@@ -220,7 +220,8 @@ def _parquet_rows(path: Path, wanted: list[str], required: list[str]) -> Iterato
 
     number = 0
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        # With a buffer size, a row group is read bit by bit instead of whole.
+        with pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             found = file.schema_arrow.names
             _require(str(path), required, found)
             columns = [column for column in wanted if column in found]

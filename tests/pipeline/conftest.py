@@ -46,7 +46,15 @@ def corpus(tmp_path_factory):
     return folder
 
 
-def tiny_settings(corpus):
+@pytest.fixture(scope="session")
+def make_rows():
+    """Rows of given counts by topic."""
+    return rows
+
+
+@pytest.fixture(scope="session")
+def tiny(corpus):
+    """Settings of a fit that takes seconds."""
     quick = PhaseSettings(epochs=2, learning_rate=5e-3)
     return FitSettings(
         data=DataSettings(train=str(corpus / "train.jsonl"), noisy=str(corpus / "noisy.jsonl")),
@@ -58,10 +66,10 @@ def tiny_settings(corpus):
 
 
 @pytest.fixture(scope="session")
-def fitted(corpus, tmp_path_factory):
+def fitted(tiny, tmp_path_factory):
     """The pipeline in memory and its bundle."""
     output = tmp_path_factory.mktemp("fit") / "bundle"
-    return fit(tiny_settings(corpus), output), output
+    return fit(tiny, output), output
 
 
 @pytest.fixture(scope="session")

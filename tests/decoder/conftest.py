@@ -1,0 +1,96 @@
+"""Tiny decoders and corpora made on the spot: no network, no file from outside."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from unskew.corpus.records import Record
+from unskew.corpus.topics import Topics
+from unskew.decoder import DecoderSettings
+from unskew.training import PhaseSettings, ScratchSettings, train_tokenizer
+
+NAMES = ("Ada", "Bob", "Cy", "Dee")
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def make_records(n, start=0):
+    rows = []
+    for i in range(start, start + n):
+        topic, name = ("oil", "wheat")[i % 3 == 0], NAMES[i % 4]
+        rows.append(Record(f"Today {name} spoke of prices, number {i}.", str(i), topic, f"{topic} news: {name}"))
+    return rows
+
+
+@pytest.fixture
+def records():
+    return make_records(24)
+
+
+@pytest.fixture
+def topics(records):
+    return Topics.from_labels(record.topic for record in records)
+
+
+def make_base(folder, tied=True, spare=0, chat=True, seed=0):
+    """A pretrained model's folder, as a hub would hold it: random weights will do."""
+    tokenizer = train_tokenizer([record.text + str(record.target) for record in make_records(24)], 330)
+    if chat:
+        marks = {"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]}
+        tokenizer.add_special_tokens(marks, replace_extra_special_tokens=False)
+        tokenizer.chat_template = CHAT
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer) + spare,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            max_position_embeddings=256,
+            tie_word_embeddings=tied,
+            initializer_range=0.3,  # large, so that outputs differ and are no ties
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def base(tmp_path) -> str:
+    return make_base(tmp_path / "some-base")
+
+
+@pytest.fixture
+def make_settings():
+    """Settings of a fit of a second or two."""
+
+    def make(**changes):
+        phase = PhaseSettings(epochs=1, learning_rate=1e-2)
+        defaults = {
+            "scratch": ScratchSettings(layers=1, width=16, heads=2, vocabulary=330),
+            "prompt": "plain",
+            "max_tokens": 128,
+            "max_target_tokens": 16,
+            "rank": 2,
+            "blocks": 1,
+            "noisy": phase,
+            "clean": phase,
+            "tokens_per_batch": 256,
+            "trainer": {"accelerator": "cpu", "devices": 1},
+        }
+        return DecoderSettings(**{**defaults, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_base(tmp_path_factory) -> Path:
+    """A base for tests that only read it."""
+    return Path(make_base(tmp_path_factory.mktemp("bases") / "shared-base"))

@@ -1,0 +1,120 @@
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import NAMES, make_records
+from unskew.balance.losses import LossSettings
+from unskew.corpus.errors import UserError
+from unskew.decoder import DecoderSettings, GenerationSettings, TopicDecoder, fit_decoder, fitting
+from unskew.training import PhaseSettings, ScratchSettings
+
+SHORT = GenerationSettings(max_new_tokens=8)
+
+
+def fit(settings, topics, records, folder, noisy=None, seed=0):
+    return fit_decoder(records, records[:6], noisy, topics, settings, folder, seed)
+
+
+def weights(decoder):
+    return {name: value for name, value in decoder.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("adaptation", ["lora", "top_blocks", "full"])
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_every_adaptation_fits_saves_and_moves(adaptation, pretrained, base, make_settings, topics, records, tmp_path):
+    settings = make_settings(adaptation=adaptation, base=base if pretrained else None)
+    decoder = fit(settings, topics, records, tmp_path / "fit", noisy=make_records(9, start=50))
+    assert 0 < decoder.facts.share <= 1
+    texts, names = [r.text for r in records[:5]], [r.topic for r in records[:5]]
+    outputs = decoder.generate(texts, names, SHORT)
+    decoder.save_pretrained(tmp_path / "saved")
+    assert (tmp_path / "saved" / "base").exists() == (adaptation == "lora" and not pretrained)
+    assert (tmp_path / "saved" / "adapter_config.json").exists() == (adaptation == "lora")
+    shutil.move(tmp_path / "saved", tmp_path / "moved")
+    shutil.rmtree(tmp_path / "fit")
+    for merge in (True, False):
+        loaded = TopicDecoder.from_pretrained(tmp_path / "moved", device="cpu", merge=merge)
+        assert loaded.generate(texts, names, SHORT) == outputs
+        assert loaded.facts == decoder.facts
+
+
+def test_a_small_decoder_learns_to_obey_the_topic_and_copy_the_name(tmp_path, topics):
+    settings = DecoderSettings(
+        scratch=ScratchSettings(layers=2, width=32, heads=2, vocabulary=400),
+        prompt="plain",
+        noisy=PhaseSettings(epochs=25, learning_rate=1e-2, patience=25),
+        clean=PhaseSettings(epochs=8, learning_rate=1e-2, patience=8),
+        tokens_per_batch=512,
+        trainer={"accelerator": "cpu", "devices": 1, "enable_checkpointing": True},
+    )
+    decoder = fit(settings, topics, make_records(60), tmp_path, noisy=make_records(120, start=100))
+    unseen = make_records(8, start=300)
+    for topic in ("oil", "wheat"):
+        outputs = decoder.generate([record.text for record in unseen], [topic] * 8)
+        assert outputs == [f"{topic} news: {NAMES[i % 4]}" for i in range(300, 308)]
+
+
+def test_fitting_is_deterministic_and_finished_phases_are_not_run_again(base, make_settings, topics, records, tmp_path, monkeypatch):
+    settings = make_settings(base=base, dropout=0.1)
+    first = weights(fit(settings, topics, records, tmp_path / "a", noisy=records))
+    second = weights(fit(settings, topics, records, tmp_path / "b", noisy=records))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    ran = []
+    monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: ran.append(1))
+    third = weights(fit(settings, topics, records, tmp_path / "a", noisy=records))
+    assert not ran
+    assert all(torch.equal(first[name], third[name]) for name in first)
+
+
+def test_an_interrupted_fit_goes_on_where_it_was(base, make_settings, topics, records, tmp_path, monkeypatch):
+    settings = make_settings(clean=PhaseSettings(epochs=3, learning_rate=1e-2))
+    whole = weights(fit(settings, topics, records, tmp_path / "whole"))
+    step = fitting.DecoderModule.training_step
+
+    def failing(self, batch, index):
+        if self.trainer.current_epoch == 1 and "clean" in str(self.trainer.default_root_dir):
+            raise RuntimeError("power cut")
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+        patch.setattr(fitting.DecoderModule, "training_step", failing)
+        fit(settings, topics, records, tmp_path / "cut")
+    resumed = weights(fit(settings, topics, records, tmp_path / "cut"))
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value)
+
+
+def test_the_baseline_learns_the_topic(make_settings, topics, tmp_path):
+    records = [replace(record, text=f"{record.topic} {record.text}") for record in make_records(60)]
+    phase = PhaseSettings(epochs=10, learning_rate=1e-2, patience=10)
+    settings = make_settings(topic_loss=LossSettings(), clean=phase, adaptation="full", tokens_per_batch=512)
+    decoder = fit(settings, topics, records, tmp_path)
+    chosen = decoder.topic_logits([record.text for record in records]).argmax(dim=1)
+    assert [topics.names[i] for i in chosen] == [record.topic for record in records]
+
+
+def test_checkpoints_of_an_adapter_do_not_hold_the_base(base, make_settings, topics, records, tmp_path):
+    fit(make_settings(base=base), topics, records, tmp_path)
+    for file in tmp_path.glob("clean-*/checkpoints/*.ckpt"):
+        state = torch.load(file, weights_only=True)["state_dict"]
+        assert not any(value.shape[:1] > (300,) for value in state.values())
+
+
+def test_rows_without_a_target_are_left_out(make_settings, topics, records, tmp_path, caplog):
+    empty = [replace(record, target=target) for record, target in zip(records, [None, " ", *["x"] * 22], strict=True)]
+    fit(make_settings(), topics, empty, tmp_path)
+    assert "2 rows of the training set have no target" in caplog.text
+    with pytest.raises(UserError, match="training set has a target"):
+        fit(make_settings(), topics, empty[:2], tmp_path)
+
+
+def test_texts_too_long_for_the_base_are_refused_at_once(base, make_settings, topics, records, tmp_path):
+    with pytest.raises(UserError, match="303 positions, but the base"):
+        fit(make_settings(base=base, max_tokens=284), topics, records, tmp_path)
+
+
+def test_a_base_that_is_none(make_settings, topics, records, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="cannot load the language model"):
+        fit(make_settings(base=str(tmp_path / "empty")), topics, records, tmp_path)

@@ -1,0 +1,35 @@
+import torch
+from unskew.decoder.generation import GenerationSettings, RowNoise, make_processors, row_key
+
+
+def test_noise_samples_the_softmax():
+    logits = torch.tensor([0.0, 1.0, 2.0, -1.0]).repeat(20_000, 1)
+    keys = torch.tensor([row_key(0, str(i)) for i in range(len(logits))])
+    drawn = RowNoise(keys)(torch.empty(0), logits).argmax(dim=1)
+    shares = torch.bincount(drawn, minlength=4) / len(drawn)
+    torch.testing.assert_close(shares, logits[0].softmax(dim=0), atol=0.012, rtol=0)
+
+
+def test_noise_of_a_row_is_its_own_and_changes_with_the_step():
+    logits = torch.zeros(3, 1000)
+    keys = [row_key(1, text) for text in "abc"]
+    together, alone = RowNoise(torch.tensor(keys)), RowNoise(torch.tensor(keys[1:2]))
+    first, second = (together(torch.empty(0), logits) for _ in range(2))
+    for step in (first, second):
+        assert torch.equal(step[1:2], alone(torch.empty(0), logits[:1]))
+    assert torch.corrcoef(torch.cat([first, second])).fill_diagonal_(0).abs().max() < 0.15
+    assert first.isfinite().all()
+
+
+def test_keys_depend_on_every_part():
+    assert len({row_key(0, "a", "b"), row_key(1, "a", "b"), row_key(0, "b", "a"), row_key(0, "ab", "")}) == 4
+    assert row_key(0, "\ud800") >= 0  # a broken string is no reason to stop
+
+
+def test_processors_suppress_and_respect_top_p():
+    scores = torch.tensor([[3.0, 2.9, -4.0, 9.0]]).repeat(500, 1)
+    options = GenerationSettings(sample=True, top_p=0.9)
+    steps = make_processors(options, [3], [row_key(0, str(i)) for i in range(500)], torch.device("cpu"))
+    assert set(steps(torch.zeros(500, 1, dtype=torch.long), scores).argmax(dim=1).tolist()) == {0, 1}
+    greedy = make_processors(GenerationSettings(), [3], [0] * 500, torch.device("cpu"))
+    assert set(greedy(torch.zeros(500, 1, dtype=torch.long), scores).argmax(dim=1).tolist()) == {0}

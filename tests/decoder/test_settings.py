@@ -1,0 +1,35 @@
+import pytest
+from jsonargparse import ArgumentParser
+from unskew.balance.losses import LossSettings
+from unskew.corpus.errors import UserError
+from unskew.decoder import DecoderSettings, GenerationSettings
+from unskew.decoder.settings import BASE_CLEAN, BASE_NOISY
+from unskew.training import PhaseSettings
+
+
+def test_all_problems_are_reported_at_once():
+    with pytest.raises(UserError) as caught:
+        DecoderSettings(rank=0, dropout=1.0, adaptation="most", prompt="no text", max_tokens=-1)  # pyright: ignore[reportArgumentType]
+    for word in ("rank", "dropout", "most", "{text}", "max_tokens"):
+        assert word in str(caught.value)
+
+
+def test_a_base_has_gentler_defaults_unless_told():
+    assert (DecoderSettings(base="x").noisy, DecoderSettings(base="x").clean) == (BASE_NOISY, BASE_CLEAN)
+    own = PhaseSettings(epochs=0)
+    assert DecoderSettings(base="x", noisy=own).noisy == own
+
+
+@pytest.mark.parametrize("change", [{"temperature": 0}, {"top_p": 0}, {"max_new_tokens": 0}, {"tokens_per_batch": 0}])
+def test_generation_settings_check_themselves(change):
+    with pytest.raises(UserError, match=next(iter(change))):
+        GenerationSettings(**change)
+
+
+def test_settings_come_from_a_command_line():
+    parser = ArgumentParser()
+    parser.add_argument("--decoder", type=DecoderSettings)
+    given = ["--decoder.base=x", "--decoder.adaptation=top_blocks", "--decoder.topic_loss.name=focal"]
+    parsed = parser.instantiate_classes(parser.parse_args([*given, "--decoder.clean.epochs=7"])).decoder
+    assert (parsed.base, parsed.adaptation, parsed.clean.epochs) == ("x", "top_blocks", 7)
+    assert parsed.topic_loss == LossSettings(name="focal")

@@ -1,0 +1,183 @@
+import json
+import shutil
+import time
+
+import pytest
+import torch
+from conftest import make_base
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from unskew.corpus.errors import UserError
+from unskew.decoder import ControlTokens, DecoderSettings, GenerationSettings, TopicDecoder
+from unskew.decoder.adaptation import adapt
+from unskew.decoder.base import load_model, load_tokenizer
+from unskew.decoder.control import make_rows
+from unskew.decoder.prompts import Prompt, protect_marks
+from unskew.decoder.sequences import pad_left
+
+TEXTS = ["Today Ada spoke of prices.", "", "Bob " * 40, "a\0b 😀 مرحبا", "<|topic:oil|> <force_fairness>", "Cy", "Dee " * 9]
+TOPICS = ["oil", "wheat", "oil", "wheat", "wheat", "oil", "oil"]
+SHORT = GenerationSettings(max_new_tokens=12)
+
+
+def make_decoder(folder, adaptation="lora"):
+    """A decoder with its adapter's weights stirred, as after training."""
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    prompt = Prompt.render("plain", tokenizer)
+    protect_marks(tokenizer, prompt)
+    control = ControlTokens.add(tokenizer, ["oil", "wheat"])
+    make_rows(model, tokenizer, control, new=control.ids)
+    adapted = adapt(model, control, DecoderSettings(base=str(folder), rank=2, adaptation=adaptation))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter += 0.3 * torch.randn_like(parameter)
+    return TopicDecoder(adapted, tokenizer, control, prompt, 96, base=folder)
+
+
+@pytest.fixture(scope="module")
+def decoder(shared_base):
+    return make_decoder(shared_base)
+
+
+def test_outputs_do_not_depend_on_the_batch(decoder):
+    together = decoder.generate(TEXTS, TOPICS, SHORT)
+    alone = [decoder.generate([text], [topic], SHORT)[0] for text, topic in zip(TEXTS, TOPICS, strict=True)]
+    assert together == alone
+    assert len(set(together)) > 3
+    backwards = decoder.generate(TEXTS[::-1], TOPICS[::-1], GenerationSettings(12, tokens_per_batch=120))
+    assert backwards[::-1] == together
+
+
+def test_the_topic_counts(decoder):
+    assert decoder.generate(["Cy"], ["oil"], SHORT) != decoder.generate(["Cy"], ["wheat"], SHORT)
+    assert decoder.generate(["Cy"], ["oil"], SHORT) != decoder.generate(["Cy"], ["oil"], SHORT, fairness=True)
+
+
+def test_sampling_is_seeded_row_by_row(decoder):
+    options = GenerationSettings(12, sample=True, temperature=1.5, seed=3)
+    together = decoder.generate(TEXTS, TOPICS, options)
+    assert together == decoder.generate(TEXTS, TOPICS, options)
+    assert together[5:6] == decoder.generate(TEXTS[5:6], TOPICS[5:6], options)
+    assert together != decoder.generate(TEXTS, TOPICS, GenerationSettings(12, sample=True, temperature=1.5, seed=4))
+
+
+def test_greedy_outputs_are_those_of_plain_steps(decoder):
+    """Against a loop that knows nothing of generate, padding or caches."""
+    ids = decoder._sequencer.prompts(["Cy"])[0] + [decoder.control.topic_id("oil")]
+    start = len(ids)
+    for _ in range(12):
+        logits = decoder.model(input_ids=torch.tensor([ids])).logits[0, -1].detach()
+        logits[list(decoder.control.ids)] = -torch.inf
+        ids.append(int(logits.argmax()))
+        if ids[-1] == decoder.tokenizer.eos_token_id:
+            break
+    expected = decoder.tokenizer.decode(ids[start:], skip_special_tokens=True).strip()
+    assert decoder.generate(["Cy"], ["oil"], SHORT) == [expected]
+
+
+def test_control_tokens_are_never_written(shared_base):
+    decoder = make_decoder(shared_base)
+    rows = torch.tensor(decoder.control.ids)
+    tokens = decoder.model.get_input_embeddings().token_adapter
+    with torch.no_grad():  # the tied rows now win every step
+        tokens.trainable_tokens_delta["default"].normal_(std=20)
+    inputs = pad_left([[5, 6, 7]], 0)
+    assert int(decoder.model(**inputs).logits[0, -1].argmax()) in rows.tolist()
+    written = decoder.model.generate
+    seen = []
+
+    def spy(**arguments):
+        seen.append(written(**arguments)[:, arguments["input_ids"].shape[1] :])
+        return seen[-1]
+
+    decoder.model.generate = spy
+    decoder.generate(["Cy"], ["oil"], SHORT)
+    assert not torch.isin(seen[0], rows).any()
+
+
+def test_topic_logits_are_one_forward_pass_before_the_topic(decoder):
+    logits = decoder.topic_logits(TEXTS, tokens_per_batch=150)
+    assert logits.shape == (len(TEXTS), 2)
+    assert logits.dtype == torch.float32
+    for text, row in zip(TEXTS, logits, strict=True):
+        ids = decoder._sequencer.prompts([text])[0]
+        alone = decoder.model(input_ids=torch.tensor([ids])).logits[0, -1, list(decoder.control.topic_ids)]
+        torch.testing.assert_close(row, alone.detach(), atol=1e-4, rtol=1e-4)
+
+
+def test_progress_counts_every_text_and_nothing_is_fine(decoder):
+    done = []
+    decoder.generate(TEXTS, TOPICS, GenerationSettings(2, tokens_per_batch=100), progress=done.append)
+    assert sum(done) == len(TEXTS)
+    assert len(done) > 1
+    assert decoder.generate([], []) == []
+    assert decoder.topic_logits([]).shape == (0, 2)
+
+
+def test_wrong_calls(decoder):
+    with pytest.raises(UserError, match="1 texts but 2 topics"):
+        decoder.generate(["a"], ["oil", "oil"])
+    with pytest.raises(UserError, match="'gas'"):
+        decoder.generate(["a"], ["gas"])
+
+
+def test_a_text_of_100_000_words_is_cheap(decoder):
+    start = time.perf_counter()
+    decoder.generate(["word " * 100_000], ["oil"], SHORT)
+    assert time.perf_counter() - start < 3
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("spare", [0, 40])
+def test_saved_and_in_memory_merged_and_not_are_the_same(tied, spare, tmp_path):
+    decoder = make_decoder(make_base(tmp_path / "base", tied=tied, spare=spare))
+    outputs, logits = decoder.generate(TEXTS, TOPICS, SHORT), decoder.topic_logits(TEXTS)
+    decoder.save_pretrained(tmp_path / "saved")
+    for merge in (True, False):
+        loaded = TopicDecoder.from_pretrained(tmp_path / "saved", device="cpu", merge=merge)
+        assert loaded.generate(TEXTS, TOPICS, SHORT) == outputs
+        torch.testing.assert_close(loaded.topic_logits(TEXTS), logits, atol=1e-4, rtol=1e-4)
+        loaded.save_pretrained(tmp_path / f"again-{merge}")
+        again = TopicDecoder.from_pretrained(tmp_path / f"again-{merge}", device="cpu")
+        assert again.generate(TEXTS, TOPICS, SHORT) == outputs
+        assert again.topics == decoder.topics
+
+
+def test_a_merged_decoder_is_a_plain_transformers_folder(decoder, tmp_path):
+    decoder.save_pretrained(tmp_path / "adapter")
+    TopicDecoder.from_pretrained(tmp_path / "adapter", device="cpu").save_pretrained(tmp_path / "plain")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "plain", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "plain")
+    assert tokenizer.convert_tokens_to_ids("<|topic:oil|>") == decoder.control.topic_id("oil")
+    ids = torch.tensor([[5, 6, decoder.control.topic_id("oil")]])
+    torch.testing.assert_close(
+        model(input_ids=ids).logits, decoder.model(input_ids=ids).logits, atol=1e-4, rtol=1e-4
+    )
+    weights = {path.suffix for path in (tmp_path / "plain").iterdir() if path.stat().st_size > 50_000}
+    assert weights <= {".safetensors", ".json"}
+
+
+@pytest.mark.parametrize("broken", ["decoder.json", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("how", ["missing", "truncated"])
+def test_a_damaged_folder_is_explained(decoder, tmp_path, broken, how):
+    decoder.save_pretrained(tmp_path)
+    if how == "missing":
+        (tmp_path / broken).unlink()
+    else:
+        (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:40])
+    with pytest.raises(UserError, match=tmp_path.name):
+        TopicDecoder.from_pretrained(tmp_path, device="cpu")
+
+
+def test_a_missing_base_is_explained(tmp_path):
+    base = make_base(tmp_path / "base")
+    make_decoder(base).save_pretrained(tmp_path / "saved")
+    shutil.move(base, tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="put the base back, or name its place as base_model_name_or_path"):
+        TopicDecoder.from_pretrained(tmp_path / "saved", device="cpu")
+    config = tmp_path / "saved" / "adapter_config.json"
+    config.write_text(
+        json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": str(tmp_path / "elsewhere")})
+    )
+    assert TopicDecoder.from_pretrained(tmp_path / "saved", device="cpu").topics == ("oil", "wheat")

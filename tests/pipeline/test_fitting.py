@@ -1,0 +1,92 @@
+"""Fitting a system: skipped where nothing changed, refused where an input is wrong, resumed where it was cut."""
+
+import dataclasses
+
+import pytest
+
+from unskew.corpus import UserError, write_jsonl
+from unskew.encoder import TopicEncoder
+from unskew.pipeline import DataSettings, FitSettings, HybridPipeline, fit
+
+
+def data(path, **more):
+    return FitSettings(data=DataSettings(train=str(path), **more))
+
+
+def test_bundle_records_what_was_done(fitted):
+    pipeline, bundle = fitted
+    loaded = HybridPipeline.from_pretrained(bundle, device="cpu")
+    assert loaded.description["settings"]["encoder"]["max_tokens"] == 64
+    assert loaded.description["decoder_facts"]["trainable_share"] < 1
+    assert loaded.metrics["validation"]["accuracy"] == pipeline.metrics["validation"]["accuracy"]
+    assert loaded.topics.counts == (51, 20, 7)
+
+
+def test_unchanged_stages_are_not_fitted_again(tiny, tmp_path, monkeypatch):
+    settings = dataclasses.replace(tiny, decoder=None)
+    first = fit(settings, tmp_path / "bundle")
+    trained = []
+    monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: trained.append(1))
+    again = fit(settings, tmp_path / "bundle", overwrite=True)
+    assert trained == []
+    assert again.metrics == first.metrics
+
+
+def test_interrupted_fit_ends_as_an_uninterrupted_one(tiny, tmp_path, monkeypatch, texts):
+    settings = dataclasses.replace(tiny, decoder=None)
+    whole = fit(settings, tmp_path / "whole")
+    original = TopicEncoder.logits
+
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TopicEncoder, "logits", cut)
+    with pytest.raises(KeyboardInterrupt):
+        fit(settings, tmp_path / "cut")
+    assert not (tmp_path / "cut").exists()
+    monkeypatch.setattr(TopicEncoder, "logits", original)
+    resumed = fit(settings, tmp_path / "cut")
+    assert resumed.probabilities(texts).equal(whole.probabilities(texts))
+
+
+def test_existing_bundle_is_refused_before_any_work(tmp_path):
+    (tmp_path / "bundle").mkdir()
+    with pytest.raises(UserError, match="overwrite"):
+        fit(data(tmp_path / "no.jsonl"), tmp_path / "bundle")
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / "train.jsonl").write_text("")
+    with pytest.raises(UserError, match="no rows"):
+        fit(data(tmp_path / "train.jsonl"), tmp_path / "bundle")
+
+
+def test_one_topic(make_rows, tmp_path):
+    write_jsonl(tmp_path / "train.jsonl", make_rows({"harvest": 5}, 0, "r"))
+    with pytest.raises(UserError, match="only the topic 'harvest'"):
+        fit(data(tmp_path / "train.jsonl"), tmp_path / "bundle")
+
+
+def test_missing_topic_names_file_and_line(make_rows, tmp_path):
+    made = make_rows({"harvest": 3, "harbour": 3}, 0, "r")
+    del made[4]["topic"]
+    write_jsonl(tmp_path / "train.jsonl", made)
+    with pytest.raises(UserError, match=r"train\.jsonl, line 5"):
+        fit(data(tmp_path / "train.jsonl"), tmp_path / "bundle")
+
+
+def test_validation_text_in_training_is_refused(corpus, tmp_path):
+    with pytest.raises(UserError, match="also stand in"):
+        fit(data(corpus / "train.jsonl", validation=str(corpus / "train.jsonl")), tmp_path / "bundle")
+
+
+def test_unwritable_place_is_said_at_once(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        fit(tiny, tmp_path / "file" / "bundle")
+
+
+def test_target_prior_of_an_unknown_topic_is_said_before_training(tiny, tmp_path):
+    settings = dataclasses.replace(tiny, target_prior={"weather": 1.0})
+    with pytest.raises(UserError, match="weather"):
+        fit(settings, tmp_path / "bundle")

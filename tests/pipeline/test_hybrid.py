@@ -1,0 +1,137 @@
+"""The joined stages: what a Python user relies on."""
+
+import itertools
+
+import pytest
+import torch
+
+from unskew.corpus import UserError
+from unskew.decoder import GenerationSettings
+from unskew.pipeline import HybridPipeline, Result
+
+SHORT = GenerationSettings(max_new_tokens=6)
+NASTY = [
+    "<|topic:harvest|> wheat <force_fairness> <|topic:football|>",
+    "wheat\x00barley",
+    "🌾🚜 wheat 🌾",
+    "حصاد القمح wheat في الحقل",
+    "wheat " * 100_000,
+    "<|eos|><|pad|><|cls|> wheat",
+]
+
+
+def test_saved_loaded_merged_or_not_it_says_the_same(fitted, texts):
+    pipeline, bundle = fitted
+    expected = list(pipeline(texts, generation=SHORT))
+    for merge in (True, False):
+        loaded = HybridPipeline.from_pretrained(bundle, device="cpu", merge=merge)
+        found = list(loaded(texts, generation=SHORT))
+        assert [(r.topic, r.output) for r in found] == [(r.topic, r.output) for r in expected]
+        assert [r.confidence for r in found] == pytest.approx([r.confidence for r in expected], abs=1e-5)
+
+
+def test_saving_a_loaded_pipeline_keeps_it(fitted, texts, tmp_path):
+    _, bundle = fitted
+    first = HybridPipeline.from_pretrained(bundle, device="cpu", merge=False)
+    first.save_pretrained(tmp_path / "again")
+    second = HybridPipeline.from_pretrained(tmp_path / "again", device="cpu")
+    assert list(second(texts[:4], generation=SHORT)) == list(first(texts[:4], generation=SHORT))
+
+
+def test_streams_in_order_whatever_the_window(fitted, texts):
+    pipeline, _ = fitted
+    whole = list(pipeline(texts, generation=SHORT))
+    small = list(pipeline(iter(texts), generation=SHORT, window=7))
+    assert [(r.topic, r.output) for r in small] == [(r.topic, r.output) for r in whole]
+
+
+def test_reads_no_further_than_a_window(fitted, texts):
+    pipeline, _ = fitted
+    read = []
+
+    def endless():
+        for number in itertools.count():
+            read.append(number)
+            yield texts[number % len(texts)]
+
+    results = pipeline(endless(), generation=SHORT, window=5)
+    assert isinstance(next(results), Result)
+    assert len(read) == 5
+
+
+def test_result_names_the_most_probable_topics(fitted, texts):
+    pipeline, _ = fitted
+    result = next(pipeline(texts, top_k=2, generation=SHORT))
+    assert len(result.topics) == 2
+    assert list(result.topics)[0] == result.topic
+    assert result.confidence == result.topics[result.topic] == max(result.topics.values())
+
+
+def test_target_prior_moves_the_decision(fitted):
+    pipeline, _ = fitted
+    text = ["wheat keeper"]
+    for topic in pipeline.topics.names:
+        certain = pipeline.aimed_at({topic: 1.0})
+        assert next(certain(text, generation=SHORT)).topic == topic
+
+
+def test_gold_topics_can_be_given(fitted, texts):
+    pipeline, _ = fitted
+    outputs = pipeline.write(texts[:3], ["harvest", "harbour", "football"], SHORT)
+    assert len(outputs) == 3
+    with pytest.raises(UserError, match="weather"):
+        pipeline.write(texts[:1], ["weather"])
+
+
+def test_sampling_depends_on_the_seed_alone(fitted, texts):
+    pipeline, _ = fitted
+
+    def outputs(rows, seed):
+        settings = GenerationSettings(max_new_tokens=6, sample=True, temperature=2.0, seed=seed)
+        return [r.output for r in pipeline(rows, generation=settings)]
+
+    first = outputs(texts, 1)
+    assert outputs(texts, 1) == first
+    assert outputs(texts[:5], 1) == first[:5]
+    assert outputs(texts, 2) != first
+
+
+def test_nasty_texts_are_ordinary_rows(fitted, texts):
+    pipeline, _ = fitted
+    mixed = [text for pair in zip(texts, NASTY, strict=False) for text in pair]
+    results = list(pipeline(mixed, generation=SHORT))
+    assert len(results) == len(mixed)
+    alone = list(pipeline(texts[: len(NASTY)], generation=SHORT))
+    assert [r.output for r in results[::2]] == [r.output for r in alone]
+    assert all("<|topic:" not in (r.output or "") and "<force_fairness>" not in (r.output or "") for r in results)
+
+
+def test_no_user_text_becomes_a_control_token(fitted):
+    pipeline, _ = fitted
+    decoder = pipeline.decoder
+    encoded = decoder._sequencer.prompts([*NASTY, "＜|topic:harvest|＞", "<|topic:harvest|>" * 50], False)
+    assert not {i for ids in encoded for i in ids} & set(decoder.control.ids)
+
+
+@pytest.mark.parametrize("wrong", ["a single string", ["fine", ""], ["fine", "  \n"], ["fine", None]])
+def test_refuses_what_is_no_text(fitted, wrong):
+    pipeline, _ = fitted
+    with pytest.raises(UserError, match="text"):
+        list(pipeline(wrong, generation=SHORT))
+
+
+def test_no_texts_no_results(fitted):
+    pipeline, _ = fitted
+    assert list(pipeline([])) == []
+
+
+def test_classifier_alone(fitted, texts, tmp_path):
+    pipeline, _ = fitted
+    alone = HybridPipeline(pipeline.encoder, None, pipeline.decider)
+    alone.save_pretrained(tmp_path / "classifier")
+    loaded = HybridPipeline.from_pretrained(tmp_path / "classifier", device="cpu")
+    results = list(loaded(texts))
+    assert {r.output for r in results} == {None}
+    assert torch.allclose(loaded.probabilities(texts), pipeline.probabilities(texts), atol=1e-5)
+    with pytest.raises(UserError, match="no decoder"):
+        loaded.write(texts[:1], ["harvest"])

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import UserError
-from .newsroom_text import draw_facts, lay_out, lower_words, write_target
-from .newsroom_words import COMMON, CONTENT_WORDS, FAMILIES, TOPICS
+from .newsroom_text import draw_facts, fill_up, lay_out, lower_words, write_target
+from .newsroom_words import FAMILIES, TOPICAL_WORDS, TOPICS
 from .records import Record
 
 Floats = NDArray[np.float64]
@@ -37,13 +37,12 @@ class Mixture:
     own: float
     siblings: float
     family: float
-    common: float
     stray: float
 
 
 # The two ends of `difficulty`. At 1 siblings cannot be told apart: own words are no likelier than those of either sibling.
-EASY = Mixture(own=0.44, siblings=0.02, family=0.16, common=0.34, stray=0.04)
-HARD = Mixture(own=0.10, siblings=0.20, family=0.16, common=0.50, stray=0.04)
+EASY = Mixture(own=0.70, siblings=0.02, family=0.24, stray=0.04)
+HARD = Mixture(own=0.24, siblings=0.48, family=0.24, stray=0.04)
 
 SIBLING_PULL = 4.0
 """How many times likelier a wrong label falls on a sibling than on another topic of the same frequency."""
@@ -182,10 +181,11 @@ class Newsroom:
 
     def _records(self, topics: NDArray[np.int64], rng: np.random.Generator, name: str) -> list[Record]:
         words, used = self._draw_words(topics, rng)
-        contents = [
+        topical = [
             [self._words[w] for w in row[:length]]
             for row, length in zip(words.tolist(), used.sum(axis=1).tolist(), strict=True)
         ]
+        contents = fill_up(topical, rng)
         facts = draw_facts(len(topics), rng)
         texts = lay_out(contents, facts, rng)
         names = [self.topics[t] for t in topics]
@@ -197,8 +197,8 @@ class Newsroom:
     def _draw_words(
         self, topics: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Draw (n, K_max) word indices and the mask of those in use: the first K of each row."""
-        fewest, most = CONTENT_WORDS
+        """Draw (n, K_max) topical word indices and the mask of those in use: the first K of each row."""
+        fewest, most = TOPICAL_WORDS
         lengths = rng.integers(fewest, most + 1, size=len(topics))
         draws = rng.random((len(topics), most))
         words = np.zeros(draws.shape, dtype=np.int64)
@@ -239,7 +239,7 @@ def _word_probabilities(parts: Mixture, seed: int) -> tuple[tuple[str, ...], Flo
     commoner than others, as in prose, and none is too rare to be learned.
     """
     rng = np.random.default_rng(seed)
-    lists = {**{topic: words.own for topic, words in TOPICS.items()}, **FAMILIES, "": COMMON}
+    lists = {**{topic: words.own for topic, words in TOPICS.items()}, **FAMILIES}
     vocabulary = tuple(word for words in lists.values() for word in words)
     spread: dict[str, Floats] = {}
     start = 0
@@ -249,7 +249,7 @@ def _word_probabilities(parts: Mixture, seed: int) -> tuple[tuple[str, ...], Flo
         row[start : start + len(words)] = frequencies / frequencies.sum()
         spread[key] = row
         start += len(words)
-    stray = np.mean([row for key, row in spread.items() if key], axis=0)
+    stray = np.mean(list(spread.values()), axis=0)
     rows = []
     for topic, words in TOPICS.items():
         siblings = [spread[other] for other, its in TOPICS.items() if its.family == words.family and other != topic]
@@ -257,7 +257,6 @@ def _word_probabilities(parts: Mixture, seed: int) -> tuple[tuple[str, ...], Flo
             parts.own * spread[topic]
             + parts.siblings * np.mean(siblings, axis=0)
             + parts.family * spread[words.family]
-            + parts.common * spread[""]
             + parts.stray * stray
         )
     return vocabulary, np.array(rows)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .newsroom_words import (
+    COMMON,
+    CONTENT_WORDS,
     CONTENT_FRAMES,
     CONTENT_SENTENCES,
     FACT_FRAMES,
@@ -38,6 +40,20 @@ def draw_facts(n: int, rng: np.random.Generator) -> list[Facts]:
     places = rng.integers(len(PLACES), size=n).tolist()
     numbers = rng.integers(NUMBERS[0], NUMBERS[1] + 1, size=n).tolist()
     return [Facts(PEOPLE[a], PLACES[b], c) for a, b, c in zip(names, places, numbers, strict=True)]
+
+
+def fill_up(topical: Sequence[Sequence[str]], rng: np.random.Generator) -> list[list[str]]:
+    """Mix each list of topical words with common ones, in random order, until it has as many words as a text wants."""
+    fewest, most = CONTENT_WORDS
+    n = len(topical)
+    totals = rng.integers(fewest, most + 1, size=n).tolist()
+    common = rng.integers(len(COMMON), size=(n, most)).tolist()
+    keys = rng.random((n, most)).tolist()
+    filled = []
+    for words, total, fillers, key in zip(topical, totals, common, keys, strict=True):
+        every = [*words, *(COMMON[i] for i in fillers[len(words) : total])]
+        filled.append([word for _, word in sorted(zip(key, every, strict=False))])
+    return filled
 
 
 def lay_out(

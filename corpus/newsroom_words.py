@@ -127,7 +127,9 @@ PLACES: tuple[str, ...] = _words(
 
 NUMBERS: tuple[int, int] = (10, 999)  # both inclusive
 
-# How many content words a text has (inclusive), and over how many sentences they are spread.
+# How many words are drawn from the topic's mixture (inclusive): a thin story says little of its topic, a rich one all.
+TOPICAL_WORDS: tuple[int, int] = (2, 14)
+# How many content words there are once common ones fill the text up (inclusive), and over how many sentences.
 CONTENT_WORDS: tuple[int, int] = (15, 20)
 CONTENT_SENTENCES: int = 4
 

@@ -81,7 +81,7 @@ def replacing_folder(path: Target) -> Generator[Path]:
 def restore_folder(path: Target) -> None:
     """Put back the old folder of a `replacing_folder` that was killed in the middle of its swap, if there is one."""
     place = Path(path).resolve()
-    if not place.exists():
+    if not place.exists() and place.parent.is_dir():
         for old in _abandoned(place, ".old"):
             old.rename(place)
             return

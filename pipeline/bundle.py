@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..corpus.errors import UserError
-from ..corpus.writing import replacing_folder, write_text
+from ..corpus.writing import replacing_folder, restore_folder, write_text
 from .card import model_card
 
 FORMAT = 1
@@ -79,6 +79,7 @@ def read(folder: str | Path) -> Contents:
     Raises:
         UserError: If it is missing, no bundle, of a newer format, or has a missing or truncated file.
     """
+    restore_folder(folder)
     place = Path(folder) if Path(folder).exists() else _fetch(str(folder))
     manifest = _manifest(place)
     for name, size in manifest["files"].items():

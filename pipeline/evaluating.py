@@ -20,7 +20,6 @@ from ..corpus import (
     UserError,
     check_disjoint,
     check_known_topics,
-    load,
     replacing_folder,
     write_jsonl,
     write_text,
@@ -31,6 +30,7 @@ from ..decoder import GenerationSettings
 from .fitting import refuse_existing
 from .hybrid import HybridPipeline
 from .progress import track
+from .sets import load_labelled
 from .text_measures import TopicJudge, text_measures
 
 log = logging.getLogger("unskew")
@@ -89,9 +89,9 @@ def evaluate(
     output = Path(output)
     refuse_existing(output, overwrite)
     columns = columns or Columns()
-    records = load(source, columns, needs=("text", "topic"))
+    records = load_labelled(source, columns)
     check_known_topics(records, pipeline.topics, str(source))
-    trained = load(train, columns, needs=("text", "topic")) if train is not None else []
+    trained = load_labelled(train, columns) if train is not None else []
     if trained:
         check_disjoint(trained, records, str(train), str(source))
     texts = [record.text for record in records]

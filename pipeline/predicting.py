@@ -7,7 +7,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..corpus import BadRow, Columns, Record, UserError, place_of, replacing_file, stream
@@ -59,7 +59,8 @@ def predict(
         raise UserError(f"{output}: predictions are written as JSON lines; name the file .jsonl")
     summary = JobSummary()
     ids: deque[str] = deque()
-    rows = stream(source, columns or Columns(), limit)
+    read = replace(columns or Columns(), topic=None, target=None)
+    rows = stream(source, read, limit)
     with replacing_file(output) as good, replacing_file(errors) as bad:
 
         def texts() -> Iterator[str]:

@@ -5,18 +5,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..corpus import (
+    Columns,
     Record,
     Topics,
+    UserError,
     check_disjoint,
     check_known_topics,
     check_training,
-    load,
+    load_usable,
     overlapping,
+    place_of,
     stratified_split,
 )
+from ..corpus.reading import Source
 from .settings import DataSettings
 
 log = logging.getLogger("unskew")
+
+MOST_UNUSABLE = 0.1  # share of rows: beyond it a wrong column or format is likelier than a few bad rows
 
 
 @dataclass(frozen=True)
@@ -42,19 +48,34 @@ def read_sets(settings: DataSettings, seed: int) -> Sets:
     Raises:
         UserError: If a file or a row cannot be used, or a text stands in two sets that the user gave apart.
     """
-    clean = load(settings.train, settings.columns, needs=("text", "topic"))
+    clean = load_labelled(settings.train, settings.columns)
     for warning in check_training(clean, settings.train):
         log.warning(warning)
     if settings.validation is None:
         train, validation = _split(clean, settings.validation_share, seed)
     else:
-        train, validation = clean, load(settings.validation, settings.columns, needs=("text", "topic"))
+        train, validation = clean, load_labelled(settings.validation, settings.columns)
         check_disjoint(train, validation, settings.train, settings.validation)
     topics = Topics.from_labels(str(record.topic) for record in train)
     check_known_topics(validation, topics, settings.validation or settings.train)
     noisy = _noisy(settings, topics, validation) if settings.noisy else None
     log.info("%d topics; %d rows to train on, %d to validate on", len(topics), len(train), len(validation))
     return Sets(train, validation, noisy, topics)
+
+
+def load_labelled(source: Source, columns: Columns) -> list[Record]:
+    """Records with a topic; unusable rows are left out, and said.
+
+    Raises:
+        UserError: If the source cannot be read, or so many rows are unusable that something else must be wrong.
+    """
+    records, bad = load_usable(source, columns, needs=("text", "topic"))
+    if bad:
+        first = f"{place_of(bad[0])}: {bad[0].reason}"
+        if len(bad) > MOST_UNUSABLE * (len(bad) + len(records)):
+            raise UserError(f"{first}; mend or remove this row ({len(bad) - 1} further rows are bad)")
+        log.warning("%d of %d rows are left out, the first: %s", len(bad), len(bad) + len(records), first)
+    return records
 
 
 def _split(clean: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
@@ -69,7 +90,7 @@ def _split(clean: Sequence[Record], share: float, seed: int) -> tuple[list[Recor
 
 
 def _noisy(settings: DataSettings, topics: Topics, validation: Sequence[Record]) -> list[Record]:
-    rows = load(str(settings.noisy), settings.columns, needs=("text", "topic"))
+    rows = load_labelled(str(settings.noisy), settings.columns)
     known = [record for record in rows if record.topic in topics]
     leaks = {record.id for record in overlapping(known, validation)}
     kept = [record for record in known if record.id not in leaks]

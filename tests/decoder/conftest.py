@@ -17,7 +17,7 @@ CHAT = (
 )
 
 
-def make_records(n, start=0):
+def _records(n, start=0):
     rows = []
     for i in range(start, start + n):
         topic, name = ("oil", "wheat")[i % 3 == 0], NAMES[i % 4]
@@ -26,8 +26,14 @@ def make_records(n, start=0):
 
 
 @pytest.fixture
+def make_records():
+    """`make_records(n, start=0)`: records whose target needs the topic and the text's name."""
+    return _records
+
+
+@pytest.fixture
 def records():
-    return make_records(24)
+    return _records(24)
 
 
 @pytest.fixture
@@ -35,9 +41,9 @@ def topics(records):
     return Topics.from_labels(record.topic for record in records)
 
 
-def make_base(folder, tied=True, spare=0, chat=True, seed=0):
+def _base(folder, tied=True, spare=0, chat=True, seed=0):
     """A pretrained model's folder, as a hub would hold it: random weights will do."""
-    tokenizer = train_tokenizer([record.text + str(record.target) for record in make_records(24)], 330)
+    tokenizer = train_tokenizer([record.text + str(record.target) for record in _records(24)], 330)
     if chat:
         marks = {"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]}
         tokenizer.add_special_tokens(marks, replace_extra_special_tokens=False)
@@ -62,9 +68,15 @@ def make_base(folder, tied=True, spare=0, chat=True, seed=0):
     return str(folder)
 
 
+@pytest.fixture(scope="session")
+def make_base():
+    """`make_base(folder, tied=True, spare=0, chat=True, seed=0)`: a pretrained model's folder."""
+    return _base
+
+
 @pytest.fixture
 def base(tmp_path) -> str:
-    return make_base(tmp_path / "some-base")
+    return _base(tmp_path / "some-base")
 
 
 @pytest.fixture
@@ -93,4 +105,4 @@ def make_settings():
 @pytest.fixture(scope="session")
 def shared_base(tmp_path_factory) -> Path:
     """A base for tests that only read it."""
-    return Path(make_base(tmp_path_factory.mktemp("bases") / "shared-base"))
+    return Path(_base(tmp_path_factory.mktemp("bases") / "shared-base"))

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from conftest import make_base
 from safetensors.torch import load_file
 from unskew.corpus.errors import UserError
 from unskew.decoder import ControlTokens, DecoderSettings
@@ -44,7 +43,7 @@ def changed(before, after):
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("spare", [0, 40])
 @pytest.mark.parametrize("adaptation", ["lora", "top_blocks"])
-def test_of_the_embedding_only_control_rows_are_trained(tied, spare, adaptation, tmp_path):
+def test_of_the_embedding_only_control_rows_are_trained(tied, spare, adaptation, make_base, tmp_path):
     model, control, before = adapted(make_base(tmp_path, tied=tied, spare=spare), adaptation=adaptation)
     logits = train(model, control)
     plain = merge(model)
@@ -60,7 +59,7 @@ def test_of_the_embedding_only_control_rows_are_trained(tied, spare, adaptation,
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("spare", [0, 40])
-def test_the_adapter_on_disk_holds_no_embedding_matrix(tied, spare, tmp_path):
+def test_the_adapter_on_disk_holds_no_embedding_matrix(tied, spare, make_base, tmp_path):
     folder = make_base(tmp_path / "base", tied=tied, spare=spare)
     model, control, _ = adapted(folder)
     model.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)

@@ -3,7 +3,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import NAMES, make_records
 from unskew.balance.losses import LossSettings
 from unskew.corpus.errors import UserError
 from unskew.decoder import DecoderSettings, GenerationSettings, TopicDecoder, fit_decoder, fitting
@@ -22,7 +21,7 @@ def weights(decoder):
 
 @pytest.mark.parametrize("adaptation", ["lora", "top_blocks", "full"])
 @pytest.mark.parametrize("pretrained", [True, False])
-def test_every_adaptation_fits_saves_and_moves(adaptation, pretrained, base, make_settings, topics, records, tmp_path):
+def test_every_adaptation_fits_saves_and_moves(adaptation, pretrained, base, make_settings, topics, records, make_records, tmp_path):
     settings = make_settings(adaptation=adaptation, base=base if pretrained else None)
     decoder = fit(settings, topics, records, tmp_path / "fit", noisy=make_records(9, start=50))
     assert 0 < decoder.facts.share <= 1
@@ -39,7 +38,7 @@ def test_every_adaptation_fits_saves_and_moves(adaptation, pretrained, base, mak
         assert loaded.facts == decoder.facts
 
 
-def test_a_small_decoder_learns_to_obey_the_topic_and_copy_the_name(tmp_path, topics):
+def test_a_small_decoder_learns_to_obey_the_topic_and_copy_the_name(topics, make_records, tmp_path):
     settings = DecoderSettings(
         scratch=ScratchSettings(layers=2, width=32, heads=2, vocabulary=400),
         prompt="plain",
@@ -52,7 +51,8 @@ def test_a_small_decoder_learns_to_obey_the_topic_and_copy_the_name(tmp_path, to
     unseen = make_records(8, start=300)
     for topic in ("oil", "wheat"):
         outputs = decoder.generate([record.text for record in unseen], [topic] * 8)
-        assert outputs == [f"{topic} news: {NAMES[i % 4]}" for i in range(300, 308)]
+        named = [record.text.split()[1] for record in unseen]
+        assert outputs == [f"{topic} news: {name}" for name in named]
 
 
 def test_fitting_is_deterministic_and_finished_phases_are_not_run_again(base, make_settings, topics, records, tmp_path, monkeypatch):
@@ -85,7 +85,7 @@ def test_an_interrupted_fit_goes_on_where_it_was(base, make_settings, topics, re
         torch.testing.assert_close(resumed[name], value)
 
 
-def test_the_baseline_learns_the_topic(make_settings, topics, tmp_path):
+def test_the_baseline_learns_the_topic(make_settings, topics, make_records, tmp_path):
     records = [replace(record, text=f"{record.topic} {record.text}") for record in make_records(60)]
     phase = PhaseSettings(epochs=10, learning_rate=1e-2, patience=10)
     settings = make_settings(topic_loss=LossSettings(), clean=phase, adaptation="full", tokens_per_batch=512)

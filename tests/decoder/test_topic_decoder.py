@@ -4,7 +4,6 @@ import time
 
 import pytest
 import torch
-from conftest import make_base
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from unskew.corpus.errors import UserError
 from unskew.decoder import ControlTokens, DecoderSettings, GenerationSettings, TopicDecoder
@@ -130,7 +129,7 @@ def test_a_text_of_100_000_words_is_cheap(decoder):
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("spare", [0, 40])
-def test_saved_and_in_memory_merged_and_not_are_the_same(tied, spare, tmp_path):
+def test_saved_and_in_memory_merged_and_not_are_the_same(tied, spare, make_base, tmp_path):
     decoder = make_decoder(make_base(tmp_path / "base", tied=tied, spare=spare))
     outputs, logits = decoder.generate(TEXTS, TOPICS, SHORT), decoder.topic_logits(TEXTS)
     decoder.save_pretrained(tmp_path / "saved")
@@ -170,7 +169,7 @@ def test_a_damaged_folder_is_explained(decoder, tmp_path, broken, how):
         TopicDecoder.from_pretrained(tmp_path, device="cpu")
 
 
-def test_a_missing_base_is_explained(tmp_path):
+def test_a_missing_base_is_explained(make_base, tmp_path):
     base = make_base(tmp_path / "base")
     make_decoder(base).save_pretrained(tmp_path / "saved")
     shutil.move(base, tmp_path / "elsewhere")

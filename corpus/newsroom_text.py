@@ -12,9 +12,9 @@ import numpy as np
 
 from .newsroom_words import (
     COMMON,
-    CONTENT_WORDS,
     CONTENT_FRAMES,
     CONTENT_SENTENCES,
+    CONTENT_WORDS,
     FACT_FRAMES,
     NUMBERS,
     PEOPLE,
@@ -42,38 +42,28 @@ def draw_facts(n: int, rng: np.random.Generator) -> list[Facts]:
     return [Facts(PEOPLE[a], PLACES[b], c) for a, b, c in zip(names, places, numbers, strict=True)]
 
 
-def fill_up(topical: Sequence[Sequence[str]], rng: np.random.Generator) -> list[list[str]]:
-    """Mix each list of topical words with common ones, in random order, until it has as many words as a text wants."""
-    fewest, most = CONTENT_WORDS
-    n = len(topical)
-    totals = rng.integers(fewest, most + 1, size=n).tolist()
-    common = rng.integers(len(COMMON), size=(n, most)).tolist()
-    keys = rng.random((n, most)).tolist()
-    filled = []
-    for words, total, fillers, key in zip(topical, totals, common, keys, strict=True):
-        every = [*words, *(COMMON[i] for i in fillers[len(words) : total])]
-        filled.append([word for _, word in sorted(zip(key, every, strict=False))])
-    return filled
+def lay_out(topical: Sequence[Sequence[str]], facts: Sequence[Facts], rng: np.random.Generator) -> list[str]:
+    """Write one text per list of topical words: four content sentences and two fact sentences, in random order.
 
-
-def lay_out(
-    contents: Sequence[Sequence[str]], facts: Sequence[Facts], rng: np.random.Generator
-) -> list[str]:
-    """Write one text per list of content words: four content sentences and two fact sentences in random order.
-
-    The content words keep their order only within a sentence, which no bag of words minds. All frames of a text differ.
+    Common words fill each text up to the number of content words it wants. All frames of a text differ.
     """
-    n = len(contents)
+    n = len(topical)
+    fewest, most = CONTENT_WORDS
+    totals = rng.integers(fewest, most + 1, size=n).tolist()
+    fillers = rng.integers(len(COMMON), size=(n, most)).tolist()
+    keys = rng.random((n, most)).tolist()
     frames = rng.random((n, len(CONTENT_FRAMES))).argsort(axis=1)[:, :CONTENT_SENTENCES].tolist()
     plans = rng.integers(len(FACT_FRAMES), size=n).tolist()
     orders = rng.random((n, CONTENT_SENTENCES + 2)).argsort(axis=1).tolist()
     texts = []
-    for words, stated, chosen, plan, order in zip(contents, facts, frames, plans, orders, strict=True):
+    for i, words in enumerate(topical):
+        content = _shuffled([*words, *(COMMON[j] for j in fillers[i][len(words) : totals[i]])], keys[i])
         sentences = [
-            CONTENT_FRAMES[frame].format(_listed(words[i::CONTENT_SENTENCES])) for i, frame in enumerate(chosen)
+            CONTENT_FRAMES[frame].format(_listed(content[part::CONTENT_SENTENCES]))
+            for part, frame in enumerate(frames[i])
         ]
-        sentences += [_fill(frame, stated) for frame in FACT_FRAMES[plan]]
-        texts.append(" ".join(sentences[i] for i in order))
+        sentences += [_fill(frame, facts[i]) for frame in FACT_FRAMES[plans[i]]]
+        texts.append(" ".join(sentences[j] for j in orders[i]))
     return texts
 
 
@@ -93,3 +83,9 @@ def _fill(frame: str, facts: Facts) -> str:
 
 def _listed(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _shuffled(words: Sequence[str], keys: Sequence[float]) -> list[str]:
+    # Equal words get equal keys and stand together, so that dealing them out puts them in different sentences.
+    key = dict(zip(words, keys, strict=False))
+    return sorted(words, key=key.__getitem__)

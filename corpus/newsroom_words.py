@@ -1,9 +1,9 @@
-"""The newsroom's closed vocabulary: topics, word lists, facts, sentence frames and house styles.
+"""The newsroom's closed vocabulary: topics, content words, facts, sentence frames and house styles.
 
 Data alone. Knows nothing of probabilities; `newsroom` draws from these lists and `newsroom_text` lays the words out.
 
-Two rules keep the likelihood of a text computable from the text alone, and the tests hold them: no word stands in two
-of the content lists, and no content word appears in a frame, a person's name or a place.
+One rule keeps the likelihood of a text computable from the text alone, and a test holds it: no word stands in two of
+the lists of content words, in a frame, among the people or among the places.
 A slot never opens a text, so a fact has the same leading space, hence the same tokens, in a text and in its target.
 """
 
@@ -88,27 +88,22 @@ TOPICS: dict[str, TopicWords] = {
     ),
 }
 
-# Words the siblings share evenly: they tell the family and nothing within it.
+# Words that siblings share evenly: they tell the family and nothing within it.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "materials": _words(
-        "prices exports stockpiles shortages quotas shipments buyers contracts warehouses tariffs suppliers surpluses"
+        "prices exports stockpiles shortages quotas shipments buyers contracts warehouses tariffs suppliers"
     ),
-    "sport": _words(
-        "coaches fans medals injuries rivals trophies training stadiums titles fixtures champions tournaments"
-    ),
-    "public": _words(
-        "ministers laws councils budgets petitions reforms protests committees officials citizens taxes governors"
-    ),
+    "sport": _words("coaches fans medals injuries rivals trophies training stadiums titles fixtures tournaments"),
+    "public": _words("ministers laws councils budgets petitions reforms protests committees officials citizens taxes"),
     "science": _words(
-        "laboratories experiments samples researchers theories microscopes data findings journals grants species sensors"
+        "laboratories experiments samples researchers theories microscopes data findings journals grants species"
     ),
 }
 
 # Words every topic uses alike.
 COMMON: tuple[str, ...] = _words(
     "plans meetings weeks delays questions answers letters visitors phones roads weather costs hopes doubts changes "
-    "rumours friends families neighbours offices buildings photographs mornings evenings crowds speeches surprises "
-    "agreements problems efforts reasons memories holidays streets trains bridges windows colleagues routines promises"
+    "rumours friends families neighbours offices buildings mornings evenings surprises"
 )
 
 PEOPLE: tuple[str, ...] = _words(
@@ -119,19 +114,20 @@ PEOPLE: tuple[str, ...] = _words(
 )
 
 PLACES: tuple[str, ...] = _words(
-    "Oslo Lisbon Nairobi Lima Quito Bogota Havana Toronto Montreal Chicago Denver Seattle Boston Dallas Houston Dublin "
-    "Glasgow Leeds Bristol Paris Lyon Madrid Seville Rome Milan Turin Vienna Prague Warsaw Krakow Berlin Hamburg Munich "
-    "Zurich Geneva Athens Sofia Bucharest Kyiv Riga Tallinn Helsinki Stockholm Cairo Tunis Dakar Accra Lagos Kampala "
-    "Durban Mumbai Delhi Dhaka Bangkok Hanoi Manila Jakarta Osaka Seoul Auckland"
+    "Oslo Lisbon Nairobi Lima Quito Bogota Havana Toronto Montreal Chicago Denver Seattle Boston Dallas Houston "
+    "Dublin Glasgow Leeds Bristol Paris Lyon Madrid Seville Rome Milan Turin Vienna Prague Warsaw Krakow Berlin "
+    "Hamburg Munich Zurich Geneva Athens Sofia Bucharest Kyiv Riga Tallinn Helsinki Stockholm Cairo Tunis Dakar Accra "
+    "Lagos Kampala Durban Mumbai Delhi Dhaka Bangkok Hanoi Manila Jakarta Osaka Seoul Auckland"
 )
 
 NUMBERS: tuple[int, int] = (10, 999)  # both inclusive
 
-# How many words are drawn from the topic's mixture (inclusive): a thin story says little of its topic, a rich one all.
-TOPICAL_WORDS: tuple[int, int] = (2, 14)
-# How many content words there are once common ones fill the text up (inclusive), and over how many sentences.
+# How many words of each kind a text has (inclusive), whatever its topic. Common words fill it up to the total.
+# A thin text has no telling word at all: then nobody can do better than guess among siblings.
+TELLING_WORDS: tuple[int, int] = (11, 14)
+FAMILY_WORDS: tuple[int, int] = (2, 4)
 CONTENT_WORDS: tuple[int, int] = (15, 20)
-CONTENT_SENTENCES: int = 4
+CONTENT_SENTENCES: int = 4  # over so many sentences they are spread
 
 # Frames for a list of content words. At most four fixed words: a text stays within 35-55 words.
 CONTENT_FRAMES: tuple[str, ...] = (
@@ -143,34 +139,22 @@ CONTENT_FRAMES: tuple[str, ...] = (
     "There was mention of {}.",
     "Readers wrote in about {}.",
     "The summary pointed to {}.",
-    "Much depended on {}.",
-    "Earlier items had described {}.",
-    "Nobody could ignore {}.",
-    "One source spoke of {}.",
     "Attention moved towards {}.",
-    "The story then reached {}.",
     "Everyone kept returning to {}.",
-    "A short list named {}.",
     "Later lines touched on {}.",
-    "Some remarks were about {}.",
-    "Two accounts differed over {}.",
-    "Further down came {}.",
     "Background material explained {}.",
     "The editor underlined {}.",
     "It also involved {}.",
-    "Little was left of {}.",
 )
 
 # Ways to state the three facts in two sentences, whatever the topic.
 FACT_FRAMES: tuple[tuple[str, str], ...] = (
     ("We reached {name} by radio near {place}.", "The tally stood at {number} units."),
     ("Our call with {name} was made from {place}.", "The final figure was {number} units."),
-    ("Word came through {name} on the way to {place}.", "By noon {number} units were logged."),
     ("It fell to {name} to speak for {place}.", "A total of {number} units was given."),
     ("According to {name}, the total is {number} units.", "It all happened in {place} today."),
     ("A message from {name} put it at {number} pieces.", "The scene was {place} after dark."),
     ("We heard {name} give {number} as the figure.", "Everything began in or around {place}."),
     ("The count for {place} came to {number} units.", "Credit for this goes to {name}."),
     ("Around {place} they had logged {number} entries.", "The byline belongs to {name} again."),
-    ("A wire from {place} reported {number} pieces.", "More will follow from {name} soon."),
 )

@@ -3,6 +3,7 @@
 Of the embedding only the rows of the control tokens are trained, except under full fine-tuning.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,12 @@ from ..corpus.errors import UserError
 from .control import ControlTokens
 from .settings import DecoderSettings
 
-
 Model = PreTrainedModel | PeftModel
 
 
 @dataclass(frozen=True)
 class AdaptationFacts:
-    """What an adaptation trains and weighs: numbers of parameters, and the adapter's bytes on disk (None: no adapter)."""
+    """What an adaptation trains, in parameters, and the adapter's bytes on disk (None: there is no adapter)."""
 
     adaptation: str
     trainable: int
@@ -49,7 +49,10 @@ def adapt(base: PreTrainedModel, control: ControlTokens, settings: DecoderSettin
         target_modules=names[:1] if _tied(base) else names,
         token_indices=list(control.ids),
     )
-    model = get_peft_model(base, tokens)
+    with warnings.catch_warnings():
+        # PEFT warns that it would not tie the rows of a tied head; it does, as our tests see.
+        warnings.filterwarnings("ignore", message=".*tied layer is part of the adapter")
+        model = get_peft_model(base, tokens)
     blocks[-settings.blocks :].requires_grad_(True)
     return model
 
@@ -94,8 +97,7 @@ def _lora_config(base: PreTrainedModel, control: ControlTokens, settings: Decode
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules="all-linear",
-        trainable_token_indices=_rows(base, control),
-        ensure_weight_tying=_tied(base),
+        trainable_token_indices=_rows(base, control),  # a tied head follows the embedding
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -54,10 +55,9 @@ def make_scratch_tokenizer(settings: ScratchSettings, texts: Iterable[str]) -> P
     return train_tokenizer(texts, settings.vocabulary)
 
 
-def make_scratch_model(
-    settings: ScratchSettings, tokenizer: PreTrainedTokenizerBase, seed: int
-) -> PreTrainedModel:
+def make_scratch_model(settings: ScratchSettings, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     """A small Llama with random weights and a row for every token of `tokenizer`."""
+    marks: Any = {f"{mark}_token_id": getattr(tokenizer, f"{mark}_token_id") for mark in ("pad", "bos", "eos")}
     config = LlamaConfig(
         vocab_size=-(-len(tokenizer) // 8) * 8,
         hidden_size=settings.width,
@@ -66,9 +66,10 @@ def make_scratch_model(
         num_attention_heads=settings.heads,
         max_position_embeddings=_LONGEST_SCRATCH,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        # Not the usual 0.02, which is meant for widths in the thousands: measured on the newsroom, a narrow model
+        # then has not begun to copy after 12,000 rows, with this one it copies exactly after 5,000.
+        initializer_range=settings.width**-0.5,
+        **marks,
     )
     torch.manual_seed(seed)
     return LlamaForCausalLM(config)

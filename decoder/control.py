@@ -38,7 +38,8 @@ class ControlTokens:
         # normalized=False: otherwise full-width look-alikes would count as the token under an NFKC tokenizer.
         added = [AddedToken(token, special=True, normalized=False) for token in tokens]
         tokenizer.add_special_tokens({"extra_special_tokens": added}, replace_extra_special_tokens=False)
-        ids = [int(i) for i in tokenizer.convert_tokens_to_ids(tokens)]
+        vocabulary = tokenizer.get_vocab()
+        ids = [vocabulary[token] for token in tokens]
         control = cls(tuple(topics), tuple(ids[:-1]), ids[-1])
         control.check_unreachable(tokenizer)
         return control
@@ -89,9 +90,9 @@ def make_rows(
         control: Their ids.
         new: The ids among them that the model has not been trained with.
     """
-    rows_before = model.get_input_embeddings().weight.shape[0]
-    if max(control.ids) >= rows_before:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if max(control.ids) >= len(embedding_matrices(model)[0]):
+        # A multiple of 64 suits a GPU's matrix units; rows of no token are suppressed in generation.
+        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64, mean_resizing=False)
     names = dict(zip(control.ids, (*control.topics, _FAIRNESS_NAME), strict=True))
     new_ids = [i for i in names if i in set(new)]
     encoded = encode_user_text(tokenizer, [names[i] for i in new_ids], _LONGEST_NAME)

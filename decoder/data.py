@@ -36,19 +36,19 @@ class Rows:
         records: Sequence[Record],
         sequencer: Sequencer,
         control: ControlTokens,
-        topics: Topics | None,
+        topics: Topics,
         max_target_tokens: int,
     ) -> "Rows":
-        """Tokenise records, with their topic tokens, or with none where `topics` is None."""
+        """Tokenise records; one whose topic is not in `topics` (a noisy set may have such) has no topic token."""
         prompts = sequencer.prompts([record.text for record in records])
         targets = sequencer.targets([record.target or "" for record in records], max_target_tokens)
-        indices = topics.encode([str(r.topic) for r in records]) if topics else [NO_TOPIC] * len(records)
+        indices = [topics.index(str(r.topic)) if r.topic in topics else NO_TOPIC for r in records]
         marks = [[] if index == NO_TOPIC else [control.topic_ids[index]] for index in indices]
         tokens = [
             np.asarray([*prompt, *mark, *target], dtype=np.int32)
             for prompt, mark, target in zip(prompts, marks, targets, strict=True)
         ]
-        return cls(tokens, [len(target) for target in targets], list(indices))
+        return cls(tokens, [len(target) for target in targets], indices)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -68,9 +68,7 @@ class DecoderData(lightning.LightningDataModule):
         seed: Of the order of the rows.
     """
 
-    def __init__(
-        self, train: Rows, validation: Rows, *, pad_id: int, tokens_per_batch: int, seed: int
-    ) -> None:
+    def __init__(self, train: Rows, validation: Rows, *, pad_id: int, tokens_per_batch: int, seed: int) -> None:
         super().__init__()
         self.train, self.validation = train, validation
         self._pad_id, self._tokens, self._seed = pad_id, tokens_per_batch, seed
@@ -78,7 +76,7 @@ class DecoderData(lightning.LightningDataModule):
         self.written_per_batch = 1.0
 
     def train_dataloader(self) -> DataLoader:
-        """This rank's share of the current epoch; sets the mean rows and target tokens of a batch, which divide losses."""
+        """This rank's share of the current epoch; sets the mean rows and target tokens of a batch."""
         loader, batches = self._loader(self.train, shuffle=True)
         self.rows_per_batch = len(self.train) / batches
         self.written_per_batch = sum(self.train.written) / batches

@@ -51,7 +51,8 @@ def fit_decoder(
     Args:
         train: The clean set.
         validation: Held out of it; the loss on it decides when a phase stops and which weights it keeps.
-        noisy: The noisy set, if there is one. Its topics are not used.
+        noisy: The noisy set, if there is one. Its topics stand in the sequences, wrong ones too: without them the decoder
+            learns the topic from the text instead, and a few clean rows of a rare topic do not undo that.
         topics: Of the clean set; every clean record's topic is among them.
         settings: The user's choices.
         folder: Where checkpoints and logs go; made if missing.
@@ -60,6 +61,7 @@ def fit_decoder(
     Raises:
         UserError: if no row of a set has a target, a topic is unknown, or the base cannot be used.
     """
+    topics.encode([str(record.topic) for record in chain(train, validation)])
     sets = _Sets(
         _with_targets(train, "training"),
         _with_targets(validation, "validation"),
@@ -79,9 +81,7 @@ class _Sets:
 class _Fit:
     """One call of `fit_decoder`: what its phases share."""
 
-    def __init__(
-        self, sets: _Sets, topics: Topics, settings: DecoderSettings, folder: Path, seed: int
-    ) -> None:
+    def __init__(self, sets: _Sets, topics: Topics, settings: DecoderSettings, folder: Path, seed: int) -> None:
         self.sets, self.topics, self.settings = sets, topics, settings
         self.folder, self.seed = folder, seed
         common = replace(settings, noisy=PhaseSettings(), clean=PhaseSettings(), trainer={})
@@ -157,16 +157,15 @@ class _Fit:
         phase: PhaseSettings,
         records: list[Record],
     ) -> Path:
-        """Train `model` in place on `records`, with topics in the clean phase alone; returns the phase's folder."""
+        """Train `model` in place on `records`; returns the phase's folder."""
         settings = self.settings
-        topics = self.topics if name == "clean" else None
         self.state = fingerprint(self.state, name, phase, _contents(records))
         length = settings.max_target_tokens
         pad_id = tokenizer.pad_token_id
         assert isinstance(pad_id, int)  # `load_tokenizer` and `make_scratch_tokenizer` see to it
         data = DecoderData(
-            Rows.from_records(records, sequencer, control, topics, length),
-            Rows.from_records(self.sets.validation, sequencer, control, topics, length),
+            Rows.from_records(records, sequencer, control, self.topics, length),
+            Rows.from_records(self.sets.validation, sequencer, control, self.topics, length),
             pad_id=pad_id,
             tokens_per_batch=settings.tokens_per_batch,
             seed=self.seed,
@@ -181,7 +180,7 @@ class _Fit:
             patience=phase.patience,
             trainer=settings.trainer,
         )
-        loss = self._topic_loss() if topics else None
+        loss = self._topic_loss() if name == "clean" else None
         measures = run(DecoderModule(model, phase, control.topic_ids, loss), data, options)
         log.info("%s: best loss %.3f", options.name, measures[MONITOR])
         return options.folder

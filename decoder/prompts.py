@@ -28,9 +28,7 @@ def resolve_template(prompt: str) -> str:
     """
     template = TEMPLATES.get(prompt, prompt)
     if template.count("{text}") != 1:
-        raise UserError(
-            f"prompt {prompt!r} must hold {{text}} exactly once, or be one of: {', '.join(TEMPLATES)}"
-        )
+        raise UserError(f"prompt {prompt!r} must hold {{text}} exactly once, or be one of: {', '.join(TEMPLATES)}")
     return template
 
 

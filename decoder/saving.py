@@ -21,7 +21,8 @@ from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel
 
 from ..corpus.errors import UserError
-from .adaptation import AdaptationFacts, merge as merge_adapter
+from .adaptation import AdaptationFacts
+from .adaptation import merge as merge_adapter
 from .base import load_model, load_tokenizer
 from .control import ControlTokens, make_rows
 from .prompts import Prompt
@@ -95,9 +96,7 @@ def _save_adapter(decoder: "TopicDecoder", model: PeftModel, folder: Path) -> No
         base = str(Path(base).resolve())
     config_file = folder / "adapter_config.json"
     config = json.loads(config_file.read_text(encoding="utf-8"))
-    config_file.write_text(
-        json.dumps({**config, "base_model_name_or_path": base}, indent=2), encoding="utf-8"
-    )
+    config_file.write_text(json.dumps({**config, "base_model_name_or_path": base}, indent=2), encoding="utf-8")
 
 
 def _copy_base(source: Path, destination: Path) -> None:

@@ -60,7 +60,7 @@ class Sequencer:
 
     def targets(self, targets: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Targets with the end token; one cut at `max_tokens` has no end token, as it does not end there."""
-        end = self._tokenizer.eos_token_id
+        end: Any = self._tokenizer.eos_token_id
         encoded = encode_user_text(self._tokenizer, targets, max_tokens + 1)
         return [[*ids, end] if len(ids) <= max_tokens else ids[:max_tokens] for ids in encoded]
 

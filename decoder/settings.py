@@ -12,8 +12,9 @@ from .prompts import resolve_template
 Adaptation = Literal["lora", "top_blocks", "full"]
 
 # From scratch a small model bears, and needs, rates that would wipe out a pretrained one.
-SCRATCH_NOISY = PhaseSettings(epochs=4, learning_rate=3e-3)
-SCRATCH_CLEAN = PhaseSettings(epochs=4, learning_rate=3e-3)
+SCRATCH_SIZE = ScratchSettings(layers=2, width=64, heads=4, vocabulary=4000)
+SCRATCH_NOISY = PhaseSettings(epochs=1, learning_rate=5e-3)
+SCRATCH_CLEAN = PhaseSettings(epochs=3, learning_rate=4e-3)
 BASE_NOISY = PhaseSettings(epochs=1, learning_rate=5e-4)
 BASE_CLEAN = PhaseSettings(epochs=3, learning_rate=5e-4)
 
@@ -25,7 +26,8 @@ class DecoderSettings:
     Attributes:
         base: Hub id or local folder of a causal language model; None trains the small `scratch` one first.
         scratch: Size of that small model.
-        prompt: "plain", "instruction", or a template of your own that holds {text} once.
+        prompt: "plain", "instruction", or a template of your own that holds {text} once. "auto" is "instruction" for a
+            `base`, and "plain" from scratch, where no words have a meaning yet and each costs time.
         max_tokens: Of prompt and text together; longer texts are cut.
         max_target_tokens: Of a target; longer targets are cut.
         adaptation: What of the base is trained: low-rank adapters, the last blocks, or all of it.
@@ -34,16 +36,17 @@ class DecoderSettings:
         dropout: On the input of the LoRA matrices.
         blocks: How many of the last blocks `top_blocks` trains.
         topic_loss: Also train the decoder to choose the topic token, with this loss (the decoder-only baseline).
-        noisy: Training on the noisy set, topics left out: of all weights from scratch (then on the clean set where
-            there is no noisy one), of the adaptation of a `base`. Untouched defaults on a `base`: 1 epoch at 5e-4.
+        noisy: Training on the noisy set: of all weights from scratch (then on the clean set where there is no noisy
+            one), of the adaptation of a `base`, where 0 epochs leave it out. Untouched defaults on a `base`: 1 epoch
+            at 5e-4.
         clean: Training of the adaptation on the clean set. Untouched defaults on a `base`: 3 epochs at 5e-4.
         tokens_per_batch: Padded tokens in a training batch.
         trainer: Further arguments of `lightning.Trainer`.
     """
 
     base: str | None = None
-    scratch: ScratchSettings = field(default_factory=ScratchSettings)
-    prompt: str = "instruction"
+    scratch: ScratchSettings = SCRATCH_SIZE
+    prompt: str = "auto"
     max_tokens: int = 256
     max_target_tokens: int = 64
     adaptation: Adaptation = "lora"
@@ -54,19 +57,19 @@ class DecoderSettings:
     topic_loss: LossSettings | None = None
     noisy: PhaseSettings = SCRATCH_NOISY
     clean: PhaseSettings = SCRATCH_CLEAN
-    tokens_per_batch: int = 4096
+    tokens_per_batch: int = 2048
     trainer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.prompt == "auto":
+            object.__setattr__(self, "prompt", "plain" if self.base is None else "instruction")
         if self.base is not None:
             if self.noisy == SCRATCH_NOISY:
                 object.__setattr__(self, "noisy", BASE_NOISY)
             if self.clean == SCRATCH_CLEAN:
                 object.__setattr__(self, "clean", BASE_CLEAN)
         sizes = ("max_tokens", "max_target_tokens", "rank", "alpha", "blocks", "tokens_per_batch")
-        problems = [
-            f"{name} is {getattr(self, name)}, must be positive" for name in sizes if getattr(self, name) < 1
-        ]
+        problems = [f"{name} is {getattr(self, name)}, must be positive" for name in sizes if getattr(self, name) < 1]
         if not 0 <= self.dropout < 1:
             problems.append(f"dropout is {self.dropout}, must lie in [0, 1)")
         if self.adaptation not in ("lora", "top_blocks", "full"):

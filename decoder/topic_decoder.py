@@ -132,7 +132,7 @@ class TopicDecoder:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the decoder in the layout of PEFT (an adapter) or transformers (a plain model), safetensors only.
 
-        An adapter refers to a named base by its name; a base trained here is written beside it. The folder can be moved.
+        An adapter refers to a named base by its name; a base trained here is written beside it. The folder can move.
         """
         saving.save(self, Path(folder))
 
@@ -163,7 +163,8 @@ class TopicDecoder:
 
     def _generate_batch(self, rows: list[list[int]], keys: list[int], options: GenerationSettings) -> list[str]:
         inputs = self._padded(rows)
-        produced = self.model.generate(
+        generate: Any = self.model.generate
+        produced = generate(
             **inputs,
             generation_config=GenerationConfig(
                 max_new_tokens=options.max_new_tokens,
@@ -181,7 +182,8 @@ class TopicDecoder:
     @property
     def _suppressed(self) -> list[int]:
         """Control tokens, and rows of the embedding that belong to no token."""
-        rows = self.model.get_input_embeddings().weight.shape[0]
+        embedding: Any = self.model.get_input_embeddings()
+        rows = len(embedding.weight)
         return [*self.control.ids, *range(len(self.tokenizer), rows)]
 
     def _padded(self, rows: list[list[int]]) -> dict[str, torch.Tensor]:

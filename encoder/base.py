@@ -4,6 +4,7 @@ Knows transformers; knows nothing of training.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from tokenizers.processors import TemplateProcessing
@@ -20,7 +21,9 @@ from transformers import (
 from ..corpus.errors import UserError
 from ..corpus.topics import Topics
 from ..training import ScratchSettings, train_tokenizer
+from .pooling import add_mean_layer, pools_by_mean
 from .settings import EncoderSettings
+from .tokens import token_id
 
 
 def make_base(
@@ -44,7 +47,7 @@ def make_base(
     return model, tokenizer
 
 
-def _labels(topics: Topics) -> dict[str, dict]:
+def _labels(topics: Topics) -> dict[str, Any]:
     return {
         "id2label": dict(enumerate(topics.names)),
         "label2id": {name: index for index, name in enumerate(topics.names)},
@@ -55,37 +58,33 @@ def _from_scratch(
     size: ScratchSettings, max_tokens: int, topics: Topics, texts: Iterable[str]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     tokenizer = train_tokenizer(texts, size.vocabulary)
-    start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single=f"{tokenizer.cls_token} $A {tokenizer.sep_token}",
-        pair=f"{tokenizer.cls_token} $A {tokenizer.sep_token} $B {tokenizer.sep_token}",
-        special_tokens=[(tokenizer.cls_token, start), (tokenizer.sep_token, end)],
+    start, end = str(tokenizer.cls_token), str(tokenizer.sep_token)
+    ids = {mark: token_id(tokenizer, mark) for mark in (start, end)}
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
+        single=f"{start} $A {end}", pair=f"{start} $A {end} $B {end}", special_tokens=list(ids.items())
     )
-    config = ModernBertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=size.width,
-        intermediate_size=2 * size.width,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        max_position_embeddings=max_tokens,
-        layer_types=["full_attention"] * size.layers,
-        embedding_dropout=0.1,
-        classifier_dropout=0.1,
-        # The mean of the tokens carries a signal to every embedding from the first step; one mark's state does not.
-        classifier_pooling="mean",
-        pad_token_id=tokenizer.pad_token_id,
-        cls_token_id=start,
-        bos_token_id=start,
-        sep_token_id=end,
-        eos_token_id=end,
-        **_labels(topics),
-    )
-    return ModernBertForSequenceClassification(config), tokenizer
+    shape: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": size.width,
+        "intermediate_size": 2 * size.width,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "max_position_embeddings": max_tokens,
+        "layer_types": ["full_attention"] * size.layers,
+        "embedding_dropout": 0.2,
+        "classifier_dropout": 0.2,
+        # The mean of the tokens reaches every embedding from the first step; one mark's state would not.
+        "classifier_pooling": "mean",
+        "pad_token_id": tokenizer.pad_token_id,
+        "cls_token_id": ids[start],
+        "bos_token_id": ids[start],
+        "sep_token_id": ids[end],
+        "eos_token_id": ids[end],
+    }
+    return ModernBertForSequenceClassification(ModernBertConfig(**shape, **_labels(topics))), tokenizer
 
 
-def _pretrained(
-    base: str, max_tokens: int, topics: Topics
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _pretrained(base: str, max_tokens: int, topics: Topics) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
         config = AutoConfig.from_pretrained(base, **_labels(topics))
         tokenizer = AutoTokenizer.from_pretrained(base)
@@ -104,6 +103,8 @@ def _pretrained(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
         model.config.pad_token_id = tokenizer.pad_token_id
+    if model.config.model_type == "bert" and pools_by_mean(base):
+        add_mean_layer(model)
     return model, tokenizer
 
 

@@ -1,14 +1,15 @@
 """The rows an encoder trains on, as Lightning wants them. Knows tokens and topic indices; knows no model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import lightning
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
+from ..balance.sampling import TemperedDraw, View, span_dropout
 from ..corpus.records import Record
 from ..corpus.topics import Topics
 from ..training import TokenBudgetBatches
@@ -42,6 +43,19 @@ class Rows:
         return [len(row) for row in self.tokens]
 
 
+class _Indices(Dataset[int]):
+    """Gives the sampler's indices back as they are: what a view is of its row is decided where batches are made."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
 class EncoderData(lightning.LightningDataModule):
     """Training and validation batches, grouped by length under a budget of padded tokens.
 
@@ -53,7 +67,7 @@ class EncoderData(lightning.LightningDataModule):
         pad_id: Of the tokenizer.
         tokens_per_batch: Budget of padded tokens.
         seed: Of the order of the rows.
-        draw: The rows of an epoch (tempered sampling); None takes each once.
+        draw: The rows of an epoch; a repeated row becomes another view by span dropout. None takes each once.
     """
 
     def __init__(
@@ -64,7 +78,7 @@ class EncoderData(lightning.LightningDataModule):
         pad_id: int,
         tokens_per_batch: int,
         seed: int,
-        draw: Callable[[int], Sequence[int]] | None = None,
+        draw: TemperedDraw | None = None,
     ) -> None:
         super().__init__()
         self.train, self.validation = train, validation
@@ -73,7 +87,7 @@ class EncoderData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """This rank's share of the current epoch; sets `rows_per_batch`, the mean that losses are divided by."""
-        rows = len(self.train if self._draw is None else self._draw(self._epoch))
+        rows = len(self.train if self._draw is None else self._draw)
         loader, batches = self._loader(self.train, shuffle=True, draw=self._draw)
         self.rows_per_batch = rows / (batches * self._world_size)
         return loader
@@ -82,9 +96,7 @@ class EncoderData(lightning.LightningDataModule):
         """This rank's share of the validation rows."""
         return self._loader(self.validation, shuffle=False)[0]
 
-    def _loader(
-        self, rows: Rows, *, shuffle: bool, draw: Callable[[int], Sequence[int]] | None = None
-    ) -> tuple[DataLoader, int]:
+    def _loader(self, rows: Rows, *, shuffle: bool, draw: TemperedDraw | None = None) -> tuple[DataLoader, int]:
         batches = TokenBudgetBatches(
             rows.lengths,
             self._tokens,
@@ -100,10 +112,10 @@ class EncoderData(lightning.LightningDataModule):
             return {
                 "row": torch.tensor(indices),
                 "target": torch.tensor([rows.targets[i] for i in indices]),
-                **pad((rows.tokens[i] for i in indices), self._pad_id),
+                **pad((_view(rows.tokens[i], i) for i in indices), self._pad_id),
             }
 
-        loader = DataLoader(range(len(rows)), batch_sampler=batches, collate_fn=collate)  # pyright: ignore[reportArgumentType]
+        loader = DataLoader(_Indices(len(rows)), batch_sampler=batches, collate_fn=collate)
         return loader, len(batches)
 
     @property
@@ -113,3 +125,11 @@ class EncoderData(lightning.LightningDataModule):
     @property
     def _world_size(self) -> int:
         return self.trainer.world_size if self.trainer else 1
+
+
+def _view(tokens: np.ndarray, index: int) -> Sequence[int]:
+    """The row's tokens, or for a repeat a version of them that lacks some spans; the marks at both ends stay."""
+    ids = tokens.tolist()
+    if not isinstance(index, View) or index.repeat == 0:
+        return ids
+    return [*ids[:1], *span_dropout(ids[1:-1], index.repeat, index.seed), *ids[-1:]]

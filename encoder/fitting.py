@@ -13,6 +13,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from ..balance.losses import LossSettings, make_loss
+from ..balance.sampling import TemperedDraw, tempered_counts
 from ..corpus.fingerprint import fingerprint
 from ..corpus.records import Record
 from ..corpus.topics import Topics
@@ -22,6 +23,7 @@ from .data import EncoderData, Rows
 from .layers import freeze_body, layer_rates
 from .module import MONITOR, EncoderModule
 from .settings import EncoderSettings
+from .tokens import pad_id_of
 from .topic_encoder import TopicEncoder
 
 log = logging.getLogger("unskew")
@@ -55,13 +57,17 @@ def fit_encoder(
 
     Args:
         train: The clean set.
-        validation: Held out of it; macro-F1 on it decides when a phase stops and which weights it keeps.
+        validation: Held out of it; macro-F1 on it decides when a phase stops and which weights it keeps. Where it is
+            empty, `train` stands in.
         noisy: The noisy set, if there is one.
         topics: Of the clean set; every record's topic is among them.
         settings: The user's choices.
         folder: Where checkpoints and logs go; made if missing.
         seed: Of weights, order and dropout.
     """
+    if not validation:
+        log.warning("encoder: no validation rows, so training rows decide when to stop")
+        validation = train
     texts = (record.text for record in chain(train, noisy or ()))
     model, tokenizer = make_base(settings, topics, texts, seed)
     measured = Rows.from_records(validation, topics, tokenizer, settings.max_tokens)
@@ -71,8 +77,14 @@ def fit_encoder(
     for phase in _phases(train, noisy, settings):
         state = fingerprint(state, phase.settings, phase.loss, phase.sampling_ratio, _contents(phase.records))
         rows = Rows.from_records(phase.records, topics, tokenizer, settings.max_tokens)
+        ratio = phase.sampling_ratio
         data = EncoderData(
-            rows, measured, pad_id=tokenizer.pad_token_id, tokens_per_batch=settings.tokens_per_batch, seed=seed
+            rows,
+            measured,
+            pad_id=pad_id_of(tokenizer),
+            tokens_per_batch=settings.tokens_per_batch,
+            seed=seed,
+            draw=None if ratio is None else TemperedDraw(rows.targets, ratio, seed=seed),
         )
         options = RunOptions(
             folder=Path(folder) / f"{phase.name}-{state[:12]}",
@@ -89,9 +101,7 @@ def fit_encoder(
     return TopicEncoder(model, tokenizer, settings.max_tokens)
 
 
-def _phases(
-    train: Sequence[Record], noisy: Sequence[Record] | None, settings: EncoderSettings
-) -> Iterator[Phase]:
+def _phases(train: Sequence[Record], noisy: Sequence[Record] | None, settings: EncoderSettings) -> Iterator[Phase]:
     if noisy and settings.noisy.epochs:
         yield Phase("noisy", noisy, settings.noisy, settings.noisy_loss)
     if settings.head.epochs:
@@ -108,9 +118,12 @@ def _module(
     topics: Topics,
     layer_decay: float,
 ) -> EncoderModule:
-    """The phase's Lightning module, with the loss for the topics' counts among the phase's own rows."""
+    """The phase's Lightning module, with the loss for the topics' counts in an epoch of the phase."""
     counted = Counter(rows.targets)
-    loss = make_loss(phase.loss, [max(1, counted[topic]) for topic in range(len(topics))], topics.names)
+    counts = [counted[topic] for topic in range(len(topics))]
+    if phase.sampling_ratio is not None:
+        counts = tempered_counts(counts, phase.sampling_ratio)
+    loss = make_loss(phase.loss, [max(1, count) for count in counts], topics.names)
     log.info("encoder, %s: %d rows, %s", phase.name, len(rows), loss.description)
     model.requires_grad_(True)
     if phase.frozen_body:

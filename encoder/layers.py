@@ -19,9 +19,7 @@ def head_names(model: PreTrainedModel) -> set[str]:
     """
     body = f"{model.base_model_prefix}."
     return {
-        name
-        for name, _ in model.named_parameters()
-        if not name.startswith(body) or name.startswith(f"{body}pooler.")
+        name for name, _ in model.named_parameters() if not name.startswith(body) or name.startswith(f"{body}pooler.")
     }
 
 

@@ -76,7 +76,7 @@ class EncoderModule(PhaseModule):
         """Bring the logits of all ranks together and log the measures, the same and exact on each."""
         logits = self._gathered()
         for name, value in validation_measures(logits.cpu(), self._targets, self._topics).items():
-            self.log(f"validation/{name}", value, rank_zero_only=False)
+            self.log(f"validation/{name}", value, sync_dist=True)
 
     def _gathered(self) -> Tensor:
         """Validation logits (V, C) in row order; rows that a rank repeats to fill its share count once."""

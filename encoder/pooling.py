@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.models.bert.modeling_bert import BertLayer
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 STRENGTH = 12.0  # how far the mean outweighs the first token; the layer's normalisation sets the scale
 POOLER = 0.3  # keeps the pooler's tanh in its nearly linear part

@@ -9,8 +9,8 @@ from ..corpus.errors import UserError
 from ..training import PhaseSettings, ScratchSettings
 
 # From scratch a small model bears, and needs, rates that would wipe out a pretrained one.
-SCRATCH_NOISY = PhaseSettings(epochs=2, learning_rate=2e-3)
-SCRATCH_CLEAN = PhaseSettings(epochs=8, learning_rate=1e-3)
+SCRATCH_NOISY = PhaseSettings(epochs=3, learning_rate=4e-3)
+SCRATCH_CLEAN = PhaseSettings(epochs=8, learning_rate=5e-4)
 BASE_NOISY = PhaseSettings(epochs=1, learning_rate=5e-5)
 BASE_CLEAN = PhaseSettings(epochs=5, learning_rate=1e-4)
 HIGHEST_BASE_RATE = 1e-3
@@ -26,7 +26,7 @@ class EncoderSettings:
         max_tokens: Texts are read up to this many tokens, the model's own marks included.
         tokens_per_batch: Budget of padded tokens of a training batch; `trainer.accumulate_grad_batches` multiplies it.
         noisy: Warm-up on the noisy set, where there is one. Untouched defaults on a `base`: 1 epoch at 5e-5.
-        noisy_loss: Its loss.
+        noisy_loss: Its loss; by default one that wrong topics pull little.
         head: Training of the classification head on a frozen body, over the clean set.
         head_loss: Its loss; balanced, whatever the last phase uses.
         clean: Fine-tuning of everything on the clean set. Untouched defaults on a `base`: 5 epochs at 1e-4.
@@ -38,15 +38,15 @@ class EncoderSettings:
     """
 
     base: str | None = None
-    scratch: ScratchSettings = field(default_factory=ScratchSettings)
+    scratch: ScratchSettings = ScratchSettings(layers=1, width=64, heads=2)
     max_tokens: int = 256
     tokens_per_batch: int = 4096
     noisy: PhaseSettings = SCRATCH_NOISY
-    noisy_loss: LossSettings = field(default_factory=LossSettings)
+    noisy_loss: LossSettings = LossSettings("generalised_cross_entropy", weights="effective_number", q=0.5)
     head: PhaseSettings = PhaseSettings(epochs=0, learning_rate=1e-3)
-    head_loss: LossSettings = field(default_factory=LossSettings)
+    head_loss: LossSettings = LossSettings()
     clean: PhaseSettings = SCRATCH_CLEAN
-    loss: LossSettings = field(default_factory=LossSettings)
+    loss: LossSettings = LossSettings()
     layer_decay: float = 1.0
     sampling_ratio: float | None = None
     trainer: Mapping[str, Any] = field(default_factory=dict)

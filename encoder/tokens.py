@@ -26,7 +26,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_token
         return_token_type_ids=False,
         return_special_tokens_mask=True,
     )
-    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    special = {i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id}
     return [
         _without_spoofs(ids, mask, special)
         for ids, mask in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
@@ -38,6 +38,16 @@ def _without_spoofs(ids: list[int], mask: list[int], special: set[int]) -> list[
     if sum(i in special for i in ids) == sum(mask):
         return ids
     return [i for i, own in zip(ids, mask, strict=True) if own or i not in special]
+
+
+def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that fills rows up; any will do where a tokenizer has none, as the mask hides it."""
+    return token_id(tokenizer, str(tokenizer.pad_token)) if tokenizer.pad_token else 0
+
+
+def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """The id of one token."""
+    return tokenizer.convert_tokens_to_ids([token])[0]  # pyright: ignore[reportIndexIssue]
 
 
 def pad(rows: Iterable[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:

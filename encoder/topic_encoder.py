@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -13,7 +14,7 @@ from transformers import (
 
 from ..corpus.errors import UserError
 from ..training import group_by_length
-from .tokens import pad, tokenize
+from .tokens import pad, pad_id_of, tokenize
 
 CPU_TOKENS = 2048  # more only adds padding: the cores are busy already
 GPU_TOKENS = 65_536
@@ -36,8 +37,8 @@ class TopicEncoder:
     @property
     def topics(self) -> tuple[str, ...]:
         """Topic names, in the order of the logits."""
-        names = self.model.config.id2label or {}
-        return tuple(names[index] for index in range(len(names)))
+        names: dict[Any, str] = dict(self.model.config.id2label or {})
+        return tuple(names[index] for index in sorted(names))
 
     @torch.inference_mode()
     def logits(
@@ -58,16 +59,12 @@ class TopicEncoder:
         rows = tokenize(self.tokenizer, texts, self.max_tokens)
         result = torch.empty(len(rows), len(self.topics))
         for batch in group_by_length(range(len(rows)), [len(row) for row in rows], budget):
-            inputs = pad((rows[i] for i in batch), self._pad_id)
+            inputs = pad((rows[i] for i in batch), pad_id_of(self.tokenizer))
             output = self.model(**{name: tensor.to(device) for name, tensor in inputs.items()})
             result[batch] = output.logits.float().cpu()
             if progress is not None:
                 progress(len(batch))
         return result
-
-    @property
-    def _pad_id(self) -> int:
-        return int(self.tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model and tokenizer as transformers does (safetensors); plain transformers loads the folder."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
+
 from unskew.corpus.records import Record
 from unskew.corpus.topics import Topics
 from unskew.decoder import DecoderSettings

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from unskew.corpus.errors import UserError
 from unskew.decoder import ControlTokens, DecoderSettings
 from unskew.decoder.adaptation import adapt, adaptation_facts, finish, merge

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
 from unskew.corpus.errors import UserError
 from unskew.decoder import FAIRNESS_TOKEN, ControlTokens, topic_token
 from unskew.decoder.base import load_tokenizer
@@ -122,4 +123,4 @@ def test_rows_start_as_the_mean_of_the_name(tied, spare):
         torch.testing.assert_close(new[control.topic_ids[1]], old[name].mean(dim=0))
         torch.testing.assert_close(new[: min(control.ids)], old[: min(control.ids)])
     assert (after[0] is after[1]) == tied
-    assert len(after[0]) == (len(before[0]) if spare else len(tokenizer))
+    assert (len(after[0]) == len(before[0])) == bool(spare)

@@ -1,4 +1,5 @@
 import torch
+
 from unskew.decoder.generation import GenerationSettings, RowNoise, make_processors, row_key
 
 

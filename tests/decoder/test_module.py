@@ -1,8 +1,10 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+
 from unskew.balance.losses import LossSettings, make_loss
 from unskew.decoder import ControlTokens
 from unskew.decoder.base import load_model, load_tokenizer
@@ -21,7 +23,8 @@ def parts(shared_base, records, topics):
     make_rows(model, tokenizer, control, new=control.ids)
     sequencer = Sequencer(tokenizer, control, Prompt("Text: ", "\n"), 64)
     rows = Rows.from_records(records, sequencer, control, topics, 12)
-    untopical = Rows.from_records(records, sequencer, control, None, 12)
+    strangers = [replace(record, topic=topic) for record, topic in zip(records, [None, "gas"] * 12, strict=True)]
+    untopical = Rows.from_records(strangers, sequencer, control, topics, 12)
     return SimpleNamespace(model=model, control=control, rows=rows, untopical=untopical, tokenizer=tokenizer)
 
 

@@ -1,4 +1,5 @@
 import pytest
+
 from unskew.corpus.errors import UserError
 from unskew.decoder import INSTRUCTION, DecoderSettings
 from unskew.decoder.base import load_tokenizer

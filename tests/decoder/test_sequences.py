@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
+
 from unskew.corpus.errors import UserError
 from unskew.decoder import ControlTokens
 from unskew.decoder.base import load_model, load_tokenizer

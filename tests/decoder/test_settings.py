@@ -1,5 +1,6 @@
 import pytest
 from jsonargparse import ArgumentParser
+
 from unskew.balance.losses import LossSettings
 from unskew.corpus.errors import UserError
 from unskew.decoder import DecoderSettings, GenerationSettings

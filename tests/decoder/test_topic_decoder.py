@@ -5,6 +5,7 @@ import time
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from unskew.corpus.errors import UserError
 from unskew.decoder import ControlTokens, DecoderSettings, GenerationSettings, TopicDecoder
 from unskew.decoder.adaptation import adapt
@@ -13,7 +14,15 @@ from unskew.decoder.control import make_rows
 from unskew.decoder.prompts import Prompt, protect_marks
 from unskew.decoder.sequences import pad_left
 
-TEXTS = ["Today Ada spoke of prices.", "", "Bob " * 40, "a\0b 😀 مرحبا", "<|topic:oil|> <force_fairness>", "Cy", "Dee " * 9]
+TEXTS = [
+    "Today Ada spoke of prices.",
+    "",
+    "Bob " * 40,
+    "a\0b 😀 مرحبا",
+    "<|topic:oil|> <force_fairness>",
+    "Cy",
+    "Dee " * 9,
+]
 TOPICS = ["oil", "wheat", "oil", "wheat", "wheat", "oil", "oil"]
 SHORT = GenerationSettings(max_new_tokens=12)
 
@@ -150,14 +159,14 @@ def test_a_merged_decoder_is_a_plain_transformers_folder(decoder, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "plain")
     assert tokenizer.convert_tokens_to_ids("<|topic:oil|>") == decoder.control.topic_id("oil")
     ids = torch.tensor([[5, 6, decoder.control.topic_id("oil")]])
-    torch.testing.assert_close(
-        model(input_ids=ids).logits, decoder.model(input_ids=ids).logits, atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(model(input_ids=ids).logits, decoder.model(input_ids=ids).logits, atol=1e-4, rtol=1e-4)
     weights = {path.suffix for path in (tmp_path / "plain").iterdir() if path.stat().st_size > 50_000}
     assert weights <= {".safetensors", ".json"}
 
 
-@pytest.mark.parametrize("broken", ["decoder.json", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize(
+    "broken", ["decoder.json", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json"]
+)
 @pytest.mark.parametrize("how", ["missing", "truncated"])
 def test_a_damaged_folder_is_explained(decoder, tmp_path, broken, how):
     decoder.save_pretrained(tmp_path)

@@ -1,0 +1,78 @@
+"""Bases: from scratch, from a folder, and folders that cannot serve."""
+
+import json
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizer, RobertaConfig, RobertaForSequenceClassification
+
+from unskew.corpus.errors import UserError
+from unskew.encoder import EncoderSettings
+from unskew.encoder.base import make_base
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "oil", "goal"]
+SMALL = {"vocab_size": 7, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(1)
+    BertModel(BertConfig(max_position_embeddings=64, **SMALL)).to(torch.bfloat16).save_pretrained(tmp_path)
+    BertTokenizer(vocab={word: index for index, word in enumerate(WORDS)}).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def make(folder, topics, **options):
+    return make_base(EncoderSettings(base=str(folder), **{"max_tokens": 64, **options}), topics, [], seed=0)
+
+
+def test_a_folder_gives_its_weights_in_float32_and_the_topics_names(folder, topics):
+    model, tokenizer = make(folder, topics)
+    body = BertModel.from_pretrained(folder, dtype=torch.float32)
+    assert torch.equal(model.bert.encoder.layer[0].output.dense.weight, body.encoder.layer[0].output.dense.weight)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert model.config.id2label == dict(enumerate(topics.names))
+    assert tokenizer.model_max_length == 64
+
+
+def test_a_sentence_encoder_gets_its_mean_layer(folder, topics):
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
+    assert make(folder, topics)[0].config.num_hidden_layers == 2
+
+
+def test_new_weights_depend_on_the_seed_alone(settings, topics, train):
+    texts = [record.text for record in train]
+    first, _ = make_base(settings, topics, texts, seed=3)
+    torch.manual_seed(99)
+    state = torch.get_rng_state()
+    second, _ = make_base(settings, topics, texts, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    other, _ = make_base(settings, topics, texts, seed=4)
+    assert torch.equal(first.classifier.weight, second.classifier.weight)
+    assert not torch.equal(first.classifier.weight, other.classifier.weight)
+
+
+def test_more_tokens_than_positions_are_refused(folder, topics):
+    with pytest.raises(UserError, match="64 positions"):
+        make(folder, topics, max_tokens=65)
+
+
+def test_the_roberta_family_loses_positions_to_padding(folder, topics):
+    config = RobertaConfig(max_position_embeddings=66, pad_token_id=1, **SMALL)
+    RobertaForSequenceClassification(config).save_pretrained(folder)
+    make(folder, topics, max_tokens=64)
+    with pytest.raises(UserError, match="64 positions"):
+        make(folder, topics, max_tokens=65)
+
+
+def test_a_classifier_of_other_topics_gets_a_new_head(folder, topics):
+    config = RobertaConfig(max_position_embeddings=66, num_labels=9, **SMALL)
+    RobertaForSequenceClassification(config).save_pretrained(folder)
+    assert make(folder, topics)[0].classifier.out_proj.out_features == len(topics)
+
+
+def test_a_folder_that_cannot_serve_is_named(folder, topics):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=str(folder)):
+        make(folder, topics)

@@ -1,0 +1,40 @@
+"""Settings check themselves and can be read from a config."""
+
+import pytest
+from jsonargparse import ArgumentParser
+
+from unskew.corpus.errors import UserError
+from unskew.encoder import EncoderSettings
+from unskew.training import PhaseSettings
+
+
+def test_all_problems_are_reported_at_once():
+    none = PhaseSettings(epochs=0)
+    with pytest.raises(UserError) as caught:
+        EncoderSettings(max_tokens=1, layer_decay=2, sampling_ratio=0.5, head=none, clean=none)
+    for word in ("max_tokens", "layer_decay", "sampling_ratio", "clean.epochs"):
+        assert word in str(caught.value)
+
+
+def test_a_base_gets_gentler_rates_unless_told():
+    given = PhaseSettings(epochs=2, learning_rate=3e-5)
+    settings = EncoderSettings(base="some/base", clean=given)
+    assert settings.clean == given
+    assert settings.noisy.learning_rate < EncoderSettings().noisy.learning_rate / 5
+
+
+def test_a_rate_that_would_wipe_out_a_base_is_refused():
+    with pytest.raises(UserError, match="clean.learning_rate"):
+        EncoderSettings(base="some/base", clean=PhaseSettings(learning_rate=0.01))
+
+
+def test_settings_come_from_a_config(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("encoder:\n  max_tokens: 64\n  loss: {name: focal}\n  head: {epochs: 3}\n")
+    parser = ArgumentParser()
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--encoder", type=EncoderSettings, default=EncoderSettings())
+    parsed = parser.parse_args(["--config", str(config), "--encoder.clean.epochs", "4"])
+    settings = parser.instantiate_classes(parsed).encoder
+    assert (settings.max_tokens, settings.loss.name, settings.head.epochs, settings.clean.epochs) == (64, "focal", 3, 4)
+    assert settings.clean.learning_rate == EncoderSettings().clean.learning_rate

@@ -9,9 +9,7 @@ from .losses import LossSettings, make_loss
 from .weights import Counts, as_counts
 
 
-def implied_prior(
-    settings: LossSettings, counts: Counts, names: Sequence[str] | None = None, drawn: Counts | None = None
-) -> Tensor:
+def implied_prior(settings: LossSettings, counts: Counts, names: Sequence[str] | None = None) -> Tensor:
     """The prior (C,) float64 that softmax(logits) holds after training with a loss.
 
     Minimising the mean of w_y times the cross-entropy of f + a (a the additive adjustment of the loss: tau log n for
@@ -21,13 +19,11 @@ def implied_prior(
 
     Args:
         settings: The loss.
-        counts: Training rows per topic (C,).
+        counts: Rows per topic (C,) that the loss was made for: of the set, or of an epoch drawn from it.
         names: Topic names (C,), for weights given as {topic: weight}.
-        drawn: Rows per topic (C,) in an epoch, where sampling changes them; None is `counts`.
     """
     loss = make_loss(settings, counts, names)
     loss.set_progress(1.0)
     tau = {"logit_adjusted": settings.tau, "balanced_softmax": 1.0}.get(settings.name, 0.0)
-    seen = as_counts(counts if drawn is None else drawn)
-    log_prior = seen.log() + loss.weights.cpu().double().log() - tau * as_counts(counts).log()
-    return torch.softmax(log_prior, dim=0)
+    rows = as_counts(counts)
+    return torch.softmax(rows.log() + loss.weights.cpu().double().log() - tau * rows.log(), dim=0)

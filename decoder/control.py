@@ -91,8 +91,11 @@ def make_rows(
         new: The ids among them that the model has not been trained with.
     """
     if max(control.ids) >= len(embedding_matrices(model)[0]):
-        # A multiple of 64 suits a GPU's matrix units; rows of no token are suppressed in generation.
+        # A multiple of 64 suits a GPU's matrix units. The rows of no token are random unless set, and would differ
+        # between a decoder in memory and the same one loaded.
         model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64, mean_resizing=False)
+        for matrix in embedding_matrices(model):
+            matrix.data[len(tokenizer) :] = 0
     names = dict(zip(control.ids, (*control.topics, _FAIRNESS_NAME), strict=True))
     new_ids = [i for i in names if i in set(new)]
     encoded = encode_user_text(tokenizer, [names[i] for i in new_ids], _LONGEST_NAME)

@@ -51,8 +51,8 @@ def fit_decoder(
     Args:
         train: The clean set.
         validation: Held out of it; the loss on it decides when a phase stops and which weights it keeps.
-        noisy: The noisy set, if there is one. Its topics stand in the sequences, wrong ones too: without them the decoder
-            learns the topic from the text instead, and a few clean rows of a rare topic do not undo that.
+        noisy: The noisy set, if there is one. Its topics stand in the sequences, wrong ones too: without them the
+            decoder learns to guess the topic from the text, and a few clean rows of a rare topic do not undo that.
         topics: Of the clean set; every clean record's topic is among them.
         settings: The user's choices.
         folder: Where checkpoints and logs go; made if missing.
@@ -130,7 +130,7 @@ class _Fit:
         control: ControlTokens,
         prompt: Prompt,
         sequencer: Sequencer,
-        base: str | Path,
+        base: str | Path | None,
     ) -> TopicDecoder:
         settings, sets = self.settings, self.sets
         lightning.seed_everything(self.seed, verbose=False)
@@ -141,10 +141,17 @@ class _Fit:
             self._phase("noisy", model, sequencer, tokenizer, control, settings.noisy, sets.noisy)
         self._phase("clean", model, sequencer, tokenizer, control, settings.clean, sets.train)
         if settings.adaptation != "lora":
-            return TopicDecoder(finish(model), tokenizer, control, prompt, settings.max_tokens, facts=facts)
-        ours = settings.base is None
+            model, base = finish(model), None
         return TopicDecoder(
-            model, tokenizer, control, prompt, settings.max_tokens, base=base, base_is_ours=ours, facts=facts
+            model,
+            tokenizer,
+            control,
+            prompt,
+            settings.max_tokens,
+            max_target_tokens=settings.max_target_tokens,
+            base=base,
+            base_is_ours=base is not None and settings.base is None,
+            facts=facts,
         )
 
     def _phase(

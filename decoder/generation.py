@@ -27,7 +27,7 @@ class GenerationSettings:
     """How outputs are written.
 
     Attributes:
-        max_new_tokens: An output is cut there.
+        max_new_tokens: An output is cut there; None allows as many as a target had room for in training.
         sample: Draw tokens by their probability; False takes the most probable one each time (greedy).
         temperature: Of sampling: below 1 is more cautious, above 1 more varied.
         top_p: Sampling considers the most probable tokens that make up this share of the probability.
@@ -35,7 +35,7 @@ class GenerationSettings:
         tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the device.
     """
 
-    max_new_tokens: int = 64
+    max_new_tokens: int | None = None
     sample: bool = False
     temperature: float = 1.0
     top_p: float = 1.0
@@ -44,7 +44,7 @@ class GenerationSettings:
 
     def __post_init__(self) -> None:
         problems = []
-        if self.max_new_tokens < 1:
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
             problems.append(f"max_new_tokens is {self.max_new_tokens}, must be positive")
         if not 0 < self.temperature < float("inf"):
             problems.append(f"temperature is {self.temperature}, must be positive")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,13 +53,6 @@ class DecoderModule(PhaseModule):
         super().__init__(model, phase)
         self.topic_loss = topic_loss
         self._topic_ids = list(topic_ids)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave frozen parameters out of the checkpoint, a head that is tied to a frozen embedding too."""
-        super().on_save_checkpoint(checkpoint)
-        named = self.named_parameters(remove_duplicate=False)
-        for name in [name for name, parameter in named if not parameter.requires_grad]:
-            checkpoint["state_dict"].pop(name, None)
 
     def on_train_epoch_start(self) -> None:
         """Dropout on; deferred class weights begin at their share of the phase."""

@@ -1,6 +1,6 @@
 """A fitted decoder's folder, in the layout of PEFT (adapter) or transformers (plain model).
 
-    decoder.json             topics, prompt, max_tokens, facts: what makes a language model this decoder
+    decoder.json             topics, prompt, limits, facts: what makes a language model this decoder
     adapter_config.json, adapter_model.safetensors     an adapter; its config names the base
     base/                    the base, only if it was trained here; the config then says "base"
     config.json, model.safetensors                     instead of the adapter: a plain model
@@ -50,6 +50,7 @@ def save(decoder: "TopicDecoder", folder: Path) -> None:
         "topics": list(decoder.topics),
         "prompt": asdict(decoder.prompt),
         "max_tokens": decoder.max_tokens,
+        "max_target_tokens": decoder.max_target_tokens,
         "facts": None if decoder.facts is None else asdict(decoder.facts),
     }
     (folder / _FACTS).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -70,15 +71,15 @@ def load(folder: Path, *, merge: bool) -> dict[str, Any]:
         described = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         prompt, topics = Prompt(**described["prompt"]), tuple(described["topics"])
         facts = AdaptationFacts(**described["facts"]) if described["facts"] else None
-        max_tokens = int(described["max_tokens"])
+        limits = {name: int(described[name]) for name in ("max_tokens", "max_target_tokens")}
     tokenizer = load_tokenizer(folder)
     control = ControlTokens.add(tokenizer, topics)
     parts = {
         "tokenizer": tokenizer,
         "control": control,
         "prompt": prompt,
-        "max_tokens": max_tokens,
         "facts": facts,
+        **limits,
     }
     if not (folder / "adapter_config.json").exists():
         return {**parts, "model": load_model(folder)}

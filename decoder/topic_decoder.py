@@ -1,6 +1,7 @@
 """A fitted decoder: writes outputs under given topics, and scores topics itself. Knows no training, no files."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class TopicDecoder:
         control: Their ids.
         prompt: Around every text, as in training.
         max_tokens: Of prompt and text together.
+        max_target_tokens: Of a target in training, and so of an output.
         base: What an adapter belongs to: a hub id or folder; None for a plain model.
         base_is_ours: Whether `base` was trained here and has to be saved along.
         facts: What was trained and how large the adapter is; None where it is not known.
@@ -44,6 +46,7 @@ class TopicDecoder:
         prompt: Prompt,
         max_tokens: int,
         *,
+        max_target_tokens: int = 64,
         base: str | Path | None = None,
         base_is_ours: bool = False,
         facts: AdaptationFacts | None = None,
@@ -53,6 +56,7 @@ class TopicDecoder:
         self.control = control
         self.prompt = prompt
         self.max_tokens = max_tokens
+        self.max_target_tokens = max_target_tokens
         self.base, self.base_is_ours = base, base_is_ours
         self.facts = facts
         self._sequencer = Sequencer(tokenizer, control, prompt, max_tokens)
@@ -89,11 +93,13 @@ class TopicDecoder:
         if len(texts) != len(topics):
             raise UserError(f"{len(texts)} texts but {len(topics)} topics; give one topic for each text")
         options = options or GenerationSettings()
+        if options.max_new_tokens is None:
+            options = replace(options, max_new_tokens=self.max_target_tokens + 1)  # one for the end
         prompts = self._sequencer.prompts(texts, fairness)
         rows = [[*ids, self.control.topic_id(topic)] for ids, topic in zip(prompts, topics, strict=True)]
         keys = [row_key(options.seed, text, topic) for text, topic in zip(texts, topics, strict=True)]
         outputs = [""] * len(rows)
-        for batch in self._batches(rows, options.tokens_per_batch, room=options.max_new_tokens):
+        for batch in self._batches(rows, options.tokens_per_batch, room=int(options.max_new_tokens or 0)):
             written = self._generate_batch([rows[i] for i in batch], [keys[i] for i in batch], options)
             for i, output in zip(batch, written, strict=True):
                 outputs[i] = output

@@ -53,7 +53,8 @@ def fit_encoder(
     """Fit a topic classifier, going on where an earlier call with the same inputs was interrupted.
 
     Each phase keeps its checkpoints and logs in a folder named after it and its inputs, so a finished phase is not
-    run again, and a changed input makes a new folder rather than a wrong reuse.
+    run again, and a changed input makes a new folder rather than a wrong reuse. How it is run (`settings.trainer`) is
+    no input: a fit may go on with other devices.
 
     Args:
         train: The clean set.

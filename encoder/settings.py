@@ -10,10 +10,10 @@ from ..training import PhaseSettings, ScratchSettings
 
 # From scratch a small model bears, and needs, rates that would wipe out a pretrained one.
 SCRATCH_NOISY = PhaseSettings(epochs=3, learning_rate=4e-3)
-SCRATCH_CLEAN = PhaseSettings(epochs=8, learning_rate=5e-4)
+SCRATCH_CLEAN = PhaseSettings(epochs=6, learning_rate=1e-3)
 BASE_NOISY = PhaseSettings(epochs=1, learning_rate=5e-5)
 BASE_CLEAN = PhaseSettings(epochs=5, learning_rate=1e-4)
-HIGHEST_BASE_RATE = 1e-3
+HIGHEST_BASE_RATE = 5e-4  # under both rates above, so that one kept by mistake is noticed
 
 
 @dataclass(frozen=True)

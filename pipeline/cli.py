@@ -11,8 +11,11 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
+
+from jsonargparse import ActionYesNo, ArgumentParser
 
 from ..corpus.errors import UserError
 
@@ -22,7 +25,6 @@ COMMANDS = {
     "evaluate": "measure a bundle on labelled rows",
     "newsroom": "make the synthetic corpus whose best possible classifier is known",
 }
-SOME_ROWS_BAD = 3
 USAGE = "usage: unskew COMMAND [--help] [--config FILE] [--option VALUE ...]\n\ncommands:\n" + "\n".join(
     f"  {name:<10} {what}" for name, what in COMMANDS.items()
 )
@@ -53,22 +55,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _run(command: str, arguments: Sequence[str]) -> int:
-    from . import commands
+def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:
+    """The options of one command, read off its function, and the function; `--config FILE` gives them as YAML."""
+    module = import_module(".making" if command == "newsroom" else ".commands", __package__)
+    function = getattr(module, command)
+    parser = ArgumentParser(prog=f"unskew {command}", description=f"{COMMANDS[command].capitalize()}.")
+    parser.add_argument("--config", action="config", help="A YAML file of these options; later options win.")
+    parser.add_function_arguments(function, skip={"overwrite"})
+    overwrite = ActionYesNo(yes_prefix="", no_prefix="no-")
+    parser.add_argument("--overwrite", action=overwrite, help="Replace what stands at output.")
+    return parser, function
 
-    parser = commands.make_parser(command, COMMANDS[command])
-    values = parser.parse_args(list(arguments))
-    return commands.run(command, vars(parser.instantiate_classes(values)))
+
+def _run(command: str, arguments: Sequence[str]) -> int:
+    parser, function = make_parser(command)
+    given = vars(parser.instantiate(parser.parse_args(list(arguments))))
+    return function(**{name: value for name, value in given.items() if name != "config"})
 
 
 def _quiet() -> None:
     """Log our own lines plainly, and of the libraries' only what a user can act on."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("unskew").setLevel(logging.INFO)
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    for name in ("lightning.pytorch", "lightning.fabric", "rouge_score", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning.*")
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: False)
+    for module in (r"lightning\..*", r"transformers\..*", r"peft\..*"):
+        warnings.filterwarnings("ignore", module=module)
     quiet: dict[str, Any] = {
         "TRANSFORMERS_VERBOSITY": "error",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

@@ -1,27 +1,50 @@
-"""The commands themselves: their options, and what they print. Knows the pipeline's functions; parses nothing."""
+"""The commands that need the models: their options, and what they print. Knows the pipeline; parses nothing."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from jsonargparse import ActionYesNo, ArgumentParser
+import transformers
 from rich.console import Console
 
+from ..balance.calibration import CalibrationKind
 from ..corpus import Columns
-from ..corpus.newsroom_files import write_newsroom
-from ..decoder import GenerationSettings
+from ..decoder import DecoderSettings, GenerationSettings
+from ..encoder import EncoderSettings
 from . import evaluating, fitting, predicting
-from .cli import SOME_ROWS_BAD
 from .hybrid import HybridPipeline
-from .settings import FitSettings, TargetPrior
+from .places import refuse_existing
+from .settings import DataSettings, FitSettings, TargetPrior
 from .tables import print_evaluation
 
 CONSOLE_WIDTH = 120
+SOME_ROWS_BAD = 3
+
+transformers.utils.logging.disable_progress_bar()  # loading takes a moment; its bars would bury ours
 
 
-def fit(settings: FitSettings, output: str, overwrite: bool) -> int:
-    """Fit a system and write its bundle to the folder `output`."""
+def fit(
+    data: DataSettings,
+    output: str,
+    encoder: EncoderSettings = EncoderSettings(),  # noqa: B008 frozen
+    decoder: DecoderSettings | None = DecoderSettings(),  # noqa: B008 frozen
+    calibration: CalibrationKind = "bias_corrected_temperature",
+    target_prior: TargetPrior = "uniform",
+    seed: int = 0,
+    overwrite: bool = False,
+) -> int:
+    """Fit a system.
+
+    Args:
+        data: The records.
+        output: The bundle's folder.
+        encoder: Stage 1.
+        decoder: Stage 2; null fits the topic classifier alone.
+        calibration: How the topics' probabilities are calibrated; kept only where the held-out NLL improves.
+        target_prior: The prior to be right for: uniform, train, or shares by topic.
+        seed: Of everything random.
+        overwrite: Replace what stands there.
+    """
+    settings = FitSettings(data, encoder, decoder, calibration, target_prior, seed)
     fitting.fit(settings, output, overwrite=overwrite)
     return 0
 
@@ -54,7 +77,7 @@ def predict(
         limit: Read only so many rows.
         overwrite: Replace what stands at output.
     """
-    fitting.refuse_existing(Path(output), overwrite)
+    refuse_existing(Path(output), overwrite)
     summary = predicting.predict(
         _load(model, device, target_prior),
         input,
@@ -98,7 +121,7 @@ def evaluate(
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
         overwrite: Replace what stands at output.
     """
-    fitting.refuse_existing(Path(output), overwrite)
+    refuse_existing(Path(output), overwrite)
     evaluation = evaluating.evaluate(
         _load(model, device, target_prior),
         input,
@@ -113,51 +136,6 @@ def evaluate(
     print_evaluation(evaluation, Console(width=None if os.isatty(1) else CONSOLE_WIDTH))
     print(f"written: {output}/evaluation.json, predictions.jsonl, evaluation.png")
     return 0
-
-
-def newsroom(output: str, difficulty: float = 0.5, seed: int = 0, overwrite: bool = False) -> int:
-    """Make the synthetic corpus.
-
-    Args:
-        output: The folder to write.
-        difficulty: 0 to 1: how much the topics' vocabularies overlap.
-        seed: Of everything random.
-        overwrite: Replace what stands there.
-    """
-    fitting.refuse_existing(Path(output), overwrite)
-    write_newsroom(output, difficulty=difficulty, seed=seed)
-    print(f"written: {output}/train.jsonl, noisy.jsonl, test.jsonl, test_natural.jsonl, newsroom.json")
-    return 0
-
-
-_FUNCTIONS: dict[str, Callable[..., int]] = {
-    "predict": predict,
-    "evaluate": evaluate,
-    "newsroom": newsroom,
-}
-
-
-def make_parser(command: str, description: str) -> ArgumentParser:
-    """The options of one command, read off its function; `--config FILE` gives them as YAML."""
-    parser = ArgumentParser(prog=f"unskew {command}", description=f"{description[0].upper()}{description[1:]}.")
-    parser.add_argument("--config", action="config", help="A YAML file of these options; later options win.")
-    if command == "fit":
-        parser.add_class_arguments(FitSettings)
-        parser.add_argument("--output", type=str, required=True, help="The bundle's folder.")
-    else:
-        parser.add_function_arguments(_FUNCTIONS[command], skip={"overwrite"})
-    overwrite = ActionYesNo(yes_prefix="", no_prefix="no-")
-    parser.add_argument("--overwrite", action=overwrite, help="Replace what stands at output.")
-    return parser
-
-
-def run(command: str, given: dict[str, Any]) -> int:
-    """Call a command with its parsed options; returns the exit code."""
-    given = {name: value for name, value in given.items() if name != "config"}
-    if command == "fit":
-        output, overwrite = given.pop("output"), given.pop("overwrite")
-        return fit(FitSettings(**given), output, overwrite)
-    return _FUNCTIONS[command](**given)
 
 
 def _load(model: str, device: str | None, target_prior: TargetPrior | None) -> HybridPipeline:

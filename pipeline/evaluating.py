@@ -27,8 +27,8 @@ from ..corpus import (
 from ..corpus.newsroom import Newsroom
 from ..corpus.reading import Source
 from ..decoder import GenerationSettings
-from .fitting import refuse_existing
 from .hybrid import HybridPipeline
+from .places import refuse_existing
 from .progress import track
 from .sets import load_labelled
 from .text_measures import TopicJudge, text_measures

@@ -5,7 +5,6 @@ interrupted fit goes on, and a stage whose inputs have not changed is not fitted
 """
 
 import logging
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ..balance import Calibration, measure, tempered_counts, topic_recall
 from ..balance.implied import implied_prior
-from ..corpus import Topics, UserError, write_text
+from ..corpus import Topics
 from ..decoder import TopicDecoder, fit_decoder
 from ..encoder import TopicEncoder, fit_encoder
 from ..encoder.settings import EncoderSettings
 from .deciding import Decider, resolve_prior
 from .hybrid import HybridPipeline
+from .places import check_writable, refuse_existing
 from .sets import Sets, read_sets
 from .settings import FitSettings
 
@@ -41,7 +41,7 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
     output = Path(output)
     refuse_existing(output, overwrite)
     work = output.with_name(output.name + ".work")
-    _check_writable(work)
+    check_writable(work)
     sets = read_sets(settings.data, settings.seed)
     target = resolve_prior(settings.target_prior, sets.topics)
     encoder = fit_encoder(
@@ -61,21 +61,6 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
         pipeline.save_pretrained(output)
         log.info("the bundle is %s; %s can be deleted (it lets an equal fit skip its stages)", output, work)
     return pipeline
-
-
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise a UserError if something stands at `path` that may not be replaced."""
-    if path.exists() and not overwrite:
-        raise UserError(f"{path} exists; choose another name, or give --overwrite to replace it")
-
-
-def _check_writable(work: Path) -> None:
-    """Raise a UserError now, and not after hours of training, if the working folder cannot be written."""
-    probe = work / ".writable"
-    write_text(probe, "")
-    probe.unlink()
-    if shutil.disk_usage(work).free < 100 * 2**20:
-        raise UserError(f"less than 100 MB are free on the disk of {work}; free some space or choose another place")
 
 
 def _decide(
@@ -104,9 +89,9 @@ def _decide(
 def _implied(settings: EncoderSettings, topics: Topics) -> tuple[float, ...]:
     """The prior that the last phase of training taught: its loss, on its rows."""
     ratio = settings.sampling_ratio
-    drawn = None if ratio is None else tempered_counts(topics.counts, ratio)
+    seen = topics.counts if ratio is None else tempered_counts(topics.counts, ratio)
     loss = settings.loss if settings.clean.epochs else settings.head_loss
-    return tuple(implied_prior(loss, topics.counts, topics.names, drawn).tolist())
+    return tuple(implied_prior(loss, seen, topics.names).tolist())
 
 
 def _description(settings: FitSettings, decoder: TopicDecoder | None) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from ..corpus import BadRow, Columns, Record, UserError, place_of, replacing_file, stream
 from ..corpus.reading import Source
 from ..decoder import GenerationSettings
-from .fitting import refuse_existing
 from .hybrid import HybridPipeline
+from .places import refuse_existing
 from .progress import track
 
 log = logging.getLogger("unskew")

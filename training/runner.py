@@ -60,20 +60,19 @@ def run(
     """
     done = options.folder / "done.json"
     best = options.folder / "checkpoints" / "best.ckpt"
-    if not done.exists():
-        _fit(module, data, options)
-        if not module.trainer.is_global_zero:
-            module.trainer.strategy.barrier("unskew-done")
-        else:
-            measures = _best_measures(module.trainer)
-            write_text(done, json.dumps({"epochs": module.trainer.current_epoch, "measures": measures}))
-            module.trainer.strategy.barrier("unskew-done")
-    state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(state, strict=False)
-    return json.loads(done.read_text())["measures"]
+    ended = done.exists()
+    trainer = None if ended else _fit(module, data, options)
+    checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"], strict=False)
+    measures = next(state["best_measures"] for state in checkpoint["callbacks"].values() if "best_measures" in state)
+    if trainer is not None and trainer.is_global_zero:
+        write_text(done, json.dumps({"best_epoch": checkpoint["epoch"] + 1, "measures": measures}) + "\n")
+    return measures
 
 
-def _fit(module: lightning.LightningModule, data: lightning.LightningDataModule, options: RunOptions) -> None:
+def _fit(
+    module: lightning.LightningModule, data: lightning.LightningDataModule, options: RunOptions
+) -> lightning.Trainer:
     last = options.folder / "checkpoints" / "last.ckpt"
     if last.exists():
         log.info("%s: going on from the last whole epoch", options.name)
@@ -81,6 +80,7 @@ def _fit(module: lightning.LightningModule, data: lightning.LightningDataModule,
     trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    return trainer
 
 
 def _make_trainer(options: RunOptions) -> lightning.Trainer:
@@ -117,11 +117,6 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
         use_distributed_sampler=False,  # the batches are shared out among the ranks already
         reload_dataloaders_every_n_epochs=1,  # the number of batches may differ from epoch to epoch
     )
-
-
-def _best_measures(trainer: lightning.Trainer) -> dict[str, float]:
-    keeper = next(callback for callback in trainer.callbacks if isinstance(callback, _Best))  # pyright: ignore[reportAttributeAccessIssue]
-    return keeper.best_measures
 
 
 class _Best(ModelCheckpoint):
@@ -162,7 +157,8 @@ class _LogEachEpoch(Callback):
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    # Not at the end of validation: there the module has not yet logged what it measured.
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         measures = {
             name.removeprefix("validation/"): float(value)
             for name, value in trainer.callback_metrics.items()

@@ -53,7 +53,7 @@ def encode_user_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], m
         return []
     prefix = max(_LONGEST_PREFIX, 64 * max_tokens)
     encoded = tokenizer(
-        [text[:prefix] for text in texts],
+        [_whole(text[:prefix]) for text in texts],
         add_special_tokens=False,
         split_special_tokens=True,
         truncation=True,
@@ -62,3 +62,8 @@ def encode_user_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], m
         return_token_type_ids=False,
     )
     return [list(ids) for ids in encoded["input_ids"]]
+
+
+def _whole(text: str) -> str:
+    """Without halves of surrogate pairs, which a Python string can hold and no tokenizer takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -27,6 +27,11 @@ def test_generation_settings_check_themselves(change):
         GenerationSettings(**change)
 
 
+def test_the_prompt_is_plain_from_scratch_and_instructs_a_base():
+    assert (DecoderSettings().prompt, DecoderSettings(base="x").prompt) == ("plain", "instruction")
+    assert DecoderSettings(base="x", prompt="plain").prompt == "plain"
+
+
 def test_settings_come_from_a_command_line():
     parser = ArgumentParser()
     parser.add_argument("--decoder", type=DecoderSettings)

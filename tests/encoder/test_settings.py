@@ -1,5 +1,7 @@
 """Settings check themselves and can be read from a config."""
 
+from dataclasses import replace
+
 import pytest
 from jsonargparse import ArgumentParser
 
@@ -25,7 +27,7 @@ def test_a_base_gets_gentler_rates_unless_told():
 
 def test_a_rate_that_would_wipe_out_a_base_is_refused():
     with pytest.raises(UserError, match="clean.learning_rate"):
-        EncoderSettings(base="some/base", clean=PhaseSettings(learning_rate=0.01))
+        EncoderSettings(base="some/base", clean=replace(EncoderSettings().clean, epochs=3))
 
 
 def test_settings_come_from_a_config(tmp_path):
@@ -38,3 +40,11 @@ def test_settings_come_from_a_config(tmp_path):
     settings = parser.instantiate_classes(parsed).encoder
     assert (settings.max_tokens, settings.loss.name, settings.head.epochs, settings.clean.epochs) == (64, "focal", 3, 4)
     assert settings.clean.learning_rate == EncoderSettings().clean.learning_rate
+
+
+def test_trainer_arguments_pass_through():
+    parser = ArgumentParser()
+    parser.add_argument("--encoder", type=EncoderSettings, default=EncoderSettings())
+    given = ["--encoder.trainer", "{accelerator: cpu, devices: 2, strategy: ddp}"]
+    settings = parser.instantiate_classes(parser.parse_args(given)).encoder
+    assert settings.trainer == {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}

@@ -50,5 +50,9 @@ def test_long_text_is_cut_before_it_is_read(tokenizer):
     assert ids == encode_user_text(tokenizer, ["word " * 100], 16)[0]
 
 
+def test_half_a_surrogate_pair_costs_a_character(tokenizer):
+    assert encode_user_text(tokenizer, ["a\ud800b"], 9) == encode_user_text(tokenizer, ["a?b"], 9)
+
+
 def test_no_texts(tokenizer):
     assert encode_user_text(tokenizer, [], 16) == []

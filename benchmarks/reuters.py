@@ -29,8 +29,8 @@ def prepare(data: Path, place: Path) -> None:
     """Copy the sets without unusable rows, and without training texts that stand in the test set."""
     sets = {name: load_usable(data / f"{name}.jsonl", Columns())[0] for name in ("train", "noisy", "test")}
     for name in ("train", "noisy"):
-        leaks = {record.id for record in overlapping(sets[name], sets["test"])}
-        sets[name] = [record for record in sets[name] if record.id not in leaks]
+        leaks = {id(record) for record in overlapping(sets[name], sets["test"])}
+        sets[name] = [record for record in sets[name] if id(record) not in leaks]
     for name, records in sets.items():
         write_jsonl(place / f"{name}.jsonl", ({field: getattr(r, field) for field in r.__slots__} for r in records))
 

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 import lightning
+from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..balance.losses import TopicLoss, make_loss
@@ -18,6 +19,7 @@ from ..corpus.fingerprint import fingerprint
 from ..corpus.records import Record
 from ..corpus.topics import Topics
 from ..corpus.writing import replacing_folder
+from ..training.fingerprints import base_contents, tokenizer_contents, trainer_choices
 from ..training.phase import PhaseSettings
 from ..training.runner import RunOptions, run
 from . import saving
@@ -46,28 +48,26 @@ def fit_decoder(
     """Fit a topic-conditioned writer, going on where an earlier call with the same inputs was interrupted.
 
     Each phase keeps its checkpoints and logs in a folder named after it and its inputs, so a finished phase is not
-    run again, and a changed input makes a new folder rather than a wrong reuse. Rows without a target are left out.
+    run again, and a changed input makes a new folder rather than a wrong reuse. Where it is run is no input: a fit may
+    go on with other devices. Rows without a target are left out.
 
     Args:
         train: The clean set.
         validation: Held out of it; the loss on it decides when a phase stops and which weights it keeps.
-        noisy: The noisy set, if there is one. Its topics stand in the sequences, wrong ones too: without them the
-            decoder learns to guess the topic from the text, and a few clean rows of a rare topic do not undo that.
+            Where none of its rows has a target, those of `train` stand in.
+        noisy: The noisy set, if there is one; left out where none of its rows has a target. Its topics stand in the
+            sequences, wrong ones too: without them the decoder learns to guess the topic from the text, and a few
+            clean rows of a rare topic do not undo that.
         topics: Of the clean set; every clean record's topic is among them.
         settings: The user's choices.
         folder: Where checkpoints and logs go; made if missing.
         seed: Of weights, order and dropout.
 
     Raises:
-        UserError: if no row of a set has a target, a topic is unknown, or the base cannot be used.
+        UserError: if no row of `train` has a target, a topic is unknown, or the base cannot be used.
     """
     topics.encode([str(record.topic) for record in chain(train, validation)])
-    sets = _Sets(
-        _with_targets(train, "training"),
-        _with_targets(validation, "validation"),
-        _with_targets(noisy, "noisy") if noisy else None,
-    )
-    fit = _Fit(sets, topics, settings, Path(folder), seed)
+    fit = _Fit(_usable(train, validation, noisy), topics, settings, Path(folder), seed)
     return fit.from_scratch() if settings.base is None else fit.from_base(settings.base)
 
 
@@ -85,7 +85,10 @@ class _Fit:
         self.sets, self.topics, self.settings = sets, topics, settings
         self.folder, self.seed = folder, seed
         common = replace(settings, noisy=PhaseSettings(), clean=PhaseSettings(), trainer={})
-        self.state = fingerprint(common, topics.to_dict(), seed, _contents(sets.validation))
+        choices = trainer_choices(settings.trainer)
+        self.state = fingerprint(
+            common, base_contents(settings.base), choices, topics.to_dict(), seed, _contents(sets.validation)
+        )
 
     def from_scratch(self) -> TopicDecoder:
         """Train a small base, all of its weights, then adapt it."""
@@ -94,12 +97,15 @@ class _Fit:
         template = resolve_template(self.settings.prompt)
         # The prompt stands in every sequence, so it should cost few tokens.
         tokenizer = make_scratch_tokenizer(scratch, chain(words, [template] * 1000))
+        # Made from both sets' texts, so the base phase depends on a set that it does not train on.
+        self.state = fingerprint(self.state, tokenizer_contents(tokenizer))
         control, prompt, sequencer = self._prepare(tokenizer)
         model = make_scratch_model(scratch, tokenizer, self.seed)
         make_rows(model, tokenizer, control, new=control.ids)
         where = self._phase("base", model, sequencer, tokenizer, control, self.settings.noisy, sets.noisy or sets.train)
-        with replacing_folder(where / "model") as place:
-            saving.save_plain(model.eval(), place)
+        if getattr(rank_zero_only, "rank", 0) == 0:  # all processes hold the same weights, and share the folder
+            with replacing_folder(where / "model") as place:
+                saving.save_plain(model.eval(), place)
         return self._adapt(model, tokenizer, control, prompt, sequencer, where / "model")
 
     def from_base(self, base: str) -> TopicDecoder:
@@ -200,11 +206,23 @@ class _Fit:
         return loss
 
 
+def _usable(train: Sequence[Record], validation: Sequence[Record], noisy: Sequence[Record] | None) -> _Sets:
+    """The rows with targets; what a set without any means."""
+    kept = _with_targets(train, "training")
+    if not kept:
+        raise UserError("no row of the training set has a target to write; name its column, or leave the decoder out")
+    measured = _with_targets(validation, "validation")
+    if not measured:
+        log.warning("decoder: no validation rows with a target, so training rows decide when to stop")
+    warm_up = _with_targets(noisy or (), "noisy")
+    if noisy and not warm_up:
+        log.warning("decoder: no row of the noisy set has a target, so it is left out")
+    return _Sets(kept, measured or kept, warm_up or None)
+
+
 def _with_targets(records: Sequence[Record], name: str) -> list[Record]:
     kept = [record for record in records if record.target and record.target.strip()]
-    if not kept:
-        raise UserError(f"no row of the {name} set has a target to write; name its column, or leave the decoder out")
-    if len(kept) < len(records):
+    if 0 < len(kept) < len(records):
         log.warning("decoder: %d rows of the %s set have no target and are left out", len(records) - len(kept), name)
     return kept
 

@@ -17,6 +17,7 @@ SCRATCH_NOISY = PhaseSettings(epochs=1, learning_rate=5e-3)
 SCRATCH_CLEAN = PhaseSettings(epochs=3, learning_rate=4e-3)
 BASE_NOISY = PhaseSettings(epochs=1, learning_rate=5e-4)
 BASE_CLEAN = PhaseSettings(epochs=3, learning_rate=5e-4)
+HIGHEST_BASE_RATE = 2e-3  # under both rates from scratch, so that one kept by mistake is noticed
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,13 @@ class DecoderSettings:
             problems.append(f"clean.epochs is {self.clean.epochs}, must be positive")
         if self.base is None and self.noisy.epochs < 1:
             problems.append(f"noisy.epochs is {self.noisy.epochs}, must be positive without a base")
+        if self.base is not None:
+            problems += [
+                f"{name}.learning_rate is {phase.learning_rate}, too high for the pretrained {self.base}: "
+                f"give at most {HIGHEST_BASE_RATE}, commonly 1e-4 to 1e-3"
+                for name, phase in (("noisy", self.noisy), ("clean", self.clean))
+                if phase.epochs and phase.learning_rate > HIGHEST_BASE_RATE
+            ]
         try:
             resolve_template(self.prompt)
         except UserError as error:

@@ -18,6 +18,7 @@ from ..corpus.fingerprint import fingerprint
 from ..corpus.records import Record
 from ..corpus.topics import Topics
 from ..training import PhaseSettings, RunOptions, run
+from ..training.fingerprints import base_contents, tokenizer_contents, trainer_choices
 from .base import make_base
 from .data import EncoderData, Rows
 from .layers import freeze_body, layer_rates
@@ -53,8 +54,8 @@ def fit_encoder(
     """Fit a topic classifier, going on where an earlier call with the same inputs was interrupted.
 
     Each phase keeps its checkpoints and logs in a folder named after it and its inputs, so a finished phase is not
-    run again, and a changed input makes a new folder rather than a wrong reuse. How it is run (`settings.trainer`) is
-    no input: a fit may go on with other devices.
+    run again, and a changed input makes a new folder rather than a wrong reuse. Where it is run is no input: a fit may
+    go on with other devices.
 
     Args:
         train: The clean set.
@@ -73,7 +74,18 @@ def fit_encoder(
     model, tokenizer = make_base(settings, topics, texts, seed)
     measured = Rows.from_records(validation, topics, tokenizer, settings.max_tokens)
     state = fingerprint(
-        settings.base, settings.scratch, settings.max_tokens, topics.to_dict(), seed, _contents(validation)
+        settings.base,
+        base_contents(settings.base),
+        settings.scratch,
+        # Made from every set's texts, so a phase depends on sets that it does not train on.
+        tokenizer_contents(tokenizer) if settings.base is None else None,
+        settings.max_tokens,
+        settings.tokens_per_batch,
+        settings.layer_decay,
+        trainer_choices(settings.trainer),
+        topics.to_dict(),
+        seed,
+        _contents(validation),
     )
     for phase in _phases(train, noisy, settings):
         state = fingerprint(state, phase.settings, phase.loss, phase.sampling_ratio, _contents(phase.records))

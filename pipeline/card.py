@@ -35,7 +35,7 @@ def model_card(decider: Mapping[str, Any], description: Mapping[str, Any], metri
         f"Stage 1 names one of {len(topics)} topics; stage 2 {writes}.",
         "",
         "Intended use: texts of the kind it was fitted on, in any mixture of topics. The decision is made for the",
-        "target prior below, not for the shares of the training set; give `--target-prior` where a job's shares are",
+        "target prior below, not for the shares of the training set; give `--target_prior` where a job's shares are",
         "known. Not intended: topics outside the list (every text gets one of them), or decisions about people without",
         "review.",
         "",
@@ -65,4 +65,5 @@ def model_card(decider: Mapping[str, Any], description: Mapping[str, Any], metri
 
 def _measures(measures: Mapping[str, float | None]) -> list[str]:
     rows = [f"| {title} | {measures[name]:.3f} |" for name, title in _SHOWN.items() if measures.get(name) is not None]
-    return ["## Measured on held-out rows of the training set", "", "| | |", "|---|---|", *rows, ""] if rows else []
+    title = "## Measured on the held-out rows (those that chose the weights and the calibration)"
+    return [title, "", "| | |", "|---|---|", *rows, ""] if rows else []

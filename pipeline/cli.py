@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"unskew: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("unskew: interrupted; the same command goes on where it was", file=sys.stderr)
+        remedy = "the same command goes on where it was" if given[0] == "fit" else "nothing was written"
+        print(f"unskew: interrupted; {remedy}", file=sys.stderr)
         sys.exit(130)
 
 

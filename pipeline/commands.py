@@ -121,7 +121,7 @@ def evaluate(
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
         overwrite: Replace what stands at output.
     """
-    refuse_existing(Path(output), overwrite)
+    refuse_existing(Path(output), overwrite, evaluating.RESULT)
     evaluation = evaluating.evaluate(
         _load(model, device, target_prior),
         input,
@@ -134,8 +134,8 @@ def evaluate(
         overwrite=overwrite,
     )
     print_evaluation(evaluation, Console(width=None if os.isatty(1) else CONSOLE_WIDTH))
-    print(f"written: {output}/evaluation.json, predictions.jsonl, evaluation.png")
-    return 0
+    print("written: " + ", ".join(str(path) for path in sorted(Path(output).iterdir())))
+    return SOME_ROWS_BAD if evaluation.left_out else 0
 
 
 def _load(model: str, device: str | None, target_prior: TargetPrior | None) -> HybridPipeline:

@@ -5,6 +5,7 @@ taught is exchanged for the training prior, the calibration is applied there (it
 and the training prior is exchanged for the target prior.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -96,6 +97,6 @@ def resolve_prior(prior: TargetPrior, topics: Topics) -> tuple[float, ...]:
     shares = [0.0] * len(topics)
     for name, share in prior.items():
         shares[topics.index(name)] = float(share)
-    if min(shares) < 0 or sum(shares) <= 0:
-        raise UserError("target prior: shares must not be negative, and at least one must be positive")
+    if not all(0 <= share < math.inf for share in shares) or sum(shares) <= 0:
+        raise UserError("target prior: shares must be numbers of at least 0, and one of them positive")
     return tuple(share / sum(shares) for share in shares)

@@ -28,12 +28,14 @@ from ..corpus.newsroom import Newsroom
 from ..corpus.reading import Source
 from ..decoder import GenerationSettings
 from .hybrid import HybridPipeline
-from .places import refuse_existing
+from .places import check_writable, refuse_existing
 from .progress import track
 from .sets import load_labelled
 from .text_measures import TopicJudge, text_measures
 
 log = logging.getLogger("unskew")
+
+RESULT = "evaluation.json"
 
 
 @dataclass
@@ -41,7 +43,8 @@ class Evaluation:
     """What was measured.
 
     Attributes:
-        rows: How many.
+        rows: How many were measured.
+        left_out: How many could not be, for want of a text or a topic.
         topics: Measures of the decided topics, see `unskew.balance.measure`.
         recall: Per topic; None without rows.
         outputs: Measures of the outputs; empty without a decoder or targets.
@@ -50,6 +53,7 @@ class Evaluation:
     """
 
     rows: int
+    left_out: int
     topics: dict[str, float | None]
     recall: dict[str, float | None]
     outputs: dict[str, float] = field(default_factory=dict)
@@ -84,17 +88,19 @@ def evaluate(
         overwrite: Whether `output` may be replaced.
 
     Raises:
-        UserError: If a row has no topic or one unseen in training, or a text stands in `train`.
+        UserError: If a topic is unseen in training, a text stands in `train`, or over a tenth of the rows is unusable.
     """
-    output = Path(output)
-    refuse_existing(output, overwrite)
+    output = Path(output).resolve()
+    refuse_existing(output, overwrite, RESULT)
+    check_writable(output.parent)
     columns = columns or Columns()
-    records = load_labelled(source, columns)
+    records, bad = load_labelled(source, columns)
     check_known_topics(records, pipeline.topics, str(source))
-    trained = load_labelled(train, columns) if train is not None else []
+    trained = load_labelled(train, columns)[0] if train is not None else []
     if trained:
         check_disjoint(trained, records, str(train), str(source))
     texts = [record.text for record in records]
+    best = None if newsroom is None else _bayes(newsroom, texts, pipeline)
     targets = torch.tensor(pipeline.topics.encode(str(record.topic) for record in records))
     results = list(
         track(
@@ -106,6 +112,7 @@ def evaluate(
     probabilities = _matrix([result.topics for result in results], pipeline.topics)
     evaluation = Evaluation(
         len(records),
+        len(bad),
         measure(probabilities, targets, pipeline.topics.counts),
         _by_topic(topic_recall(probabilities, targets), pipeline.topics),
     )
@@ -115,11 +122,10 @@ def evaluate(
     ]
     evaluation.outputs = _outputs(rows, trained)
     evaluation.examples = _examples(rows, pipeline.topics)
-    if newsroom is not None:
-        best = _bayes(newsroom, texts, pipeline)
+    if best is not None:
         evaluation.ceiling = measure(best, targets, pipeline.topics.counts)
     with replacing_folder(output) as place:
-        write_text(place / "evaluation.json", json.dumps(vars(evaluation), indent=2, ensure_ascii=False) + "\n")
+        write_text(place / RESULT, json.dumps(vars(evaluation), indent=2, ensure_ascii=False) + "\n")
         write_jsonl(place / "predictions.jsonl", rows)
         _draw(place / "evaluation.png", probabilities, targets, pipeline.topics)
     return evaluation
@@ -141,7 +147,7 @@ def _outputs(rows: Sequence[dict[str, Any]], trained: Sequence[Record]) -> dict[
     outputs = [row["output"] for row in written]
     measures = text_measures(outputs, [row["target"] for row in written])
     taught = [record for record in trained if record.target]
-    if taught:
+    if len({record.topic for record in taught}) > 1:
         judge = TopicJudge().fit([str(r.target) for r in taught], [str(r.topic) for r in taught])
         measures["topic_fit"] = judge.fit_share(outputs, [row["topic"] for row in written])
         measures["topic_fit_of_targets"] = judge.fit_share(
@@ -165,8 +171,10 @@ def _bayes(path: str | Path, texts: Sequence[str], pipeline: HybridPipeline) -> 
     try:
         made = json.loads(Path(path).read_text("utf-8"))
         room = Newsroom(made["difficulty"], made["seed"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no newsroom.json ({error}); give the one beside the newsroom's rows") from error
+    if set(room.topics) != set(pipeline.topics.names):
+        raise UserError(f"{path}: the newsroom's topics are not those of this system; leave --newsroom out")
     share = dict(zip(pipeline.topics.names, pipeline.decider.target, strict=True))
     posterior = torch.as_tensor(room.posterior(texts, [share.get(name, 0.0) for name in room.topics]))
     column = {name: index for index, name in enumerate(room.topics)}

@@ -18,8 +18,9 @@ from ..corpus import Topics
 from ..decoder import TopicDecoder, fit_decoder
 from ..encoder import TopicEncoder, fit_encoder
 from ..encoder.settings import EncoderSettings
+from . import bundle
 from .deciding import Decider, resolve_prior
-from .hybrid import HybridPipeline
+from .hybrid import HybridPipeline, choose_device, weights_dtype
 from .places import check_writable, refuse_existing
 from .sets import Sets, read_sets
 from .settings import FitSettings
@@ -38,16 +39,16 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
     Raises:
         UserError: If an input cannot be used, or `output` exists and must not be replaced.
     """
-    output = Path(output)
-    refuse_existing(output, overwrite)
+    output = Path(output).resolve()
+    refuse_existing(output, overwrite, bundle.MANIFEST)
     work = output.with_name(output.name + ".work")
     check_writable(work)
-    sets = read_sets(settings.data, settings.seed)
+    sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None)
     target = resolve_prior(settings.target_prior, sets.topics)
     encoder = fit_encoder(
         sets.train, sets.validation, sets.noisy, sets.topics, settings.encoder, work / "encoder", settings.seed
     )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     encoder.model.to(device)  # pyright: ignore[reportArgumentType]
     decider, metrics = _decide(encoder, sets, settings, target)
     decoder = None
@@ -55,7 +56,7 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
         decoder = fit_decoder(
             sets.train, sets.validation, sets.noisy, sets.topics, settings.decoder, work / "decoder", settings.seed
         )
-        decoder.model.to(device)  # pyright: ignore[reportArgumentType]
+        decoder.model.to(device=device, dtype=weights_dtype(device))  # pyright: ignore[reportCallIssue]
     pipeline = HybridPipeline(encoder, decoder, decider, _description(settings, decoder), metrics)
     if getattr(rank_zero_only, "rank", 0) == 0:
         pipeline.save_pretrained(output)
@@ -98,4 +99,9 @@ def _description(settings: FitSettings, decoder: TopicDecoder | None) -> dict[st
     facts = None
     if decoder is not None and decoder.facts is not None:
         facts = {**asdict(decoder.facts), "trainable_share": decoder.facts.share}
-    return {"settings": asdict(settings), "decoder_facts": facts}
+    stored = asdict(settings)
+    for stage in ("encoder", "decoder"):
+        if stored[stage]:
+            del stored[stage]["trainer"]  # of this machine, and not always plain data
+    stored["data"] |= {name: Path(path).name for name, path in stored["data"].items() if isinstance(path, str)}
+    return {"settings": stored, "decoder_facts": facts}

@@ -43,6 +43,25 @@ class Result:
         return asdict(self)
 
 
+def choose_device(name: str | torch.device | None = None) -> torch.device:
+    """The device of that name; None takes a GPU if there is one.
+
+    Raises:
+        UserError: If there is no such device.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"there is no device {name!r} here; give cpu, or cuda on a machine with a GPU") from error
+    return device
+
+
+def weights_dtype(device: torch.device) -> torch.dtype:
+    """In which precision the decoder writes on a device."""
+    return torch.float32 if device.type == "cpu" else torch.bfloat16
+
+
 class HybridPipeline:
     """A fitted two-stage system.
 
@@ -174,12 +193,24 @@ class HybridPipeline:
             UserError: If the bundle is missing, incomplete, truncated, or of a newer format.
         """
         contents = bundle.read(folder)
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-        encoder = TopicEncoder.from_pretrained(contents.encoder, device, dtype)
-        decoder = contents.decoder and TopicDecoder.from_pretrained(contents.decoder, device, dtype, merge)
+        device = choose_device(device)
+        # The encoder stays in float32: its probabilities were calibrated so, and it is the small one.
+        encoder = TopicEncoder.from_pretrained(contents.encoder, device)
+        decoder = contents.decoder and TopicDecoder.from_pretrained(
+            contents.decoder, device, weights_dtype(device), merge
+        )
         return cls(encoder, decoder, Decider.from_dict(contents.decider), contents.description, contents.metrics)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
-        """Upload the bundle to the Hugging Face hub; returns its address."""
+        """Upload the bundle to the Hugging Face hub; returns its address.
+
+        Raises:
+            UserError: If the decoder is an adapter to a base that lies on this machine alone.
+        """
+        base = self.decoder and self.decoder.base
+        if self.decoder and base and not self.decoder.base_is_ours and Path(base).exists():
+            raise UserError(
+                f"the decoder needs the folder {base} of this machine; fit on the base's hub id, or push what "
+                "from_pretrained(merge=True) gives"
+            )
         return bundle.push(repo_id, self.save_pretrained, private=private, token=token)

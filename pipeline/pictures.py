@@ -53,4 +53,4 @@ def _reliability(axes: Axes, probabilities: torch.Tensor, targets: torch.Tensor)
 
 def _name_topics(axes: Axes, topics: Topics) -> None:
     names = topics.names if len(topics) <= MOST_NAMES else ()
-    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8, parse_math=False)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..corpus import BadRow, Columns, Record, UserError, place_of, replacing_file, stream
+from ..corpus import BadRow, Columns, Record, UserError, place_of, replacing_file, source_files, stream
 from ..corpus.reading import Source
 from ..decoder import GenerationSettings
 from .hybrid import HybridPipeline
@@ -55,8 +55,13 @@ def predict(
     output = Path(output)
     errors = output.with_name(output.name + ".errors.jsonl")
     refuse_existing(output, overwrite)
-    if output.suffix == ".parquet":
+    refuse_existing(errors, overwrite)
+    if output.suffix in (".parquet", ".csv"):
         raise UserError(f"{output}: predictions are written as JSON lines; name the file .jsonl")
+    if limit is not None and limit < 1:
+        raise UserError(f"limit is {limit}; give at least 1")
+    if output.resolve() in {path.resolve() for path in source_files(source)}:
+        raise UserError(f"{output} is the input itself; choose another name")
     summary = JobSummary()
     ids: deque[str] = deque()
     read = replace(columns or Columns(), topic=None, target=None)

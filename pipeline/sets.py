@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..corpus import (
+    BadRow,
     Columns,
     Record,
     Topics,
@@ -42,19 +43,29 @@ class Sets:
     topics: Topics
 
 
-def read_sets(settings: DataSettings, seed: int) -> Sets:
+def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
     """Read the sets, and see to it that nothing validated on was trained on.
+
+    Args:
+        settings: Where they are.
+        seed: Of the split.
+        targets: Whether there must be targets to learn to write.
 
     Raises:
         UserError: If a file or a row cannot be used, or a text stands in two sets that the user gave apart.
     """
-    clean = load_labelled(settings.train, settings.columns)
+    clean, _ = load_labelled(settings.train, settings.columns)
+    if targets and not any(record.target for record in clean):
+        raise UserError(
+            f"{settings.train}: no row has a target to write in the column {settings.columns.target!r}; name "
+            "its column with --data.columns.target, or give --decoder null to fit the topics alone"
+        )
     for warning in check_training(clean, settings.train):
         log.warning(warning)
     if settings.validation is None:
         train, validation = _split(clean, settings.validation_share, seed)
     else:
-        train, validation = clean, load_labelled(settings.validation, settings.columns)
+        train, (validation, _) = clean, load_labelled(settings.validation, settings.columns)
         check_disjoint(train, validation, settings.train, settings.validation)
     topics = Topics.from_labels(str(record.topic) for record in train)
     check_known_topics(validation, topics, settings.validation or settings.train)
@@ -63,8 +74,8 @@ def read_sets(settings: DataSettings, seed: int) -> Sets:
     return Sets(train, validation, noisy, topics)
 
 
-def load_labelled(source: Source, columns: Columns) -> list[Record]:
-    """Records with a topic; unusable rows are left out, and said.
+def load_labelled(source: Source, columns: Columns) -> tuple[list[Record], list[BadRow]]:
+    """Records with a topic, and the unusable rows, which are said.
 
     Raises:
         UserError: If the source cannot be read, or so many rows are unusable that something else must be wrong.
@@ -75,7 +86,7 @@ def load_labelled(source: Source, columns: Columns) -> list[Record]:
         if len(bad) > MOST_UNUSABLE * (len(bad) + len(records)):
             raise UserError(f"{first}; mend or remove this row ({len(bad) - 1} further rows are bad)")
         log.warning("%d of %d rows are left out, the first: %s", len(bad), len(bad) + len(records), first)
-    return records
+    return records, bad
 
 
 def _split(clean: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
@@ -90,10 +101,10 @@ def _split(clean: Sequence[Record], share: float, seed: int) -> tuple[list[Recor
 
 
 def _noisy(settings: DataSettings, topics: Topics, validation: Sequence[Record]) -> list[Record]:
-    rows = load_labelled(str(settings.noisy), settings.columns)
+    rows, _ = load_labelled(str(settings.noisy), settings.columns)
     known = [record for record in rows if record.topic in topics]
-    leaks = {record.id for record in overlapping(known, validation)}
-    kept = [record for record in known if record.id not in leaks]
+    leaks = {id(record) for record in overlapping(known, validation)}  # their own ids need not be unique
+    kept = [record for record in known if id(record) not in leaks]
     if len(kept) < len(rows):
         log.warning(
             "%s: left out %d rows whose topic is not in the clean set and %d that stand in the validation set",

@@ -38,7 +38,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
 
 
 def _topics(evaluation: Evaluation) -> Table:
-    table = Table(title=f"Topics of {evaluation.rows:,} rows", title_justify="left")
+    table = Table(title=f"Topics of {evaluation.rows:,} rows" + _left_out(evaluation.left_out), title_justify="left")
     table.add_column("")
     table.add_column("unskew", justify="right")
     if evaluation.ceiling:
@@ -72,6 +72,10 @@ def _examples(evaluation: Evaluation) -> Table:
             Text(example["true_topic"]), decided, Text(example["target"] or ""), Text(example["output"] or "")
         )
     return table
+
+
+def _left_out(rows: int) -> str:
+    return f" ({rows:,} unusable ones left out)" if rows else ""
 
 
 def _figure(value: float | None) -> str:

@@ -15,9 +15,11 @@ from typing import Any, Literal
 import lightning
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
+from ..corpus.errors import UserError
 from ..corpus.writing import replacing_file, write_text
 
 log = logging.getLogger("unskew")
@@ -60,7 +62,7 @@ def run(
     """
     done = options.folder / "done.json"
     best = options.folder / "checkpoints" / "best.ckpt"
-    ended = done.exists()
+    ended = done.exists() and best.exists()
     trainer = None if ended else _fit(module, data, options)
     checkpoint = torch.load(best, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"], strict=False)
@@ -77,9 +79,12 @@ def _fit(
     if last.exists():
         log.info("%s: going on from the last whole epoch", options.name)
     trainer = _make_trainer(options)
-    trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    except SystemExit:
+        if trainer.interrupted:  # Lightning ends the process; whoever called decides that here
+            raise KeyboardInterrupt from None
+        raise
     return trainer
 
 
@@ -100,23 +105,32 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
         *given.pop("callbacks", []),
     ]
     defaults: dict[str, Any] = {
-        "precision": "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true",
+        "precision": "bf16-mixed" if _bf16(given.get("accelerator", "auto")) else "32-true",
         "logger": CSVLogger(options.folder, name="logs"),
         "gradient_clip_val": 1.0,
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
         "log_every_n_steps": 20,
     }
-    return lightning.Trainer(
-        **{**defaults, **given},
-        max_epochs=options.epochs,
-        callbacks=callbacks,
-        enable_progress_bar=terminal,
-        default_root_dir=options.folder,
-        plugins=[_AtomicCheckpoints()],
-        use_distributed_sampler=False,  # the batches are shared out among the ranks already
-        reload_dataloaders_every_n_epochs=1,  # the number of batches may differ from epoch to epoch
-    )
+    ours: dict[str, Any] = {
+        "max_epochs": options.epochs,
+        "callbacks": callbacks,
+        "enable_progress_bar": terminal,
+        "default_root_dir": options.folder,
+        "plugins": [_AtomicCheckpoints()],
+        "use_distributed_sampler": False,  # the batches are shared out among the ranks already
+        "reload_dataloaders_every_n_epochs": 1,  # the number of batches may differ from epoch to epoch
+    }
+    if taken := sorted(ours.keys() & given):
+        raise UserError(f"{options.name}: the trainer options {', '.join(taken)} are set by unskew; leave them out")
+    try:
+        return lightning.Trainer(**{**defaults, **given, **ours})
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise UserError(f"{options.name}: the trainer options {dict(options.trainer)} do not fit: {error}") from error
+
+
+def _bf16(accelerator: str) -> bool:
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
 class _Best(ModelCheckpoint):

@@ -85,7 +85,7 @@ def make_settings():
     """Settings of a fit of a second or two."""
 
     def make(**changes):
-        phase = PhaseSettings(epochs=1, learning_rate=1e-2)
+        phase = PhaseSettings(epochs=1, learning_rate=2e-3 if changes.get("base") else 1e-2)
         defaults = {
             "scratch": ScratchSettings(layers=1, width=16, heads=2, vocabulary=330),
             "prompt": "plain",

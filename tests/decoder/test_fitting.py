@@ -16,6 +16,10 @@ def fit(settings, topics, records, folder, noisy=None, seed=0):
     return fit_decoder(records, records[:6], noisy, topics, settings, folder, seed)
 
 
+def folders(path):
+    return sorted(entry.name for entry in path.iterdir())
+
+
 def weights(decoder):
     return dict(decoder.model.state_dict())
 
@@ -111,6 +115,33 @@ def test_rows_without_a_target_are_left_out(make_settings, topics, records, tmp_
     assert "2 rows of the training set have no target" in caplog.text
     with pytest.raises(UserError, match="training set has a target"):
         fit(make_settings(), topics, empty[:2], tmp_path)
+
+
+def test_sets_without_targets_are_done_without(make_settings, topics, records, tmp_path, caplog):
+    bare = [replace(record, target=None) for record in records]
+    fit_decoder(records, bare, bare, topics, make_settings(), tmp_path)
+    assert "noisy set has a target, so it is left out" in caplog.text
+    assert "training rows decide when to stop" in caplog.text
+    before = folders(tmp_path)
+    fit_decoder(records, [], None, topics, make_settings(), tmp_path)
+    assert folders(tmp_path) == before
+
+
+def test_the_base_from_scratch_depends_on_all_its_tokenizer_saw(make_settings, topics, records, make_records, tmp_path):
+    noisy = make_records(9, start=50)
+    fit_decoder(records, records[:6], noisy, topics, make_settings(), tmp_path)
+    other = [replace(record, text=f"quite another {record.text}") for record in records]
+    fit_decoder(other, records[:6], noisy, topics, make_settings(), tmp_path)
+    assert [name.split("-")[0] for name in folders(tmp_path)] == ["base", "base", "clean", "clean"]
+
+
+def test_only_the_first_process_writes_the_base(make_settings, topics, records, tmp_path, monkeypatch):
+    fit(make_settings(), topics, records, tmp_path)
+    (model,) = tmp_path.glob("base-*/model")
+    shutil.rmtree(model)
+    monkeypatch.setattr(fitting.rank_zero_only, "rank", 1)
+    fit(make_settings(), topics, records, tmp_path)
+    assert not model.exists()
 
 
 def test_texts_too_long_for_the_base_are_refused_at_once(base, make_settings, topics, records, tmp_path):

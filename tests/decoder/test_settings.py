@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from jsonargparse import ArgumentParser
 
@@ -21,6 +23,11 @@ def test_a_base_has_gentler_defaults_unless_told():
     assert DecoderSettings(base="x", noisy=own).noisy == own
 
 
+def test_a_rate_that_would_wipe_out_a_base_is_refused():
+    with pytest.raises(UserError, match=r"clean.learning_rate is 0.004.*at most 0.002"):
+        DecoderSettings(base="x", clean=replace(DecoderSettings().clean, epochs=5))
+
+
 @pytest.mark.parametrize("change", [{"temperature": 0}, {"top_p": 0}, {"max_new_tokens": 0}, {"tokens_per_batch": 0}])
 def test_generation_settings_check_themselves(change):
     with pytest.raises(UserError, match=next(iter(change))):
@@ -36,6 +43,7 @@ def test_settings_come_from_a_command_line():
     parser = ArgumentParser()
     parser.add_argument("--decoder", type=DecoderSettings)
     given = ["--decoder.base=x", "--decoder.adaptation=top_blocks", "--decoder.topic_loss.name=focal"]
-    parsed = parser.instantiate_classes(parser.parse_args([*given, "--decoder.clean.epochs=7"])).decoder
+    given += ["--decoder.clean.epochs=7", "--decoder.clean.learning_rate=2e-4"]
+    parsed = parser.instantiate_classes(parser.parse_args(given)).decoder
     assert (parsed.base, parsed.adaptation, parsed.clean.epochs) == ("x", "top_blocks", 7)
     assert parsed.topic_loss == LossSettings(name="focal")

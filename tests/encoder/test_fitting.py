@@ -13,7 +13,9 @@ from unskew.encoder import fit_encoder
 from unskew.encoder.layers import head_names
 from unskew.encoder.module import MONITOR, EncoderModule
 from unskew.training import PhaseSettings
+from unskew.training.fingerprints import base_contents, trainer_choices
 
+CPU = {"accelerator": "cpu", "devices": 1}
 SHORT = PhaseSettings(epochs=2, learning_rate=0.02)
 NONE = PhaseSettings(epochs=0)
 
@@ -117,6 +119,38 @@ def test_a_changed_setting_repeats_its_phase_and_those_after_it(train, validatio
     assert folders(tmp_path) == ["clean", "clean", "noisy"]
     fit_encoder(train, validation, noisy[1:], topics, settings, tmp_path)
     assert folders(tmp_path) == ["clean"] * 3 + ["noisy"] * 2
+
+
+def test_a_noisy_phase_depends_on_all_its_tokenizer_saw(train, validation, noisy, topics, settings, tmp_path):
+    once = PhaseSettings(epochs=1, learning_rate=0.02)
+    settings = replace(settings, noisy=once, clean=once)
+    fit_encoder(train, validation, noisy, topics, settings, tmp_path)
+    other = [replace(record, text=f"quite another {record.text}") for record in train]
+    fit_encoder(other, validation, noisy, topics, settings, tmp_path)
+    assert folders(tmp_path) == ["clean", "clean", "noisy", "noisy"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"layer_decay": 0.5}, {"tokens_per_batch": 128}, {"trainer": {**CPU, "accumulate_grad_batches": 2}}]
+)
+def test_what_changes_the_weights_starts_afresh(change, train, validation, topics, quick, tmp_path):
+    once = replace(quick, clean=replace(SHORT, epochs=1))
+    fit_encoder(train, validation, None, topics, once, tmp_path)
+    fit_encoder(train, validation, None, topics, replace(once, **change), tmp_path)
+    assert folders(tmp_path) == ["clean", "clean"]
+
+
+def test_fingerprints_of_bases_and_trainers(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"one")
+    before = base_contents(str(tmp_path))
+    assert before == base_contents(str(tmp_path))
+    weights.write_bytes(b"two")
+    assert base_contents(str(tmp_path)) != before
+    assert base_contents(None) is base_contents("some/hub-id") is None
+    assert trainer_choices({**CPU, "callbacks": [Watch()], "logger": False}) == {}
+    assert trainer_choices({"plugins": object()}) == trainer_choices({"plugins": object()})
+    assert trainer_choices({"precision": "32-true"}) != trainer_choices({"precision": "64-true"})
 
 
 def test_step_losses_add_up_to_the_loss_of_all_rows(train, validation, topics, quick, tmp_path, monkeypatch):

@@ -90,6 +90,11 @@ def test_full_disk_leaves_the_old_bundle(fitted, bundle, texts, monkeypatch):
     assert [p.name for p in bundle.parent.iterdir()] == ["bundle"]
 
 
+def test_the_card_may_be_edited(bundle, texts):
+    (bundle / "README.md").write_text("ours")
+    assert list(HybridPipeline.from_pretrained(bundle, device="cpu")(texts[:1]))
+
+
 def test_stages_of_different_systems_are_refused(fitted):
     pipeline, _ = fitted
     from dataclasses import replace

@@ -17,6 +17,7 @@ def test_bundle_records_what_was_done(fitted):
     pipeline, bundle = fitted
     loaded = HybridPipeline.from_pretrained(bundle, device="cpu")
     assert loaded.description["settings"]["encoder"]["max_tokens"] == 64
+    assert loaded.description["settings"]["data"]["train"] == "train.jsonl"  # no path of this machine
     assert loaded.description["decoder_facts"]["trainable_share"] < 1
     assert loaded.metrics["validation"]["accuracy"] == pipeline.metrics["validation"]["accuracy"]
     assert loaded.topics.counts == (51, 20, 7)
@@ -53,6 +54,32 @@ def test_existing_bundle_is_refused_before_any_work(tmp_path):
     (tmp_path / "bundle").mkdir()
     with pytest.raises(UserError, match="overwrite"):
         fit(data(tmp_path / "no.jsonl"), tmp_path / "bundle")
+
+
+def test_a_folder_of_other_things_is_never_replaced(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="other things"):
+        fit(data(tmp_path / "no.jsonl"), tmp_path / "precious", overwrite=True)
+    assert (tmp_path / "precious" / "thesis.txt").exists()
+
+
+def test_missing_targets_are_said_before_training(make_rows, tmp_path):
+    made = [{**row, "target": None} for row in make_rows({"harvest": 3, "harbour": 3}, 0, "r")]
+    write_jsonl(tmp_path / "train.jsonl", made)
+    with pytest.raises(UserError, match="no row has a target"):
+        fit(data(tmp_path / "train.jsonl"), tmp_path / "bundle")
+
+
+def test_noisy_rows_that_share_an_id_are_not_lost(make_rows, tmp_path):
+    from unskew.pipeline.sets import read_sets
+
+    write_jsonl(tmp_path / "train.jsonl", make_rows({"harvest": 20, "harbour": 20}, 0, "train"))
+    held_out = read_sets(data(tmp_path / "train.jsonl").data, 0).validation[0]
+    rows = [{"id": "1", "text": held_out.text, "topic": "harvest"}, {"id": "1", "text": "new", "topic": "harvest"}]
+    write_jsonl(tmp_path / "noisy.jsonl", rows)
+    sets = read_sets(data(tmp_path / "train.jsonl", noisy=str(tmp_path / "noisy.jsonl")).data, 0)
+    assert [record.text for record in sets.noisy] == ["new"]
 
 
 def test_empty_file(tmp_path):

@@ -120,6 +120,12 @@ def test_refuses_what_is_no_text(fitted, wrong):
         list(pipeline(wrong, generation=SHORT))
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_device_that_is_not_there(fitted, device):
+    with pytest.raises(UserError, match="no device"):
+        HybridPipeline.from_pretrained(fitted[1], device=device)
+
+
 def test_no_texts_no_results(fitted):
     pipeline, _ = fitted
     assert list(pipeline([])) == []

@@ -53,6 +53,34 @@ def test_existing_output_is_refused(fitted, corpus, tmp_path):
     assert len(read(tmp_path / "out.jsonl")) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("out.jsonl", {"limit": 0}, "limit"),
+        ("out.csv", {}, "JSON lines"),
+        ("in.jsonl", {"overwrite": True}, "input itself"),
+    ],
+)
+def test_refused_before_anything_is_written(fitted, tmp_path, name, options, reason):
+    (tmp_path / "in.jsonl").write_text('{"text": "wheat"}')
+    with pytest.raises(UserError, match=reason):
+        predict(fitted[0], str(tmp_path / "in.jsonl"), tmp_path / name, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_unlabelled_rows_are_counted(fitted, corpus, tmp_path):
+    lines = (corpus / "test.jsonl").read_text() + '{"text": "wheat"}\n'
+    (tmp_path / "in.jsonl").write_text(lines)
+    found = evaluate(fitted[0], str(tmp_path / "in.jsonl"), tmp_path / "evaluation", generation=SHORT)
+    assert (found.rows, found.left_out) == (30, 1)
+
+
+def test_newsroom_of_other_topics_is_refused(fitted, corpus, tmp_path):
+    (tmp_path / "newsroom.json").write_text('{"difficulty": 0.5, "seed": 0}')
+    with pytest.raises(UserError, match="topics are not those"):
+        evaluate(fitted[0], str(corpus / "test.jsonl"), tmp_path / "evaluation", newsroom=tmp_path / "newsroom.json")
+
+
 def test_a_fault_in_the_middle_leaves_no_half_file(fitted, corpus, tmp_path, monkeypatch):
     monkeypatch.setattr("unskew.pipeline.hybrid.HybridPipeline._window", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -18,6 +18,11 @@ def test_equal_texts_are_perfect():
     assert measures == pytest.approx(dict.fromkeys(measures, 1.0))
 
 
+def test_other_scripts_count():
+    measures = text_measures(["курс рубля вырос", "el café abrió"], ["курс рубля упал", "el café abrió"])
+    assert measures["rouge1"] == pytest.approx((2 / 3 + 1) / 2)
+
+
 def test_judge_reads_the_topic_off_an_output():
     judge = TopicJudge().fit(
         ["ship docks", "ship sails", "corn grows", "corn ripens"] * 3, ["sea", "sea", "farm", "farm"] * 3

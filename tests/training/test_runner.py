@@ -88,6 +88,22 @@ def test_dropout_is_on_while_fitting(tmp_path):
     assert net.model.training
 
 
+@pytest.mark.parametrize(("given", "reason"), [({"max_epochs": 3}, "set by unskew"), ({"colour": 1}, "do not fit")])
+def test_trainer_options_that_do_not_fit(tmp_path, given, reason):
+    wrong = dataclasses.replace(options(tmp_path, 1), trainer={**TRAINER, **given})
+    with pytest.raises(UserError, match=reason):
+        run(Net(1), Data(), wrong)
+
+
+def test_interrupt_is_passed_on(tmp_path):
+    class Interrupted(Net):
+        def training_step(self, batch, batch_index):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupted(1), Data(), options(tmp_path, 1))
+
+
 def test_rates_scale_the_learning_rate():
     net = Net(1)
     net._rates = {"2.weight": 0.1}

@@ -33,6 +33,11 @@ class AdaptationFacts:
         """Trained parameters over all."""
         return self.trainable / self.parameters
 
+    def __str__(self) -> str:
+        trained = f"{self.adaptation}: {self.trainable:,} of {self.parameters:,} parameters train ({self.share:.1%})"
+        size = "" if self.adapter_bytes is None else f"; the adapter takes {self.adapter_bytes / 1e6:.1f} MB on disk"
+        return trained + size
+
 
 def adapt(base: PreTrainedModel, control: ControlTokens, settings: DecoderSettings) -> Model:
     """Make `base` ready for training: only what `settings.adaptation` names requires gradients afterwards."""

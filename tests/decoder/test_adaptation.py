@@ -4,7 +4,7 @@ from safetensors.torch import load_file
 
 from unskew.corpus.errors import UserError
 from unskew.decoder import ControlTokens, DecoderSettings
-from unskew.decoder.adaptation import adapt, adaptation_facts, finish, merge
+from unskew.decoder.adaptation import AdaptationFacts, adapt, adaptation_facts, finish, merge
 from unskew.decoder.base import load_model, load_tokenizer
 from unskew.decoder.control import make_rows
 
@@ -96,3 +96,9 @@ def test_finishing_leaves_a_lora_adapter_and_merges_the_rest(shared_base):
     assert finish(lora) is lora
     blocks, *_ = adapted(shared_base, adaptation="top_blocks")
     assert type(finish(blocks)).__name__ == "LlamaForCausalLM"
+
+
+def test_facts_are_said_in_words():
+    facts = AdaptationFacts("lora", 41_792, 257_152, 170_824)
+    assert str(facts) == "lora: 41,792 of 257,152 parameters train (16.3%); the adapter takes 0.2 MB on disk"
+    assert "disk" not in str(AdaptationFacts("full", 10, 10, None))

@@ -94,7 +94,7 @@ class _Fit:
         """Train a small base, all of its weights, then adapt it."""
         sets, scratch = self.sets, self.settings.scratch
         words = chain.from_iterable((r.text, str(r.target)) for r in chain(sets.train, sets.noisy or ()))
-        template = resolve_template(self.settings.prompt)
+        template = resolve_template(self.settings.prompt_in_force)
         # The prompt stands in every sequence, so it should cost few tokens.
         tokenizer = make_scratch_tokenizer(scratch, chain(words, [template] * 1000))
         # Made from both sets' texts, so the base phase depends on a set that it does not train on.
@@ -124,7 +124,7 @@ class _Fit:
         return self._adapt(model, tokenizer, control, prompt, sequencer, base)
 
     def _prepare(self, tokenizer: PreTrainedTokenizerBase) -> tuple[ControlTokens, Prompt, Sequencer]:
-        prompt = Prompt.render(self.settings.prompt, tokenizer)
+        prompt = Prompt.render(self.settings.prompt_in_force, tokenizer)
         protect_marks(tokenizer, prompt)
         control = ControlTokens.add(tokenizer, self.topics.names)
         return control, prompt, Sequencer(tokenizer, control, prompt, self.settings.max_tokens)

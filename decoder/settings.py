@@ -62,8 +62,6 @@ class DecoderSettings:
     trainer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.prompt == "auto":
-            object.__setattr__(self, "prompt", "plain" if self.base is None else "instruction")
         if self.base is not None:
             if self.noisy == SCRATCH_NOISY:
                 object.__setattr__(self, "noisy", BASE_NOISY)
@@ -87,8 +85,15 @@ class DecoderSettings:
                 if phase.epochs and phase.learning_rate > HIGHEST_BASE_RATE
             ]
         try:
-            resolve_template(self.prompt)
+            resolve_template(self.prompt_in_force)
         except UserError as error:
             problems.append(str(error))
         if problems:
             raise UserError("decoder settings: " + "; ".join(problems))
+
+    @property
+    def prompt_in_force(self) -> str:
+        """`prompt` with "auto" resolved: here and not at the start, as a base may be named after the defaults."""
+        if self.prompt != "auto":
+            return self.prompt
+        return "plain" if self.base is None else "instruction"

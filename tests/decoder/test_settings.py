@@ -35,8 +35,8 @@ def test_generation_settings_check_themselves(change):
 
 
 def test_the_prompt_is_plain_from_scratch_and_instructs_a_base():
-    assert (DecoderSettings().prompt, DecoderSettings(base="x").prompt) == ("plain", "instruction")
-    assert DecoderSettings(base="x", prompt="plain").prompt == "plain"
+    assert (DecoderSettings().prompt_in_force, DecoderSettings(base="x").prompt_in_force) == ("plain", "instruction")
+    assert DecoderSettings(base="x", prompt="plain").prompt_in_force == "plain"
 
 
 def test_settings_come_from_a_command_line():
@@ -47,3 +47,11 @@ def test_settings_come_from_a_command_line():
     parsed = parser.instantiate_classes(parser.parse_args(given)).decoder
     assert (parsed.base, parsed.adaptation, parsed.clean.epochs) == ("x", "top_blocks", 7)
     assert parsed.topic_loss == LossSettings(name="focal")
+
+
+def test_a_base_named_after_the_defaults_gets_the_instruction():
+    import dataclasses
+
+    assert DecoderSettings().prompt_in_force == "plain"
+    assert dataclasses.replace(DecoderSettings(), base="some/base").prompt_in_force == "instruction"
+    assert DecoderSettings(base="some/base", prompt="plain").prompt_in_force == "plain"

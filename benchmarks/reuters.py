@@ -2,7 +2,7 @@
 
 python benchmarks/reuters.py --data FOLDER --encoder FOLDER --decoder FOLDER --output runs/reuters [--decoder_rows 400]
 
-FOLDER of the data holds train.jsonl, noisy.jsonl and test.jsonl (research use only, so not part of this repository).
+FOLDER of the data holds train.jsonl and test.jsonl (research use only, so not part of this repository).
 Without `--decoder` only the topics are fitted and measured. `--decoder_rows` fits stage 2 on so many training rows, and
 measures outputs on so many test rows, where there is no GPU to use all of them; topics are measured on all.
 """
@@ -27,10 +27,9 @@ CONFIG = Path(__file__).parent.parent / "configs" / "reuters.yaml"
 
 def prepare(data: Path, place: Path) -> None:
     """Copy the sets without unusable rows, and without training texts that stand in the test set."""
-    sets = {name: load_usable(data / f"{name}.jsonl", Columns())[0] for name in ("train", "noisy", "test")}
-    for name in ("train", "noisy"):
-        leaks = {id(record) for record in overlapping(sets[name], sets["test"])}
-        sets[name] = [record for record in sets[name] if id(record) not in leaks]
+    sets = {name: load_usable(data / f"{name}.jsonl", Columns())[0] for name in ("train", "test")}
+    leaks = {id(record) for record in overlapping(sets["train"], sets["test"])}
+    sets["train"] = [record for record in sets["train"] if id(record) not in leaks]
     for name, records in sets.items():
         write_jsonl(place / f"{name}.jsonl", ({field: getattr(r, field) for field in r.__slots__} for r in records))
 
@@ -51,7 +50,7 @@ def configured(given: list[str]) -> dict[str, Any]:
 def main() -> None:
     """Prepare, fit, measure; prints the figures and writes them to OUTPUT/reuters.json."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the three sets")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the two sets")
     parser.add_argument("--encoder", type=str, required=True, help="base of stage 1")
     parser.add_argument("--decoder", type=str | None, default=None, help="base of stage 2")
     parser.add_argument("--decoder_rows", type=int | None, default=None, help="rows of stage 2; all unless given")

@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "measure a bundle on labelled rows",
     "newsroom": "make the synthetic corpus whose best possible classifier is known",
 }
+MODULES = {"newsroom": ".making"}  # where a command's function stands, if not in `commands`
 USAGE = "usage: unskew COMMAND [--help] [--config FILE] [--option VALUE ...]\n\ncommands:\n" + "\n".join(
     f"  {name:<10} {what}" for name, what in COMMANDS.items()
 )
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:
     """The options of one command, read off its function, and the function; `--config FILE` gives them as YAML."""
-    module = import_module(".making" if command == "newsroom" else ".commands", __package__)
+    module = import_module(MODULES.get(command, ".commands"), __package__)
     function = getattr(module, command)
     parser = ArgumentParser(prog=f"unskew {command}", description=f"{COMMANDS[command].capitalize()}.")
     parser.add_argument("--config", action="config", help="A YAML file of these options; later options win.")

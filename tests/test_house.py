@@ -20,14 +20,14 @@ BELOW = {
 
 def rooms_imported(file):
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == 2:
+        if isinstance(node, ast.ImportFrom) and node.level == len(file.relative_to(ROOT).parts):
             yield (node.module or node.names[0].name).split(".")[0]
         assert not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("unskew")), file
 
 
 @pytest.mark.parametrize("room", BELOW)
 def test_a_room_knows_only_those_below_it(room):
-    files = sorted((ROOT / room).glob("*.py"))
+    files = sorted((ROOT / room).rglob("*.py"))
     assert files
     for file in files:
         assert set(rooms_imported(file)) <= BELOW[room], file

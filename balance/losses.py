@@ -15,9 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..corpus.errors import UserError
+from .noise import checked_noise, forward_noise_rows, redrawn_noise
 from .weights import Counts, Scheme, as_counts, class_weights, describe_weights
 
-LossName = Literal["cross_entropy", "focal", "logit_adjusted", "balanced_softmax", "ldam", "generalised_cross_entropy"]
+LossName = Literal[
+    "cross_entropy",
+    "focal",
+    "logit_adjusted",
+    "balanced_softmax",
+    "ldam",
+    "generalised_cross_entropy",
+    "forward_noise",
+]
 
 
 @dataclass(frozen=True)
@@ -35,10 +44,13 @@ class LossSettings:
         gamma: of focal: 0 is cross_entropy.
         tau: of logit_adjusted: 0 is cross_entropy, 1 is balanced_softmax.
         max_margin: of ldam: the margin of the rarest topic, in units of 1/scale.
-        scale: of ldam: what the head's outputs are already multiplied by. 30 suits a cosine head; for an
-            ordinary linear head the margin in nats is max_margin * scale, and less (5 to 10) is gentler.
+        scale: of ldam: nats of a unit of margin. The paper's 30 is the factor of its cosine head; a linear head has no
+            such factor, and would have to learn logits of that size. At 10 the rarest topic's margin is 5 nats, about
+            what logit adjustment adds at 100:1 (log 100 = 4.6).
         q: of generalised_cross_entropy, in (0, 1]: near 0 is cross_entropy, 1 is mean absolute error.
-        label_smoothing: in [0, 1); not for ldam and generalised_cross_entropy.
+        noise_rate: of forward_noise, in [0, 1): the share of labels drawn anew from the set's shares, whatever the
+            text, see `noise.redrawn_noise`; a little over the share of wrong labels. 0 is cross_entropy.
+        label_smoothing: in [0, 1); not for ldam, generalised_cross_entropy and forward_noise.
     """
 
     name: LossName = "cross_entropy"
@@ -49,8 +61,9 @@ class LossSettings:
     gamma: float = 2.0
     tau: float = 1.0
     max_margin: float = 0.5
-    scale: float = 30.0
+    scale: float = 10.0
     q: float = 0.7
+    noise_rate: float = 0.3
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -68,9 +81,10 @@ class LossSettings:
             f"max_margin must be a number of at least 0, got {self.max_margin}": 0 <= self.max_margin < math.inf,
             f"scale must be a positive number, got {self.scale}": 0 < self.scale < math.inf,
             f"q must lie in (0, 1], got {self.q}": 0 < self.q <= 1,
+            f"noise_rate must lie in [0, 1), got {self.noise_rate}": 0 <= self.noise_rate < 1,
             f"label_smoothing must lie in [0, 1), got {self.label_smoothing}": 0 <= self.label_smoothing < 1,
             f"label_smoothing has no meaning for {self.name}": self.label_smoothing == 0
-            or self.name not in ("ldam", "generalised_cross_entropy"),
+            or self.name not in ("ldam", "generalised_cross_entropy", "forward_noise"),
             "balanced_softmax has tau 1: name logit_adjusted for another": self.tau == 1
             or self.name != "balanced_softmax",
         }
@@ -133,9 +147,17 @@ class TopicLoss(nn.Module):
     denominator is B unless given: under gradient accumulation, or with uneven batches, give every call the same
     one (the expected rows of a whole step), and the accumulated gradient is that of one large batch. Weights have
     a mean of 1 per training row, so rows, not weights, are what to count.
+
+    Args:
+        settings: which loss.
+        counts: rows per topic (C,) of the set that it trains on.
+        names: of the topics (C,), needed for weights given as {topic: weight}.
+        noise: for forward_noise, a matrix (C, C) of one's own, or of `noise_matrix`, in place of the noise rate's.
     """
 
-    def __init__(self, settings: LossSettings, counts: Counts, names: Sequence[str] | None = None):
+    def __init__(
+        self, settings: LossSettings, counts: Counts, names: Sequence[str] | None = None, noise: Tensor | None = None
+    ):
         super().__init__()
         self.settings = settings
         rows = as_counts(counts)
@@ -146,6 +168,12 @@ class TopicLoss(nn.Module):
         # Plain attributes and no buffers: a module cast to bf16 would round a log count of 18 by 0.06.
         self._counts = rows.float()
         self._weights = class_weights(settings.scheme, rows, **options).float()
+        self._noise: Tensor | None = None
+        if settings.name == "forward_noise":
+            given = redrawn_noise(rows, settings.noise_rate) if noise is None else noise
+            self._noise = checked_noise(given, len(rows)).float()
+        elif noise is not None:
+            raise UserError(f"a noise matrix has no meaning for {settings.name}: name forward_noise")
         self._progress = 0.0
 
     @property
@@ -175,6 +203,9 @@ class TopicLoss(nn.Module):
                 return ldam_rows(logits, targets, margins)
             case "generalised_cross_entropy":
                 return generalised_cross_entropy_rows(logits, targets, settings.q)
+            case "forward_noise":
+                assert self._noise is not None
+                return forward_noise_rows(logits, targets, self._noise)
 
     def forward(self, logits: Tensor, targets: Tensor, denominator: float | None = None) -> Tensor:
         """The loss, a scalar in float32 (float64 for float64 logits)."""
@@ -182,6 +213,7 @@ class TopicLoss(nn.Module):
             raise ValueError(f"logits {tuple(logits.shape)} for {len(self._counts)} topics")
         if self._counts.device != logits.device:
             self._counts, self._weights = self._counts.to(logits.device), self._weights.to(logits.device)
+            self._noise = None if self._noise is None else self._noise.to(logits.device)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         rows = self.row_losses(logits, targets) * self.weights.to(logits.dtype)[targets]
         return rows.sum() / (len(targets) if denominator is None else denominator)
@@ -191,6 +223,8 @@ class TopicLoss(nn.Module):
         return self.description
 
 
-def make_loss(settings: LossSettings, counts: Counts, names: Sequence[str] | None = None) -> TopicLoss:
-    """The loss for training counts (C,); `names` (C,) are needed only for weights given as {topic: weight}."""
-    return TopicLoss(settings, counts, names)
+def make_loss(
+    settings: LossSettings, counts: Counts, names: Sequence[str] | None = None, noise: Tensor | None = None
+) -> TopicLoss:
+    """The loss for training counts (C,); see `TopicLoss` for `names` (C,) and `noise` (C, C)."""
+    return TopicLoss(settings, counts, names, noise)

@@ -12,22 +12,17 @@ import torch
 from torch import Tensor
 
 from ..corpus.errors import UserError
-from ..corpus.topics import BANDS, band
+from ..corpus.topics import BANDS
+from . import confusion as counted
+from .confusion import topic_bands
 from .weights import Counts, as_counts
 
 BINS = 15  # of the expected calibration error, as in Guo et al. 2017
-MIN_SPREAD = 0.05  # nats: where true and training shares differ by less, there is nothing to be pulled toward
-
-
-def confusion(decisions: Tensor, targets: Tensor, topics: int) -> Tensor:
-    """Rows (C, C), float64, at [true topic, decided topic]."""
-    return torch.bincount(targets * topics + decisions, minlength=topics * topics).view(topics, topics).double()
 
 
 def topic_recall(probabilities: Tensor, targets: Tensor) -> Tensor:
     """Recall of each topic (C,), nan for a topic without rows."""
-    rows = confusion(probabilities.argmax(-1), targets, probabilities.shape[-1])
-    return rows.diagonal() / rows.sum(1)
+    return counted.recall(_confusion(probabilities, targets))
 
 
 def accuracy(probabilities: Tensor, targets: Tensor) -> float:
@@ -45,8 +40,7 @@ def macro_f1(probabilities: Tensor, targets: Tensor) -> float:
 
     A topic that was decided but has no rows counts as 0; one that is neither present nor decided is left out.
     """
-    rows = confusion(probabilities.argmax(-1), targets, probabilities.shape[-1])
-    return (2 * rows.diagonal() / (rows.sum(0) + rows.sum(1))).nanmean().item()
+    return counted.f1(_confusion(probabilities, targets)).nanmean().item()
 
 
 def worst_topic_recall(probabilities: Tensor, targets: Tensor) -> float:
@@ -57,13 +51,8 @@ def worst_topic_recall(probabilities: Tensor, targets: Tensor) -> float:
 
 def band_recall(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> dict[str, float]:
     """Mean recall over the topics of each band (by training rows) that have rows."""
-    recall, bands = topic_recall(probabilities, targets), topic_bands(train_counts)
-    return {name: recall[torch.tensor([own == name for own in bands])].nanmean().item() for name in BANDS}
-
-
-def topic_bands(train_counts: Counts) -> list[str]:
-    """The band of each topic."""
-    return [band(int(count)) for count in as_counts(train_counts).tolist()]
+    means = counted.band_means(topic_recall(probabilities, targets), train_counts)
+    return {name: mean.item() for name, mean in means.items()}
 
 
 def negative_log_likelihood(probabilities: Tensor, targets: Tensor) -> float:
@@ -99,36 +88,17 @@ def band_calibration_error(probabilities: Tensor, targets: Tensor, train_counts:
     return errors
 
 
-def shares(counts: Tensor) -> Tensor:
-    """Add-half smoothed shares (C,) of counts (C,): (n_c + 1/2) / (N + C/2)."""
-    return (counts.double() + 0.5) / (counts.double() + 0.5).sum()
-
-
 def prior_pull(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> float:
     """How far decisions are dragged from the true shares toward the training shares: 0 none, 1 a copy.
 
-    With decided shares q, true shares t and training shares p, each add-half smoothed: the t-weighted
-    least-squares slope (with intercept) of log(q/t) on log(p/t). nan where p and t are nearly the same (t-weighted
-    standard deviation of log(p/t) under 0.05). The definition is this project's own: design section 2.
+    The definition is that of `confusion.prior_pull`; nan where true and training shares are nearly the same.
     """
-    topics = probabilities.shape[-1]
-    true = shares(torch.bincount(targets, minlength=topics))
-    decided = shares(torch.bincount(probabilities.argmax(-1), minlength=topics))
-    pull = (shares(torch.as_tensor(train_counts)) / true).log()
-    pulled = (decided / true).log()
-    pull = pull - (true * pull).sum()
-    spread = (true * pull**2).sum()
-    if spread.sqrt() < MIN_SPREAD:
-        return math.nan
-    return ((true * pull * pulled).sum() / spread).item()
+    return counted.prior_pull(_confusion(probabilities, targets), train_counts).item()
 
 
 def marginal_divergence(probabilities: Tensor, targets: Tensor) -> float:
     """Kullback-Leibler divergence KL(true shares || decided shares) in nats, both add-half smoothed."""
-    topics = probabilities.shape[-1]
-    true = shares(torch.bincount(targets, minlength=topics))
-    decided = shares(torch.bincount(probabilities.argmax(-1), minlength=topics))
-    return (true * (true / decided).log()).sum().item()
+    return counted.marginal_divergence(_confusion(probabilities, targets)).item()
 
 
 def measure(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> dict[str, float | None]:
@@ -156,6 +126,10 @@ def measure(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> dic
     values |= {f"recall_{name}": recalls[name] for name in BANDS}
     values |= {f"ece_{name}": errors[name] for name in BANDS}
     return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def _confusion(probabilities: Tensor, targets: Tensor) -> Tensor:
+    return counted.confusion(probabilities.argmax(-1), targets, probabilities.shape[-1])
 
 
 def _check(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> None:

@@ -48,7 +48,7 @@ def derive_beta(counts: Counts) -> float:
 
 
 def effective_number(counts: Counts, beta: float | None = None) -> Tensor:
-    """Weights (C,) proportional to (1 - beta) / (1 - beta^n_c): class-balanced loss, Cui et al. 2019, section 3.
+    """Weights (C,) proportional to (1 - beta) / (1 - beta^n_c): class-balanced loss, Cui et al. 2019, section 4.
 
     beta in [0, 1); None derives it from the counts (see `derive_beta`).
     """

@@ -22,7 +22,7 @@ class EncoderModule(PhaseModule):
     Args:
         model: A sequence classifier over `topics`.
         phase: Length and speed.
-        loss: Of the phase; told each epoch how far the training is, for deferred weights.
+        loss: Of the phase; told each step how far the training is, for deferred weights.
         topics: Names and bands for the logged recalls.
         validation_targets: Topic index of each validation row (V,).
         rates: Learning-rate factor per parameter name.
@@ -55,11 +55,14 @@ class EncoderModule(PhaseModule):
 
     def on_train_epoch_start(self) -> None:
         """Dropout on, but not in a frozen body: its features are to be the ones that prediction will see."""
-        self.loss.set_progress(self.current_epoch / self.phase.epochs)
         self.model.train()
         if self._frozen_body:
             for module in body_modules(self.model):
                 module.eval()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Deferred class weights begin at their share of the phase."""
+        self.loss.set_progress(self.done_share)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The loss over the mean rows of a step, so that a row weighs the same in a large and a small batch."""

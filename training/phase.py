@@ -67,6 +67,11 @@ class PhaseModule(lightning.LightningModule):
         self._rates = rates or {}
         self.strict_loading = False
 
+    @property
+    def done_share(self) -> float:
+        """The share of the phase's optimiser steps that are done, in [0, 1]; goes on where a checkpoint stopped."""
+        return min(1.0, self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
+
     def on_fit_start(self) -> None:
         """Switch dropout on: Lightning leaves a transformers submodule in evaluation mode."""
         self.model.train()

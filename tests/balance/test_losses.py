@@ -1,4 +1,5 @@
 import copy
+from typing import get_args
 
 import pytest
 import torch
@@ -8,10 +9,10 @@ from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
 from unskew.balance import LossSettings, make_loss
-from unskew.balance.losses import focal_rows, generalised_cross_entropy_rows, ldam_margins
+from unskew.balance.losses import LossName, focal_rows, generalised_cross_entropy_rows, ldam_margins
 from unskew.corpus import UserError
 
-NAMES = ["cross_entropy", "focal", "logit_adjusted", "balanced_softmax", "ldam", "generalised_cross_entropy"]
+NAMES = list(get_args(LossName))
 COUNTS = [1000, 100, 10, 1]
 
 
@@ -33,6 +34,7 @@ def plain(name, **others):
         ("focal", {"gamma": 0.0}),
         ("logit_adjusted", {"tau": 0.0}),
         ("ldam", {"max_margin": 0.0}),
+        ("forward_noise", {"noise_rate": 0.0}),
     ],
 )
 def test_reduces_to_torch_cross_entropy(batch, name, others):
@@ -80,11 +82,19 @@ def test_ldam_is_the_published_code_on_cosine_logits(batch):
     margins = margins * (0.5 / margins.max())
     lowered = cosines - margins[targets][:, None] * F.one_hot(targets, 4)
     expected = F.cross_entropy(30 * lowered, targets)
-    torch.testing.assert_close(plain("ldam")(30 * cosines, targets), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(plain("ldam", scale=30.0)(30 * cosines, targets), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_ldam_margins_by_hand():
     assert ldam_margins(torch.tensor([16.0, 1.0]), 0.5).tolist() == [0.25, 0.5]
+
+
+def test_the_default_margin_of_the_rarest_topic_suits_a_linear_head(batch):
+    # 5 nats for the topic of one row, 5 / 1000^(1/4) for that of a thousand.
+    logits, targets = torch.zeros(2, 4), torch.tensor([3, 0])
+    margins = torch.tensor([5.0, 5 / 1000**0.25])
+    expected = torch.log(3 + torch.exp(-margins)) + margins
+    torch.testing.assert_close(plain("ldam").row_losses(logits, targets), expected)
 
 
 def test_weights_are_torchs_class_weights_over_an_explicit_denominator(batch):
@@ -207,6 +217,8 @@ def test_settings_report_all_problems_at_once():
     [
         {"name": "ldam", "label_smoothing": 0.1},
         {"name": "generalised_cross_entropy", "label_smoothing": 0.1},
+        {"name": "forward_noise", "label_smoothing": 0.1},
+        {"name": "forward_noise", "noise_rate": 1.0},
         {"name": "balanced_softmax", "tau": 0.5},
         {"weights": "sqrt"},
     ],

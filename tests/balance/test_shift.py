@@ -62,6 +62,26 @@ def test_em_of_certain_rows_counts_them():
     assert errors.tolist() == pytest.approx([(q * (1 - q) / 6) ** 0.5 for q in (1 / 2, 1 / 3, 1 / 6)])
 
 
+def test_topics_that_no_row_speaks_for_are_known_to_be_absent():
+    certain = torch.eye(4).double()[torch.tensor([0] * 60 + [1] * 40)]
+    estimate = em_prior(certain, uniform_prior(4))
+    assert estimate.tolist() == pytest.approx([0.6, 0.4, 0, 0], abs=1e-4)
+    # The likelihood of a share e of absent topics is (1 - e)^100: about exponential, with a scale of a hundredth.
+    errors = em_standard_error(certain, uniform_prior(4), estimate)
+    assert errors.tolist() == pytest.approx([(0.24 / 100) ** 0.5] * 2 + [0.01] * 2, rel=0.05)
+
+
+def test_em_standard_error_covers_sparse_priors():
+    prior = torch.tensor([0.7, 0.3, 0, 0], dtype=torch.float64)
+    misses = 0
+    for seed in range(60):
+        probabilities, _ = draw(prior, 500, seed)
+        estimate = em_prior(probabilities, MODEL)
+        errors = em_standard_error(probabilities, MODEL, estimate)
+        misses += int(((estimate - prior).abs() > 2 * errors).sum())
+    assert misses < 0.1 * 4 * 60
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(4)))
 def test_em_follows_a_permutation_of_the_topics(order):

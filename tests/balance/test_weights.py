@@ -22,6 +22,11 @@ def test_balanced_and_full_inverse_frequency_are_scikit_learns_balanced():
     torch.testing.assert_close(inverse_frequency(counts), torch.tensor(expected))
 
 
+def test_balanced_is_the_example_of_scikit_learns_documentation():
+    # compute_class_weight("balanced", classes=[0, 1], y=[1, 1, 1, 1, 0, 0]) is printed there as [1.5, 0.75].
+    assert class_weights("balanced", [2, 4]).tolist() == [1.5, 0.75]
+
+
 def test_exponent_tempers_the_ratio_of_weights():
     weights = inverse_frequency([100, 4], exponent=0.5)
     assert (weights[1] / weights[0]).item() == pytest.approx(5)

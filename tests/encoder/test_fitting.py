@@ -153,6 +153,30 @@ def test_fingerprints_of_bases_and_trainers(tmp_path):
     assert trainer_choices({"precision": "32-true"}) != trainer_choices({"precision": "64-true"})
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_deferred_weights_begin_in_the_last_fifth_however_few_the_epochs(
+    epochs, train, validation, topics, quick, tmp_path, monkeypatch
+):
+    seen = []
+    step = EncoderModule.training_step
+
+    def watched(self, batch, batch_index):
+        seen.append(bool((self.loss.weights != 1).any()))
+        return step(self, batch, batch_index)
+
+    monkeypatch.setattr(EncoderModule, "training_step", watched)
+    deferred = replace(
+        quick,
+        clean=replace(SHORT, epochs=epochs),
+        loss=LossSettings("ldam"),
+        tokens_per_batch=48,
+        trainer={**CPU, "accumulate_grad_batches": 2},
+    )
+    fit_encoder(train, validation, None, topics, deferred, tmp_path)
+    assert seen == sorted(seen)
+    assert 0.1 <= sum(seen) / len(seen) <= 0.25
+
+
 def test_step_losses_add_up_to_the_loss_of_all_rows(train, validation, topics, quick, tmp_path, monkeypatch):
     """Whatever the batches: each step divides by the same mean number of rows."""
     losses = []

@@ -1,0 +1,78 @@
+"""Noisy topics: where wrong ones come from, as a matrix, and the loss that looks through it.
+
+Knows logits, probabilities, target indices and counts; knows nothing of models. A noise matrix T (C, C) holds
+P(noisy topic j | true topic i) at [i, j]; its rows sum to 1. cleanlab estimates one too, from counts of confident
+decisions over NumPy arrays; this room needs torch alone.
+"""
+
+import torch
+from torch import Tensor
+
+from ..corpus.errors import UserError
+from .weights import Counts, as_counts
+
+
+def forward_noise_rows(logits: Tensor, targets: Tensor, noise: Tensor) -> Tensor:
+    """Row losses (B,): -log((T^T softmax(f))_y), the forward correction of Patrini et al. 2017, section 4.
+
+    The model's answer is passed through the noise before it meets the noisy topic, so the minimiser of the mean loss
+    is the posterior of the true topics (their theorem 2). The identity matrix gives cross-entropy.
+    """
+    into = noise.to(logits.dtype).log()[:, targets].T  # (B, C): log P(the row's noisy topic | true topic)
+    return -(logits.log_softmax(-1) + into).logsumexp(-1)
+
+
+def redrawn_noise(counts: Counts, rate: float) -> Tensor:
+    """The noise matrix (C, C) of labels of which a share `rate` is redrawn from the noisy set's own shares.
+
+    T = (1 - rate) I + rate 1 q^T with q the shares of `counts`: wrong labels fall on a topic as often as the topic is
+    met, which is how a careless labeller or a skewed model errs. T^T q = q, so the true topics have the shares q too,
+    whatever the rate, and no topic gets a negative share, as other matrices can imply. Labels redrawn by chance to
+    what they were are right: where a share w of all labels is wrong, rate = w / (1 - sum_c q_c^2).
+
+    Args:
+        counts: of the noisy rows per topic.
+        rate: in [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise UserError(f"the share of redrawn labels must lie in [0, 1), got {rate}")
+    shares = as_counts(counts) / as_counts(counts).sum()
+    return (1 - rate) * torch.eye(len(shares), dtype=torch.float64) + rate * shares
+
+
+def noise_matrix(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """The noise matrix (C, C), estimated from clean rows: gold loss correction, Hendrycks et al. 2018, section 3.
+
+    Row i is the mean answer, on clean rows of topic i, of a model trained on the noisy set with plain cross-entropy.
+    Where topics overlap it holds the model's doubt beside the noise, so it errs toward too much noise; a topic of a
+    handful of clean rows has a row no better than those.
+
+    Args:
+        probabilities: of the clean rows (n, C), by the model trained on the noisy set.
+        targets: their true topics (n,); every topic must occur.
+    """
+    rows, targets = probabilities.detach().cpu().double(), targets.detach().cpu().long()
+    if rows.ndim != 2 or targets.shape != rows.shape[:1]:
+        raise UserError(f"probabilities {tuple(rows.shape)} do not fit targets {tuple(targets.shape)}")
+    counts = torch.bincount(targets, minlength=rows.shape[1])
+    if (counts == 0).any():
+        absent = (counts == 0).nonzero().flatten().tolist()
+        raise UserError(f"a noise matrix needs clean rows of every topic, there are none of topics {absent[:5]}")
+    summed = torch.zeros(len(counts), len(counts), dtype=torch.float64).index_add_(0, targets, rows)
+    return summed / summed.sum(-1, keepdim=True)
+
+
+def checked_noise(noise: Tensor, topics: int) -> Tensor:
+    """The matrix (C, C), float64 on the CPU.
+
+    Raises:
+        UserError: if it is not square over the topics, a row is no distribution, or a topic can never be observed.
+    """
+    values = torch.as_tensor(noise).detach().to("cpu", torch.float64)
+    if values.shape != (topics, topics):
+        raise UserError(f"a noise matrix of shape {tuple(values.shape)} for {topics} topics")
+    if not (values.isfinite().all() and values.min() >= 0 and ((values.sum(-1) - 1).abs() < 1e-3).all()):
+        raise UserError("each row of a noise matrix must be shares that sum to 1: P(noisy topic | true topic)")
+    if (values.sum(0) == 0).any():
+        raise UserError(f"no true topic is ever labelled as topic {int(values.sum(0).argmin())}: a column of zeros")
+    return values

@@ -44,12 +44,17 @@ class Decider:
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Float32 probabilities (n, C) under the target prior."""
-        natural = self.calibration(self._natural(logits))
-        return prior_correct(natural, prior_from_counts(self.topics.counts), torch.tensor(self.target)).exp()
+        return prior_correct(
+            self.natural(logits), prior_from_counts(self.topics.counts), torch.tensor(self.target)
+        ).exp()
+
+    def natural(self, logits: Tensor) -> Tensor:
+        """Calibrated log-probabilities (n, C) under the training prior: what a target prior is estimated from."""
+        return self.calibration(self._uncalibrated(logits))
 
     def fitted(self, logits: Tensor, targets: Tensor, kind: CalibrationKind) -> "Decider":
         """With a calibration fitted on held-out rows of the training prior: logits (n, C), topic indices (n,)."""
-        return replace(self, calibration=fit_calibration(self._natural(logits), targets, kind))
+        return replace(self, calibration=fit_calibration(self._uncalibrated(logits), targets, kind))
 
     def aimed_at(self, prior: TargetPrior) -> "Decider":
         """For another target prior.
@@ -78,7 +83,7 @@ class Decider:
             tuple(stored["target_prior"]),
         )
 
-    def _natural(self, logits: Tensor) -> Tensor:
+    def _uncalibrated(self, logits: Tensor) -> Tensor:
         return prior_correct(logits, torch.tensor(self.implied), prior_from_counts(self.topics.counts))
 
 

@@ -31,6 +31,7 @@ from .hybrid import HybridPipeline
 from .places import check_writable, refuse_existing
 from .progress import track
 from .sets import load_labelled
+from .shifting import estimate_target
 from .text_measures import TopicJudge, text_measures
 
 log = logging.getLogger("unskew")
@@ -50,6 +51,7 @@ class Evaluation:
         outputs: Measures of the outputs; empty without a decoder or targets.
         ceiling: The same measures for the Bayes-optimal classifier; empty where it is not known.
         examples: A few rows with their outputs, rare topics first.
+        target_prior: The shares by topic that the decisions were right for.
     """
 
     rows: int
@@ -59,6 +61,7 @@ class Evaluation:
     outputs: dict[str, float] = field(default_factory=dict)
     ceiling: dict[str, float | None] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
+    target_prior: dict[str, float] = field(default_factory=dict)
 
 
 def evaluate(
@@ -71,6 +74,7 @@ def evaluate(
     newsroom: str | Path | None = None,
     generation: GenerationSettings | None = None,
     fairness: bool = False,
+    estimate_prior: bool = False,
     overwrite: bool = False,
 ) -> Evaluation:
     """Measure `pipeline` on the labelled rows of `source`; write figures, predictions and pictures to `output`.
@@ -85,10 +89,12 @@ def evaluate(
         newsroom: The newsroom.json beside the rows, where they are synthetic: adds the Bayes ceiling.
         generation: How outputs are written.
         fairness: Whether `<force_fairness>` precedes the topic.
+        estimate_prior: Whether the target prior is estimated from the texts of `source`, their topics unseen.
         overwrite: Whether `output` may be replaced.
 
     Raises:
-        UserError: If a topic is unseen in training, a text stands in `train`, or over a tenth of the rows is unusable.
+        UserError: If a topic is unseen in training, a text stands in `train`, over a tenth of the rows is unusable, or
+            the target prior cannot be estimated.
     """
     output = Path(output).resolve()
     refuse_existing(output, overwrite, RESULT)
@@ -100,6 +106,10 @@ def evaluate(
     if trained:
         check_disjoint(trained, records, str(train), str(source))
     texts = [record.text for record in records]
+    if estimate_prior:
+        estimate = estimate_target(pipeline.decider, pipeline.encoder.logits(texts))
+        log.info("%s", estimate)
+        pipeline = pipeline.aimed_at(estimate.shares)
     best = None if newsroom is None else _bayes(newsroom, texts, pipeline)
     targets = torch.tensor(pipeline.topics.encode(str(record.topic) for record in records))
     results = list(
@@ -115,6 +125,7 @@ def evaluate(
         len(bad),
         measure(probabilities, targets, pipeline.topics.counts),
         _by_topic(topic_recall(probabilities, targets), pipeline.topics),
+        target_prior=dict(zip(pipeline.topics.names, pipeline.decider.target, strict=True)),
     )
     rows = [
         {"id": record.id, "true_topic": record.topic, "target": record.target, **result.to_dict()}

@@ -5,7 +5,7 @@ interrupted fit goes on, and a stage whose inputs have not changed is not fitted
 """
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from ..balance import Calibration, measure, tempered_counts, topic_recall
-from ..balance.implied import implied_prior
+from ..balance.implied import implied_prior, measured_prior
 from ..corpus import Topics
 from ..decoder import TopicDecoder, fit_decoder
 from ..encoder import TopicEncoder, fit_encoder
 from ..encoder.settings import EncoderSettings
+from ..training import choose_precision, to_precision
 from . import bundle
 from .deciding import Decider, resolve_prior
-from .hybrid import HybridPipeline, choose_device, weights_dtype
+from .hybrid import HybridPipeline, choose_device
 from .places import check_writable, refuse_existing
 from .sets import Sets, read_sets
 from .settings import FitSettings
@@ -56,7 +57,7 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
         decoder = fit_decoder(
             sets.train, sets.validation, sets.noisy, sets.topics, settings.decoder, work / "decoder", settings.seed
         )
-        decoder.model.to(device=device, dtype=weights_dtype(device))  # pyright: ignore[reportCallIssue]
+        to_precision(decoder.model.to(device), choose_precision(None, device))  # pyright: ignore[reportArgumentType]
     pipeline = HybridPipeline(encoder, decoder, decider, _description(settings, decoder), metrics)
     if getattr(rank_zero_only, "rank", 0) == 0:
         pipeline.save_pretrained(output)
@@ -67,13 +68,16 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
 def _decide(
     encoder: TopicEncoder, sets: Sets, settings: FitSettings, target: tuple[float, ...]
 ) -> tuple[Decider, dict[str, Any]]:
-    implied = _implied(settings.encoder, sets.topics)
+    implied = _implied(settings.encoder, sets.topics_seen)
     decider = Decider(sets.topics, implied, Calibration(), target)
     if not sets.validation:
         log.warning("no rows to validate on: the probabilities are not calibrated")
         return decider, {}
     logits = encoder.logits([record.text for record in sets.validation])
     targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))
+    if settings.model_prior == "mean_posterior":
+        measured = measured_prior(logits.softmax(-1), targets, torch.tensor(implied, dtype=torch.float64))
+        decider = replace(decider, implied=tuple(measured.tolist()))
     decider = decider.fitted(logits, targets, settings.calibration)
     log.info("calibration: %s", decider.calibration.report)
     probabilities = decider(logits)

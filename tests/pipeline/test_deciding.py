@@ -85,6 +85,11 @@ def test_calibration_is_fitted_under_the_training_prior():
     assert fitted.calibration.log_temperature[0] > 0.5
 
 
+def test_natural_probabilities_are_those_under_the_training_prior():
+    natural = decider([0.2, 0.3, 0.5], [1, 0, 0]).natural(posterior([0.2, 0.3, 0.5]).log()).exp()
+    torch.testing.assert_close(natural, posterior([0.9, 0.09, 0.01]), rtol=1e-4, atol=1e-6)
+
+
 def test_survives_json():
     made = decider([0.5, 0.25, 0.25], [0.2, 0.3, 0.5])
     again = Decider.from_dict(json.loads(json.dumps(made.to_dict())))

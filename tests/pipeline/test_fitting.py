@@ -6,7 +6,7 @@ import pytest
 
 from unskew.corpus import UserError, write_jsonl
 from unskew.encoder import TopicEncoder
-from unskew.pipeline import DataSettings, FitSettings, HybridPipeline, fit
+from unskew.pipeline import DataSettings, FitSettings, HybridPipeline, fit, fitting
 
 
 def data(path, **more):
@@ -21,6 +21,23 @@ def test_bundle_records_what_was_done(fitted):
     assert loaded.description["decoder_facts"]["trainable_share"] < 1
     assert loaded.metrics["validation"]["accuracy"] == pipeline.metrics["validation"]["accuracy"]
     assert loaded.topics.counts == (51, 20, 7)
+
+
+def test_the_models_prior_can_be_measured(tiny, tmp_path, monkeypatch):
+    settings = dataclasses.replace(tiny, decoder=None, model_prior="mean_posterior", calibration="none")
+    found = []
+    original = fitting.measured_prior
+
+    def kept(probabilities, targets, implied):
+        found.append((original(probabilities, targets, implied), implied))
+        return found[-1][0]
+
+    monkeypatch.setattr(fitting, "measured_prior", kept)
+    pipeline = fit(settings, tmp_path / "bundle")
+    ((measured, implied),) = found
+    assert pipeline.decider.implied == tuple(measured.tolist())
+    assert fitting._implied(settings.encoder, pipeline.topics) == tuple(implied.tolist())
+    assert HybridPipeline.from_pretrained(tmp_path / "bundle", device="cpu").decider.implied == pipeline.decider.implied
 
 
 def test_unchanged_stages_are_not_fitted_again(tiny, tmp_path, monkeypatch):

@@ -1,0 +1,247 @@
+"""Stage 1 as a scikit-learn classifier of texts: grid search, cross-validation, calibration and noise finders take it.
+
+Knows scikit-learn's conventions, the encoder's training and the balance room's mathematics; no files of records.
+"""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from ..balance.calibration import Calibration, fit_calibration, prior_correct, prior_from_counts, uniform_prior
+from ..balance.implied import implied_prior
+from ..balance.losses import LossSettings
+from ..balance.sampling import tempered_counts
+from ..corpus.errors import UserError
+from ..corpus.records import Record
+from ..corpus.splitting import stratified_split
+from ..corpus.topics import Topics
+from ..training import ScratchSettings
+from .fitting import fit_encoder
+from .settings import BASE_CLEAN, SCRATCH_CLEAN, EncoderSettings
+from .texts_and_labels import as_classes, as_texts, topic_names
+from .topic_encoder import TopicEncoder
+
+_LOUD = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric", "transformers")
+
+
+class TopicClassifier(ClassifierMixin, BaseEstimator):
+    """A text classifier that does not copy the class frequencies of its training set.
+
+    X is a sequence of strings: a list, a 1-D array, a pandas Series. A share of it is held out: it decides which
+    epoch's weights are kept, and calibrates the probabilities; those are right for `target_prior`.
+
+    Args:
+        base: Hub id or local folder of a pretrained model; None trains a small one from scratch.
+        scratch: Size of the model from scratch; None is the default size of `EncoderSettings`.
+        max_tokens: Texts are read up to this many tokens.
+        epochs: Passes over the training rows at most; None is what suits `base`.
+        learning_rate: Peak of the schedule; None is what suits `base`.
+        tokens_per_batch: Padded tokens of a training batch.
+        loss: Name of the loss, see `unskew.balance.LossSettings`.
+        weights: Class weights: "auto", "none", "balanced", "inverse_frequency", "effective_number" or
+            {label: weight}.
+        sampling_ratio: Largest over smallest class in an epoch after tempered over- and undersampling; None samples
+            the rows as they are.
+        validation_share: Share of the rows held out, each class in proportion. 0 holds none out: then training rows
+            decide which epoch is kept, and nothing is calibrated.
+        calibration: Kind of calibration, see `unskew.balance.fit_calibration`; "none" for none.
+        target_prior: The class shares to be right for: "uniform", "train", or {label: share}. Read when predicting:
+            changing it needs no refit.
+        trainer: Arguments of `lightning.Trainer`; one device unless given.
+        work_folder: Where checkpoints go, so that an interrupted fit with the same inputs and `random_state` goes on;
+            None keeps nothing.
+        random_state: Of weights, order, dropout and the rows held out.
+
+    Attributes:
+        classes_: Labels (C,), sorted.
+        encoder_: The fitted `TopicEncoder`, its topics in the order of `classes_`; `encoder_.save_pretrained` writes a
+            folder that plain transformers loads.
+        class_count_: Rows (C,) trained on.
+        implied_prior_: The prior (C,) that the loss taught the model.
+        calibration_: The fitted `Calibration` under the training prior; its `report` says whether it helped.
+    """
+
+    def __init__(
+        self,
+        base: str | None = None,
+        *,
+        scratch: ScratchSettings | None = None,
+        max_tokens: int = 256,
+        epochs: int | None = None,
+        learning_rate: float | None = None,
+        tokens_per_batch: int = 4096,
+        loss: str = "cross_entropy",
+        weights: Any = "auto",
+        sampling_ratio: float | None = None,
+        validation_share: float = 0.15,
+        calibration: str = "bias_corrected_temperature",
+        target_prior: Any = "uniform",
+        trainer: Mapping[str, Any] | None = None,
+        work_folder: str | Path | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.base = base
+        self.scratch = scratch
+        self.max_tokens = max_tokens
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.tokens_per_batch = tokens_per_batch
+        self.loss = loss
+        self.weights = weights
+        self.sampling_ratio = sampling_ratio
+        self.validation_share = validation_share
+        self.calibration = calibration
+        self.target_prior = target_prior
+        self.trainer = trainer
+        self.work_folder = work_folder
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> "TopicClassifier":  # noqa: N803
+        """Fit on texts X (n,) and labels y (n,).
+
+        Raises:
+            ValueError: If X are no texts, y are no class labels or of one class, or a parameter does not fit.
+        """
+        texts = as_texts(X)
+        self.classes_, indices = as_classes(y, len(texts))
+        names = topic_names(self.classes_)
+        labels = [names[index] for index in indices]
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        rest, held_out = self._split(texts, labels, seed)
+        train, validation = ([Record(texts[i], str(i), labels[i]) for i in rows] for rows in (rest, held_out))
+        self.class_count_ = np.bincount(indices[rest], minlength=len(names))
+        topics = Topics(tuple(names), tuple(self.class_count_.tolist()))
+        settings = self._settings(names)
+        folder = nullcontext(self.work_folder) if self.work_folder else tempfile.TemporaryDirectory()
+        with folder as place, _quiet(), torch.random.fork_rng():
+            self.encoder_ = fit_encoder(train, validation or train, None, topics, settings, str(place), seed)
+        counts = topics.counts if self.sampling_ratio is None else tempered_counts(topics.counts, self.sampling_ratio)
+        self.implied_prior_ = implied_prior(settings.loss, counts, names).numpy()
+        self.calibration_ = Calibration()
+        if validation:
+            logits = self._natural([record.text for record in validation])
+            targets = torch.from_numpy(indices[held_out])
+            self.calibration_ = fit_calibration(logits, targets, self.calibration)  # pyright: ignore[reportArgumentType]
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+        """The most probable label (n,) under the target prior."""
+        chosen = self._log_probabilities(X).argmax(axis=1)
+        return self.classes_[chosen]
+
+    def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
+        """Calibrated probabilities (n, C) under the target prior, in the order of `classes_`."""
+        probabilities = np.exp(self._log_probabilities(X))
+        return probabilities / probabilities.sum(axis=1, keepdims=True)
+
+    def decision_function(self, X: Any) -> np.ndarray:  # noqa: N803
+        """Log-probabilities (n, C) of `predict_proba`; of two classes the log-odds (n,) of the second."""
+        values = self._log_probabilities(X)
+        return values[:, 1] - values[:, 0] if len(self.classes_) == 2 else values
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+    def _split(self, texts: list[str], labels: list[str], seed: int) -> tuple[list[int], list[int]]:
+        """Rows to train on and rows held out, none of which repeats a text that is trained on."""
+        if not 0 <= self.validation_share < 1:
+            raise UserError(f"validation_share is {self.validation_share}; give at least 0 and less than 1")
+        if not self.validation_share:
+            return list(range(len(texts))), []
+        rest, held_out = stratified_split(labels, self.validation_share, seed)
+        trained = {texts[row] for row in rest}
+        fresh = [row for row in held_out if texts[row] not in trained]
+        return sorted({*range(len(texts))} - {*fresh}), fresh
+
+    def _settings(self, names: list[str]) -> EncoderSettings:
+        usual = SCRATCH_CLEAN if self.base is None else BASE_CLEAN
+        given = {"epochs": self.epochs, "learning_rate": self.learning_rate}
+        weights = self.weights
+        if isinstance(weights, Mapping):
+            weights = dict(zip(names, self._by_class(weights, 1.0, "weights"), strict=True))
+        return EncoderSettings(
+            base=self.base,
+            scratch=self.scratch or EncoderSettings.scratch,
+            max_tokens=self.max_tokens,
+            tokens_per_batch=self.tokens_per_batch,
+            clean=replace(usual, **{name: value for name, value in given.items() if value is not None}),
+            loss=LossSettings(self.loss, weights=weights),  # pyright: ignore[reportArgumentType]
+            sampling_ratio=self.sampling_ratio,
+            trainer={"devices": 1, **(self.trainer or {})},
+        )
+
+    def _log_probabilities(self, X: Any) -> np.ndarray:  # noqa: N803
+        """Float64 (n, C) under the target prior."""
+        check_is_fitted(self)
+        natural = self.calibration_(self._natural(as_texts(X)))
+        return prior_correct(natural, prior_from_counts(self._counts), self._target()).double().numpy()
+
+    def _natural(self, texts: list[str]) -> torch.Tensor:
+        """Log-probabilities (n, C) under the training prior, not calibrated."""
+        logits = _logits(self.encoder_, texts, (self.trainer or {}).get("accelerator", "auto"))
+        return prior_correct(logits, torch.from_numpy(self.implied_prior_), prior_from_counts(self._counts))
+
+    @property
+    def _counts(self) -> torch.Tensor:
+        return torch.from_numpy(self.class_count_)
+
+    def _target(self) -> torch.Tensor:
+        if isinstance(self.target_prior, Mapping):
+            shares = torch.tensor(self._by_class(self.target_prior, 0.0, "target_prior"), dtype=torch.float64)
+            if not (shares.isfinite().all() and shares.min() >= 0 and shares.sum() > 0):
+                raise UserError("target_prior: shares must be numbers of at least 0, and one of them positive")
+            return shares / shares.sum()
+        if self.target_prior == "train":
+            return prior_from_counts(self._counts)
+        if self.target_prior == "uniform":
+            return uniform_prior(len(self.classes_))
+        raise UserError(f"target_prior is {self.target_prior!r}; give uniform, train, or shares by label")
+
+    def _by_class(self, values: Mapping[Any, float], default: float, parameter: str) -> list[float]:
+        classes = self.classes_.tolist()
+        if unknown := [label for label in values if label not in classes]:
+            raise UserError(f"{parameter} names {unknown[0]!r}, which is not among the labels {classes[:10]}")
+        return [float(values.get(label, default)) for label in classes]
+
+
+def _logits(encoder: TopicEncoder, texts: list[str], accelerator: str) -> torch.Tensor:
+    """Logits (n, C), on a GPU where training would take one; the model rests on the CPU: its pickles load anywhere."""
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return encoder.logits(texts)
+    encoder.model.to("cuda")  # pyright: ignore[reportArgumentType]
+    try:
+        return encoder.logits(texts)
+    finally:
+        encoder.model.to("cpu")  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Keep the libraries' banners and hints away while the block runs: a search fits hundreds of times."""
+    loggers = [logging.getLogger(name) for name in _LOUD]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for module in (r"lightning\..*", r"transformers\..*"):
+            warnings.filterwarnings("ignore", module=module)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

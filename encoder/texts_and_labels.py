@@ -1,0 +1,54 @@
+"""Texts and labels as scikit-learn's users give them, into plain strings and class indices. Knows no model."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from sklearn.utils import assert_all_finite, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+
+def as_texts(X: Any) -> list[str]:  # noqa: N803
+    """Plain strings of a 1-D sequence.
+
+    Raises:
+        ValueError: If X is anything else, says what and where.
+    """
+    if isinstance(X, str | bytes) or not isinstance(X, Iterable):
+        raise ValueError(f"X must be a sequence of texts, got {type(X).__name__}; for one text write [text]")
+    shape = getattr(X, "shape", None)
+    if shape is not None and len(shape) != 1:
+        raise ValueError(f"X must be a 1-D sequence of texts, got the shape {tuple(shape)}; select the column of texts")
+    texts = list(X)
+    if not texts:
+        raise ValueError("Found array with 0 sample(s): X must hold at least one text")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"row {row} of X is {text!r}, of type {type(text).__name__} and not a string")
+    return [str(text) for text in texts]
+
+
+def as_classes(y: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted labels (C,) and the index (n,) among them of each row; refuses what scikit-learn's classifiers refuse.
+
+    Raises:
+        ValueError: If y are not class labels, one for each of the rows, of at least two classes.
+    """
+    if y is None:
+        raise ValueError("TopicClassifier requires y to be passed, but the target y is None")
+    y = column_or_1d(y, warn=True)
+    assert_all_finite(y, input_name="y")
+    check_classification_targets(y)
+    if len(y) != rows:
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: [{rows}, {len(y)}]")
+    classes, indices = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y holds the one class {classes.tolist()[0]!r}; a classifier needs at least 2 classes")
+    return classes, indices
+
+
+def topic_names(classes: np.ndarray) -> list[str]:
+    """Topic names of labels: themselves as text, or where that is blank or not unique, their numbers."""
+    names = [str(label) for label in classes.tolist()]
+    fit = len(set(names)) == len(names) and all(name.strip() for name in names)
+    return names if fit else [str(index) for index in range(len(names))]

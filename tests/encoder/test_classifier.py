@@ -1,0 +1,258 @@
+"""TopicClassifier: scikit-learn's contract, and probabilities that are right for the prior one asks for.
+
+scikit-learn's checks feed tables of numbers, and skip an estimator of texts. So they run on `OfNumbers`, which spells
+each number as a word and is a TopicClassifier in everything else.
+"""
+
+import pickle
+import tempfile
+
+import joblib
+import numpy as np
+import pandas
+import pytest
+import scipy.sparse
+import torch
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from unskew.corpus import Topics, UserError
+from unskew.encoder import TopicClassifier, TopicEncoder
+from unskew.pipeline import Decider
+from unskew.training import ScratchSettings
+
+TINY = {
+    "scratch": ScratchSettings(layers=1, width=16, heads=2, vocabulary=320),
+    "max_tokens": 32,
+    "tokens_per_batch": 256,
+    "trainer": {"accelerator": "cpu"},
+    "learning_rate": 0.02,
+    "random_state": 0,
+}
+
+
+class OfNumbers(TopicClassifier):
+    def fit(self, X, y):  # noqa: N803
+        X, y = validate_data(self, X, y)  # noqa: N806
+        return super().fit(spelt(X), y)
+
+    def _log_probabilities(self, X):  # noqa: N803
+        check_is_fitted(self)
+        return super()._log_probabilities(spelt(validate_data(self, X, reset=False)))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.one_d_array, tags.input_tags.string = True, False, False
+        tags.classifier_tags.poor_score = True  # of one epoch; what it learns is tested on texts
+        return tags
+
+
+def spelt(numbers):
+    return [
+        " ".join(f"{chr(97 + i % 26)}{int(2 * np.clip(x, -9, 9)) + 50}" for i, x in enumerate(row)) for row in numbers
+    ]
+
+
+@parametrize_with_checks(
+    [OfNumbers(**TINY, epochs=1)],
+    expected_failed_checks=lambda _: {
+        "check_methods_subset_invariance": "float32 products differ in the last bit with the size of the batch"
+    },
+)
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def texts(train):
+    return [record.text for record in train]
+
+
+@pytest.fixture(scope="module")
+def labels(train):
+    return np.array([record.topic for record in train])
+
+
+@pytest.fixture(scope="module")
+def fitted(texts, labels):
+    return TopicClassifier(**TINY, epochs=4).fit(texts, labels)
+
+
+def test_is_tagged_as_taking_texts():
+    tags = get_tags(TopicClassifier())
+    assert (tags.input_tags.string, tags.input_tags.two_d_array, tags.input_tags.one_d_array) == (True, False, True)
+    assert tags.classifier_tags.multi_class
+
+
+def test_learns_rare_classes_too(fitted, validation):
+    assert fitted.classes_.tolist() == ["courts", "energy", "sport"]
+    assert fitted.class_count_.tolist() == [5, 51, 26]
+    true = np.array([record.topic for record in validation])
+    decided = fitted.predict([record.text for record in validation])
+    assert all((decided[true == topic] == topic).mean() > 0.9 for topic in fitted.classes_)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "balanced_softmax"])
+@pytest.mark.parametrize("target", ["uniform", "train", {"courts": 2, "sport": 2}])
+def test_probabilities_are_those_of_the_pipeline(texts, labels, loss, target):
+    model = TopicClassifier(**TINY, epochs=1, loss=loss, sampling_ratio=3.0, target_prior=target).fit(texts, labels)
+    topics = Topics(model.encoder_.topics, tuple(model.class_count_.tolist()))
+    shares = {"courts": 2, "sport": 2} if isinstance(target, dict) else target
+    decider = Decider(topics, tuple(model.implied_prior_.tolist()), model.calibration_, (1, 0, 0)).aimed_at(shares)
+    expected = decider(model.encoder_.logits(texts)).numpy()
+    np.testing.assert_allclose(model.predict_proba(texts), expected, atol=1e-5)
+    if isinstance(target, dict):
+        assert model.predict_proba(texts)[:, 1].max() == 0
+
+
+def test_target_prior_moves_the_odds_and_needs_no_refit(fitted, texts):
+    uniform = fitted.predict_proba(texts)
+    trained = clone(fitted)
+    trained.__dict__.update(fitted.__dict__)
+    trained.set_params(target_prior="train")
+    expected = uniform * fitted.class_count_
+    np.testing.assert_allclose(trained.predict_proba(texts), expected / expected.sum(1, keepdims=True), atol=1e-4)
+
+
+def test_decision_function_is_the_log_of_the_probabilities(fitted, texts, labels):
+    probabilities = fitted.predict_proba(texts)
+    assert probabilities.dtype == np.float64
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    np.testing.assert_allclose(np.exp(fitted.decision_function(texts)), probabilities, rtol=1e-5)
+    two = TopicClassifier(**TINY, epochs=1).fit(texts, labels == "sport")
+    odds = two.predict_proba(texts)
+    np.testing.assert_allclose(two.decision_function(texts), np.log(odds[:, 1] / odds[:, 0]), rtol=1e-4, atol=1e-5)
+    assert two.predict(texts).dtype == bool
+
+
+@pytest.mark.parametrize(
+    "kind", [list, np.array, pandas.Series, lambda x: pandas.Series(x, index=range(7, 7 + len(x)))]
+)
+def test_kinds_of_input(fitted, texts, labels, kind):
+    model = TopicClassifier(**TINY, epochs=4).fit(kind(texts), kind(labels.tolist()))
+    assert (model.predict(kind(texts)) == fitted.predict(texts)).all()
+
+
+@pytest.mark.parametrize("names", [[10, 20, 30], [-1, 0, 1], ["", " ", "a/b <|x|>"], [1.0, 2.0, 3.0]])
+def test_any_labels(texts, labels, names):
+    given = np.array(names)[np.unique(labels, return_inverse=True)[1]]
+    model = TopicClassifier(**TINY, epochs=1).fit(texts, given)
+    assert model.classes_.tolist() == sorted(names)
+    assert set(model.predict(texts)) <= set(given)
+    weighted = TopicClassifier(**TINY, epochs=1, weights={names[0]: 3.0}).fit(texts, given)
+    rows = weighted.class_count_
+    assert weighted.implied_prior_[0] == pytest.approx(3 * rows[0] / (3 * rows[0] + rows[1] + rows[2]))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("one text", "write \\[text\\]"),
+        (np.zeros((3, 2)), "1-D sequence of texts, got the shape \\(3, 2\\)"),
+        (pandas.DataFrame({"text": ["a", "b", "c"]}), "select the column"),
+        (scipy.sparse.csr_matrix(np.eye(3)), "1-D sequence"),
+        (["a", None, "c"], "row 1 of X is None"),
+        (["a", float("nan"), "c"], "row 1 of X is nan, of type float"),
+        ([], "0 sample"),
+    ],
+)
+def test_what_is_no_sequence_of_texts_is_refused(fitted, given, said):
+    with pytest.raises(ValueError, match=said):
+        TopicClassifier(**TINY).fit(given, [0, 1, 0])
+    with pytest.raises(ValueError, match=said):
+        fitted.predict(given)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"target_prior": "natural"}, "uniform, train, or shares by label"),
+        ({"target_prior": {"politics": 1}}, "'politics', which is not among the labels"),
+        ({"weights": {"politics": 2}}, "weights names 'politics'"),
+        ({"validation_share": 1.0}, "validation_share"),
+        ({"loss": "hinge"}, "unknown loss 'hinge'"),
+        ({"epochs": -1}, "epochs"),
+    ],
+)
+def test_parameters_that_do_not_fit(texts, labels, parameters, said):
+    with pytest.raises(UserError, match=said):
+        TopicClassifier(**{**TINY, "epochs": 1, **parameters}).fit(texts, labels).predict(texts)
+
+
+def test_unfitted_is_said():
+    with pytest.raises(NotFittedError):
+        TopicClassifier().predict(["text"])
+
+
+def test_without_held_out_rows_nothing_is_calibrated(texts, labels):
+    model = TopicClassifier(**TINY, epochs=1, validation_share=0).fit(texts, labels)
+    assert model.calibration_.report is None
+    assert model.class_count_.sum() == len(texts)
+
+
+def test_held_out_rows_repeat_no_training_text(texts, labels):
+    once = list(dict.fromkeys(texts))
+    topic = dict(zip(texts, labels, strict=True))
+    model = TopicClassifier(**TINY, epochs=1).fit(once * 50, [topic[text] for text in once] * 50)
+    assert model.class_count_.sum() == 50 * len(once)
+    assert model.calibration_.report is None
+
+
+def test_leaves_nothing_behind_and_says_nothing(texts, labels, tmp_path, monkeypatch, capfd, caplog):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    state = torch.random.get_rng_state()
+    TopicClassifier(**TINY, epochs=1).fit(texts, labels)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.name.startswith("lightning")] == []
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_work_folder_keeps_the_checkpoints(texts, labels, tmp_path):
+    model = TopicClassifier(**TINY, epochs=1, work_folder=tmp_path).fit(texts, labels)
+    assert list(tmp_path.rglob("best.ckpt"))
+    again = clone(model).fit(texts, labels)
+    assert (again.predict_proba(texts) == model.predict_proba(texts)).all()
+
+
+def test_pickles_and_encoder_folder(fitted, texts, tmp_path):
+    expected = fitted.predict_proba(texts)
+    assert (pickle.loads(pickle.dumps(fitted)).predict_proba(texts) == expected).all()
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    assert (joblib.load(tmp_path / "model.joblib").predict_proba(texts) == expected).all()
+    fitted.encoder_.save_pretrained(tmp_path / "encoder")
+    read = TopicEncoder.from_pretrained(tmp_path / "encoder")
+    assert read.topics == tuple(fitted.classes_)
+    assert torch.equal(read.logits(texts), fitted.encoder_.logits(texts))
+
+
+def test_grid_search_in_a_pipeline(texts, labels):
+    lower = FunctionTransformer(lambda rows: [text.lower() for text in rows])
+    pipeline = make_pipeline(lower, TopicClassifier(**TINY))
+    grid = {"topicclassifier__epochs": [1, 4], "topicclassifier__loss": ["focal"]}
+    search = GridSearchCV(pipeline, grid, cv=2, scoring="balanced_accuracy", error_score="raise").fit(texts, labels)
+    assert search.best_params_["topicclassifier__epochs"] == 4
+    assert search.score(texts, labels) > 0.9
+
+
+def test_noise_finders_see_a_wrong_label(texts, labels):
+    wrong = labels.copy()
+    row = int((labels == "sport").nonzero()[0][0])
+    wrong[row] = "energy"
+    out_of_fold = cross_val_predict(TopicClassifier(**TINY, epochs=4), texts, wrong, cv=3, method="predict_proba")
+    assert out_of_fold.shape == (len(texts), 3)
+    assert out_of_fold[row, 2] > out_of_fold[row, 1]
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "temperature"])
+def test_calibrated_by_scikit_learn(texts, labels, method):
+    model = CalibratedClassifierCV(TopicClassifier(**TINY, epochs=4, calibration="none"), method=method, cv=2)
+    assert model.fit(texts, labels).score(texts, labels) > 0.9

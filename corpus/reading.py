@@ -19,6 +19,7 @@ from .hub import PREFIX, HubDataset
 from .records import BadRow, Record
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Located = tuple[Record | BadRow, str, int]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,14 @@ def stream(
         UserError: at once if a file does not exist or its format is unknown; while reading if a file lacks a column
             or cannot be read on.
     """
-    return islice(_rows(_parts(source), columns, needs), limit)
+    return (row for row, _, _ in stream_located(source, columns, limit, needs))
+
+
+def stream_located(
+    source: Source, columns: Columns = DEFAULT_COLUMNS, limit: int | None = None, needs: Sequence[str] = ("text",)
+) -> Iterator[Located]:
+    """As `stream`, each row with the file (or hub address) it stands in and its line (Parquet: row) there."""
+    return islice(_rows(source_parts(source), columns, needs), limit)
 
 
 def load(source: Source, columns: Columns = DEFAULT_COLUMNS, needs: Sequence[str] = ("text",)) -> list[Record]:
@@ -97,13 +105,22 @@ def load_usable(
     return records, bad
 
 
+def source_parts(source: Source) -> list[Path | HubDataset]:
+    """The local files and datasets of the hub that a source names, in the order they are read.
+
+    Raises:
+        UserError: if a file does not exist or its format is unknown.
+    """
+    return [part for one in _listed(source) for part in _expand(os.fspath(one))]
+
+
 def source_files(source: Source) -> list[Path]:
     """The local files a source names, in the order they are read; datasets of the hub are left out.
 
     Raises:
         UserError: if a file does not exist or its format is unknown.
     """
-    return [part for part in _parts(source) if isinstance(part, Path)]
+    return [part for part in source_parts(source) if isinstance(part, Path)]
 
 
 def place_of(row: BadRow) -> str:
@@ -114,13 +131,11 @@ def place_of(row: BadRow) -> str:
 
 
 def _described(source: Source) -> str:
-    listed = [source] if isinstance(source, str | os.PathLike) else source
-    return ", ".join(os.fspath(one) for one in listed) or "an empty list of files"
+    return ", ".join(os.fspath(one) for one in _listed(source)) or "an empty list of files"
 
 
-def _parts(source: Source) -> list[Path | HubDataset]:
-    listed = [source] if isinstance(source, str | os.PathLike) else source
-    return [part for one in listed for part in _expand(os.fspath(one))]
+def _listed(source: Source) -> Sequence[str | os.PathLike[str]]:
+    return [source] if isinstance(source, str | os.PathLike) else source
 
 
 def _expand(one: str) -> list[Path | HubDataset]:
@@ -139,7 +154,7 @@ def _expand(one: str) -> list[Path | HubDataset]:
     return list(files)
 
 
-def _rows(parts: list[Path | HubDataset], columns: Columns, needs: Sequence[str]) -> Iterator[Record | BadRow]:
+def _rows(parts: list[Path | HubDataset], columns: Columns, needs: Sequence[str]) -> Iterator[Located]:
     required = columns.required(needs)
     number = 0
     for part in parts:
@@ -149,7 +164,7 @@ def _rows(parts: list[Path | HubDataset], columns: Columns, needs: Sequence[str]
             where, rows = part.address, with_columns(part.address, part.rows(), required)
         for row in rows:
             number += 1
-            yield _record(row, number, where, columns, needs)
+            yield _record(row, number, where, columns, needs), where, row.line
 
 
 def _record(row: RawRow, number: int, where: str, columns: Columns, needs: Sequence[str]) -> Record | BadRow:
@@ -157,9 +172,9 @@ def _record(row: RawRow, number: int, where: str, columns: Columns, needs: Seque
         return BadRow(row.line, row.reason, None, where)
     row_id = None
     try:
-        row_id = _label(row.values, columns.id) or str(number)
+        row_id = as_label(row.values, columns.id) or str(number)
         text = _text(row.values, columns.text)
-        record = Record(text, row_id, _label(row.values, columns.topic), _label(row.values, columns.target))
+        record = Record(text, row_id, as_label(row.values, columns.topic), as_label(row.values, columns.target))
         for need in needs:
             if getattr(record, need) is None:
                 raise ValueError(f"no {need} in the column {getattr(columns, need)!r}")
@@ -179,7 +194,7 @@ def _text(values: Mapping[str, Any], column: str) -> str:
     return _unicode(text, column)
 
 
-def _label(values: Mapping[str, Any], column: str | None) -> str | None:
+def as_label(values: Mapping[str, Any], column: str | None) -> str | None:
     """An id, topic or target: a string, or a whole number as a string; None where it is missing or blank."""
     value = values.get(column) if column is not None else None
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -1,10 +1,13 @@
 """What a person reads at the end of a command: short tables on the terminal. Knows measures, runs nothing."""
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .evaluating import Evaluation
+if TYPE_CHECKING:  # it brings the models' libraries, which an audit has no use for
+    from .evaluating import Evaluation
 
 TOPIC_ROWS = {
     "accuracy": "accuracy",
@@ -28,7 +31,7 @@ OUTPUT_ROWS = {
 }
 
 
-def print_evaluation(evaluation: Evaluation, console: Console) -> None:
+def print_evaluation(evaluation: "Evaluation", console: Console) -> None:
     """Topics (beside the Bayes ceiling where it is known), outputs, and a handful of examples."""
     console.print(_topics(evaluation))
     if evaluation.outputs:
@@ -37,7 +40,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         console.print(_examples(evaluation))
 
 
-def _topics(evaluation: Evaluation) -> Table:
+def _topics(evaluation: "Evaluation") -> Table:
     table = Table(title=f"Topics of {evaluation.rows:,} rows" + _left_out(evaluation.left_out), title_justify="left")
     table.add_column("")
     table.add_column("unskew", justify="right")
@@ -50,7 +53,7 @@ def _topics(evaluation: Evaluation) -> Table:
     return table
 
 
-def _outputs(evaluation: Evaluation) -> Table:
+def _outputs(evaluation: "Evaluation") -> Table:
     table = Table(title="Outputs against their targets", title_justify="left")
     table.add_column("")
     table.add_column("unskew", justify="right")
@@ -60,7 +63,7 @@ def _outputs(evaluation: Evaluation) -> Table:
     return table
 
 
-def _examples(evaluation: Evaluation) -> Table:
+def _examples(evaluation: "Evaluation") -> Table:
     table = Table(title="Examples, rarest topics first", title_justify="left", show_lines=True)
     for title in ("topic", "decided", "target", "output"):
         table.add_column(title, overflow="fold")

@@ -2,6 +2,7 @@
 
 from .adaptation import AdaptationFacts
 from .control import FAIRNESS_TOKEN, ControlTokens, topic_token
+from .drawing import implied_topic_prior
 from .fitting import fit_decoder
 from .generation import GenerationSettings
 from .prompts import INSTRUCTION, PLAIN, TEMPLATES
@@ -19,5 +20,6 @@ __all__ = [
     "GenerationSettings",
     "TopicDecoder",
     "fit_decoder",
+    "implied_topic_prior",
     "topic_token",
 ]

@@ -5,15 +5,15 @@ Knows the room's parts and how they follow each other; the training itself is Li
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import lightning
 from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..balance.losses import TopicLoss, make_loss
 from ..corpus.errors import UserError
 from ..corpus.fingerprint import fingerprint
 from ..corpus.records import Record
@@ -27,6 +27,7 @@ from .adaptation import Model, adapt, adaptation_facts, finish
 from .base import load_model, load_tokenizer, make_scratch_model, make_scratch_tokenizer
 from .control import ControlTokens, make_rows
 from .data import DecoderData, Rows
+from .drawing import has_target, make_draw, make_topic_loss, shown_to_held_out
 from .module import MONITOR, DecoderModule
 from .prompts import Prompt, protect_marks, resolve_template
 from .sequences import Sequencer
@@ -34,6 +35,11 @@ from .settings import DecoderSettings
 from .topic_decoder import TopicDecoder
 
 log = logging.getLogger("unskew")
+
+# Settings by where in a fit they begin to act; those of a phase itself enter with it.
+_COMMON = ("base", "scratch", "prompt_in_force", "max_tokens", "max_target_tokens", "condition", "tokens_per_batch")
+_ADAPTATION = ("adaptation", "rank", "alpha", "dropout", "blocks")
+_CLEAN = ("topic_loss", "sampling_ratio", "fairness")
 
 
 def fit_decoder(
@@ -84,10 +90,15 @@ class _Fit:
     def __init__(self, sets: _Sets, topics: Topics, settings: DecoderSettings, folder: Path, seed: int) -> None:
         self.sets, self.topics, self.settings = sets, topics, settings
         self.folder, self.seed = folder, seed
-        common = replace(settings, noisy=PhaseSettings(), clean=PhaseSettings(), trainer={})
-        choices = trainer_choices(settings.trainer)
+        # What every phase depends on. The rest enters where it begins to act, so that fits that differ in it alone
+        # share the phases before: from scratch, all of a base's training.
         self.state = fingerprint(
-            common, base_contents(settings.base), choices, topics.to_dict(), seed, _contents(sets.validation)
+            [getattr(settings, name) for name in _COMMON],
+            base_contents(settings.base),
+            trainer_choices(settings.trainer),
+            topics.names,
+            seed,
+            _contents(sets.validation),
         )
 
     def from_scratch(self) -> TopicDecoder:
@@ -103,7 +114,8 @@ class _Fit:
         model = make_scratch_model(scratch, tokenizer, self.seed)
         make_rows(model, tokenizer, control, new=control.ids)
         where = self._phase("base", model, sequencer, tokenizer, control, self.settings.noisy, sets.noisy or sets.train)
-        if getattr(rank_zero_only, "rank", 0) == 0:  # all processes hold the same weights, and share the folder
+        # All processes hold the same weights, and share the folder; so may other fits with the same base.
+        if getattr(rank_zero_only, "rank", 0) == 0 and not (where / "model").exists():
             with replacing_folder(where / "model") as place:
                 saving.save_plain(model.eval(), place)
         return self._adapt(model, tokenizer, control, prompt, sequencer, where / "model")
@@ -115,7 +127,7 @@ class _Fit:
         control, prompt, sequencer = self._prepare(tokenizer)
         make_rows(model, tokenizer, control, new=[i for i in control.ids if i not in known])
         longest = getattr(model.config, "max_position_embeddings", None) or float("inf")
-        needed = self.settings.max_tokens + self.settings.max_target_tokens + 3
+        needed = self.settings.max_tokens + sequencer.longest_mark + self.settings.max_target_tokens + 2
         if needed > longest:
             raise UserError(
                 f"max_tokens and max_target_tokens need {needed} positions, but the base {base} has {longest}; "
@@ -127,7 +139,8 @@ class _Fit:
         prompt = Prompt.render(self.settings.prompt_in_force, tokenizer)
         protect_marks(tokenizer, prompt)
         control = ControlTokens.add(tokenizer, self.topics.names)
-        return control, prompt, Sequencer(tokenizer, control, prompt, self.settings.max_tokens)
+        settings = self.settings
+        return control, prompt, Sequencer(tokenizer, control, prompt, settings.max_tokens, settings.condition)
 
     def _adapt(
         self,
@@ -139,12 +152,14 @@ class _Fit:
         base: str | Path | None,
     ) -> TopicDecoder:
         settings, sets = self.settings, self.sets
+        self.state = fingerprint(self.state, [getattr(settings, name) for name in _ADAPTATION])
         lightning.seed_everything(self.seed, verbose=False)
         model = adapt(base_model, control, settings)
         facts = adaptation_facts(model, settings.adaptation)
         log.info("decoder: %s", facts)
         if settings.base is not None and sets.noisy and settings.noisy.epochs:
             self._phase("noisy", model, sequencer, tokenizer, control, settings.noisy, sets.noisy)
+        self.state = fingerprint(self.state, [getattr(settings, name) for name in _CLEAN])
         self._phase("clean", model, sequencer, tokenizer, control, settings.clean, sets.train)
         if settings.adaptation != "lora":
             model, base = finish(model), None
@@ -155,6 +170,7 @@ class _Fit:
             prompt,
             settings.max_tokens,
             max_target_tokens=settings.max_target_tokens,
+            condition=settings.condition,
             base=base,
             base_is_ours=base is not None and settings.base is None,
             facts=facts,
@@ -173,15 +189,18 @@ class _Fit:
         """Train `model` in place on `records`; returns the phase's folder."""
         settings = self.settings
         self.state = fingerprint(self.state, name, phase, _contents(records))
-        length = settings.max_target_tokens
+        clean = name == "clean"
+        fairness = clean and settings.fairness
+        rows = self._rows(records, sequencer, fairness)
         pad_id = tokenizer.pad_token_id
         assert isinstance(pad_id, int)  # `load_tokenizer` and `make_scratch_tokenizer` see to it
         data = DecoderData(
-            Rows.from_records(records, sequencer, control, self.topics, length),
-            Rows.from_records(self.sets.validation, sequencer, control, self.topics, length),
+            rows,
+            self._rows(self.sets.validation, sequencer, fairness),
             pad_id=pad_id,
             tokens_per_batch=settings.tokens_per_batch,
             seed=self.seed,
+            draw=make_draw(settings, rows.topics[: len(records)], self.seed) if clean else None,
         )
         options = RunOptions(
             folder=self.folder / f"{name}-{self.state[:12]}",
@@ -193,17 +212,26 @@ class _Fit:
             patience=phase.patience,
             trainer=settings.trainer,
         )
-        loss = self._topic_loss() if name == "clean" else None
-        measures = run(DecoderModule(model, phase, control.topic_ids, loss), data, options)
+        losses = self._topic_losses(records) if clean else ()
+        measures = run(DecoderModule(model, phase, control.topic_ids, *losses), data, options)
         log.info("%s: best loss %.3f", options.name, measures[MONITOR])
         return options.folder
 
-    def _topic_loss(self) -> TopicLoss | None:
-        if self.settings.topic_loss is None:
-            return None
-        loss = make_loss(self.settings.topic_loss, self.topics.counts, self.topics.names)
-        log.info("decoder: topic loss: %s", loss.description)
-        return loss
+    def _rows(self, records: list[Record], sequencer: Sequencer, fairness: bool) -> Rows:
+        """Tokenised; with `fairness` once more after it, with the token."""
+        length = self.settings.max_target_tokens
+        rows = Rows.from_records(records, sequencer, self.topics, length)
+        return rows + Rows.from_records(records, sequencer, self.topics, length, fairness=True) if fairness else rows
+
+    def _topic_losses(self, records: list[Record]) -> tuple[Any, ...]:
+        """What the module of the clean phase needs to train on the topic; nothing if the settings do not ask for it."""
+        settings, topics = self.settings, self.topics
+        natural = make_topic_loss(settings, records, topics)
+        if natural is None:
+            return ()
+        log.info("decoder: topic loss: %s", natural.description)
+        fair = make_topic_loss(settings, records, topics, fairness=True) if settings.fairness else None
+        return natural, fair, shown_to_held_out(settings, records, topics)
 
 
 def _usable(train: Sequence[Record], validation: Sequence[Record], noisy: Sequence[Record] | None) -> _Sets:
@@ -221,7 +249,7 @@ def _usable(train: Sequence[Record], validation: Sequence[Record], noisy: Sequen
 
 
 def _with_targets(records: Sequence[Record], name: str) -> list[Record]:
-    kept = [record for record in records if record.target and record.target.strip()]
+    kept = [record for record in records if has_target(record)]
     if 0 < len(kept) < len(records):
         log.warning("decoder: %d rows of the %s set have no target and are left out", len(records) - len(kept), name)
     return kept

@@ -6,13 +6,13 @@ Knows transformers' generation; knows nothing of topics.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
-    SuppressTokensLogitsProcessor,
     TemperatureLogitsWarper,
     TopPLogitsWarper,
 )
@@ -56,17 +56,48 @@ class GenerationSettings:
             raise UserError("generation: " + "; ".join(problems))
 
 
-def make_processors(
-    options: GenerationSettings, suppressed: Sequence[int], row_keys: Sequence[int], device: torch.device
-) -> LogitsProcessorList:
-    """What happens to logits before the largest is taken: suppression, and for sampling its noise."""
-    steps: list[LogitsProcessor] = [SuppressTokensLogitsProcessor(list(suppressed), device=str(device))]
-    if options.sample:
-        steps.append(TemperatureLogitsWarper(options.temperature))
-        if options.top_p < 1:
-            steps.append(TopPLogitsWarper(options.top_p))
-        steps.append(RowNoise(torch.tensor(row_keys, device=device)))
-    return LogitsProcessorList(steps)
+class Chooser:
+    """Chooses the next token of each row of a batch: the most probable, or with sampling a draw of the row's own.
+
+    Args:
+        options: Greedy or sampling, and how.
+        suppressed: Ids that are never chosen.
+        row_keys: 32-bit keys of the rows, see `row_key`.
+        device: Of the logits.
+    """
+
+    def __init__(
+        self, options: GenerationSettings, suppressed: Sequence[int], row_keys: Sequence[int], device: torch.device
+    ) -> None:
+        steps: list[LogitsProcessor] = [Suppression(torch.tensor(suppressed, dtype=torch.long, device=device))]
+        if options.sample:
+            steps.append(TemperatureLogitsWarper(options.temperature))
+            if options.top_p < 1:
+                steps.append(TopPLogitsWarper(options.top_p))
+            steps.append(RowNoise(torch.tensor(row_keys, device=device)))
+        self.processors = LogitsProcessorList(steps)
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """Tokens (B,) for logits (B, V), which are used up."""
+        ids: Any = None  # what was written before: no processor here looks at it
+        return self.processors(ids, scores.float()).argmax(dim=1)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows of the batch, in this order."""
+        for step in self.processors:
+            if isinstance(step, RowNoise):
+                step.keep(rows)
+
+
+class Suppression(LogitsProcessor):
+    """Rules tokens out in place; transformers' own goes through the whole vocabulary for it at every step."""
+
+    def __init__(self, ids: Tensor) -> None:
+        self._ids = ids
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores (B, V), those of the ids minus infinity."""
+        return scores.index_fill_(1, self._ids, -torch.inf)
 
 
 def row_key(seed: int, *parts: str) -> int:
@@ -95,6 +126,10 @@ class RowNoise(LogitsProcessor):
         uniform = (_mix(self._keys[:, None] ^ _mix(tokens + 1)).double() + 0.5) / 2.0**32
         gumbel = -torch.log(-torch.log(uniform))
         return scores + gumbel.to(scores.dtype)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows of the batch, in this order."""
+        self._keys = self._keys[rows]
 
 
 def _mix(bits: Tensor) -> Tensor:

@@ -25,22 +25,31 @@ class Predictions:
         targets: Those tokens (N,).
         rows: The row (N,) that each belongs to.
         topics: Logits (B, C) for the topic token, a distribution over topic tokens alone.
+        naming: Negative log-probability (B,) that any topic token comes there, among all tokens.
     """
 
     written: Tensor
     targets: Tensor
     rows: Tensor
     topics: Tensor
+    naming: Tensor
 
 
 class DecoderModule(PhaseModule):
     """One phase of a decoder's training: next-token cross-entropy on the target, and with `topic_loss` on the topic.
+
+    The topic's part is the topic loss among topic tokens, and the cross-entropy of there being a topic token at all:
+    unweighted, the two are the cross-entropy over the vocabulary. So class weights act on the choice of the topic
+    alone, and a decoder that writes freely still names one.
 
     Args:
         model: A causal language model; what of it trains requires gradients.
         phase: Length and speed.
         topic_ids: Ids of the topic tokens, in the order of the topics.
         topic_loss: For the baseline's choice of a topic; None trains on the target alone.
+        fair_loss: The same for rows with `<force_fairness>`; None: there are none.
+        shown: How often training shows the topics, in relation to held-out rows: two rows (2, C) of weights, for rows
+            without and with the token, so that the validation loss judges what is trained for; None weighs all alike.
     """
 
     def __init__(
@@ -49,16 +58,23 @@ class DecoderModule(PhaseModule):
         phase: PhaseSettings,
         topic_ids: Sequence[int],
         topic_loss: TopicLoss | None = None,
+        fair_loss: TopicLoss | None = None,
+        shown: Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__(model, phase)
-        self.topic_loss = topic_loss
+        self.topic_loss, self.fair_loss = topic_loss, fair_loss
+        self._shown = shown or [[1.0] * len(topic_ids)] * 2
         self._topic_ids = list(topic_ids)
 
     def on_train_epoch_start(self) -> None:
-        """Dropout on; deferred class weights begin at their share of the phase."""
+        """Dropout on."""
         self.model.train()
-        if self.topic_loss is not None:
-            self.topic_loss.set_progress(self.trainer.current_epoch / self.phase.epochs)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Deferred class weights begin at their share of the phase."""
+        for loss in (self.topic_loss, self.fair_loss):
+            if loss is not None:
+                loss.set_progress(self.done_share)
 
     def predict_batch(self, batch: Batch) -> Predictions:
         """One forward pass, with logits only where something is to be predicted."""
@@ -69,12 +85,14 @@ class DecoderModule(PhaseModule):
         steps = logits.shape[1] - 1
         counted = torch.arange(steps, device=ids.device) >= steps - written[:, None]
         rows = torch.arange(len(ids), device=ids.device)
-        before_topic = (steps - 1 - written).clamp(min=0)
+        before_topic = logits[rows, (steps - 1 - written).clamp(min=0)].float()
+        topics = before_topic[:, self._topic_ids]
         return Predictions(
             written=logits[:, :-1][counted].float(),
             targets=ids[:, -steps:][counted],
             rows=rows[:, None].expand(-1, steps)[counted],
-            topics=logits[rows, before_topic][:, self._topic_ids].float(),
+            topics=topics,
+            naming=before_topic.logsumexp(dim=1) - topics.logsumexp(dim=1),
         )
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -87,7 +105,7 @@ class DecoderModule(PhaseModule):
         seen = self.predict_batch(batch)
         loss = F.cross_entropy(seen.written, seen.targets, reduction="sum") / data.written_per_batch
         if self.topic_loss is not None:
-            loss = loss + self.topic_loss(seen.topics, batch["topic"], denominator=data.rows_per_batch)
+            loss = loss + self._topic_part(seen, batch, data.rows_per_batch)
         self.log("train/loss", loss, on_step=True, on_epoch=False)
         return loss
 
@@ -110,7 +128,29 @@ class DecoderModule(PhaseModule):
         right = (seen.topics.argmax(dim=1) == batch["topic"]).float().mean()
         self._log_mean("topic_nll", topic_nll, rows)
         self._log_mean("topic_accuracy", right, rows)
-        self._log_mean("loss", nll + self.topic_loss(seen.topics, batch["topic"]), rows)
+        self._log_mean("loss", nll + self._held_out_topic_part(seen, batch), rows)
+
+    def _topic_part(self, seen: Predictions, batch: Batch, denominator: float) -> Tensor:
+        """The sum over the rows, each under the loss for its kind, over the denominator."""
+        total = seen.naming.sum() / denominator
+        for loss, kind in ((self.topic_loss, ~batch["fair"]), (self.fair_loss, batch["fair"])):
+            if loss is not None and kind.any():
+                total = total + loss(seen.topics[kind], batch["topic"][kind], denominator=denominator)
+        return total
+
+    def _held_out_topic_part(self, seen: Predictions, batch: Batch) -> Tensor:
+        """The mean over the rows, each counting as often as training shows its topic in its kind."""
+        rows = len(batch["topic"])
+        total = seen.naming.mean()
+        for fair, loss in enumerate((self.topic_loss, self.fair_loss)):
+            if loss is None:
+                continue
+            kind = batch["fair"] == bool(fair)
+            for topic in batch["topic"][kind].unique().tolist():
+                own = kind & (batch["topic"] == topic)
+                part = loss(seen.topics[own], batch["topic"][own], denominator=rows)
+                total = total + self._shown[fair][topic] * part
+        return total
 
     def _log_mean(self, name: str, value: Tensor, weight: int) -> None:
         self.log(f"validation/{name}", value, on_epoch=True, on_step=False, batch_size=weight, sync_dist=True)

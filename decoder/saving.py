@@ -51,6 +51,7 @@ def save(decoder: "TopicDecoder", folder: Path) -> None:
         "prompt": asdict(decoder.prompt),
         "max_tokens": decoder.max_tokens,
         "max_target_tokens": decoder.max_target_tokens,
+        "condition": decoder.condition,
         "facts": None if decoder.facts is None else asdict(decoder.facts),
     }
     (folder / _FACTS).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -71,6 +72,7 @@ def load(folder: Path, *, merge: bool) -> dict[str, Any]:
         described = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         prompt, topics = Prompt(**described["prompt"]), tuple(described["topics"])
         facts = AdaptationFacts(**described["facts"]) if described["facts"] else None
+        condition = described.get("condition", "token")  # decoders of version 0.1.0 do not say it
         limits = {name: int(described[name]) for name in ("max_tokens", "max_target_tokens")}
     tokenizer = load_tokenizer(folder)
     control = ControlTokens.add(tokenizer, topics)
@@ -78,6 +80,7 @@ def load(folder: Path, *, merge: bool) -> dict[str, Any]:
         "tokenizer": tokenizer,
         "control": control,
         "prompt": prompt,
+        "condition": condition,
         "facts": facts,
         **limits,
     }

@@ -2,6 +2,8 @@
 
     [prompt before] [text] [prompt after] [<force_fairness>] <|topic:NAME|> target <eos>
 
+or, where the topic is given as text, with the line `Topic: NAME` in the place of its token.
+
 Knows tokenizers and control tokens, not training or generation. Rows are padded on the left, in training as in
 generation, so that what is predicted stands at the end of every row.
 """
@@ -18,8 +20,11 @@ from ..corpus.errors import UserError
 from ..training.tokenizing import encode_user_text
 from .control import ControlTokens
 from .prompts import Prompt
+from .settings import Condition
 
+TOPIC_LINE = "Topic:"
 _SHORTEST_TEXT = 16
+_LONGEST_LINE = 128
 
 
 class Sequencer:
@@ -30,17 +35,26 @@ class Sequencer:
         control: Their ids.
         prompt: Around every text.
         max_tokens: Of prompt and text together; the end of a longer text is cut.
+        condition: Whether a topic is given as its token, or as text.
 
     Raises:
         UserError: if the prompt leaves hardly any room for a text.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, control: ControlTokens, prompt: Prompt, max_tokens: int
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        control: ControlTokens,
+        prompt: Prompt,
+        max_tokens: int,
+        condition: Condition = "token",
     ) -> None:
         self._tokenizer = tokenizer
         self._control = control
         self._before, self._after = prompt.encode(tokenizer)
+        self._marks = dict(zip(control.topics, ([i] for i in control.topic_ids), strict=True))
+        if condition == "text":
+            self._marks = dict(zip(control.topics, self._lines(control.topics), strict=True))
         self._room = max_tokens - len(self._before) - len(self._after)
         if self._room < _SHORTEST_TEXT:
             taken = max_tokens - self._room
@@ -58,11 +72,38 @@ class Sequencer:
         end = [*self._after, self._control.fairness_id] if fairness else self._after
         return [[*self._before, *part, *end] for part in parts]
 
+    @property
+    def longest_mark(self) -> int:
+        """Tokens that the longest `mark` has."""
+        return max(len(mark) for mark in self._marks.values())
+
+    def mark(self, topic: str) -> list[int]:
+        """What gives the topic, between prompt and target: its token, or its line of text.
+
+        Raises:
+            UserError: if the decoder does not know the topic.
+        """
+        if topic not in self._marks:
+            self._control.topic_id(topic)  # says which topics are known
+        return self._marks[topic]
+
+    def text_span(self, prompt: Sequence[int]) -> tuple[int, int]:
+        """Where the text's own tokens start and stop in one of `prompts`, made without fairness."""
+        return len(self._before), len(prompt) - len(self._after)
+
+    def topic_line_start(self) -> list[int]:
+        """The tokens of a topic's line before its name."""
+        return encode_user_text(self._tokenizer, [TOPIC_LINE], _LONGEST_LINE)[0]
+
     def targets(self, targets: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Targets with the end token; one cut at `max_tokens` has no end token, as it does not end there."""
         end: Any = self._tokenizer.eos_token_id
         encoded = encode_user_text(self._tokenizer, targets, max_tokens + 1)
         return [[*ids, end] if len(ids) <= max_tokens else ids[:max_tokens] for ids in encoded]
+
+    def _lines(self, topics: Sequence[str]) -> list[list[int]]:
+        # As user text: a topic may be named like a mark of the base's format.
+        return encode_user_text(self._tokenizer, [f"{TOPIC_LINE} {name}\n" for name in topics], _LONGEST_LINE)
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
@@ -79,7 +120,7 @@ def last_logits(model: Any, inputs: dict[str, Tensor], last: int) -> Tensor:
 
     Positions are counted from a row's own first token, as `generate` counts them.
     """
-    known = inspect.signature(_plain(model).forward).parameters
+    known = inspect.signature(plain(model).forward).parameters
     extra: dict[str, Any] = {}
     if "logits_to_keep" in known:
         extra["logits_to_keep"] = last
@@ -88,5 +129,6 @@ def last_logits(model: Any, inputs: dict[str, Tensor], last: int) -> Tensor:
     return model(**inputs, **extra, use_cache=False).logits[:, -last:]
 
 
-def _plain(model: Any) -> Any:
+def plain(model: Any) -> Any:
+    """The language model itself, without the adapter around it."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,5 +1,6 @@
 """What can be set of a decoder: plain data that checks itself. Knows no model."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from ..training.phase import PhaseSettings
 from .prompts import resolve_template
 
 Adaptation = Literal["lora", "top_blocks", "full"]
+Condition = Literal["token", "text"]
 
 # From scratch a small model bears, and needs, rates that would wipe out a pretrained one.
 SCRATCH_SIZE = ScratchSettings(layers=2, width=64, heads=4, vocabulary=4000)
@@ -17,6 +19,7 @@ SCRATCH_NOISY = PhaseSettings(epochs=1, learning_rate=5e-3)
 SCRATCH_CLEAN = PhaseSettings(epochs=3, learning_rate=4e-3)
 BASE_NOISY = PhaseSettings(epochs=1, learning_rate=5e-4)
 BASE_CLEAN = PhaseSettings(epochs=3, learning_rate=5e-4)
+BALANCED_RATIO = 3.0  # of the largest topic to the smallest in batches that count as balanced
 HIGHEST_BASE_RATE = 2e-3  # under both rates from scratch, so that one kept by mistake is noticed
 
 
@@ -36,7 +39,12 @@ class DecoderSettings:
         alpha: LoRA's scale: its update counts alpha / rank times.
         dropout: On the input of the LoRA matrices.
         blocks: How many of the last blocks `top_blocks` trains.
+        condition: How the topic is given: as its "token", or as "text", the line `Topic: NAME` after the prompt.
         topic_loss: Also train the decoder to choose the topic token, with this loss (the decoder-only baseline).
+        sampling_ratio: Draw the clean rows so that the most frequent topic comes at most so many times as often as the
+            rarest; a repeated row lacks some spans of its text. None takes every row once an epoch.
+        fairness: Train `<force_fairness>`: half of the clean rows of an epoch are drawn as they are, without it, the
+            other half within a ratio of `sampling_ratio` (at most 3; None is 3), with it before the topic.
         noisy: Training on the noisy set: of all weights from scratch (then on the clean set where there is no noisy
             one), of the adaptation of a `base`, where 0 epochs leave it out. Untouched defaults on a `base`: 1 epoch
             at 5e-4.
@@ -55,7 +63,10 @@ class DecoderSettings:
     alpha: int = 32
     dropout: float = 0.0
     blocks: int = 2
+    condition: Condition = "token"
     topic_loss: LossSettings | None = None
+    sampling_ratio: float | None = None
+    fairness: bool = False
     noisy: PhaseSettings = SCRATCH_NOISY
     clean: PhaseSettings = SCRATCH_CLEAN
     tokens_per_batch: int = 2048
@@ -73,6 +84,16 @@ class DecoderSettings:
             problems.append(f"dropout is {self.dropout}, must lie in [0, 1)")
         if self.adaptation not in ("lora", "top_blocks", "full"):
             problems.append(f"adaptation is {self.adaptation!r}, must be lora, top_blocks or full")
+        if self.condition not in ("token", "text"):
+            problems.append(f"condition is {self.condition!r}, must be token or text")
+        if self.condition == "text" and self.topic_loss is not None:
+            problems.append("topic_loss needs condition token: a name in text is many tokens, which no topic loss fits")
+        if self.sampling_ratio is not None and not 1 <= self.sampling_ratio < math.inf:
+            problems.append(f"sampling_ratio is {self.sampling_ratio}, must be a number of at least 1")
+        if self.fairness and self.sampling_ratio is not None and self.sampling_ratio > BALANCED_RATIO:
+            problems.append(
+                f"sampling_ratio is {self.sampling_ratio}, must be at most {BALANCED_RATIO:g} with fairness"
+            )
         if self.clean.epochs < 1:
             problems.append(f"clean.epochs is {self.clean.epochs}, must be positive")
         if self.base is None and self.noisy.epochs < 1:

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from ..corpus.errors import UserError
-from ..training.batching import group_by_length
+from ..training import Precision, choose_precision, is_quantized, to_precision
 from . import saving
 from .adaptation import AdaptationFacts, Model
 from .control import ControlTokens
-from .generation import GenerationSettings, make_processors, row_key
+from .engine import Engine
+from .free import named_by_tokens, named_in_texts
+from .generation import Chooser, GenerationSettings, row_key
 from .prompts import Prompt
-from .sequences import Sequencer, last_logits, pad_left
-
-CPU_TOKENS = 4096
-GPU_TOKENS = 65_536
+from .sequences import Sequencer
+from .settings import Condition
 
 Progress = Callable[[int], Any]
 
@@ -33,6 +33,7 @@ class TopicDecoder:
         prompt: Around every text, as in training.
         max_tokens: Of prompt and text together.
         max_target_tokens: Of a target in training, and so of an output.
+        condition: Whether a topic is given as its token, or as text.
         base: What an adapter belongs to: a hub id or folder; None for a plain model.
         base_is_ours: Whether `base` was trained here and has to be saved along.
         facts: What was trained and how large the adapter is; None where it is not known.
@@ -47,6 +48,7 @@ class TopicDecoder:
         max_tokens: int,
         *,
         max_target_tokens: int = 64,
+        condition: Condition = "token",
         base: str | Path | None = None,
         base_is_ours: bool = False,
         facts: AdaptationFacts | None = None,
@@ -57,9 +59,10 @@ class TopicDecoder:
         self.prompt = prompt
         self.max_tokens = max_tokens
         self.max_target_tokens = max_target_tokens
+        self.condition: Condition = condition
         self.base, self.base_is_ours = base, base_is_ours
         self.facts = facts
-        self._sequencer = Sequencer(tokenizer, control, prompt, max_tokens)
+        self._sequencer = Sequencer(tokenizer, control, prompt, max_tokens, condition)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -92,20 +95,22 @@ class TopicDecoder:
         """
         if len(texts) != len(topics):
             raise UserError(f"{len(texts)} texts but {len(topics)} topics; give one topic for each text")
+        if not texts:
+            return []  # the tokenizer would decode no output as one
         options = options or GenerationSettings()
         if options.max_new_tokens is None:
             options = replace(options, max_new_tokens=self.max_target_tokens + 1)  # one for the end
         prompts = self._sequencer.prompts(texts, fairness)
-        rows = [[*ids, self.control.topic_id(topic)] for ids, topic in zip(prompts, topics, strict=True)]
+        rows = [[*ids, *self._sequencer.mark(topic)] for ids, topic in zip(prompts, topics, strict=True)]
         keys = [row_key(options.seed, text, topic) for text, topic in zip(texts, topics, strict=True)]
-        outputs = [""] * len(rows)
-        for batch in self._batches(rows, options.tokens_per_batch, room=int(options.max_new_tokens or 0)):
-            written = self._generate_batch([rows[i] for i in batch], [keys[i] for i in batch], options)
-            for i, output in zip(batch, written, strict=True):
-                outputs[i] = output
-            if progress is not None:
-                progress(len(batch))
-        return outputs
+        suppressed = self._suppressed
+
+        def chooser(batch: list[int]) -> Chooser:
+            return Chooser(options, suppressed, [keys[i] for i in batch], self.model.device)
+
+        limit = int(options.max_new_tokens or 0)
+        written = self._engine.write(rows, chooser, limit, options.tokens_per_batch, progress)
+        return [self._text(ids) for ids in written]
 
     @torch.inference_mode()
     def topic_logits(
@@ -128,18 +133,53 @@ class TopicDecoder:
         """
         rows = self._sequencer.prompts(texts, fairness)
         result = torch.empty(len(rows), len(self.topics))
-        for batch in self._batches(rows, tokens_per_batch):
-            logits = last_logits(self.model, self._padded([rows[i] for i in batch]), last=1)[:, 0]
+        for batch, logits in self._engine.read(rows, tokens_per_batch):
             result[batch] = logits[:, list(self.control.topic_ids)].float().cpu()
             if progress is not None:
                 progress(len(batch))
         return result
 
+    @torch.inference_mode()
+    def free_topics(
+        self,
+        texts: Sequence[str],
+        tokens_per_batch: int | None = None,
+        fairness: bool = False,
+        progress: Progress | None = None,
+    ) -> list[str | None]:
+        """The topic that the decoder names when it writes freely and greedily, control tokens allowed.
+
+        None where its first token is no topic token; where topics are given as text, where the line it writes after
+        `Topic:` names none. A decoder that was given topics as text has read such lines and not learnt to write them:
+        what it names, its base knew.
+
+        Args:
+            texts: Any strings.
+            tokens_per_batch: Padded tokens in a batch; None chooses by the device.
+            fairness: Whether `<force_fairness>` precedes the topic.
+            progress: Called with the number of texts done after each batch.
+        """
+        prompts = self._sequencer.prompts(texts, fairness)
+        if self.condition == "text":
+            return self._free_lines(prompts, tokens_per_batch, progress)
+        named: list[str | None] = [None] * len(prompts)
+        for batch, logits in self._engine.read(prompts, tokens_per_batch):
+            for i, topic in zip(batch, named_by_tokens(logits.argmax(dim=1).tolist(), self.control), strict=True):
+                named[i] = topic
+            if progress is not None:
+                progress(len(batch))
+        return named
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the decoder in the layout of PEFT (an adapter) or transformers (a plain model), safetensors only.
 
         An adapter refers to a named base by its name; a base trained here is written beside it. The folder can move.
+
+        Raises:
+            UserError: if the weights have been rounded to int8.
         """
+        if is_quantized(self.model):
+            raise UserError("an int8 decoder cannot be saved; load it in another precision and save that")
         saving.save(self, Path(folder))
 
     @classmethod
@@ -147,7 +187,7 @@ class TopicDecoder:
         cls,
         folder: str | Path,
         device: str | torch.device | None = None,
-        dtype: torch.dtype | None = None,
+        precision: Precision | None = None,
         merge: bool = True,
     ) -> "TopicDecoder":
         """Read what `save_pretrained` wrote.
@@ -155,35 +195,40 @@ class TopicDecoder:
         Args:
             folder: The decoder's folder.
             device: Where the model goes; None takes a GPU if there is one.
-            dtype: Of the weights; None is bfloat16 on a GPU and float32 on a CPU.
+            precision: Of the weights; None is bfloat16 on a GPU and float32 on a CPU. "int8" needs a CPU and `merge`.
             merge: Fold an adapter into its base: faster, with the same outputs. Unmerged it can be saved as an adapter.
 
         Raises:
-            UserError: if the folder is incomplete or unreadable, or the adapter's base is not where it was.
+            UserError: if the folder is incomplete or unreadable, the adapter's base is not where it was, or the
+                precision is unknown or not to be had.
         """
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+        precision = choose_precision(precision, device)
+        if precision == "int8" and not merge:
+            raise UserError("precision int8 is of the merged weights; leave merge=True")
         parts = saving.load(Path(folder), merge=merge)
-        parts["model"].to(device=device, dtype=dtype)
+        to_precision(parts["model"].to(device), precision)
         return cls(**parts)
 
-    def _generate_batch(self, rows: list[list[int]], keys: list[int], options: GenerationSettings) -> list[str]:
-        inputs = self._padded(rows)
-        generate: Any = self.model.generate
-        produced = generate(
-            **inputs,
-            generation_config=GenerationConfig(
-                max_new_tokens=options.max_new_tokens,
-                do_sample=False,  # sampling is the noise that the processors add
-                num_beams=1,
-                eos_token_id=self.tokenizer.eos_token_id,
-                pad_token_id=self.tokenizer.pad_token_id,
-            ),
-            logits_processor=make_processors(options, self._suppressed, keys, self.model.device),
-        )
-        width = inputs["input_ids"].shape[1]
-        written = self.tokenizer.batch_decode(produced[:, width:].tolist(), skip_special_tokens=True)
-        return [output.strip() for output in written]
+    def _free_lines(
+        self, prompts: list[list[int]], tokens_per_batch: int | None, progress: Progress | None
+    ) -> list[str | None]:
+        def chooser(batch: list[int]) -> Chooser:
+            return Chooser(GenerationSettings(), [], [0] * len(batch), self.model.device)
+
+        start, limit = self._sequencer.topic_line_start(), self._sequencer.longest_mark
+        rows = [[*ids, *start] for ids in prompts]
+        written = self._engine.write(rows, chooser, limit, tokens_per_batch, progress)
+        return named_in_texts([self._text(ids) for ids in written], self.topics)
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+    @property
+    def _engine(self) -> Engine:
+        pad_id: Any = self.tokenizer.pad_token_id
+        end_id: Any = self.tokenizer.eos_token_id
+        return Engine(self.model, self.prompt.encode(self.tokenizer)[0], pad_id, end_id)
 
     @property
     def _suppressed(self) -> list[int]:
@@ -191,11 +236,3 @@ class TopicDecoder:
         embedding: Any = self.model.get_input_embeddings()
         rows = len(embedding.weight)
         return [*self.control.ids, *range(len(self.tokenizer), rows)]
-
-    def _padded(self, rows: list[list[int]]) -> dict[str, torch.Tensor]:
-        pad_id: Any = self.tokenizer.pad_token_id
-        return {name: tensor.to(self.model.device) for name, tensor in pad_left(rows, pad_id).items()}
-
-    def _batches(self, rows: list[list[int]], tokens_per_batch: int | None, room: int = 0) -> list[list[int]]:
-        budget = tokens_per_batch or (CPU_TOKENS if self.model.device.type == "cpu" else GPU_TOKENS)
-        return group_by_length(range(len(rows)), [len(row) + room for row in rows], budget)

@@ -1,6 +1,7 @@
 """The sets of records that a fit uses: read, checked against each other, split. Knows records, no model."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,16 +32,23 @@ class Sets:
     """Records to fit on.
 
     Attributes:
-        train: The clean set, less what is held out.
+        train: The clean set, less what is held out; then the synthetic rows, if there are any.
         validation: Held out of it.
         noisy: None where there is none.
-        topics: With their counts in `train`.
+        topics: With their counts in the clean rows of `train`: synthetic rows say nothing of how frequent a topic is,
+            so the training prior, under which validation rows are drawn, leaves them out.
     """
 
     train: list[Record]
     validation: list[Record]
     noisy: list[Record] | None
     topics: Topics
+
+    @property
+    def topics_seen(self) -> Topics:
+        """The topics with their counts in all of `train`: what a loss sees, and so what prior it teaches."""
+        counted = Counter(record.topic for record in self.train)
+        return Topics(self.topics.names, tuple(counted[name] for name in self.topics.names))
 
 
 def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
@@ -70,6 +78,8 @@ def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
     topics = Topics.from_labels(str(record.topic) for record in train)
     check_known_topics(validation, topics, settings.validation or settings.train)
     noisy = _noisy(settings, topics, validation) if settings.noisy else None
+    if settings.synthetic is not None:
+        train = train + _synthetic(settings, topics, validation)
     log.info("%d topics; %d rows to train on, %d to validate on", len(topics), len(train), len(validation))
     return Sets(train, validation, noisy, topics)
 
@@ -98,6 +108,15 @@ def _split(clean: Sequence[Record], share: float, seed: int) -> tuple[list[Recor
         train += [record for record in validation if record.id in repeated]
         validation = [record for record in validation if record.id not in repeated]
     return train, validation
+
+
+def _synthetic(settings: DataSettings, topics: Topics, validation: Sequence[Record]) -> list[Record]:
+    rows, _ = load_labelled(str(settings.synthetic), settings.columns)
+    check_known_topics(rows, topics, str(settings.synthetic))
+    leaks = {id(record) for record in overlapping(rows, validation)}
+    if leaks:
+        log.warning("%s: left out %d rows that stand in the validation set", settings.synthetic, len(leaks))
+    return [record for record in rows if id(record) not in leaks]
 
 
 def _noisy(settings: DataSettings, topics: Topics, validation: Sequence[Record]) -> list[Record]:

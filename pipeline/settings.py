@@ -10,6 +10,7 @@ from ..decoder.settings import DecoderSettings
 from ..encoder.settings import EncoderSettings
 
 TargetPrior = Literal["uniform", "train"] | dict[str, float]
+ModelPrior = Literal["loss", "mean_posterior"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class DataSettings:
     Attributes:
         train: The small clean set: a file, a glob, or a dataset id; each row has a topic, and for the decoder a target.
         noisy: A large set whose topics need not be right; None goes without.
+        synthetic: Rows written by `unskew synthesise` and read by a person, to be trained on with the clean ones.
         validation: Held-out clean rows; None splits them off `train`.
         validation_share: The share of `train` split off, each topic in proportion.
         columns: Which column holds what, in all of the sets.
@@ -26,6 +28,7 @@ class DataSettings:
 
     train: str
     noisy: str | None = None
+    synthetic: str | None = None
     validation: str | None = None
     validation_share: float = 0.15
     columns: Columns = field(default_factory=Columns)
@@ -45,6 +48,9 @@ class FitSettings:
         decoder: Stage 2; None fits the topic classifier alone.
         calibration: How the encoder's probabilities are calibrated on the validation rows; kept only where the
             held-out NLL improves.
+        model_prior: Where the prior that is divided out comes from: "loss" derives it from the encoder's loss and
+            counts; "mean_posterior" measures it on the validation rows, for a loss that promises none (focal, ldam,
+            weights that began late) or a model that did not reach what its loss promises.
         target_prior: The prior to be right for: "uniform" treats all topics alike, "train" expects the shares of the
             clean set, or shares by topic.
         seed: Of everything random.
@@ -54,5 +60,6 @@ class FitSettings:
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     decoder: DecoderSettings | None = field(default_factory=DecoderSettings)
     calibration: CalibrationKind = "bias_corrected_temperature"
+    model_prior: ModelPrior = "loss"
     target_prior: TargetPrior = "uniform"
     seed: int = 0

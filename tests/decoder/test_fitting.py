@@ -1,12 +1,15 @@
 import shutil
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 
-from unskew.balance.losses import LossSettings
+from unskew.balance.losses import LossName, LossSettings
 from unskew.corpus.errors import UserError
-from unskew.decoder import GenerationSettings, TopicDecoder, fit_decoder, fitting
+from unskew.corpus.records import Record
+from unskew.corpus.topics import Topics
+from unskew.decoder import GenerationSettings, TopicDecoder, fit_decoder, fitting, implied_topic_prior
 from unskew.training import PhaseSettings, ScratchSettings
 
 SHORT = GenerationSettings(max_new_tokens=8)
@@ -100,6 +103,95 @@ def test_the_baseline_learns_the_topic(make_settings, topics, make_records, tmp_
     decoder = fit(settings, topics, records, tmp_path)
     chosen = decoder.topic_logits([record.text for record in records]).argmax(dim=1)
     assert [topics.names[i] for i in chosen] == [record.topic for record in records]
+
+
+@pytest.mark.parametrize("name", get_args(LossName))
+def test_every_topic_loss_trains(name, make_settings, topics, records, tmp_path):
+    phase = PhaseSettings(epochs=2, learning_rate=1e-2)
+    decoder = fit(make_settings(topic_loss=LossSettings(name), clean=phase), topics, records, tmp_path)
+    assert decoder.topic_logits([record.text for record in records]).isfinite().all()
+
+
+def test_topics_given_as_text_are_obeyed_and_kept(make_settings, topics, make_records, tmp_path):
+    settings = make_settings(
+        condition="text",
+        scratch=ScratchSettings(layers=1, width=32, heads=2, vocabulary=400),
+        noisy=PhaseSettings(epochs=6, learning_rate=1e-2, patience=8),
+        tokens_per_batch=512,
+    )
+    decoder = fit(settings, topics, make_records(60), tmp_path / "fit", noisy=make_records(120, start=100))
+    texts = [record.text for record in make_records(8, start=300)]
+    outputs = {topic: decoder.generate(texts, [topic] * 8) for topic in topics.names}
+    assert all(output.startswith(f"{topic} news") for topic, own in outputs.items() for output in own)
+    decoder.save_pretrained(tmp_path / "saved")
+    loaded = TopicDecoder.from_pretrained(tmp_path / "saved", device="cpu")
+    assert loaded.condition == "text"
+    assert loaded.generate(texts, ["oil"] * 8) == outputs["oil"]
+
+
+def skewed(topic_of=lambda i: "oil" if i % 8 else "wheat", n=64):
+    """Texts that say nothing of their topic: all that can be learnt is how frequent it is."""
+    return [Record(f"number {i}", str(i), topic_of(i), "news") for i in range(n)]
+
+
+def test_the_fairness_token_asks_for_the_balanced_prior(make_settings, tmp_path):
+    records = skewed()
+    topics = Topics.from_labels(str(record.topic) for record in records)
+    settings = make_settings(
+        topic_loss=LossSettings(weights="none"),
+        fairness=True,
+        sampling_ratio=1.0,
+        adaptation="full",
+        clean=PhaseSettings(epochs=12, learning_rate=2e-2, patience=12),
+        tokens_per_batch=128,
+    )
+    decoder = fit_decoder(records, records, None, topics, settings, tmp_path)
+    texts = [record.text for record in records]
+    share = {fair: decoder.topic_logits(texts, fairness=fair).softmax(dim=1)[:, 1].mean() for fair in (False, True)}
+    implied = {fair: implied_topic_prior(settings, records, topics, fair)[1] for fair in (False, True)}
+    assert implied[False] == pytest.approx(1 / 8, abs=0.01)
+    assert implied[True] == pytest.approx(1 / 2, abs=0.02)
+    assert share[False] == pytest.approx(implied[False], abs=0.08)
+    assert share[True] == pytest.approx(implied[True], abs=0.15)
+    assert decoder.free_topics(texts) == ["oil"] * len(texts)
+
+
+def test_tempered_rows_are_what_is_trained_on(make_settings, tmp_path, monkeypatch):
+    records = skewed()
+    topics = Topics.from_labels(str(record.topic) for record in records)
+    seen = []
+    step = fitting.DecoderModule.training_step
+
+    def spy(self, batch, index):
+        seen.extend(batch["topic"].tolist())
+        return step(self, batch, index)
+
+    monkeypatch.setattr(fitting.DecoderModule, "training_step", spy)
+    fit_decoder(records, records[:8], None, topics, make_settings(sampling_ratio=2.0), tmp_path)
+    clean = seen[len(records) :]
+    assert clean.count(0) <= 2 * clean.count(1)
+    assert clean.count(0) + clean.count(1) == pytest.approx(len(records), abs=2)
+
+
+def test_what_begins_to_act_later_shares_the_phases_before(make_settings, base, topics, records, tmp_path):
+    def phases(changes, folder, start=None):
+        fit(make_settings(base=start, **changes), topics, records, tmp_path / folder, noisy=records[:9])
+
+    for changes in (
+        {},
+        {"adaptation": "full"},
+        {"rank": 3},
+        {"topic_loss": LossSettings()},
+        {"sampling_ratio": 2.0},
+        {"fairness": True},
+    ):
+        phases(changes, "scratch")
+    assert [name.split("-")[0] for name in folders(tmp_path / "scratch")] == ["base"] + 6 * ["clean"]
+    phases({"condition": "text"}, "scratch")
+    assert len(list((tmp_path / "scratch").glob("base-*"))) == 2
+    for changes in ({}, {"topic_loss": LossSettings()}, {"fairness": True}, {"rank": 3}):
+        phases(changes, "pretrained", base)
+    assert [name.split("-")[0] for name in folders(tmp_path / "pretrained")] == 4 * ["clean"] + 2 * ["noisy"]
 
 
 def test_checkpoints_of_an_adapter_do_not_hold_the_base(base, make_settings, topics, records, tmp_path):

@@ -1,6 +1,6 @@
 import torch
 
-from unskew.decoder.generation import GenerationSettings, RowNoise, make_processors, row_key
+from unskew.decoder.generation import Chooser, GenerationSettings, RowNoise, row_key
 
 
 def test_noise_samples_the_softmax():
@@ -27,10 +27,18 @@ def test_keys_depend_on_every_part():
     assert row_key(0, "\ud800") >= 0  # a broken string is no reason to stop
 
 
-def test_processors_suppress_and_respect_top_p():
+def test_what_is_suppressed_or_unlikely_is_not_chosen():
     scores = torch.tensor([[3.0, 2.9, -4.0, 9.0]]).repeat(500, 1)
     options = GenerationSettings(sample=True, top_p=0.9)
-    steps = make_processors(options, [3], [row_key(0, str(i)) for i in range(500)], torch.device("cpu"))
-    assert set(steps(torch.zeros(500, 1, dtype=torch.long), scores).argmax(dim=1).tolist()) == {0, 1}
-    greedy = make_processors(GenerationSettings(), [3], [0] * 500, torch.device("cpu"))
-    assert set(greedy(torch.zeros(500, 1, dtype=torch.long), scores).argmax(dim=1).tolist()) == {0}
+    sampled = Chooser(options, [3], [row_key(0, str(i)) for i in range(500)], torch.device("cpu"))
+    assert set(sampled(scores.clone()).tolist()) == {0, 1}
+    assert set(Chooser(GenerationSettings(), [3], [0] * 500, torch.device("cpu"))(scores).tolist()) == {0}
+
+
+def test_a_row_draws_the_same_whoever_has_left():
+    scores, keys = torch.zeros(5, 1000), [row_key(0, str(i)) for i in range(5)]
+    all_stay, some_leave = (Chooser(GenerationSettings(sample=True), [], keys, torch.device("cpu")) for _ in range(2))
+    assert torch.equal(all_stay(scores.clone()), some_leave(scores.clone()))
+    stay = torch.tensor([0, 4, 2])
+    some_leave.keep(stay)
+    assert torch.equal(some_leave(scores[:3].clone()), all_stay(scores.clone())[stay])

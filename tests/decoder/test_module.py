@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from unskew.balance.losses import LossSettings, make_loss
+from unskew.balance.sampling import View
 from unskew.decoder import ControlTokens
 from unskew.decoder.base import load_model, load_tokenizer
 from unskew.decoder.control import make_rows
@@ -22,10 +23,12 @@ def parts(shared_base, records, topics):
     control = ControlTokens.add(tokenizer, topics.names)
     make_rows(model, tokenizer, control, new=control.ids)
     sequencer = Sequencer(tokenizer, control, Prompt("Text: ", "\n"), 64)
-    rows = Rows.from_records(records, sequencer, control, topics, 12)
+    rows = Rows.from_records(records, sequencer, topics, 12)
     strangers = [replace(record, topic=topic) for record, topic in zip(records, [None, "gas"] * 12, strict=True)]
-    untopical = Rows.from_records(strangers, sequencer, control, topics, 12)
-    return SimpleNamespace(model=model, control=control, rows=rows, untopical=untopical, tokenizer=tokenizer)
+    untopical = Rows.from_records(strangers, sequencer, topics, 12)
+    return SimpleNamespace(
+        model=model, control=control, rows=rows, untopical=untopical, tokenizer=tokenizer, sequencer=sequencer
+    )
 
 
 def loader(parts, rows, tokens=200):
@@ -57,6 +60,8 @@ def test_rows_hold_the_topic_before_the_target(parts, records, topics):
         assert topic == topics.index(record.topic)
         assert ids[-1] == parts.tokenizer.eos_token_id
         assert parts.tokenizer.decode(ids[-written:-1]).strip() == record.target
+    for ids, span, record in zip(parts.rows.tokens, parts.rows.texts, records, strict=True):
+        assert parts.tokenizer.decode(ids[slice(*span)]).strip() == record.text
     assert set(parts.untopical.topics) == {NO_TOPIC}
     assert not any(set(parts.control.ids) & set(ids.tolist()) for ids in parts.untopical.tokens)
 
@@ -75,18 +80,64 @@ def test_the_loss_is_the_mean_over_target_tokens_however_batched(parts, which):
     assert total_loss(parts, rows, 10_000) == pytest.approx(mean, rel=1e-4)
 
 
-def test_the_topic_loss_is_balanced_and_over_topic_tokens_alone(parts, topics):
+def test_the_topic_loss_is_balanced_among_topic_tokens_and_unweighted_for_being_one(parts, topics):
     plain = total_loss(parts, parts.rows, 200)
     loss = make_loss(LossSettings(weights="balanced"), topics.counts)
     expected = 0.0
     weights = [sum(topics.counts) / (len(topics) * count) for count in topics.counts]
     for ids, written, topic in zip(parts.rows.tokens, parts.rows.written, parts.rows.topics, strict=True):
         before = torch.tensor(ids[None, : -written - 1].astype("int64"))
-        logits = parts.model(input_ids=before).logits[:, -1, list(parts.control.topic_ids)]
+        everything = parts.model(input_ids=before).logits[:, -1]
+        logits = everything[:, list(parts.control.topic_ids)]
         expected += weights[topic] * F.cross_entropy(logits, torch.tensor([topic])).item()
+        expected += (everything.logsumexp(dim=1) - logits.logsumexp(dim=1)).item()
     expected /= len(parts.rows)
     for tokens in (200, 10_000):
         assert total_loss(parts, parts.rows, tokens, loss) - plain == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_plain_topic_loss_is_the_cross_entropy_over_the_vocabulary(parts, topics):
+    batch = loader(parts, parts.rows, 10_000)[1][0]
+    trained = module(parts, make_loss(LossSettings(weights="none"), topics.counts))
+    found = trained._topic_part(trained.predict_batch(batch), batch, len(parts.rows)).item()
+    expected = 0.0
+    for ids, written in zip(parts.rows.tokens, parts.rows.written, strict=True):
+        whole = torch.tensor(ids[None].astype("int64"))
+        labels = torch.full_like(whole, -100)
+        labels[0, -written - 1] = whole[0, -written - 1]
+        expected += parts.model(input_ids=whole, labels=labels).loss.item()
+    assert found == pytest.approx(expected / len(parts.rows), rel=1e-4)
+
+
+def test_rows_with_the_token_have_a_loss_of_their_own(parts, records, topics):
+    fair = Rows.from_records(records, parts.sequencer, topics, 12, fairness=True)
+    for own, plain, written in zip(fair.tokens, parts.rows.tokens, parts.rows.written, strict=True):
+        place = len(plain) - written - 1
+        assert own.tolist() == [*plain[:place], parts.control.fairness_id, *plain[place:]]
+    losses = make_loss(LossSettings(weights="none"), topics.counts), make_loss(LossSettings(weights="none"), (1, 1))
+    for kind, chosen in ((0, parts.rows), (1, fair)):
+        batch = loader(parts, chosen, 10_000)[1][0]
+        assert batch["fair"].tolist() == [bool(kind)] * len(records)
+        for index, loss in enumerate(losses):
+            loss.row_losses = lambda logits, targets, index=index: torch.full((len(targets),), float(index + 1))
+        trained = DecoderModule(parts.model, PhaseSettings(), parts.control.topic_ids, *losses)
+        seen = trained.predict_batch(batch)
+        own = trained._topic_part(seen, batch, len(records)) - seen.naming.mean()
+        assert own.item() == pytest.approx(kind + 1, abs=1e-4)
+
+
+def test_held_out_rows_count_as_often_as_training_shows_their_topic(parts, topics):
+    loss = make_loss(LossSettings(weights="none"), topics.counts)
+    batch = loader(parts, parts.rows, 10_000)[1][0]
+    even = DecoderModule(parts.model, PhaseSettings(), parts.control.topic_ids, loss)
+    seen = even.predict_batch(batch)
+    rows = len(batch["topic"])
+    torch.testing.assert_close(even._held_out_topic_part(seen, batch), even._topic_part(seen, batch, rows))
+    shown = [[0.5, 3.0]]
+    skewed = DecoderModule(parts.model, PhaseSettings(), parts.control.topic_ids, loss, None, shown)
+    each = F.cross_entropy(seen.topics, batch["topic"], reduction="none")
+    expected = (each * torch.tensor(shown[0])[batch["topic"]] + seen.naming).mean()
+    torch.testing.assert_close(skewed._held_out_topic_part(seen, batch), expected)
 
 
 def test_exact_counts_rows_that_greedy_generation_gets_right(parts):
@@ -97,6 +148,35 @@ def test_exact_counts_rows_that_greedy_generation_gets_right(parts):
     seen = trained.predict_batch(batches[0])
     sure = F.one_hot(seen.targets, seen.written.shape[1]).float()
     sure[seen.rows == 1] = 0.0
-    trained.predict_batch = lambda batch: type(seen)(sure, seen.targets, seen.rows, seen.topics)
+    trained.predict_batch = lambda batch: replace(seen, written=sure)
     trained.validation_step(batches[0], 0)
     assert logged["exact"] == pytest.approx(1 - 1 / len(batches[0]["written"]))
+
+
+def test_a_repeat_lacks_spans_of_the_text_and_of_nothing_else(parts):
+    start, stop = parts.rows.texts[0]
+    whole = parts.rows.view(0)
+    assert parts.rows.view(View(0, 0, "x")) == whole
+    views = [parts.rows.view(View(0, repeat, "x")) for repeat in (1, 2, 3)]
+    for view in views:
+        assert view[:start] == whole[:start]
+        assert view[len(view) - (len(whole) - stop) :] == whole[stop:]
+        assert len(view) < len(whole)
+    assert len({tuple(view) for view in views}) == 3
+
+
+def test_batches_hold_the_views_that_are_drawn_and_count_them(parts):
+    drawn = [View(0), View(0, 1, "s"), View(0, 2, "s"), View(3)]
+    data = DecoderData(
+        parts.rows, parts.rows, pad_id=parts.tokenizer.pad_token_id, tokens_per_batch=60, seed=0, draw=lambda _: drawn
+    )
+    batches = list(data.train_dataloader())
+    found = sorted(
+        ids[mask.bool()].tolist()
+        for batch in batches
+        for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    )
+    assert found == sorted(parts.rows.view(view) for view in drawn)
+    assert data.rows_per_batch == 4 / len(batches)
+    assert data.written_per_batch == (3 * parts.rows.written[0] + parts.rows.written[3]) / len(batches)
+    assert sum(len(batch["topic"]) for batch in data.val_dataloader()) == len(parts.rows)

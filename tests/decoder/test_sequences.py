@@ -11,6 +11,7 @@ from unskew.decoder import ControlTokens
 from unskew.decoder.base import load_model, load_tokenizer
 from unskew.decoder.prompts import Prompt
 from unskew.decoder.sequences import Sequencer, last_logits, pad_left
+from unskew.training import train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,21 @@ def test_the_parts_stand_in_order(tokenizer, control):
     before, after = Prompt("A:", ":Z").encode(tokenizer)
     assert sequencer.prompts(["prices rose"]) == [[*before, *text, *after]]
     assert sequencer.prompts(["prices rose"], fairness=True) == [[*before, *text, *after, control.fairness_id]]
+
+
+def test_a_topic_in_text_is_a_line_of_plain_tokens():
+    own = train_tokenizer(["Topic: oil price prices rose"] * 5, 330)
+    control = ControlTokens.add(own, ["oil", "<|eos|>"])
+    sequencer = Sequencer(own, control, Prompt("A:", ":Z"), 64, "text")
+    for topic in control.topics:
+        assert own.decode(sequencer.mark(topic)).strip(" ") == f"Topic: {topic}\n"
+        assert not set(own.all_special_ids) & set(sequencer.mark(topic))
+    start = sequencer.topic_line_start()
+    assert sequencer.mark("oil")[: len(start)] == start
+    assert sequencer.longest_mark == max(len(sequencer.mark(topic)) for topic in control.topics)
+    with pytest.raises(UserError, match="'gas'"):
+        sequencer.mark("gas")
+    assert Sequencer(own, control, Prompt("A:", ":Z"), 64).mark("oil") == [control.topic_id("oil")]
 
 
 def test_long_text_is_cut_and_the_prompt_is_not(tokenizer, control):

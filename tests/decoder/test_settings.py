@@ -17,6 +17,21 @@ def test_all_problems_are_reported_at_once():
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"condition": "word"}, "condition is 'word'"),
+        ({"condition": "text", "topic_loss": LossSettings()}, "topic_loss needs condition token"),
+        ({"sampling_ratio": 0.5}, "sampling_ratio is 0.5"),
+        ({"sampling_ratio": float("nan")}, "sampling_ratio is nan"),
+        ({"sampling_ratio": 5.0, "fairness": True}, "at most 3 with fairness"),
+    ],
+)
+def test_settings_that_make_no_sense(changes, said):
+    with pytest.raises(UserError, match=said):
+        DecoderSettings(**changes)
+
+
 def test_a_base_has_gentler_defaults_unless_told():
     assert (DecoderSettings(base="x").noisy, DecoderSettings(base="x").clean) == (BASE_NOISY, BASE_CLEAN)
     own = PhaseSettings(epochs=0)

@@ -27,20 +27,20 @@ TOPICS = ["oil", "wheat", "oil", "wheat", "wheat", "oil", "oil"]
 SHORT = GenerationSettings(max_new_tokens=12)
 
 
-def make_decoder(folder, adaptation="lora"):
+def make_decoder(folder, adaptation="lora", condition="token"):
     """A decoder with its adapter's weights stirred, as after training."""
     model, tokenizer = load_model(folder), load_tokenizer(folder)
     prompt = Prompt.render("plain", tokenizer)
     protect_marks(tokenizer, prompt)
     control = ControlTokens.add(tokenizer, ["oil", "wheat"])
     make_rows(model, tokenizer, control, new=control.ids)
-    adapted = adapt(model, control, DecoderSettings(base=str(folder), rank=2, adaptation=adaptation))
     torch.manual_seed(1)
+    adapted = adapt(model, control, DecoderSettings(base=str(folder), rank=2, adaptation=adaptation))
     with torch.no_grad():
         for parameter in adapted.parameters():
             if parameter.requires_grad:
                 parameter += 0.3 * torch.randn_like(parameter)
-    return TopicDecoder(adapted, tokenizer, control, prompt, 96, base=folder)
+    return TopicDecoder(adapted, tokenizer, control, prompt, 96, base=folder, condition=condition)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_greedy_outputs_are_those_of_plain_steps(decoder):
     assert decoder.generate(["Cy"], ["oil"], SHORT) == [expected]
 
 
-def test_control_tokens_are_never_written(shared_base):
+def test_control_tokens_are_never_written(shared_base, monkeypatch):
     decoder = make_decoder(shared_base)
     rows = torch.tensor(decoder.control.ids)
     tokens = decoder.model.get_input_embeddings().token_adapter
@@ -92,16 +92,12 @@ def test_control_tokens_are_never_written(shared_base):
         tokens.trainable_tokens_delta["default"].normal_(std=20)
     inputs = pad_left([[5, 6, 7]], 0)
     assert int(decoder.model(**inputs).logits[0, -1].argmax()) in rows.tolist()
-    written = decoder.model.generate
     seen = []
-
-    def spy(**arguments):
-        seen.append(written(**arguments)[:, arguments["input_ids"].shape[1] :])
-        return seen[-1]
-
-    decoder.model.generate = spy
+    decode = decoder.tokenizer.decode
+    monkeypatch.setattr(decoder.tokenizer, "decode", lambda ids, **options: seen.append(ids) or decode(ids, **options))
     decoder.generate(["Cy"], ["oil"], SHORT)
-    assert not torch.isin(seen[0], rows).any()
+    assert seen[0]
+    assert not {*seen[0]} & {*decoder.control.ids}
 
 
 def test_topic_logits_are_one_forward_pass_before_the_topic(decoder):
@@ -112,6 +108,48 @@ def test_topic_logits_are_one_forward_pass_before_the_topic(decoder):
         ids = decoder._sequencer.prompts([text])[0]
         alone = decoder.model(input_ids=torch.tensor([ids])).logits[0, -1, list(decoder.control.topic_ids)]
         torch.testing.assert_close(row, alone.detach(), atol=1e-4, rtol=1e-4)
+
+
+def test_free_topics_are_the_most_probable_tokens_where_those_are_topics(decoder):
+    found = decoder.free_topics(TEXTS, tokens_per_batch=150)
+    names = dict(zip(decoder.control.topic_ids, decoder.topics, strict=True))
+    tokens = []
+    for text in TEXTS:
+        ids = decoder._sequencer.prompts([text])[0]
+        tokens.append(int(decoder.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+    assert found == [names.get(token) for token in tokens]
+    assert decoder.free_topics([]) == []
+
+
+def test_a_free_topic_may_be_any_of_them_or_none(shared_base, monkeypatch):
+    decoder = make_decoder(shared_base)
+    for token, named in (*zip(decoder.control.topic_ids, decoder.topics, strict=True), (7, None)):
+        logits = torch.zeros(1, 500)
+        logits[:, token] = 1.0
+        monkeypatch.setattr("unskew.decoder.engine.Engine.read", lambda *_, logits=logits: [([0], logits)])
+        assert decoder.free_topics(["Cy"]) == [named]
+
+
+@pytest.mark.parametrize(("line", "named"), [(" OIL\nprices", "oil"), ("oil", "oil"), ("oily\n", None), ("", None)])
+def test_a_free_topic_in_text_is_the_rest_of_its_line(shared_base, line, named, monkeypatch):
+    decoder = make_decoder(shared_base, condition="text")
+    ids = decoder.tokenizer(line, add_special_tokens=False)["input_ids"]
+
+    def write(engine, rows, chooser, limit, *_):
+        assert all(decoder.tokenizer.decode(row).endswith("Topic:") for row in rows)
+        assert chooser([0])(torch.tensor([[0.0, 1.0]])).tolist() == [1]
+        assert limit >= len(decoder.tokenizer(" wheat\n", add_special_tokens=False)["input_ids"])
+        return [ids for _ in rows]
+
+    monkeypatch.setattr("unskew.decoder.engine.Engine.write", write)
+    assert decoder.free_topics(["Cy", "Dee"]) == [named, named]
+
+
+def test_free_topics_in_text_are_what_greedy_steps_write(shared_base):
+    decoder = make_decoder(shared_base, condition="text")
+    found = decoder.free_topics(TEXTS)
+    assert found == [decoder.free_topics([text])[0] for text in TEXTS]
+    assert set(found) <= {None, *decoder.topics}
 
 
 def test_progress_counts_every_text_and_nothing_is_fine(decoder):

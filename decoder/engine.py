@@ -1,0 +1,204 @@
+"""Reads and writes after many prompts at once, with a causal language model. Knows token ids; no texts, no topics.
+
+What it does that transformers' `generate` does not:
+
+- the tokens that all prompts begin with go through the model once;
+- prompts are read in small batches of like length and written on in large ones: reading is arithmetic, and more rows
+  only add padding, while a step of writing reads every weight however many rows it is for;
+- keys and values are written in place (see `slots`), and finished rows leave the batch;
+- batches fit the memory that is free, and are halved where that was still too much.
+
+A row's tokens do not depend on the rows beside it, beyond floating-point ties. Models whose cache is more than keys and
+values (sliding windows, recurrent states) go through `generate`, under the same budgets.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+from transformers.cache_utils import Cache
+
+from ..training import free_bytes, group_by_length, in_batches
+from .generation import Chooser
+from .sequences import last_logits, pad_left, plain
+from .slots import Memory, Slots, bytes_per_token, plain_memory, vacate
+
+CPU_READ, GPU_READ = 2048, 16_384  # padded tokens in a forward pass over prompts
+CPU_WRITE, GPU_WRITE = 16_384, 262_144  # padded tokens, outputs included, that are written on together
+MOST_ROWS = 256  # written on together: the logits of a step take memory too
+MEMORY_SHARE = 0.5  # of what is free, for keys and values; the rest is for the passes themselves
+
+Row = Sequence[int]
+Progress = Callable[[int], Any]
+
+
+class Engine:
+    """A model ready to read and write.
+
+    Args:
+        model: A causal language model, in evaluation mode.
+        prefix: The tokens that every row begins with; may be none.
+        pad_id: Fills rows up; masked.
+        end_id: Ends an output.
+    """
+
+    def __init__(self, model: Any, prefix: Row, pad_id: int, end_id: int) -> None:
+        self._model = model
+        self._prefix = list(prefix)
+        self._pad_id, self._end_id = pad_id, end_id
+        self._takes = inspect.signature(plain(model).forward).parameters
+        on_cpu = model.device.type == "cpu"
+        self._read_tokens, self._write_tokens = (CPU_READ, CPU_WRITE) if on_cpu else (GPU_READ, GPU_WRITE)
+
+    @torch.inference_mode()
+    def read(self, rows: Sequence[Row], tokens_per_batch: int | None = None) -> Iterator[tuple[list[int], Tensor]]:
+        """Logits (B, V) for the token after each row, a batch at a time with the rows' indices.
+
+        Args:
+            rows: Token ids, the prefix included.
+            tokens_per_batch: Padded tokens in a batch; None chooses.
+        """
+        shared, start = self._share(rows)
+
+        def work(batch: list[int]) -> Tensor:
+            picked = [rows[i] for i in batch]
+            if shared is None:
+                return last_logits(self._model, self._padded(picked), last=1)[:, 0]
+            slots = Slots(shared, start, len(picked), max(map(len, picked)))
+            return self._read(picked, slots, start)[0]
+
+        yield from in_batches([len(row) for row in rows], tokens_per_batch or self._read_tokens, work)
+
+    @torch.inference_mode()
+    def write(
+        self,
+        rows: Sequence[Row],
+        chooser: Callable[[list[int]], Chooser],
+        limit: int,
+        tokens_per_batch: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[list[int]]:
+        """What is written after each row, the end token included where one came.
+
+        Args:
+            rows: Token ids, the prefix included.
+            chooser: Given the indices of a batch's rows, what chooses their tokens.
+            limit: Most tokens to write after a row.
+            tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the memory that is free.
+            progress: Called with the number of rows done after each batch.
+
+        Raises:
+            torch.OutOfMemoryError, MemoryError, RuntimeError: if a single row does not fit the memory.
+        """
+        shared, start = self._share(rows)
+
+        def work(batch: list[int]) -> list[list[int]]:
+            picked = [rows[i] for i in batch]
+            if shared is None:
+                return self._generate(picked, chooser(batch), limit)
+            return self._write(
+                picked, Slots(shared, start, len(picked), max(map(len, picked)) + limit), start, chooser(batch), limit
+            )
+
+        written: list[list[int]] = [[] for _ in rows]
+        budget = tokens_per_batch or self._budget(shared)
+        for batch, outputs in in_batches([len(row) + limit for row in rows], budget, work, MOST_ROWS):
+            for i, output in zip(batch, outputs, strict=True):
+                written[i] = output
+            if progress is not None:
+                progress(len(batch))
+        return written
+
+    def _share(self, rows: Sequence[Row]) -> tuple[Memory | None, int]:
+        """The prefix's keys and values, and how many of its tokens all rows can use; None where there is more to it."""
+        if not rows:
+            return None, 0
+        ids = self._prefix or list(rows[0][:1])  # with nothing to share, it still shows the cache's shapes
+        cache = getattr(self._model(input_ids=self._tensor([ids]), use_cache=True), "past_key_values", None)
+        return plain_memory(cache), min(len(self._prefix), min(map(len, rows)) - 1)
+
+    def _budget(self, shared: Memory | None) -> int:
+        if shared is None:
+            return self._read_tokens
+        fitting = MEMORY_SHARE * free_bytes(self._model.device) / bytes_per_token(shared)
+        return max(1, min(self._write_tokens, int(fitting)))
+
+    def _write(self, rows: list[Row], slots: Slots, start: int, chooser: Chooser, limit: int) -> list[list[int]]:
+        filled = max(map(len, rows))
+        scores, mask = self._read(rows, slots, start)
+        mask = torch.cat([mask, mask.new_ones(len(rows), limit)], dim=1)
+        positions = self._tensor([len(row) for row in rows])
+        there, cache = list(range(len(rows))), slots.cache(filled)
+        written: list[list[int]] = [[] for _ in rows]
+        for step in range(1, limit + 1):
+            tokens = chooser(scores)
+            ids = tokens.tolist()
+            for row, token in zip(there, ids, strict=True):
+                written[row].append(token)
+            done = [token == self._end_id for token in ids]
+            if step == limit or all(done):
+                break
+            if any(done):
+                order, movers, holes = vacate(done)
+                slots.move(self._tensor(movers), self._tensor(holes), filled)
+                there = [there[i] for i in order]
+                stay = self._tensor(order)
+                tokens, mask, positions = tokens[stay], mask[stay], positions[stay]
+                chooser.keep(stay)
+            filled += 1
+            scores = self._forward(tokens[:, None], mask[:, :filled], positions[:, None], cache)
+            positions = positions + 1
+        return written
+
+    def _read(self, rows: list[Row], slots: Slots, start: int) -> tuple[Tensor, Tensor]:
+        """Fill slots with rows, longest first; logits (B, V) after them, and which positions hold tokens (B, longest).
+
+        A row stands as [prefix] [padding] [the rest] [gap]: the padding makes up for the longest row of its pass, the
+        gap for the longest of all.
+        """
+        longest = len(rows[0])
+        mask = torch.zeros(len(rows), longest, dtype=torch.long, device=self._model.device)
+        mask[:, :start] = 1
+        scores = []
+        own = [len(row) - start for row in rows]
+        for batch in group_by_length(range(len(rows)), own, self._read_tokens):
+            first, last, end = batch[0], batch[-1] + 1, start + own[batch[0]]
+            padded = self._padded([rows[i][start:] for i in batch])
+            mask[first:last, start:end] = padded["attention_mask"]
+            positions = (padded["attention_mask"].cumsum(dim=1) - 1).clamp(min=0) + start
+            slots.blank(first, last, end, longest)
+            cache = slots.cache(start, first, last)
+            scores.append(self._forward(padded["input_ids"], mask[first:last, :end], positions, cache))
+        return torch.cat(scores), mask
+
+    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
+        extra: dict[str, Any] = {}
+        if "logits_to_keep" in self._takes:
+            extra["logits_to_keep"] = 1
+        if "position_ids" in self._takes:
+            extra["position_ids"] = positions
+        return self._model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **extra).logits[
+            :, -1
+        ]
+
+    def _generate(self, rows: list[Row], chooser: Chooser, limit: int) -> list[list[int]]:
+        inputs = self._padded(rows)
+        settings = GenerationConfig(
+            max_new_tokens=limit,
+            do_sample=False,  # sampling is the noise that the chooser adds
+            num_beams=1,
+            eos_token_id=self._end_id,
+            pad_token_id=self._pad_id,
+        )
+        produced = self._model.generate(**inputs, generation_config=settings, logits_processor=chooser.processors)
+        written = produced[:, inputs["input_ids"].shape[1] :].tolist()
+        return [ids[: ids.index(self._end_id) + 1] if self._end_id in ids else ids for ids in written]
+
+    def _padded(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        return {name: tensor.to(self._model.device) for name, tensor in pad_left(rows, self._pad_id).items()}
+
+    def _tensor(self, values: Any) -> Tensor:
+        return torch.tensor(values, dtype=torch.long, device=self._model.device)

@@ -1,0 +1,180 @@
+"""Synthetic rows for rare topics: written by a decoder, agreed to by the encoder, unlike every row there is.
+
+Knows the bundle, the two stages' parts in this, and the files. The rows are for a person to read, and to strike,
+before `unskew fit --data.synthetic` trains on them; those that were not kept are written too, with why.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..corpus import Columns, Record, UserError, write_jsonl
+from ..decoder import DecoderSettings, GenerationSettings
+from ..decoder.synthesis import fit_writer, writer_settings
+from ..training import PhaseSettings, ScratchSettings
+from .hybrid import HybridPipeline
+from .near_duplicates import NearDuplicates
+from .places import check_writable, refuse_existing
+from .progress import track
+from .sets import Sets, read_sets
+from .settings import DataSettings
+from .sifting import PROVENANCE, FilterSettings, Sifter, Synthesis, Tally
+
+log = logging.getLogger("unskew")
+
+CONSOLE_WIDTH = 120
+_DIVERSE = GenerationSettings(sample=True, temperature=0.7, top_p=0.95)
+
+
+def synthesise(
+    model: str,
+    data: DataSettings,
+    output: str,
+    threshold: int = 20,
+    per_topic: int | None = None,
+    attempts: int = 5,
+    filter: FilterSettings = FilterSettings(),  # noqa: B008 frozen
+    generation: GenerationSettings = _DIVERSE,
+    max_text_tokens: int | None = None,
+    decoder: DecoderSettings | None = None,
+    device: str | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> int:
+    """Write rows for rare topics.
+
+    Args:
+        model: A bundle: a folder, or its id on the hub. Its encoder judges; its decoder's base learns to write.
+        data: The sets the bundle was fitted on. The same validation rows are held out, with the same seed.
+        output: The JSON lines to write; what was not kept goes to OUTPUT.rejected.jsonl.
+        threshold: Topics with fewer clean training rows than this get new ones.
+        per_topic: Rows to add to each such topic; as many as it lacks of the threshold unless given.
+        attempts: How many times a topic is tried for the rows that it still lacks.
+        filter: Which of the written texts are kept.
+        generation: How texts are written; they are always sampled, with `seed`.
+        max_text_tokens: Of a text; as many as the bundle's decoder reads unless given.
+        decoder: How the writer is trained; as the bundle's decoder was unless given.
+        device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
+        seed: Of everything random.
+        overwrite: Replace what stands at output.
+    """
+    place = Path(output)
+    rejected, work = (place.with_name(place.name + ending) for ending in (".rejected.jsonl", ".work"))
+    for path in (place, rejected):
+        refuse_existing(path, overwrite)
+    _check(data, threshold, per_topic, attempts)
+    duplicates = NearDuplicates(filter.similarity)  # first, as it may not be installed
+    pipeline = HybridPipeline.from_pretrained(model, device).aimed_at("uniform")
+    check_writable(work)
+    sets = read_sets(data, seed)
+    result = Synthesis(_tallies(pipeline, sets, threshold, per_topic))
+    if not result.tallies:
+        raise UserError(f"every topic has {threshold} training rows or more; give a higher --threshold")
+    settings = writer_settings(decoder or _decoder_settings(pipeline, model), max_text_tokens)
+    noisy = _relabelled(sets.noisy or (), pipeline.aimed_at("train"))
+    writer = fit_writer(sets.train, sets.validation, noisy, sets.topics, settings, work, seed)
+    writer.model.to(pipeline.encoder.model.device)  # pyright: ignore[reportArgumentType]
+    for record in track([*sets.train, *sets.validation, *(sets.noisy or ())], "index the rows there are"):
+        duplicates.add(record.id, record.text)
+    options = replace(generation, sample=True, seed=seed)
+    sifter = Sifter(pipeline, writer, sets.train, duplicates, filter, options, Path(model).name)
+    sifter.fill(result, attempts)
+    _add_targets(result, pipeline)
+    write_jsonl(place, (_named(row, data.columns) for row in result.kept))
+    write_jsonl(rejected, (_named(row, data.columns) for row in result.rejected))
+    _report(result, place, rejected)
+    return 0
+
+
+def _check(data: DataSettings, threshold: int, per_topic: int | None, attempts: int) -> None:
+    problems = [
+        f"{name} is {value}, must be positive"
+        for name, value in (("threshold", threshold), ("per_topic", per_topic), ("attempts", attempts))
+        if value is not None and value < 1
+    ]
+    if data.synthetic is not None:
+        problems.append("data.synthetic is for fit: rows are written from real ones alone; leave it out here")
+    taken = set(data.columns.wanted()) & set(PROVENANCE)
+    if taken:
+        problems.append(f"the columns {', '.join(sorted(taken))} are those of the provenance; rename yours")
+    if problems:
+        raise UserError("synthesise: " + "; ".join(problems))
+
+
+def _tallies(pipeline: HybridPipeline, sets: Sets, threshold: int, per_topic: int | None) -> dict[str, Tally]:
+    if set(sets.topics.names) != set(pipeline.topics.names):
+        raise UserError("the topics of data.train are not those of the bundle; give the set it was fitted on")
+    return {
+        topic: Tally(count, per_topic or threshold - count)
+        for topic, count in zip(sets.topics.names, sets.topics.counts, strict=True)
+        if count < threshold
+    }
+
+
+def _relabelled(records: Sequence[Record], pipeline: HybridPipeline) -> list[Record]:
+    """Noisy rows under the topics that the encoder decides on.
+
+    Of the rows that a noisy set gives to a rare topic most may be strays from the frequent ones, and a writer that
+    learnt from them would not listen to the topic.
+    """
+    if not records:
+        return []
+    decided = pipeline.probabilities([record.text for record in records]).argmax(dim=-1).tolist()
+    return [replace(record, topic=pipeline.topics.names[i]) for record, i in zip(records, decided, strict=True)]
+
+
+def _decoder_settings(pipeline: HybridPipeline, model: str) -> DecoderSettings:
+    """What the bundle's decoder was fitted with; how it was trained on some machine is not stored."""
+    stored = pipeline.description.get("settings", {}).get("decoder")
+    if not stored:
+        raise UserError(f"{model} was fitted without a decoder; give one with --decoder.base, or fit one")
+    return DecoderSettings(
+        **{
+            **stored,
+            "scratch": ScratchSettings(**stored["scratch"]),
+            "noisy": PhaseSettings(**stored["noisy"]),
+            "clean": PhaseSettings(**stored["clean"]),
+            "topic_loss": None,
+        }
+    )
+
+
+def _add_targets(result: Synthesis, pipeline: HybridPipeline) -> None:
+    """Give the rows kept the output that the bundle writes for them; without a decoder they have none."""
+    if pipeline.decoder is None or not result.kept:
+        return
+    targets = pipeline.write([row["text"] for row in result.kept], [row["topic"] for row in result.kept])
+    for row, target in zip(result.kept, targets, strict=True):
+        row["target"] = target or None
+
+
+def _named(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
+    """The row under the user's names of columns, so that it reads as the other sets do."""
+    names = {"id": columns.id, "text": columns.text, "topic": columns.topic, "target": columns.target}
+    return {names.get(key) or key: value for key, value in row.items()}
+
+
+def _report(result: Synthesis, place: Path, rejected: Path) -> None:
+    table = Table(title="Synthetic rows", title_justify="left")
+    table.add_column("topic")
+    for title in ("training rows", "asked", "written", "agreed", "duplicates", "kept"):
+        table.add_column(title, justify="right")
+    for topic, tally in result.tallies.items():
+        counts = (tally.rows, tally.asked, tally.written, tally.agreed, tally.duplicates, tally.kept)
+        table.add_row(Text(topic), *(f"{count:,}" for count in counts))
+    Console(width=None if os.isatty(1) else CONSOLE_WIDTH).print(table)
+    written, agreed = (sum(getattr(tally, name) for tally in result.tallies.values()) for name in ("written", "agreed"))
+    print(f"the encoder agrees with {agreed:,} of {written:,} written texts ({agreed / max(1, written):.0%})")
+    for topic, count in result.missing.items():
+        log.warning("%s: %d of %d rows are missing, and left so", topic, count, result.tallies[topic].asked)
+    if result.missing:
+        log.warning("a writer that trains longer (--decoder.noisy.epochs), or more --attempts, may find them")
+    print(f"written: {place} ({len(result.kept):,} rows) and {rejected} ({len(result.rejected):,})")
+    print("read them, strike what is wrong, and train on the rest with `unskew fit --data.synthetic`")

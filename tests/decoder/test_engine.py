@@ -1,0 +1,185 @@
+"""The engine against plain greedy steps: one row, no cache, no padding, no prefix."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
+
+from unskew.decoder import engine as engines
+from unskew.decoder.engine import Engine
+from unskew.decoder.generation import Chooser, GenerationSettings
+from unskew.decoder.slots import bytes_per_token, plain_memory, vacate
+
+VOCABULARY, PAD, END = 60, 0, 1
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "initializer_range": 0.5,  # large, so that outputs differ and are no ties
+    "pad_token_id": PAD,
+    "eos_token_id": END,
+    "bos_token_id": 2,
+}
+PREFIX = [7, 8, 9]
+ROWS = [[*PREFIX, *range(10, 10 + n)] for n in (3, 30, 1, 12, 12, 7, 45, 2, 19)]
+LIMIT = 10
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(3)
+    made = LlamaForCausalLM(LlamaConfig(**SIZES, num_key_value_heads=1)).eval()
+    with torch.no_grad():
+        made.lm_head.weight[END] *= 3  # so that some rows end soon
+    return made
+
+
+def greedy(batch):
+    return Chooser(GenerationSettings(), [], [0] * len(batch), torch.device("cpu"))
+
+
+@torch.inference_mode()
+def plain_steps(model, row, limit=LIMIT):
+    ids = list(row)
+    for _ in range(limit):
+        ids.append(int(model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+        if ids[-1] == END:
+            break
+    return ids[len(row) :]
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    return [plain_steps(model, row) for row in ROWS]
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, PREFIX[:1], []])
+@pytest.mark.parametrize("budget", [None, 1, 60, 130])
+@pytest.mark.parametrize("read", [1, 40, 2048])
+def test_writes_what_plain_steps_write(model, expected, prefix, budget, read, monkeypatch):
+    monkeypatch.setattr(engines, "CPU_READ", read)
+    assert Engine(model, prefix, PAD, END).write(ROWS, greedy, LIMIT, budget) == expected
+    lengths = {len(ids) for ids in expected}
+    assert LIMIT in lengths  # some are cut
+    assert len(lengths) > 2  # others leave the batch before
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(len(ROWS))), count=st.integers(1, len(ROWS)), budget=st.integers(1, 400))
+def test_company_and_order_change_nothing(model, expected, order, count, budget):
+    picked = order[:count]
+    written = Engine(model, PREFIX, PAD, END).write([ROWS[i] for i in picked], greedy, LIMIT, budget)
+    assert written == [expected[i] for i in picked]
+
+
+@pytest.mark.parametrize("budget", [None, 50])
+def test_reads_what_a_plain_pass_reads(model, budget):
+    rows = [*ROWS, PREFIX]  # nothing after the prefix
+    seen = torch.full((len(rows), VOCABULARY), torch.nan)
+    for batch, logits in Engine(model, PREFIX, PAD, END).read(rows, budget):
+        seen[batch] = logits
+    for row, logits in zip(rows, seen, strict=True):
+        alone = model(input_ids=torch.tensor([row])).logits[0, -1].detach()
+        torch.testing.assert_close(logits, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_the_prefix_is_read_once_and_finished_rows_leave(model, expected):
+    seen = []
+    handle = model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    Engine(model, PREFIX, PAD, END).write(ROWS, greedy, LIMIT)
+    handle.remove()
+    assert seen[0] == (1, len(PREFIX))
+    assert seen[1] == (len(ROWS), max(map(len, ROWS)) - len(PREFIX))
+    assert [shape[0] for shape in seen[2:]] == [sum(len(ids) > step for ids in expected) for step in range(1, LIMIT)]
+
+
+def test_what_memory_held_before_does_no_harm(model, expected, monkeypatch):
+    empty = torch.Tensor.new_empty
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda *args, **kwargs: empty(*args, **kwargs).fill_(torch.nan))
+    monkeypatch.setattr(engines, "CPU_READ", 40)
+    assert Engine(model, PREFIX, PAD, END).write(ROWS, greedy, LIMIT) == expected
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("full"), MemoryError(), RuntimeError("can't allocate memory")]
+)
+def test_batches_are_halved_when_memory_runs_out(model, expected, error, monkeypatch):
+    tried, write = [], Engine._write
+
+    def small(self, rows, *rest):
+        tried.append(len(rows))
+        if len(rows) > 2:
+            raise error
+        return write(self, rows, *rest)
+
+    monkeypatch.setattr(Engine, "_write", small)
+    done = []
+    assert Engine(model, PREFIX, PAD, END).write(ROWS, greedy, LIMIT, progress=done.append) == expected
+    assert sum(done) == len(ROWS)
+    assert max(tried) == len(ROWS)
+
+
+def test_a_row_too_large_for_the_memory_raises_and_so_does_any_other_fault(model, monkeypatch):
+    def fail(error):
+        def write(*args):
+            raise error
+
+        monkeypatch.setattr(Engine, "_write", write)
+
+    fail(torch.OutOfMemoryError("full"))
+    with pytest.raises(torch.OutOfMemoryError):
+        Engine(model, PREFIX, PAD, END).write(ROWS[:1], greedy, LIMIT)
+    fail(RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        Engine(model, PREFIX, PAD, END).write(ROWS, greedy, LIMIT)
+
+
+def test_batches_fit_the_free_memory(model, monkeypatch):
+    per_token = 2 * 2 * 8 * 4  # keys and values, layers, size of the one head, bytes
+    cache = model(input_ids=torch.tensor([[2]]), use_cache=True).past_key_values
+    assert bytes_per_token(plain_memory(cache)) == per_token
+    room = 130
+    monkeypatch.setattr(engines, "free_bytes", lambda device: room * per_token / engines.MEMORY_SHARE)
+    sizes, write = [], Engine._write
+
+    def spy(self, rows, *rest):
+        sizes.append((len(rows), max(map(len, rows)) + LIMIT))
+        return write(self, rows, *rest)
+
+    monkeypatch.setattr(Engine, "_write", spy)
+    Engine(model, PREFIX, PAD, END).write(ROWS, greedy, LIMIT)
+    assert len(sizes) > 1
+    assert all(rows * longest <= room or rows == 1 for rows, longest in sizes)
+
+
+def test_a_model_with_sliding_windows_is_right_too():
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        **SIZES,
+        num_key_value_heads=1,
+        head_dim=8,
+        sliding_window=8,
+        layer_types=["sliding_attention", "full_attention"],
+    )
+    model = Gemma3ForCausalLM(config).eval()
+    written = Engine(model, PREFIX, PAD, END).write(ROWS, greedy, LIMIT, 200)
+    assert written == [plain_steps(model, row) for row in ROWS]
+    for batch, logits in Engine(model, PREFIX, PAD, END).read(ROWS):
+        alone = model(input_ids=torch.tensor([ROWS[batch[0]]])).logits[0, -1].detach()
+        torch.testing.assert_close(logits[0], alone, atol=1e-4, rtol=1e-4)
+
+
+@given(done=st.lists(st.booleans(), min_size=1, max_size=30))
+def test_rows_leave_and_the_others_fill_the_first_slots(done):
+    slots = list(range(len(done)))
+    order, movers, holes = vacate(done)
+    for mover, hole in zip(movers, holes, strict=True):
+        slots[hole] = mover
+    assert slots[: len(order)] == order
+    assert sorted(order) == [i for i, gone in enumerate(done) if not gone]
+    assert len(movers) <= sum(done)

@@ -14,6 +14,7 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..balance.losses import TopicLoss, make_loss
 from ..corpus.errors import UserError
 from ..corpus.fingerprint import fingerprint
 from ..corpus.records import Record
@@ -188,8 +189,9 @@ class _Fit:
     ) -> Path:
         """Train `model` in place on `records`; returns the phase's folder."""
         settings = self.settings
-        self.state = fingerprint(self.state, name, phase, _contents(records))
         clean = name == "clean"
+        noisy_loss = None if clean else self.settings.noisy_topic_loss
+        self.state = fingerprint(self.state, name, phase, noisy_loss, _contents(records))
         fairness = clean and settings.fairness
         rows = self._rows(records, sequencer, fairness)
         pad_id = tokenizer.pad_token_id
@@ -212,7 +214,7 @@ class _Fit:
             patience=phase.patience,
             trainer=settings.trainer,
         )
-        losses = self._topic_losses(records) if clean else ()
+        losses = self._topic_losses(records) if clean else self._noisy_topic_losses(records)
         measures = run(DecoderModule(model, phase, control.topic_ids, *losses), data, options)
         log.info("%s: best loss %.3f", options.name, measures[MONITOR])
         return options.folder
@@ -222,6 +224,15 @@ class _Fit:
         length = self.settings.max_target_tokens
         rows = Rows.from_records(records, sequencer, self.topics, length)
         return rows + Rows.from_records(records, sequencer, self.topics, length, fairness=True) if fairness else rows
+
+    def _noisy_topic_losses(self, records: list[Record]) -> tuple[TopicLoss, ...]:
+        """What the module of a phase on the noisy set needs to train on its topics."""
+        if self.settings.noisy_topic_loss is None:
+            return ()
+        counts = [sum(record.topic == name for record in records) for name in self.topics.names]
+        loss = make_loss(self.settings.noisy_topic_loss, counts, self.topics.names)
+        log.info("decoder: topic loss on the noisy set: %s", loss.description)
+        return (loss,)
 
     def _topic_losses(self, records: list[Record]) -> tuple[Any, ...]:
         """What the module of the clean phase needs to train on the topic; nothing if the settings do not ask for it."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..balance.losses import TopicLoss
 from ..training.phase import PhaseModule, PhaseSettings
 from .adaptation import Model
-from .data import Batch
+from .data import NO_TOPIC, Batch
 from .sequences import last_logits
 
 MONITOR = "validation/loss"
@@ -131,9 +131,10 @@ class DecoderModule(PhaseModule):
         self._log_mean("loss", nll + self._held_out_topic_part(seen, batch), rows)
 
     def _topic_part(self, seen: Predictions, batch: Batch, denominator: float) -> Tensor:
-        """The sum over the rows, each under the loss for its kind, over the denominator."""
-        total = seen.naming.sum() / denominator
-        for loss, kind in ((self.topic_loss, ~batch["fair"]), (self.fair_loss, batch["fair"])):
+        """The sum over the rows that have a topic, each under the loss for its kind, over the denominator."""
+        known = batch["topic"] != NO_TOPIC
+        total = seen.naming[known].sum() / denominator
+        for loss, kind in ((self.topic_loss, known & ~batch["fair"]), (self.fair_loss, known & batch["fair"])):
             if loss is not None and kind.any():
                 total = total + loss(seen.topics[kind], batch["topic"][kind], denominator=denominator)
         return total

@@ -41,6 +41,8 @@ class DecoderSettings:
         blocks: How many of the last blocks `top_blocks` trains.
         condition: How the topic is given: as its "token", or as "text", the line `Topic: NAME` after the prompt.
         topic_loss: Also train the decoder to choose the topic token, with this loss (the decoder-only baseline).
+        noisy_topic_loss: The same on the noisy set, so that this choice meets the noisy topics as the encoder's
+            does; None leaves that choice to the clean set. Rows whose topic is not in the clean set have no part in it.
         sampling_ratio: Draw the clean rows so that the most frequent topic comes at most so many times as often as the
             rarest; a repeated row lacks some spans of its text. None takes every row once an epoch.
         fairness: Train `<force_fairness>`: half of the clean rows of an epoch are drawn as they are, without it, the
@@ -65,6 +67,7 @@ class DecoderSettings:
     blocks: int = 2
     condition: Condition = "token"
     topic_loss: LossSettings | None = None
+    noisy_topic_loss: LossSettings | None = None
     sampling_ratio: float | None = None
     fairness: bool = False
     noisy: PhaseSettings = SCRATCH_NOISY
@@ -86,7 +89,7 @@ class DecoderSettings:
             problems.append(f"adaptation is {self.adaptation!r}, must be lora, top_blocks or full")
         if self.condition not in ("token", "text"):
             problems.append(f"condition is {self.condition!r}, must be token or text")
-        if self.condition == "text" and self.topic_loss is not None:
+        if self.condition == "text" and (self.topic_loss or self.noisy_topic_loss):
             problems.append("topic_loss needs condition token: a name in text is many tokens, which no topic loss fits")
         if self.sampling_ratio is not None and not 1 <= self.sampling_ratio < math.inf:
             problems.append(f"sampling_ratio is {self.sampling_ratio}, must be a number of at least 1")

@@ -105,6 +105,22 @@ def test_the_baseline_learns_the_topic(make_settings, topics, make_records, tmp_
     assert [topics.names[i] for i in chosen] == [record.topic for record in records]
 
 
+def test_the_baseline_can_learn_topics_from_the_noisy_set(make_settings, topics, make_records, tmp_path):
+    noisy = [replace(record, text=f"{record.topic} {record.text}") for record in make_records(60)]
+    noisy += [replace(record, topic="gold") for record in noisy[:4]]  # not a topic of the clean set
+    settings = make_settings(
+        topic_loss=LossSettings(),
+        noisy_topic_loss=LossSettings(weights="none"),
+        noisy=PhaseSettings(epochs=10, learning_rate=1e-2, patience=10),
+        clean=PhaseSettings(epochs=1, learning_rate=1e-9),
+        tokens_per_batch=512,
+    )
+    for loss, learnt in ((settings.noisy_topic_loss, True), (None, False)):
+        decoder = fit(replace(settings, noisy_topic_loss=loss), topics, noisy[:24], tmp_path, noisy)
+        chosen = decoder.topic_logits([record.text for record in noisy[:60]]).argmax(dim=1)
+        assert ([topics.names[i] for i in chosen] == [record.topic for record in noisy[:60]]) is learnt
+
+
 @pytest.mark.parametrize("name", get_args(LossName))
 def test_every_topic_loss_trains(name, make_settings, topics, records, tmp_path):
     phase = PhaseSettings(epochs=2, learning_rate=1e-2)

@@ -22,6 +22,7 @@ def test_all_problems_are_reported_at_once():
     [
         ({"condition": "word"}, "condition is 'word'"),
         ({"condition": "text", "topic_loss": LossSettings()}, "topic_loss needs condition token"),
+        ({"condition": "text", "noisy_topic_loss": LossSettings()}, "topic_loss needs condition token"),
         ({"sampling_ratio": 0.5}, "sampling_ratio is 0.5"),
         ({"sampling_ratio": float("nan")}, "sampling_ratio is nan"),
         ({"sampling_ratio": 5.0, "fairness": True}, "at most 3 with fairness"),

@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from ..corpus.errors import UserError
-from ..training import group_by_length
+from ..training import in_batches
 from .tokens import pad, pad_id_of, tokenize
 
 CPU_TOKENS = 2048  # more only adds padding: the cores are busy already
@@ -51,17 +51,22 @@ class TopicEncoder:
 
         Args:
             texts: Any strings; a control string in one is plain text.
-            tokens_per_batch: Budget of padded tokens; None chooses by the device.
+            tokens_per_batch: Budget of padded tokens, halved where it is too much for the memory; None chooses by the
+                device.
             progress: Called with the number of texts done after each batch.
         """
         device = self.model.device
         budget = tokens_per_batch or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
         rows = tokenize(self.tokenizer, texts, self.max_tokens)
         result = torch.empty(len(rows), len(self.topics))
-        for batch in group_by_length(range(len(rows)), [len(row) for row in rows], budget):
+
+        def work(batch: list[int]) -> torch.Tensor:
             inputs = pad((rows[i] for i in batch), pad_id_of(self.tokenizer))
             output = self.model(**{name: tensor.to(device) for name, tensor in inputs.items()})
-            result[batch] = output.logits.float().cpu()
+            return output.logits.float().cpu()
+
+        for batch, logits in in_batches([len(row) for row in rows], budget, work):
+            result[batch] = logits
             if progress is not None:
                 progress(len(batch))
         return result

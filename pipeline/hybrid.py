@@ -4,6 +4,7 @@ Knows both stages and how a topic passes from one to the other; knows no files o
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..corpus.errors import UserError
 from ..corpus.topics import Topics
 from ..decoder import GenerationSettings, TopicDecoder
 from ..encoder import TopicEncoder
+from ..training import Precision, choose_precision
 from . import bundle
 from .deciding import Decider
 from .settings import TargetPrior
@@ -27,13 +29,14 @@ class Result:
     """What the pipeline says of one text.
 
     Attributes:
-        topic: The most probable topic under the target prior.
-        confidence: Its probability.
+        topic: The most probable topic under the target prior; None ("undecided") below the asked-for confidence.
+        confidence: The probability of the most probable topic, decided or not.
         topics: The most probable topics with their probabilities, most probable first.
-        output: The text written under `topic`; None where the system has no decoder.
+        output: The text written under the most probable topic; None where the system has no decoder, or the row is
+            undecided and nothing was to be written then.
     """
 
-    topic: str
+    topic: str | None
     confidence: float
     topics: dict[str, float]
     output: str | None
@@ -57,9 +60,21 @@ def choose_device(name: str | torch.device | None = None) -> torch.device:
     return device
 
 
-def weights_dtype(device: torch.device) -> torch.dtype:
-    """In which precision the decoder writes on a device."""
-    return torch.float32 if device.type == "cpu" else torch.bfloat16
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a call asks of every text; see `HybridPipeline.__call__`."""
+
+    top_k: int
+    generation: GenerationSettings | None
+    fairness: bool
+    min_confidence: float
+    write_undecided: bool
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise UserError(f"top_k is {self.top_k}, must be positive")
+        if not 0 <= self.min_confidence <= 1:
+            raise UserError(f"min_confidence is {self.min_confidence}, must lie between 0 and 1")
 
 
 class HybridPipeline:
@@ -103,6 +118,8 @@ class HybridPipeline:
         generation: GenerationSettings | None = None,
         fairness: bool = False,
         window: int = WINDOW,
+        min_confidence: float = 0.0,
+        write_undecided: bool = False,
     ) -> Iterator[Result]:
         """Yield a result for each text, in order, reading `texts` a window at a time.
 
@@ -111,16 +128,20 @@ class HybridPipeline:
             top_k: How many topics a result names.
             generation: How outputs are written: greedily unless it says otherwise.
             fairness: Whether `<force_fairness>` precedes the topic.
-            window: Texts held at once; batches are formed by length within it.
+            window: Texts held at once; batches are formed by length within it. On a GPU the next window is read and
+                classified while one is written.
+            min_confidence: A text whose most probable topic has less stays undecided: its `topic` is None.
+            write_undecided: Whether undecided texts get an output all the same, under their most probable topic.
 
         Raises:
-            UserError: If `texts` is a single string, or one of them is empty or no string.
+            UserError: If `texts` is a single string, or one of them is empty or no string, or an option is out of
+                range.
         """
         if isinstance(texts, str):
             raise UserError("texts is one string; give a list of strings, or [text]")
-        if top_k < 1 or window < 1:
-            raise UserError(f"top_k is {top_k} and window {window}; both must be positive")
-        return self._stream(iter(texts), top_k, generation, fairness, window)
+        if window < 1:
+            raise UserError(f"window is {window}, must be positive")
+        return self._stream(iter(texts), Asked(top_k, generation, fairness, min_confidence, write_undecided), window)
 
     def probabilities(self, texts: Sequence[str]) -> torch.Tensor:
         """Float32 probabilities (n, C) of the topics under the target prior: stage 1 alone."""
@@ -146,26 +167,45 @@ class HybridPipeline:
         """The same system, right for another target prior."""
         return HybridPipeline(self.encoder, self.decoder, self.decider.aimed_at(prior), self.description, self.metrics)
 
-    def _stream(
-        self, texts: Iterator[str], top_k: int, generation: GenerationSettings | None, fairness: bool, window: int
-    ) -> Iterator[Result]:
-        position = 0
-        while held := list(islice(texts, window)):
-            for text in held:
-                position += 1
-                if not isinstance(text, str) or not text.strip():
-                    raise UserError(f"text {position} is empty or no string; leave such rows out")
-            yield from self._window(held, top_k, generation, fairness)
+    def _stream(self, texts: Iterator[str], asked: Asked, window: int) -> Iterator[Result]:
+        # On a CPU either stage takes all cores by itself.
+        overlap = self.encoder.model.device.type != "cpu"
+        for held, probabilities in self._classified(_windows(texts, window), overlap):
+            yield from self._results(held, probabilities, asked)
 
-    def _window(
-        self, texts: list[str], top_k: int, generation: GenerationSettings | None, fairness: bool
-    ) -> Iterator[Result]:
-        values, indices = self.probabilities(texts).topk(min(top_k, len(self.topics)), dim=-1)
+    def _classified(self, windows: Iterator[list[str]], overlap: bool) -> Iterator[tuple[list[str], torch.Tensor]]:
+        """Windows with their probabilities; with `overlap` the next one's are found while the caller is busy."""
+
+        def step() -> tuple[list[str], torch.Tensor] | None:
+            held = next(windows, None)
+            return None if held is None else (held, self.probabilities(held))
+
+        if not overlap:
+            yield from iter(step, None)
+            return
+        with ThreadPoolExecutor(1, "classify") as ahead:
+            pending = ahead.submit(step)
+            while (done := pending.result()) is not None:
+                pending = ahead.submit(step)
+                yield done
+
+    def _results(self, texts: list[str], probabilities: torch.Tensor, asked: Asked) -> Iterator[Result]:
+        values, indices = probabilities.topk(min(asked.top_k, len(self.topics)), dim=-1)
         names = [[self.topics.names[i] for i in row] for row in indices.tolist()]
-        chosen = [row[0] for row in names]
-        outputs = [None] * len(texts) if self.decoder is None else self.write(texts, chosen, generation, fairness)
-        for row, shares, output in zip(names, values.tolist(), outputs, strict=True):
-            yield Result(row[0], shares[0], dict(zip(row, shares, strict=True)), output)
+        decided = (values[:, 0] >= asked.min_confidence).tolist()
+        outputs = self._outputs(texts, [row[0] for row in names], decided, asked)
+        for row, shares, sure, output in zip(names, values.tolist(), decided, outputs, strict=True):
+            yield Result(row[0] if sure else None, shares[0], dict(zip(row, shares, strict=True)), output)
+
+    def _outputs(self, texts: list[str], topics: list[str], decided: list[bool], asked: Asked) -> list[str | None]:
+        outputs: list[str | None] = [None] * len(texts)
+        if self.decoder is None:
+            return outputs
+        rows = [i for i, sure in enumerate(decided) if sure or asked.write_undecided]
+        written = self.write([texts[i] for i in rows], [topics[i] for i in rows], asked.generation, asked.fairness)
+        for i, output in zip(rows, written, strict=True):
+            outputs[i] = output
+        return outputs
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a bundle, whole or not at all: a bundle that stood there survives any failure."""
@@ -180,7 +220,11 @@ class HybridPipeline:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, device: str | torch.device | None = None, merge: bool = True
+        cls,
+        folder: str | Path,
+        device: str | torch.device | None = None,
+        merge: bool = True,
+        precision: Precision | None = None,
     ) -> "HybridPipeline":
         """Read a bundle.
 
@@ -188,17 +232,21 @@ class HybridPipeline:
             folder: A local bundle, or the id of one on the hub.
             device: Where the models go; None takes a GPU if there is one.
             merge: Fold the adapter into its base: faster, with the same outputs.
+            precision: Of the arithmetic. "float32" and "bfloat16" are of both stages; "int8" (on a CPU) is of the
+                decoder, whose weights can then not be saved, beside an encoder in float32. None is float32, on a GPU
+                with a decoder in bfloat16.
 
         Raises:
-            UserError: If the bundle is missing, incomplete, truncated, or of a newer format.
+            UserError: If the bundle is missing, incomplete, truncated, or of a newer format, or the precision is
+                unknown or not to be had on the device.
         """
-        contents = bundle.read(folder)
         device = choose_device(device)
-        # The encoder stays in float32: its probabilities were calibrated so, and it is the small one.
-        encoder = TopicEncoder.from_pretrained(contents.encoder, device)
-        decoder = contents.decoder and TopicDecoder.from_pretrained(
-            contents.decoder, device, weights_dtype(device), merge
-        )
+        choose_precision(precision, device)  # refused before anything is read
+        contents = bundle.read(folder)
+        # Unless asked for, the encoder stays in float32: its probabilities were calibrated so, and it is the small one.
+        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        encoder = TopicEncoder.from_pretrained(contents.encoder, device, dtype)
+        decoder = contents.decoder and TopicDecoder.from_pretrained(contents.decoder, device, precision, merge)
         return cls(encoder, decoder, Decider.from_dict(contents.decider), contents.description, contents.metrics)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
@@ -214,3 +262,13 @@ class HybridPipeline:
                 "from_pretrained(merge=True) gives"
             )
         return bundle.push(repo_id, self.save_pretrained, private=private, token=token)
+
+
+def _windows(texts: Iterator[str], size: int) -> Iterator[list[str]]:
+    position = 0
+    while held := list(islice(texts, size)):
+        for text in held:
+            position += 1
+            if not isinstance(text, str) or not text.strip():
+                raise UserError(f"text {position} is empty or no string; leave such rows out")
+        yield held

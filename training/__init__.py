@@ -2,18 +2,26 @@
 
 from .backbone import ScratchSettings
 from .batching import TokenBudgetBatches, group_by_length
+from .memory import free_bytes, in_batches
 from .phase import PhaseModule, PhaseSettings
+from .precision import Precision, choose_precision, is_quantized, to_precision
 from .runner import RunOptions, run
 from .tokenizing import encode_user_text, train_tokenizer
 
 __all__ = [
     "PhaseModule",
     "PhaseSettings",
+    "Precision",
     "RunOptions",
     "ScratchSettings",
     "TokenBudgetBatches",
+    "choose_precision",
     "encode_user_text",
+    "free_bytes",
     "group_by_length",
+    "in_batches",
+    "is_quantized",
     "run",
+    "to_precision",
     "train_tokenizer",
 ]

@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from ..corpus.errors import UserError
 from ..corpus.writing import replacing_file, write_text
+from .tracing import note
 
 log = logging.getLogger("unskew")
 
@@ -60,6 +61,7 @@ def run(
     Returns:
         The validation measures of the best epoch.
     """
+    note(options.folder)
     done = options.folder / "done.json"
     best = options.folder / "checkpoints" / "best.ckpt"
     ended = done.exists() and best.exists()

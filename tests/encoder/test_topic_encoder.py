@@ -52,6 +52,18 @@ def test_batches_stay_within_the_budget(encoder):
     assert max(sizes) <= 64
 
 
+def test_batches_are_halved_when_memory_runs_out(encoder):
+    def small(module, args, kwargs):
+        if len(kwargs["input_ids"]) > 2:
+            raise torch.OutOfMemoryError("full")
+
+    expected = encoder.logits(TEXTS)
+    handle = encoder.model.register_forward_pre_hook(small, with_kwargs=True)
+    found = encoder.logits(TEXTS)
+    handle.remove()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_loaded_encoder_equals_the_saved_one(encoder, tmp_path):
     encoder.save_pretrained(tmp_path)
     loaded = TopicEncoder.from_pretrained(tmp_path)

@@ -45,6 +45,28 @@ def test_streams_in_order_whatever_the_window(fitted, texts):
     assert [(r.topic, r.output) for r in small] == [(r.topic, r.output) for r in whole]
 
 
+def test_the_next_window_may_be_classified_while_one_is_written(fitted, texts):
+    pipeline, _ = fitted
+
+    def windows():
+        yield from (texts[start : start + 7] for start in range(0, len(texts), 7))
+
+    ahead = list(pipeline._classified(windows(), overlap=True))
+    assert [text for held, _ in ahead for text in held] == texts
+    plain = list(pipeline._classified(windows(), overlap=False))
+    for (_, first), (_, second) in zip(ahead, plain, strict=True):
+        assert torch.equal(first, second)
+
+    def broken():
+        yield texts[:7]
+        raise UserError("the file ends here")
+
+    met = pipeline._classified(broken(), overlap=True)
+    next(met)
+    with pytest.raises(UserError, match="ends here"):
+        next(met)
+
+
 def test_reads_no_further_than_a_window(fitted, texts):
     pipeline, _ = fitted
     read = []
@@ -73,6 +95,47 @@ def test_target_prior_moves_the_decision(fitted):
     for topic in pipeline.topics.names:
         certain = pipeline.aimed_at({topic: 1.0})
         assert next(certain(text, generation=SHORT)).topic == topic
+
+
+def test_below_the_asked_for_confidence_nothing_is_decided(fitted, texts):
+    pipeline, _ = fitted
+    plain = list(pipeline(texts, generation=SHORT))
+    bar = sorted(r.confidence for r in plain)[len(plain) // 2]
+    strict = list(pipeline(texts, generation=SHORT, min_confidence=bar))
+    keen = list(pipeline(texts, generation=SHORT, min_confidence=bar, write_undecided=True))
+    for free, held, wrote in zip(plain, strict, keen, strict=True):
+        assert held.confidence == pytest.approx(free.confidence)
+        assert held.topics == pytest.approx(free.topics)
+        assert wrote.output == free.output
+        sure = free.confidence >= bar
+        assert (held.topic, held.output) == ((free.topic, free.output) if sure else (None, None))
+        assert wrote.topic == held.topic
+    assert 0 < sum(r.topic is None for r in strict) < len(texts)
+
+
+@pytest.mark.parametrize("wrong", [{"min_confidence": 1.5}, {"min_confidence": float("nan")}, {"top_k": 0}])
+def test_options_out_of_range(fitted, texts, wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        fitted[0](texts, **wrong)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_precision_changes_little(fitted, texts, precision):
+    pipeline, bundle = fitted
+    loaded = HybridPipeline.from_pretrained(bundle, device="cpu", precision=precision)
+    expected, found = list(pipeline(texts, generation=SHORT)), list(loaded(texts, generation=SHORT))
+    assert [r.topic for r in found] == [r.topic for r in expected]
+    assert sum(a.output == b.output for a, b in zip(found, expected, strict=True)) > len(texts) // 2
+    alone = [next(loaded([text], generation=SHORT)).output for text in texts]
+    assert sum(a.output == b for a, b in zip(found, alone, strict=True)) >= len(texts) - 1  # but for ties
+
+
+def test_int8_is_not_saved(fitted, tmp_path):
+    loaded = HybridPipeline.from_pretrained(fitted[1], device="cpu", precision="int8")
+    with pytest.raises(UserError, match="int8"):
+        loaded.save_pretrained(tmp_path / "bundle")
+    with pytest.raises(UserError, match="precision"):
+        HybridPipeline.from_pretrained(fitted[1], device="cpu", precision="int4")
 
 
 def test_gold_topics_can_be_given(fitted, texts):

@@ -1,0 +1,181 @@
+"""How fast texts go through both stages: unskew against what else one would write, on the same models and rows.
+
+python benchmarks/throughput.py --encoder FOLDER --decoder FOLDER --data FILE [--rows 64] [--threads 2]
+python benchmarks/throughput.py --model BUNDLE --data FILE
+
+Bases are taken as they are, with some topics added: what they say is of no use, how long they take is. Each arm (see
+`throughput_arms.py`) runs in a process of its own; a figure is the median of `--repeats` runs after a first one. All
+write under the same topics after the same prompts, and the table says how many outputs are those of the first arm.
+The limit is two operations per parameter and token, at the rate of a large matrix product measured in that process.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser
+from throughput_arms import ARMS
+
+from unskew.balance import Calibration, uniform_prior
+from unskew.corpus import load_usable, write_text
+from unskew.corpus.topics import Topics
+from unskew.decoder import ControlTokens, TopicDecoder
+from unskew.decoder.base import load_model, load_tokenizer
+from unskew.decoder.control import make_rows
+from unskew.decoder.prompts import Prompt, protect_marks
+from unskew.encoder import EncoderSettings, TopicEncoder
+from unskew.encoder.base import make_base
+from unskew.pipeline import HybridPipeline
+from unskew.pipeline.deciding import Decider
+from unskew.training import encode_user_text
+
+TOPICS = ("business", "politics", "science", "sport")
+
+
+def from_bases(encoder: str, decoder: str, max_tokens: int) -> HybridPipeline:
+    """A system of two bases that has learnt nothing."""
+    topics = Topics.from_labels(TOPICS)
+    model, tokenizer = make_base(EncoderSettings(base=encoder, max_tokens=max_tokens), topics, [], 0)
+    writer, words = load_model(decoder), load_tokenizer(decoder)
+    prompt = Prompt.render("instruction", words)
+    protect_marks(words, prompt)
+    control = ControlTokens.add(words, topics.names)
+    make_rows(writer, words, control, new=control.ids)
+    uniform = tuple(uniform_prior(len(topics)).tolist())
+    return HybridPipeline(
+        TopicEncoder(model, tokenizer, max_tokens),
+        TopicDecoder(writer, words, control, prompt, max_tokens),
+        Decider(topics, uniform, Calibration(), uniform),
+    )
+
+
+def prepare(pipe: HybridPipeline, texts: list[str], asked: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write bundle and rows; texts are cut to what the decoder reads, so that every arm reads the same."""
+    decoder = pipe.decoder
+    if decoder is None:
+        raise SystemExit("the bundle has no decoder")
+    words, prompt = decoder.tokenizer, decoder.prompt
+    room = decoder.max_tokens - sum(len(half) for half in prompt.encode(words))
+    texts = [str(words.decode(ids)) for ids in encode_user_text(words, texts, room - 8)]
+    topics = [pipe.topics.names[i] for i in pipe.probabilities(texts).argmax(dim=1).tolist()]
+    marks = [words.decode(decoder._sequencer.mark(topic)) for topic in topics]
+    ids = [
+        [*row, *decoder._sequencer.mark(topic)]
+        for row, topic in zip(decoder._sequencer.prompts(texts), topics, strict=True)
+    ]
+    prompts = [f"{prompt.before}{text}{prompt.after}{mark}" for text, mark in zip(texts, marks, strict=True)]
+    rows = {"texts": texts, "topics": topics, "ids": ids, "prompts": prompts, **asked}
+    pipe.save_pretrained(folder / "bundle")
+    write_text(folder / "rows.json", json.dumps(rows))
+    return rows
+
+
+def operations(pipe: HybridPipeline, rows: dict[str, Any], outputs: list[str]) -> tuple[float, float]:
+    """Of both stages: two per parameter and token; the output matrix for written tokens alone."""
+    decoder: Any = pipe.decoder
+    read = [len(ids) for ids in pipe.encoder.tokenizer(rows["texts"], truncation=True)["input_ids"]]
+    head = decoder.model.get_output_embeddings().weight.numel()
+    body = sum(p.numel() for p in decoder.model.parameters()) - decoder.model.get_input_embeddings().weight.numel()
+    if not decoder.model.config.tie_word_embeddings:
+        body -= head
+    written = token_count(pipe, outputs)
+    small: Any = pipe.encoder.model
+    layers = sum(p.numel() for p in small.parameters()) - small.get_input_embeddings().weight.numel()
+    return 2 * layers * sum(read), 2 * (body * (sum(map(len, rows["ids"])) + written) + head * written)
+
+
+def token_count(pipe: HybridPipeline, outputs: list[str]) -> int:
+    """Tokens in outputs, an end for each."""
+    decoder: Any = pipe.decoder
+    return sum(len(decoder.tokenizer(output, add_special_tokens=False)["input_ids"]) + 1 for output in outputs)
+
+
+def run_arm(name: str, folder: Path, threads: int) -> dict[str, Any]:
+    """What the arm's process found; `error` where it failed."""
+    command = [sys.executable, str(Path(__file__).with_name("throughput_arms.py")), name, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+    if done.returncode:
+        return {"error": (done.stderr.strip().splitlines() or ["no reason given"])[-1][:120]}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def table(found: dict[str, dict[str, Any]], pipe: HybridPipeline, rows: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    count = len(rows["texts"])
+    first = next(iter(found.values()))
+    lines = [
+        "| arm | encoder rows/s | decoder rows/s | both rows/s | tokens/s | times the first | of the limit | peak MB | "
+        "outputs as the first |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, arm in found.items():
+        if "error" in arm:
+            lines.append(f"| {name} | {arm['error']} |")
+            continue
+        both = arm["encoder"] + arm["decoder"] if {"encoder", "decoder"} <= set(arm) else None
+        cells = [name, *(f"{count / arm[stage]:.2f}" if stage in arm else "" for stage in ("encoder", "decoder"))]
+        cells += [f"{count / both:.2f}" if both else ""]
+        outputs = arm.get("outputs", [])
+        tokens = sum(map(len, rows["ids"])) + token_count(pipe, outputs)
+        cells += [f"{tokens / arm['decoder']:.0f}" if outputs else ""]
+        cells += [f"{(first['encoder'] + first['decoder']) / both:.2f}" if both and "encoder" in first else ""]
+        share = sum(operations(pipe, rows, outputs)) / arm["matrix_rate"] / both if both else None
+        cells += [f"{share:.0%}" if share else "", f"{arm['peak_bytes'] / 1e6:.0f}"]
+        same = sum(a == b for a, b in zip(outputs, first.get("outputs", []), strict=False))
+        cells += [f"{same} of {count}" if outputs else ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prepare, run every arm, print the table."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=str | None, default=None, help="a bundle; or give both bases")
+    parser.add_argument("--encoder", type=str | None, default=None, help="base of stage 1")
+    parser.add_argument("--decoder", type=str | None, default=None, help="base of stage 2")
+    parser.add_argument("--data", type=str, required=True, help="rows with a text")
+    parser.add_argument("--rows", type=int, default=64, help="so many of them")
+    parser.add_argument("--new_tokens", type=int, default=16, help="longest output")
+    parser.add_argument("--max_tokens", type=int, default=256, help="of prompt and text, for bases")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="on a CPU")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each stage")
+    parser.add_argument(
+        "--device", type=str, default="cuda" if torch.cuda.is_available() else "cpu", help="of all arms"
+    )
+    parser.add_argument("--arms", type=list[str], default=list(ARMS), help="which to run, the first is compared with")
+    parser.add_argument("--output", type=Path | None, default=None, help="a JSON file for the figures")
+    given = parser.parse_args()
+    if given.model is None and (given.encoder is None or given.decoder is None):
+        parser.error("give --model, or --encoder and --decoder")
+    torch.set_num_threads(given.threads)
+    pipe = (
+        HybridPipeline.from_pretrained(given.model, "cpu", precision="float32")
+        if given.model
+        else from_bases(given.encoder, given.decoder, given.max_tokens)
+    )
+    texts = [record.text for record in load_usable(given.data)[0][: given.rows]]
+    asked = {name: getattr(given, name) for name in ("new_tokens", "threads", "repeats", "device")}
+    with tempfile.TemporaryDirectory() as place:
+        rows = prepare(pipe, texts, asked, Path(place))
+        found = {}
+        for name in given.arms:
+            found[name] = run_arm(name, Path(place), given.threads)
+            print(name, {key: value for key, value in found[name].items() if key != "outputs"}, flush=True)
+    tokens = sum(map(len, rows["ids"])) / len(rows["ids"])
+    print(
+        f"\n{len(texts)} rows of {tokens:.0f} tokens, {given.new_tokens} new, {given.threads} threads, {given.device};"
+    )
+    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}\n")
+    print(table(found, pipe, rows))
+    if given.output:
+        write_text(given.output, json.dumps({"command": sys.argv, "arms": found}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""unskew.pipeline.ablation: runs the arms of a comparison and reports on them."""

@@ -1,0 +1,199 @@
+"""What the figures say in words: the headline, and each claim that the design rests on. Knows the results' arms alone.
+
+The criteria, none of them bent to a result:
+
+A difference is *told apart* where its p, corrected over all arms, is under 0.05. An arm *beats* another where both
+macro-F1 and balanced accuracy are told apart in its favour: macro-F1 alone rewards guesses that are spread evenly over
+the topics, even of a model that has learnt nothing, whereas the balanced accuracy of any guess made without looking is
+1 / C on average. The headline names as winner the arm of the three contenders that is beaten by none and beats one.
+
+A claim *holds* where its difference is told apart in the claimed direction, *holds partly* where the mean goes that way
+without being told apart, and *does not hold here* otherwise. Prior pull is less where its distance from 0 is.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .settings import AblationSettings
+
+SIGNIFICANT = 0.05
+PULLED = 0.1  # prior pull from which decisions count as dragged: above what an ideal classifier shows
+LISTENS = 0.9  # share of outputs that read like their topic from which a decoder counts as following it
+HYBRID = "hybrid_full"
+EQUAL_LABELS = "hybrid_clean"  # its encoder has seen the labels that the decoder has, and no noisy ones
+
+HOLDS, PARTLY, FAILS, UNKNOWN = "holds", "holds partly", "does not hold here", "not measured"
+
+# A cure's name in a sentence, and the arm that has it alone.
+CURES = {
+    "re-weighting the loss of the topic token": "decoder_class_balanced",
+    "LoRA": "decoder_lora",
+    "the instruction prompt": "decoder_instruction",
+    "the fairness token": "decoder_fairness",
+    "prior correction": "decoder_prior_correction",
+}
+
+Arm = Mapping[str, Any]
+Claim = dict[str, str]
+
+
+def write_headline(arms: Sequence[Arm], settings: AblationSettings) -> str:
+    """One sentence: who wins, by how much, or that nobody does."""
+    by_name = {arm["name"]: arm for arm in arms}
+    contenders = [name for name in (HYBRID, settings.recommended, settings.baseline) if name in by_name]
+    if len(contenders) < 2:
+        return "No comparison: run the baseline and at least one of its two contenders."
+    beats = {(a, b) for a in contenders for b in contenders if a != b and _beats(by_name, a, b)}
+    winners = [a for a in contenders if any(x == a for x, _ in beats) and not any(y == a for _, y in beats)]
+    if not winners:
+        return f"No winner: {_differences(by_name, contenders, settings)}; none can be told from chance."
+    said = " and ".join(_titled(by_name[name]) for name in winners)
+    others = [name for name in contenders if name not in winners]
+    margins = [f"{_margin(by_name, winners[0], other)} over {_titled(by_name[other])}" for other in others]
+    level = "" if len(winners) == 1 else "; between them no difference can be told from chance"
+    figure = _interval_text(by_name[winners[0]], "macro_f1")
+    verb = "leads" if len(winners) == 1 else "lead"
+    return f"{said} {verb} with a macro-F1 of {figure}, {', '.join(margins)}{level}."
+
+
+def judge_claims(arms: Sequence[Arm], settings: AblationSettings, topics: int) -> list[Claim]:
+    """Every claim with its verdict and figure."""
+    by_name = {arm["name"]: arm for arm in arms}
+    base = settings.baseline
+    claims = [_copies(by_name.get(base))]
+    claims += [
+        _reduces(f"{cure} reduces the prior pull of the decoder alone", by_name.get(arm), base)
+        for cure, arm in CURES.items()
+    ]
+    claims += [
+        _reduces("the recommended cures together reduce it", by_name.get(settings.recommended), base),
+        _balanced(by_name.get(HYBRID), base, topics),
+        _equal_labels(by_name, settings.recommended),
+        _writes_well(by_name.get(HYBRID), base),
+        _listens(by_name.get("shuffled_topics")),
+    ]
+    return claims
+
+
+def told_apart(arm: Arm, reference: str, measure: str) -> int:
+    """1 where the arm's measure is larger than the reference's, -1 where smaller, 0 where it cannot be told."""
+    found = arm["against"].get(reference, {}).get(measure)
+    if found is None or found["p_corrected"] >= SIGNIFICANT:
+        return 0
+    return 1 if found["difference"] > 0 else -1
+
+
+def _beats(arms: Mapping[str, Arm], a: str, b: str) -> bool:
+    def sign(measure: str) -> int:
+        if b in arms[a]["against"]:
+            return told_apart(arms[a], b, measure)
+        return -told_apart(arms[b], a, measure)
+
+    return sign("macro_f1") == sign("balanced_accuracy") == 1
+
+
+def _differences(arms: Mapping[str, Arm], contenders: Sequence[str], settings: AblationSettings) -> str:
+    base = settings.baseline if settings.baseline in contenders else contenders[-1]
+    others = [name for name in contenders if name != base]
+    parts = [f"{_titled(arms[name])} {_margin(arms, name, base)} macro-F1" for name in others]
+    return f"{' and '.join(parts)} against {_titled(arms[base])}"
+
+
+def _margin(arms: Mapping[str, Arm], a: str, b: str) -> str:
+    """The difference in macro-F1 with its interval, whichever of the two it was computed against."""
+    forward = arms[a]["against"].get(b, {}).get("macro_f1")
+    backward = arms[b]["against"].get(a, {}).get("macro_f1")
+    if forward is not None:
+        return _signed(forward["difference"], forward["interval"])
+    if backward is not None:
+        low, high = backward["interval"]
+        return _signed(-backward["difference"], [-high, -low])
+    return "an unknown amount"
+
+
+def _copies(arm: Arm | None) -> Claim:
+    claim = "decoder-only fine-tuning copies the training prior"
+    if arm is None or arm["mean"].get("prior_pull") is None:
+        return _claim(claim, UNKNOWN, "")
+    low = (arm["interval"]["prior_pull"] or [float("-inf")])[0]
+    pull = arm["mean"]["prior_pull"]
+    verdict = HOLDS if low > PULLED else PARTLY if pull > PULLED else FAILS
+    return _claim(claim, verdict, f"prior pull {_interval_text(arm, 'prior_pull')}; 0 is none and 1 a copy")
+
+
+def _reduces(claim: str, arm: Arm | None, reference: str) -> Claim:
+    found = None if arm is None else arm["against"].get(reference, {}).get("prior_pull")
+    if arm is None or found is None:
+        return _claim(claim, UNKNOWN, "")
+    pull = arm["mean"]["prior_pull"]
+    nearer = abs(pull) < abs(pull - found["difference"])
+    verdict = FAILS if not nearer else HOLDS if found["p_corrected"] < SIGNIFICANT else PARTLY
+    figure = f"{_signed(found['difference'], found['interval'])} to {pull:.2f}, corrected p {found['p_corrected']:.3g}"
+    return _claim(claim, verdict, figure)
+
+
+def _balanced(arm: Arm | None, reference: str, topics: int) -> Claim:
+    claim = "the hybrid classifies in balance"
+    found = None if arm is None else arm["against"].get(reference, {}).get("balanced_accuracy")
+    if arm is None or found is None:
+        return _claim(claim, UNKNOWN, "")
+    pull, accuracy = arm["mean"]["prior_pull"], arm["mean"]["balanced_accuracy"]
+    unpulled = pull is None or abs(pull) <= PULLED
+    above = told_apart(arm, reference, "balanced_accuracy") > 0
+    verdict = HOLDS if above and unpulled else PARTLY if found["difference"] > 0 and accuracy > 1 / topics else FAILS
+    figure = f"balanced accuracy {_interval_text(arm, 'balanced_accuracy')}, "
+    figure += f"{_signed(found['difference'], found['interval'])} over the baseline; prior pull "
+    return _claim(claim, verdict, figure + ("not measurable" if pull is None else f"{pull:.2f}"))
+
+
+def _equal_labels(arms: Mapping[str, Arm], reference: str) -> Claim:
+    claim = (
+        "with the clean labels alone, as the decoder has them, the encoder still beats the decoder's recommended cures"
+    )
+    arm = arms.get(EQUAL_LABELS)
+    found = None if arm is None else arm["against"].get(reference, {}).get("macro_f1")
+    if arm is None or found is None:
+        return _claim(claim, UNKNOWN, "")
+    verdict = HOLDS if _beats(arms, EQUAL_LABELS, reference) else PARTLY if found["difference"] > 0 else FAILS
+    figure = f"macro-F1 {_interval_text(arm, 'macro_f1')}, {_signed(found['difference'], found['interval'])} over them"
+    return _claim(claim, verdict, figure)
+
+
+def _writes_well(arm: Arm | None, reference: str) -> Claim:
+    claim = "the hybrid writes good outputs: as near their targets as the baseline's, and fitting their topic"
+    found = None if arm is None else arm["against"].get(reference, {}).get("rougeL")
+    if arm is None or found is None:
+        return _claim(claim, UNKNOWN, "")
+    fit = arm["mean"]["topic_fit"]
+    near, fits = told_apart(arm, reference, "rougeL") >= 0, fit >= LISTENS
+    verdict = HOLDS if near and fits else PARTLY if near or fits else FAILS
+    figure = f"ROUGE-L {_interval_text(arm, 'rougeL')}, {_signed(found['difference'], found['interval'])} over "
+    return _claim(claim, verdict, f"{figure}the baseline; {fit:.1%} of the outputs read like their topic")
+
+
+def _listens(arm: Arm | None) -> Claim:
+    claim = "the decoder writes what its topic token says, not what the text suggests"
+    if arm is None or arm["mean"].get("topic_fit") is None:
+        return _claim(claim, UNKNOWN, "")
+    fit, true = arm["mean"]["topic_fit"], arm["mean"]["true_fit"]
+    verdict = HOLDS if fit >= LISTENS else PARTLY if fit > true else FAILS
+    figure = f"given wrong topics, {fit:.1%} of the outputs read like the topic given and {true:.1%} like the true one"
+    return _claim(claim, verdict, figure)
+
+
+def _claim(claim: str, verdict: str, figure: str) -> Claim:
+    return {"claim": claim, "verdict": verdict, "figure": figure}
+
+
+def _titled(arm: Arm) -> str:
+    return f'"{arm["title"]}"'
+
+
+def _signed(difference: float, interval: Sequence[float]) -> str:
+    return f"{difference:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
+
+
+def _interval_text(arm: Arm, measure: str) -> str:
+    interval = arm["interval"][measure]
+    around = "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+    return f"{arm['mean'][measure]:.3f}{around}"

@@ -1,0 +1,281 @@
+"""Each cure on its own, on the newsroom: macro-recall and prior pull beside the Bayes ceiling, over several seeds.
+
+python benchmarks/cures.py --output runs/cures [--seeds 5]
+
+Every seed draws its own clean set (a 100:1 tail), noisy set and test sets from one newsroom, and its own weights. A
+test set has all topics alike ("uniform") or the tail turned round ("reversed"). Calibrations see the validation rows
+only. Finished figures stay in OUTPUT, so an interrupted run goes on; the table is written to OUTPUT/cures.md.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser
+from scipy.stats import t as student
+
+from unskew.balance import Calibration, LossSettings, measure, model_prior, prior_correct, tempered_counts
+from unskew.balance.implied import implied_prior
+from unskew.corpus import Record, Topics, stratified_split, write_text
+from unskew.corpus.newsroom import Newsroom
+from unskew.decoder import DecoderSettings, fit_decoder
+from unskew.encoder import EncoderSettings, fit_encoder
+from unskew.pipeline import Decider
+from unskew.pipeline.shifting import estimate_target
+from unskew.training import PhaseSettings, ScratchSettings
+
+log = logging.getLogger("unskew")
+
+ROOM = Newsroom(difficulty=0.5, seed=0)
+COUNTS = ROOM.long_tail_counts(500, 100.0)
+TEST_ROWS = 2400
+MEASURES = ("balanced_accuracy", "accuracy", "prior_pull")
+PLAIN = LossSettings("cross_entropy", weights="none")
+
+ENCODER = EncoderSettings(
+    max_tokens=128, noisy=PhaseSettings(epochs=2, learning_rate=0.004), noisy_loss=PLAIN, loss=PLAIN
+)
+DECODER = DecoderSettings(
+    scratch=ScratchSettings(layers=2, width=64, heads=2, vocabulary=4000),
+    prompt="plain",
+    max_tokens=128,
+    max_target_tokens=32,
+    tokens_per_batch=1024,
+    adaptation="full",
+    topic_loss=PLAIN,
+    clean=PhaseSettings(epochs=4, learning_rate=0.001),
+)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The sets of one seed."""
+
+    train: list[Record]
+    validation: list[Record]
+    noisy: list[Record]
+    tests: dict[str, list[Record]]
+    topics: Topics
+
+
+@dataclass(frozen=True)
+class Cure:
+    """One row of the table: what differs from plain training, and how logits become decisions.
+
+    Attributes:
+        title: What the table calls it.
+        change: Settings of the stage that differ from the plain ones.
+        decide: "raw" takes the most probable topic as it is; any other name is a rule of `decided`.
+        calibration: Its kind, where the rule calibrates.
+        fairness: Whether `<force_fairness>` stands before the topic.
+    """
+
+    title: str
+    change: dict[str, Any] = field(default_factory=dict)
+    decide: str = "raw"
+    calibration: str = "none"
+    fairness: bool = False
+
+
+ENCODER_CURES = (
+    Cure("plain cross-entropy"),
+    Cure("inverse frequency", {"loss": LossSettings("cross_entropy", weights="inverse_frequency")}),
+    Cure("effective number of samples", {"loss": LossSettings("cross_entropy", weights="effective_number")}),
+    Cure("focal, effective number", {"loss": LossSettings("focal")}),
+    Cure("logit adjustment", {"loss": LossSettings("logit_adjusted")}),
+    Cure("balanced softmax", {"loss": LossSettings("balanced_softmax")}),
+    Cure("LDAM, deferred re-weighting", {"loss": LossSettings("ldam")}),
+    Cure("tempered sampling, 3:1", {"sampling_ratio": 3.0}),
+    Cure(
+        "balanced head first, then plain",
+        {"head": PhaseSettings(epochs=4, learning_rate=1e-3), "head_loss": LossSettings("balanced_softmax")},
+    ),
+    Cure(
+        "balanced head alone",
+        {
+            "head": PhaseSettings(epochs=4, learning_rate=1e-3),
+            "head_loss": LossSettings("balanced_softmax"),
+            "clean": PhaseSettings(epochs=0),
+        },
+    ),
+    Cure(
+        "generalised cross-entropy in the warm-up",
+        {"noisy_loss": LossSettings("generalised_cross_entropy", weights="none", q=0.5)},
+    ),
+    Cure("temperature", decide="calibrated", calibration="temperature"),
+    Cure("per-class temperature", decide="calibrated", calibration="per_class_temperature"),
+    Cure("prior correction by counts, to uniform", decide="uniform"),
+    Cure("the same after bias-corrected temperature", decide="uniform", calibration="bias_corrected_temperature"),
+    Cure("prior correction by mean posterior, to uniform", decide="posterior"),
+    Cure("to the test prior estimated by EM", decide="estimate", calibration="bias_corrected_temperature"),
+    Cure("to the true test prior, given", decide="given", calibration="bias_corrected_temperature"),
+    Cure(
+        "recommended: effective number, calibration, to uniform",
+        {"loss": LossSettings("cross_entropy", weights="effective_number")},
+        decide="uniform",
+        calibration="bias_corrected_temperature",
+    ),
+)
+# Low-rank adapters bear, and need, a higher rate than all the weights do.
+LORA: dict[str, Any] = {"adaptation": "lora", "clean": PhaseSettings(epochs=4, learning_rate=0.004)}
+DECODER_CURES = (
+    Cure("plain: full fine-tuning, cross-entropy"),
+    Cure("LoRA", LORA),
+    Cure("the last block", {"adaptation": "top_blocks", "blocks": 1}),
+    Cure("topic token: effective number", {"topic_loss": LossSettings("cross_entropy", weights="effective_number")}),
+    Cure("topic token: focal", {"topic_loss": LossSettings("focal", weights="none")}),
+    Cure("topic token: logit adjustment", {"topic_loss": LossSettings("logit_adjusted")}),
+    Cure("tempered sampling, 3:1", {"sampling_ratio": 3.0}),
+    Cure("noisy topics too: its base has learnt to choose them", {"noisy_topic_loss": PLAIN}),
+    Cure("instruction prompt", {"prompt": "instruction", "max_tokens": 192}),
+    Cure("trained with <force_fairness>, used without", {"fairness": True}),
+    Cure("trained with <force_fairness>, used with", {"fairness": True}, fairness=True),
+    Cure("prior correction by counts, to uniform", decide="uniform"),
+    Cure(
+        "recommended: LoRA, effective number, instruction, calibration",
+        {
+            **LORA,
+            "topic_loss": LossSettings("cross_entropy", weights="effective_number"),
+            "prompt": "instruction",
+            "max_tokens": 192,
+        },
+        decide="uniform",
+        calibration="bias_corrected_temperature",
+    ),
+)
+
+
+def draw(seed: int) -> Draw:
+    """All sets of one seed."""
+    clean = ROOM.sample_counts(COUNTS, [seed, 1], "train")
+    rest, held_out = stratified_split([str(record.topic) for record in clean], 0.15, seed)
+    train, validation = [clean[i] for i in rest], [clean[i] for i in held_out]
+    prior = ROOM.long_tail_counts(500, 30.0)
+    noisy = ROOM.flip(ROOM.sample(12_000, prior, [seed, 2], "noisy"), 0.3, prior, [seed, 3])
+    reversed_counts = [round(TEST_ROWS * count / sum(COUNTS)) for count in reversed(COUNTS)]
+    tests = {
+        "uniform": ROOM.sample_counts([TEST_ROWS // len(COUNTS)] * len(COUNTS), [seed, 4], "uniform"),
+        "reversed": ROOM.sample_counts(reversed_counts, [seed, 5], "reversed"),
+    }
+    return Draw(train, validation, noisy, tests, Topics.from_labels(str(record.topic) for record in train))
+
+
+def figures(probabilities: torch.Tensor, records: list[Record], topics: Topics) -> dict[str, float | None]:
+    """What the table shows of one test set."""
+    found = measure(probabilities, torch.tensor(topics.encode(str(r.topic) for r in records)), topics.counts)
+    return {name: found[name] for name in MEASURES}
+
+
+def ceiling(sets: Draw) -> dict[str, Any]:
+    """The Bayes rule for topics alike: no classifier has a higher macro-recall."""
+    columns = [ROOM.topics.index(name) for name in sets.topics.names]
+    return {
+        name: figures(torch.tensor(ROOM.posterior([r.text for r in records])[:, columns]), records, sets.topics)
+        for name, records in sets.tests.items()
+    }
+
+
+def decided(cure: Cure, decider: Decider, logits: dict[str, torch.Tensor], sets: Draw, test: str) -> torch.Tensor:
+    """Probabilities (n, C) of a test set under the cure's rule."""
+    if cure.decide == "raw":
+        return logits[test].softmax(-1)
+    if cure.decide == "posterior":
+        prior = model_prior(logits["validation"].softmax(-1))
+        return prior_correct(logits[test], prior / prior.sum(), torch.full_like(prior, 1 / len(prior))).exp()
+    targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))
+    fitted = decider.fitted(logits["validation"], targets, cure.calibration)
+    if cure.decide == "calibrated":
+        return fitted.aimed_at("train")(logits[test])
+    if cure.decide == "estimate":
+        return replace(fitted, target=estimate_target(fitted, logits[test]).prior)(logits[test])
+    if cure.decide == "given":
+        true = Topics.from_labels(str(record.topic) for record in sets.tests[test])
+        return fitted.aimed_at(dict(zip(true.names, true.prior, strict=True)))(logits[test])
+    return fitted.aimed_at("uniform")(logits[test])
+
+
+def encoder_figures(cure: Cure, sets: Draw, place: Path, seed: int) -> dict[str, Any]:
+    """Fit stage 1 under a cure and measure its decisions."""
+    settings = replace(ENCODER, **cure.change)
+    encoder = fit_encoder(sets.train, sets.validation, sets.noisy, sets.topics, settings, place / "encoder", seed)
+    loss = settings.loss if settings.clean.epochs else settings.head_loss
+    return _measured(cure, sets, settings.sampling_ratio, loss, lambda texts: encoder.logits(texts))
+
+
+def decoder_figures(cure: Cure, sets: Draw, place: Path, seed: int) -> dict[str, Any]:
+    """Fit the decoder-only baseline under a cure and measure the topics it chooses."""
+    settings = replace(DECODER, **cure.change)
+    decoder = fit_decoder(sets.train, sets.validation, sets.noisy, sets.topics, settings, place / "decoder", seed)
+    loss = settings.topic_loss or PLAIN
+    score = lambda texts: decoder.topic_logits(texts, fairness=cure.fairness)  # noqa: E731
+    return _measured(cure, sets, settings.sampling_ratio, loss, score)
+
+
+def _measured(cure: Cure, sets: Draw, ratio: float | None, loss: LossSettings, score: Any) -> dict[str, Any]:
+    seen = sets.topics.counts if ratio is None else tempered_counts(sets.topics.counts, ratio)
+    uniform = (1 / len(seen),) * len(seen)
+    decider = Decider(sets.topics, tuple(implied_prior(loss, seen, sets.topics.names).tolist()), Calibration(), uniform)
+    rows = {"validation": sets.validation, **sets.tests}
+    logits = {name: score([record.text for record in records]) for name, records in rows.items()}
+    return {
+        test: figures(decided(cure, decider, logits, sets, test), records, sets.topics)
+        for test, records in sets.tests.items()
+    }
+
+
+def cached(path: Path, make: Any) -> dict[str, Any]:
+    """The figures in `path`, made first if they are not there."""
+    if not path.exists():
+        write_text(path, json.dumps(make(), indent=2) + "\n")
+    return json.loads(path.read_text("utf-8"))
+
+
+def interval(values: list[float]) -> str:
+    """Mean and the half width of its 95% t interval."""
+    half = student.ppf(0.975, len(values) - 1) * stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return f"{mean(values):.3f} ± {half:.3f}"
+
+
+def table(rows: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    """Markdown: one row a cure, the figures of both test sets."""
+    yield "| | uniform: macro-recall | accuracy | prior pull | reversed: macro-recall | accuracy | prior pull |"
+    yield "|---|---|---|---|---|---|---|"
+    for title, runs in rows.items():
+        cells = [interval([run[test][name] for run in runs]) for test in ("uniform", "reversed") for name in MEASURES]
+        yield f"| {title} | " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Fit and measure everything that is not yet there; write and print the table."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="where fits and figures go")
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--stages", type=list[str], default=["encoder", "decoder"], help="which to measure")
+    given = parser.parse_args()
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    log.setLevel(logging.INFO)
+    stages = {"encoder": (ENCODER_CURES, encoder_figures), "decoder": (DECODER_CURES, decoder_figures)}
+    lines: list[str] = []
+    for stage in given.stages:
+        cures, fit = stages[stage]
+        rows: dict[str, list[dict[str, Any]]] = {"Bayes ceiling": []} | {cure.title: [] for cure in cures}
+        for seed in range(given.seeds):
+            sets, place = draw(seed), given.output / f"seed-{seed}"
+            rows["Bayes ceiling"].append(ceiling(sets))
+            for cure in cures:
+                log.info("== seed %d, %s: %s", seed, stage, cure.title)
+                path = place / "figures" / f"{stage}, {cure.title.replace('/', ' ')}.json"
+                rows[cure.title].append(cached(path, partial(fit, cure, sets, place, seed)))
+        lines += [f"### {stage.capitalize()}", "", *table(rows), ""]
+        write_text(given.output / "cures.md", "\n".join(lines))
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

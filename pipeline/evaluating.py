@@ -17,16 +17,15 @@ from ..corpus import (
     Columns,
     Record,
     Topics,
-    UserError,
     check_disjoint,
     check_known_topics,
     replacing_folder,
     write_jsonl,
     write_text,
 )
-from ..corpus.newsroom import Newsroom
 from ..corpus.reading import Source
 from ..decoder import GenerationSettings
+from .ceiling import bayes_posterior
 from .hybrid import HybridPipeline
 from .places import check_writable, refuse_existing
 from .progress import track
@@ -110,7 +109,9 @@ def evaluate(
         estimate = estimate_target(pipeline.decider, pipeline.encoder.logits(texts))
         log.info("%s", estimate)
         pipeline = pipeline.aimed_at(estimate.shares)
-    best = None if newsroom is None else _bayes(newsroom, texts, pipeline)
+    best = None
+    if newsroom is not None:
+        best = bayes_posterior(newsroom, texts, pipeline.topics.names, pipeline.decider.target)
     targets = torch.tensor(pipeline.topics.encode(str(record.topic) for record in records))
     results = list(
         track(
@@ -175,21 +176,6 @@ def _examples(rows: Sequence[dict[str, Any]], topics: Topics, most: int = 6) -> 
     shown = ("true_topic", "topic", "confidence", "target", "output")
     rare = sorted(first.values(), key=lambda row: topics.counts[topics.index(row["true_topic"])])
     return [{name: row[name] for name in shown} for row in rare[:most]]
-
-
-def _bayes(path: str | Path, texts: Sequence[str], pipeline: HybridPipeline) -> torch.Tensor:
-    """The exact posterior (n, C) under the pipeline's target prior, in the order of its topics."""
-    try:
-        made = json.loads(Path(path).read_text("utf-8"))
-        room = Newsroom(made["difficulty"], made["seed"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no newsroom.json ({error}); give the one beside the newsroom's rows") from error
-    if set(room.topics) != set(pipeline.topics.names):
-        raise UserError(f"{path}: the newsroom's topics are not those of this system; leave --newsroom out")
-    share = dict(zip(pipeline.topics.names, pipeline.decider.target, strict=True))
-    posterior = torch.as_tensor(room.posterior(texts, [share.get(name, 0.0) for name in room.topics]))
-    column = {name: index for index, name in enumerate(room.topics)}
-    return posterior[:, [column[name] for name in pipeline.topics.names]]
 
 
 def _draw(path: Path, probabilities: torch.Tensor, targets: torch.Tensor, topics: Topics) -> None:

@@ -1,11 +1,9 @@
 """How an arm picks topics for the test rows. Knows what each `decide` and calibration means; trains nothing itself."""
 
-import json
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +14,8 @@ from torch import Tensor
 
 from ...balance import Calibration, model_prior, prior_correct, uniform_prior
 from ...corpus import Topics, UserError
-from ...corpus.newsroom import Newsroom
 from ...decoder import TopicDecoder
+from ..ceiling import bayes_posterior
 from ..deciding import Decider, resolve_prior
 from ..sets import Sets
 from .corpora import TestRows
@@ -155,13 +153,5 @@ def _bayes(path: str | None, test: TestRows) -> Choice:
     """
     if path is None:
         raise UserError("the Bayes ceiling needs --newsroom, the newsroom.json beside the rows; or leave the arm out")
-    try:
-        made = json.loads(Path(path).read_text("utf-8"))
-        room = Newsroom(made["difficulty"], made["seed"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no newsroom.json ({error}); give the one beside the newsroom's rows") from error
-    if set(room.topics) != set(test.topics.names):
-        raise UserError(f"{path}: the newsroom's topics are not those of these rows; leave the Bayes ceiling out")
-    columns = [room.topics.index(name) for name in test.topics.names]
-    posterior = torch.as_tensor(room.posterior(test.texts))[:, columns]
+    posterior = bayes_posterior(path, test.texts, test.topics.names)
     return Choice(posterior.argmax(-1), posterior)

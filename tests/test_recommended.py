@@ -37,6 +37,11 @@ def test_a_config_opens_with_the_command_that_runs_it(file):
     assert re.match(r"# (unskew|python benchmarks/\w+\.py) ", file.read_text("utf-8"))
 
 
+@pytest.mark.parametrize("file", ["ddp", "demo", "fsdp", "recommended", "reuters"])
+def test_a_config_has_only_options_that_there_are(file):
+    assert parsed("--config", str(ROOT / "configs" / f"{file}.yaml"))
+
+
 def test_the_recommended_combination_is_the_default():
     config = ROOT / "configs" / "recommended.yaml"
     assert parsed("--config", str(config), *BASES) == parsed(*BASES)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .evaluating import Evaluation, evaluate
     from .fitting import fit
     from .hybrid import HybridPipeline, Result
-    from .predicting import JobSummary, predict
+    from .jobs import JobSettings, JobSummary, predict
     from .settings import DataSettings, FitSettings
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Evaluation",
     "FitSettings",
     "HybridPipeline",
+    "JobSettings",
     "JobSummary",
     "Result",
     "evaluate",
@@ -29,7 +30,7 @@ _HOMES = {
     "evaluating": {"Evaluation", "evaluate"},
     "fitting": {"fit"},
     "hybrid": {"HybridPipeline", "Result"},
-    "predicting": {"JobSummary", "predict"},
+    "jobs": {"JobSettings", "JobSummary", "predict"},
     "settings": {"DataSettings", "FitSettings"},
 }
 

@@ -4,7 +4,7 @@ Knows argument parsing, exit codes and what is printed at the end; the work is t
 and what it needs are only made when that command is called: importing the models' libraries takes seconds.
 
 Exit codes: 0 done; 1 a fault of ours; 2 something in what was given must be mended; 3 done, but some rows could not be
-processed; 130 interrupted.
+processed; 130 interrupted; 143 interrupted by a SIGTERM.
 """
 
 import logging
@@ -18,14 +18,26 @@ from typing import Any
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from ..corpus.errors import UserError
+from .interrupting import Terminated
 
 COMMANDS = {
     "fit": "fit both stages and write a bundle",
     "predict": "name topics and write outputs for a file of texts",
     "evaluate": "measure a bundle on labelled rows",
+    "ablate": "compare the hybrid with the decoder alone, cure by cure",
+    "audit": "measure the skew of anyone's predictions",
+    "synthesise": "write rows for rare topics, to be read and trained on",
     "newsroom": "make the synthetic corpus whose best possible classifier is known",
 }
-MODULES = {"newsroom": ".making"}  # where a command's function stands, if not in `commands`
+# Where a command's function stands, if not in `commands`.
+MODULES = {
+    "ablate": ".ablation.command",
+    "audit": ".auditing",
+    "newsroom": ".making",
+    "predict": ".jobs.command",
+    "synthesise": ".synthesising",
+}
+RESUMABLE = ("ablate", "fit", "predict")
 USAGE = "usage: unskew COMMAND [--help] [--config FILE] [--option VALUE ...]\n\ncommands:\n" + "\n".join(
     f"  {name:<10} {what}" for name, what in COMMANDS.items()
 )
@@ -51,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"unskew: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        remedy = "the same command goes on where it was" if given[0] == "fit" else "nothing was written"
+    except KeyboardInterrupt as interruption:
+        remedy = "the same command goes on where it was" if given[0] in RESUMABLE else "nothing was written"
         print(f"unskew: interrupted; {remedy}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(143 if isinstance(interruption, Terminated) else 130)
 
 
 def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:
@@ -64,15 +76,24 @@ def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:
     parser = ArgumentParser(prog=f"unskew {command}", description=f"{COMMANDS[command].capitalize()}.")
     parser.add_argument("--config", action="config", help="A YAML file of these options; later options win.")
     parser.add_function_arguments(function, skip={"overwrite"})
-    overwrite = ActionYesNo(yes_prefix="", no_prefix="no-")
+    overwrite = ActionYesNo(yes_prefix="", no_prefix="no_")
     parser.add_argument("--overwrite", action=overwrite, help="Replace what stands at output.")
+    for action in parser._actions:  # a switch is turned on by its name alone, and by `: true` in a file
+        if action.default is False and action.nargs is None:
+            action.nargs, action.const = "?", True
     return parser, function
 
 
 def _run(command: str, arguments: Sequence[str]) -> int:
     parser, function = make_parser(command)
-    given = vars(parser.instantiate(parser.parse_args(list(arguments))))
+    given = vars(parser.instantiate(parser.parse_args([_underscored(argument) for argument in arguments])))
     return function(**{name: value for name, value in given.items() if name != "config"})
+
+
+def _underscored(argument: str) -> str:
+    """`--top-k=3` as `--top_k=3`: both spellings of an option are understood."""
+    name, equals, value = argument.partition("=")
+    return name.replace("-", "_").replace("__", "--", 1) + equals + value if name.startswith("--") else argument
 
 
 def _quiet() -> None:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import transformers
 from rich.console import Console
@@ -10,10 +11,10 @@ from ..balance.calibration import CalibrationKind
 from ..corpus import Columns
 from ..decoder import DecoderSettings, GenerationSettings
 from ..encoder import EncoderSettings
-from . import evaluating, fitting, predicting
+from . import evaluating, fitting
 from .hybrid import HybridPipeline
 from .places import refuse_existing
-from .settings import DataSettings, FitSettings, TargetPrior
+from .settings import DataSettings, FitSettings, ModelPrior, TargetPrior
 from .tables import print_evaluation
 
 CONSOLE_WIDTH = 120
@@ -28,6 +29,7 @@ def fit(
     encoder: EncoderSettings = EncoderSettings(),  # noqa: B008 frozen
     decoder: DecoderSettings | None = DecoderSettings(),  # noqa: B008 frozen
     calibration: CalibrationKind = "bias_corrected_temperature",
+    model_prior: ModelPrior = "loss",
     target_prior: TargetPrior = "uniform",
     seed: int = 0,
     overwrite: bool = False,
@@ -40,57 +42,15 @@ def fit(
         encoder: Stage 1.
         decoder: Stage 2; null fits the topic classifier alone.
         calibration: How the topics' probabilities are calibrated; kept only where the held-out NLL improves.
+        model_prior: Where the prior that is divided out comes from: loss (derived from loss and counts) or
+            mean_posterior (measured on the validation rows).
         target_prior: The prior to be right for: uniform, train, or shares by topic.
         seed: Of everything random.
         overwrite: Replace what stands there.
     """
-    settings = FitSettings(data, encoder, decoder, calibration, target_prior, seed)
+    settings = FitSettings(data, encoder, decoder, calibration, model_prior, target_prior, seed)
     fitting.fit(settings, output, overwrite=overwrite)
     return 0
-
-
-def predict(
-    model: str,
-    input: list[str] | str,
-    output: str,
-    columns: Columns = Columns(),  # noqa: B008 frozen
-    top_k: int = 5,
-    generation: GenerationSettings = GenerationSettings(),  # noqa: B008 frozen
-    fairness: bool = False,
-    target_prior: TargetPrior | None = None,
-    device: str | None = None,
-    limit: int | None = None,
-    overwrite: bool = False,
-) -> int:
-    """Predict a file.
-
-    Args:
-        model: A bundle: a folder, or its id on the hub.
-        input: A file, glob or dataset id (or a list of them) with the texts.
-        output: The JSON lines to write; rows that cannot be processed go to OUTPUT.errors.jsonl.
-        columns: Which column holds what.
-        top_k: How many topics to name with their probabilities.
-        generation: How outputs are written.
-        fairness: Put the prior-suppression token before the topic.
-        target_prior: The prior to be right for: uniform, train, or shares by topic; the bundle's own unless given.
-        device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
-        limit: Read only so many rows.
-        overwrite: Replace what stands at output.
-    """
-    refuse_existing(Path(output), overwrite)
-    summary = predicting.predict(
-        _load(model, device, target_prior),
-        input,
-        output,
-        columns=columns,
-        top_k=top_k,
-        generation=generation,
-        fairness=fairness,
-        limit=limit,
-        overwrite=overwrite,
-    )
-    print(f"{output}: {summary}")
-    return SOME_ROWS_BAD if summary.bad else 0
 
 
 def evaluate(
@@ -102,7 +62,7 @@ def evaluate(
     newsroom: str | None = None,
     generation: GenerationSettings = GenerationSettings(),  # noqa: B008 frozen
     fairness: bool = False,
-    target_prior: TargetPrior | None = None,
+    target_prior: TargetPrior | Literal["estimate"] | None = None,
     device: str | None = None,
     overwrite: bool = False,
 ) -> int:
@@ -117,13 +77,14 @@ def evaluate(
         newsroom: The newsroom.json of synthetic rows: adds the Bayes ceiling.
         generation: How outputs are written.
         fairness: Put the prior-suppression token before the topic.
-        target_prior: The prior to be right for: uniform, train, or shares by topic; the bundle's own unless given.
+        target_prior: The prior to be right for: uniform, train, shares by topic, or estimate (from these very rows,
+            their topics unseen); the bundle's own unless given.
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
         overwrite: Replace what stands at output.
     """
     refuse_existing(Path(output), overwrite, evaluating.RESULT)
     evaluation = evaluating.evaluate(
-        _load(model, device, target_prior),
+        _load(model, device, None if target_prior == "estimate" else target_prior),
         input,
         output,
         columns=columns,
@@ -131,6 +92,7 @@ def evaluate(
         newsroom=newsroom,
         generation=generation,
         fairness=fairness,
+        estimate_prior=target_prior == "estimate",
         overwrite=overwrite,
     )
     print_evaluation(evaluation, Console(width=None if os.isatty(1) else CONSOLE_WIDTH))

@@ -1,10 +1,14 @@
-"""Progress of long work: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work on stderr: a bar on a terminal, a plain line now and then elsewhere, or JSON for machines."""
 
+import json
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -14,7 +18,6 @@ from rich.progress import (
     ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import Task as RichTask
 from rich.text import Text
@@ -22,48 +25,133 @@ from rich.text import Text
 log = logging.getLogger("unskew")
 
 Item = TypeVar("Item")
-_SECONDS_BETWEEN_LINES = 15.0
+ProgressKind = Literal["auto", "json", "none"]
+Tell = Callable[[int, int], None]
+
+# Seconds from one showing to the next.
+_BAR = 0.1
+_JSON = 1.0
+_LINES = 15.0
 
 
 def track(items: Iterable[Item], name: str, total: int | None = None) -> Iterator[Item]:
     """Pass `items` on, showing how many have passed, how fast, and (with `total`) how long the rest will take."""
-    return _bar(items, name, total) if sys.stderr.isatty() else _lines(items, name, total)
+    with showing("auto", name, total) as tell:
+        for item in items:
+            yield item
+            tell(1, 0)
+
+
+@contextmanager
+def showing(kind: ProgressKind, name: str, total: int | None = None, done: int = 0, errors: int = 0) -> Generator[Tell]:
+    """Show progress while the block runs; it calls what it is given with further rows and the errors among them.
+
+    Args:
+        kind: "auto" is a bar on a terminal and plain lines elsewhere; "json" is one object a line; or "none".
+        name: Of the work.
+        total: Rows, where known.
+        done: Rows that an earlier run has done, errors included.
+        errors: The errors among those.
+    """
+    state = _State(name, total, done, errors, done)
+    if kind == "none":
+        yield state.add
+    elif kind == "json":
+        with _shown(state, _JSON, _print_json) as tell:
+            yield tell
+    elif sys.stderr.isatty():
+        with _bar(state) as tell:
+            yield tell
+    else:
+        with _shown(state, _LINES, lambda state: log.info("%s", state)) as tell:
+            yield tell
+
+
+@dataclass
+class _State:
+    name: str
+    total: int | None
+    rows: int
+    errors: int
+    resumed: int
+    start: float = field(default_factory=time.monotonic)
+
+    def add(self, rows: int, errors: int) -> None:
+        self.rows += rows
+        self.errors += errors
+
+    @property
+    def rate(self) -> float:
+        return (self.rows - self.resumed) / max(time.monotonic() - self.start, 1e-9)
+
+    @property
+    def seconds_left(self) -> float | None:
+        if self.total is None or not self.rate:
+            return None
+        return max(0, self.total - self.rows) / self.rate
+
+    def __str__(self) -> str:
+        of = "" if self.total is None else f" of {self.total:,}"
+        bad = f", {self.errors:,} errors" if self.errors else ""
+        left = self.seconds_left
+        after = f"{time.monotonic() - self.start:.0f} s so far" if left is None else f"{left:.0f} s left"
+        return f"{self.name}: {self.rows:,}{of} rows{bad}, {self.rate:,.1f} rows/s, {after}"
+
+
+@contextmanager
+def _shown(state: _State, every: float, show: Callable[[_State], None]) -> Generator[Tell]:
+    said = state.start
+
+    def tell(rows: int, errors: int) -> None:
+        nonlocal said
+        state.add(rows, errors)
+        now = time.monotonic()
+        if now - said >= every:
+            said = now
+            show(state)
+
+    try:
+        yield tell
+    finally:
+        show(state)
+
+
+def _print_json(state: _State) -> None:
+    left = state.seconds_left
+    values = {
+        "rows": state.rows,
+        "total": state.total,
+        "errors": state.errors,
+        "rows_per_second": round(state.rate, 2),
+        "seconds_left": None if left is None else round(left, 1),
+    }
+    print(json.dumps(values), file=sys.stderr, flush=True)
 
 
 class _Rate(ProgressColumn):
     def render(self, task: RichTask) -> Text:
-        rate = task.finished_speed or task.speed
-        return Text("" if rate is None else f"{rate:,.1f} rows/s", style="progress.data.speed")
+        state: _State = task.fields["state"]
+        bad = f", {state.errors:,} errors" if state.errors else ""
+        return Text(f"{state.rate:,.1f} rows/s{bad}", style="progress.data.speed")
 
 
-def _bar(items: Iterable[Item], name: str, total: int | None) -> Iterator[Item]:
+class _Left(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        left = task.fields["state"].seconds_left
+        return Text("" if left is None else f"{timedelta(seconds=round(left))} left", style="progress.remaining")
+
+
+@contextmanager
+def _bar(state: _State) -> Generator[Tell]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        _Left(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield from progress.track(items, total=total, description=name)
-
-
-def _lines(items: Iterable[Item], name: str, total: int | None) -> Iterator[Item]:
-    start = said = time.monotonic()
-    count = 0
-    for item in items:
-        yield item
-        count += 1
-        now = time.monotonic()
-        if now - said >= _SECONDS_BETWEEN_LINES:
-            said = now
-            log.info("%s: %s", name, _sentence(count, total, now - start))
-    log.info("%s: %s", name, _sentence(count, None, time.monotonic() - start))
-
-
-def _sentence(count: int, total: int | None, seconds: float) -> str:
-    rate = count / max(seconds, 1e-9)
-    if total is None:
-        return f"{count:,} rows in {seconds:.0f} s ({rate:,.1f} rows/s)"
-    return f"{count:,} of {total:,} rows, {rate:,.1f} rows/s, {max(0, total - count) / rate:.0f} s left"
+        task = progress.add_task(state.name, total=state.total, completed=state.rows, state=state)
+        with _shown(state, _BAR, lambda state: progress.update(task, completed=state.rows)) as tell:
+            yield tell

@@ -1,7 +1,9 @@
 """A system fitted on the spot, small enough for every test that needs one to share it."""
 
+import importlib.util
 import json
 import random
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +77,13 @@ def fitted(tiny, tmp_path_factory):
 @pytest.fixture(scope="session")
 def texts(corpus):
     return [json.loads(line)["text"] for line in (corpus / "test.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def fake():
+    """The module of the fake pipeline, which is a script as well."""
+    path = Path(__file__).parent / "fake_job.py"
+    spec = importlib.util.spec_from_file_location("fake_job", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,99 @@
+"""Kills a job at random moments until it is through, and compares its bytes with those of a run nobody killed.
+
+    python benchmarks/faults.py --kills 50
+    python benchmarks/faults.py --kills 50 --model runs/demo --input runs/newsroom/test.jsonl
+
+Without a model the pipeline is a fake one, so that what is tried is the job alone; with one it is `unskew predict`, and
+a row that takes the models a while. Two of three kills are SIGKILL, the others SIGTERM.
+"""
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+FAKE = Path(__file__).parent.parent / "tests" / "pipeline" / "fake_job.py"
+ROWS = 20_000
+
+
+def main() -> None:
+    """Run, kill, compare, say."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--model")
+    parser.add_argument("--input")
+    parser.add_argument("--output", default="out.jsonl", help="its name decides between JSONL, Parquet and a folder")
+    parser.add_argument("--shard_rows", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        try_out(chosen, Path(scratch))
+
+
+def try_out(chosen: argparse.Namespace, scratch: Path) -> None:
+    """One run left alone, one that is killed, and the comparison."""
+    source = Path(chosen.input) if chosen.input else make_rows(scratch / "in.jsonl")
+    start = time.monotonic()
+    subprocess.run(command(chosen, source, scratch / "whole" / chosen.output), check=False, stdout=subprocess.DEVNULL)
+    seconds = time.monotonic() - start
+    draw = random.Random(chosen.seed)
+    killed = command(chosen, source, scratch / "killed" / chosen.output)
+    kills = runs = 0
+    while True:
+        process = subprocess.Popen(killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        runs += 1
+        if kills < chosen.kills:
+            # Early and late in a run alike; a job that gets through before its kills are used up begins again.
+            try:
+                process.wait(draw.uniform(0, seconds * 1.1))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGTERM if kills % 3 == 2 else signal.SIGKILL)
+                kills += 1
+        if process.wait() in (0, 3):
+            compare(scratch, f"{runs} runs, {kills} kills")
+            if kills >= chosen.kills:
+                return
+            subprocess.run(["rm", "-rf", str(scratch / "killed")], check=True)
+
+
+def command(chosen: argparse.Namespace, source: Path, output: Path) -> list[str]:
+    """The job as a process."""
+    if chosen.model is None:
+        options = {"shard_rows": chosen.shard_rows or 500, "progress": "none", "pause": 0.0002}
+        return [sys.executable, str(FAKE), str(source), str(output), json.dumps(options)]
+    call = ["unskew", "predict", "--model", chosen.model, "--input", str(source), "--output", str(output)]
+    size = ["--shard_rows", str(chosen.shard_rows or 100)]
+    return [str(Path(sys.executable).parent / call[0]), *call[1:], *size, "--progress", "none"]
+
+
+def make_rows(path: Path) -> Path:
+    """Rows of which some crash the fake pipeline and some are no rows."""
+    broken = {7: "POISON", 4000: "PANIC", 9999: ""}
+    rows = [{"id": f"r{i}", "text": broken.get(i, f"row {i} of a long night")} for i in range(ROWS)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def compare(scratch: Path, said: str) -> None:
+    """Raise unless both runs wrote the same files."""
+    found = [contents(scratch / name) for name in ("whole", "killed")]
+    if found[0] != found[1]:
+        raise SystemExit(
+            f"{said}: the bytes differ in {sorted(name for name in found[0] if found[0][name] != found[1].get(name))}"
+        )
+    print(f"{said}: {len(found[0])} files, {sum(map(len, found[0].values())):,} bytes, all the same", flush=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a finished job but its manifest."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (".lock", "job.json")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+if __name__ == "__main__":
+    main()

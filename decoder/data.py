@@ -7,12 +7,12 @@ import lightning
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ..balance.sampling import View, span_dropout
 from ..corpus.records import Record
 from ..corpus.topics import Topics
-from ..training.batching import TokenBudgetBatches
+from ..training.batching import RowIndices, TokenBudgetBatches
 from .sequences import Sequencer, pad_left
 
 Batch = dict[str, Tensor]
@@ -74,19 +74,6 @@ class Rows:
             return ids
         start, stop = self.texts[index]
         return [*ids[:start], *span_dropout(ids[start:stop], index.repeat, index.seed), *ids[stop:]]
-
-
-class _Indices(Dataset[int]):
-    """Gives the sampler's indices back as they are: what a view is of its row is decided where batches are made."""
-
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return self._rows
-
-    def __getitem__(self, index: int) -> int:
-        return index
 
 
 class DecoderData(lightning.LightningDataModule):
@@ -157,5 +144,5 @@ class DecoderData(lightning.LightningDataModule):
                 "fair": torch.tensor([rows.fair[i] for i in indices]),
             }
 
-        loader = DataLoader(_Indices(len(rows)), batch_sampler=batches, collate_fn=collate)
+        loader = DataLoader(RowIndices(len(rows)), batch_sampler=batches, collate_fn=collate)
         return loader, len(batches) * world

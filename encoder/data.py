@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import lightning
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from ..balance.sampling import TemperedDraw, View, span_dropout
 from ..corpus.records import Record
 from ..corpus.topics import Topics
-from ..training import TokenBudgetBatches
+from ..training import RowIndices, TokenBudgetBatches
 from .tokens import pad, tokenize
 
 Batch = dict[str, torch.Tensor]
@@ -41,19 +41,6 @@ class Rows:
     def lengths(self) -> list[int]:
         """Tokens of each row."""
         return [len(row) for row in self.tokens]
-
-
-class _Indices(Dataset[int]):
-    """Gives the sampler's indices back as they are: what a view is of its row is decided where batches are made."""
-
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return self._rows
-
-    def __getitem__(self, index: int) -> int:
-        return index
 
 
 class EncoderData(lightning.LightningDataModule):
@@ -115,7 +102,7 @@ class EncoderData(lightning.LightningDataModule):
                 **pad((_view(rows.tokens[i], i) for i in indices), self._pad_id),
             }
 
-        loader = DataLoader(_Indices(len(rows)), batch_sampler=batches, collate_fn=collate)
+        loader = DataLoader(RowIndices(len(rows)), batch_sampler=batches, collate_fn=collate)
         return loader, len(batches)
 
     @property

@@ -1,7 +1,7 @@
 """unskew.training: what the trainings of both stages share; knows Lightning and tokenizers, neither stage."""
 
 from .backbone import ScratchSettings
-from .batching import TokenBudgetBatches, group_by_length
+from .batching import RowIndices, TokenBudgetBatches, group_by_length
 from .memory import free_bytes, in_batches
 from .phase import PhaseModule, PhaseSettings
 from .precision import Precision, choose_precision, is_quantized, to_precision
@@ -12,6 +12,7 @@ __all__ = [
     "PhaseModule",
     "PhaseSettings",
     "Precision",
+    "RowIndices",
     "RunOptions",
     "ScratchSettings",
     "TokenBudgetBatches",

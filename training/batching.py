@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 from ..corpus.errors import UserError
 
@@ -122,3 +122,16 @@ class TokenBudgetBatches(Sampler[list[int]]):
         mean = max(1.0, sum(self._lengths[row] for row in rows) / max(1, len(rows)))
         per_batch = max(1, int(self._tokens / mean))
         return _WINDOW_BATCHES * min(per_batch, self._max_rows or per_batch)
+
+
+class RowIndices(Dataset[int]):
+    """Gives the sampler's indices back as they are: what a view is of its row is decided where batches are made."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, index: int) -> int:
+        return index

@@ -159,7 +159,7 @@ def _overridden(settings: Any, changes: Mapping[str, Any]) -> Any:
     values = {}
     for name, value in changes.items():
         current = getattr(settings, name)
-        if name == "topic_loss" and current is None:
+        if name in ("topic_loss", "noisy_topic_loss") and current is None:
             current = PLAIN_LOSS
         nested = isinstance(value, Mapping) and is_dataclass(current)
         values[name] = _overridden(current, value) if nested else value

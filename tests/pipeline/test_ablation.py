@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from dataclasses import replace
 
 import pytest
@@ -276,6 +277,8 @@ def test_seeds_on_workers(settings, tmp_path):
 
     def work(seed):
         if seed == 2:
+            while not (tmp_path / "seed-0").exists():  # its process may be the slower one to start
+                time.sleep(0.05)
             raise UserError("seed 2 cannot be done")
         (tmp_path / f"seed-{seed}").write_text("done")
 

@@ -23,6 +23,7 @@ from . import bundle
 from .deciding import Decider, resolve_prior
 from .hybrid import HybridPipeline, choose_device
 from .places import check_writable, refuse_existing
+from .relabelling import relabelled
 from .sets import Sets, read_sets
 from .settings import FitSettings
 
@@ -54,8 +55,9 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
     decider, metrics = _decide(encoder, sets, settings, target)
     decoder = None
     if settings.decoder is not None:
+        noisy = relabelled(sets.noisy or (), encoder, decider)
         decoder = fit_decoder(
-            sets.train, sets.validation, sets.noisy, sets.topics, settings.decoder, work / "decoder", settings.seed
+            sets.train, sets.validation, noisy, sets.topics, settings.decoder, work / "decoder", settings.seed
         )
         to_precision(decoder.model.to(device), choose_precision(None, device))  # pyright: ignore[reportArgumentType]
     pipeline = HybridPipeline(encoder, decoder, decider, _description(settings, decoder), metrics)

@@ -6,7 +6,6 @@ before `unskew fit --data.synthetic` trains on them; those that were not kept ar
 
 import logging
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..corpus import Columns, Record, UserError, write_jsonl
+from ..corpus import Columns, UserError, write_jsonl
 from ..decoder import DecoderSettings, GenerationSettings
 from ..decoder.synthesis import fit_writer, writer_settings
 from ..training import PhaseSettings, ScratchSettings
@@ -23,6 +22,7 @@ from .hybrid import HybridPipeline
 from .near_duplicates import NearDuplicates
 from .places import check_writable, refuse_existing
 from .progress import track
+from .relabelling import relabelled
 from .sets import Sets, read_sets
 from .settings import DataSettings
 from .sifting import PROVENANCE, FilterSettings, Sifter, Synthesis, Tally
@@ -78,7 +78,7 @@ def synthesise(
     if not result.tallies:
         raise UserError(f"every topic has {threshold} training rows or more; give a higher --threshold")
     settings = writer_settings(decoder or _decoder_settings(pipeline, model), max_text_tokens)
-    noisy = _relabelled(sets.noisy or (), pipeline.aimed_at("train"))
+    noisy = relabelled(sets.noisy or (), pipeline.encoder, pipeline.decider)
     writer = fit_writer(sets.train, sets.validation, noisy, sets.topics, settings, work, seed)
     writer.model.to(pipeline.encoder.model.device)  # pyright: ignore[reportArgumentType]
     for record in track([*sets.train, *sets.validation, *(sets.noisy or ())], "index the rows there are"):
@@ -116,18 +116,6 @@ def _tallies(pipeline: HybridPipeline, sets: Sets, threshold: int, per_topic: in
         for topic, count in zip(sets.topics.names, sets.topics.counts, strict=True)
         if count < threshold
     }
-
-
-def _relabelled(records: Sequence[Record], pipeline: HybridPipeline) -> list[Record]:
-    """Noisy rows under the topics that the encoder decides on.
-
-    Of the rows that a noisy set gives to a rare topic most may be strays from the frequent ones, and a writer that
-    learnt from them would not listen to the topic.
-    """
-    if not records:
-        return []
-    decided = pipeline.probabilities([record.text for record in records]).argmax(dim=-1).tolist()
-    return [replace(record, topic=pipeline.topics.names[i]) for record, i in zip(records, decided, strict=True)]
 
 
 def _decoder_settings(pipeline: HybridPipeline, model: str) -> DecoderSettings:

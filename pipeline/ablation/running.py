@@ -132,7 +132,7 @@ class _Work:
         state = fingerprint(
             MEASURED,
             replace(arm, title="", note="", group="decoder", encoder={}, decoder={}, same_start=False),
-            encoder if arm.decide in ("encoder", "head") else None,
+            encoder if arm.relabel or arm.decide in ("encoder", "head") else None,
             decoder if arm.write or arm.decide in ("decoder", "head") else None,
             self._rows,
             self._synthetic if arm.synthetic else None,

@@ -40,6 +40,8 @@ class ArmSettings:
             that prior.
         fairness: Whether `<force_fairness>` precedes the topic when the arm is used.
         synthetic: Whether the synthetic rows of `data.synthetic` join the clean ones.
+        relabel: Whether its decoder meets the noisy rows under the topics that the arm's encoder decides on, as
+            `unskew fit` has it; otherwise under their own, wrong in part.
         same_start: Whether it claims the first weights, rows, order and tokens of the baseline; checked as it runs.
         note: What a reader should know of it.
     """
@@ -54,6 +56,7 @@ class ArmSettings:
     target_prior: Literal["raw", "train", "uniform"] = "raw"
     fairness: bool = False
     synthetic: bool = False
+    relabel: bool = False
     same_start: bool = False
     note: str = ""
 
@@ -65,6 +68,8 @@ class ArmSettings:
             problems.append(f"group is {self.group!r}, must be one of {', '.join(get_args(Group))}")
         if self.calibration in ("contextual", "batch") and self.decide != "decoder":
             problems.append(f"calibration {self.calibration} is of a decoder's topics, not of {self.decide}")
+        if self.relabel and self.decide in ("decoder", "head", "svm", "bayes"):
+            problems.append(f"relabel needs an encoder, but the arm decides by {self.decide}")
         if self.target_prior == "raw" and self.calibration not in ("none", "contextual", "batch"):
             problems.append(f"calibration {self.calibration} needs a target_prior, train or uniform")
         if problems:
@@ -138,9 +143,8 @@ class AblationSettings:
     def fit_key(self, arm: ArmSettings) -> str:
         """Equal for arms that train the same models: they run one after the other and share them."""
         decoder = self.decoder_of(arm) if arm.write or arm.decide in ("decoder", "head") else None
-        return fingerprint(
-            _plain(decoder), _plain(self.encoder_of(arm)) if arm.decide in ("encoder", "head") else None, arm.synthetic
-        )
+        encoder = self.encoder_of(arm) if arm.relabel or arm.decide in ("encoder", "head") else None
+        return fingerprint(_plain(decoder), _plain(encoder), arm.synthetic, arm.relabel)
 
 
 def overridden(settings: Settings, changes: Mapping[str, Any]) -> Settings:

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from peft import PeftModel
 
-from ...balance import tempered_counts
+from ...balance import Calibration, tempered_counts
 from ...balance.implied import implied_prior
-from ...corpus import Topics, replacing_folder
+from ...corpus import Record, Topics, replacing_folder
 from ...corpus.fingerprint import fingerprint
 from ...decoder import DecoderSettings, TopicDecoder, fit_decoder
 from ...decoder.adaptation import merge
@@ -23,7 +23,9 @@ from ...decoder.drawing import implied_topic_prior
 from ...encoder import EncoderSettings, TopicEncoder, fit_encoder
 from ...training import PhaseSettings
 from ...training.tracing import tracing
+from ..deciding import Decider, resolve_prior
 from ..hybrid import choose_device
+from ..relabelling import relabelled
 from ..sets import Sets
 from ..text_measures import TopicJudge
 from .corpora import read_training
@@ -93,11 +95,21 @@ class Stages:
     def decoder(self, arm: ArmSettings) -> Fitted:
         """Stage 2 of an arm."""
         settings = self.settings.decoder_of(arm)
-        key = fingerprint(replace(settings, trainer={}), arm.synthetic)
+        encoder = replace(self.settings.encoder_of(arm), trainer={}) if arm.relabel else None
+        key = fingerprint(replace(settings, trainer={}), arm.synthetic, encoder)
         if self._decoder is None or self._decoder[0] != key:
             self._decoder = None  # the one before goes before the next is made
-            self._decoder = key, self._fit_decoder(settings, self.sets(arm))
+            sets = self.sets(arm)
+            if arm.relabel:
+                sets = replace(sets, noisy=self._relabelled(arm, sets))
+            self._decoder = key, self._fit_decoder(settings, sets)
         return self._decoder[1]
+
+    def _relabelled(self, arm: ArmSettings, sets: Sets) -> list[Record]:
+        encoder = self.encoder(arm)
+        uniform = resolve_prior("uniform", sets.topics)
+        decider = Decider(sets.topics, encoder.implied[False], Calibration(), uniform)
+        return relabelled(sets.noisy or (), encoder.model, decider)
 
     def encoder(self, arm: ArmSettings) -> Fitted:
         """Stage 1 of an arm, or the classification head on its decoder."""

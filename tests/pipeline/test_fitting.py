@@ -1,6 +1,8 @@
 """Fitting a system: skipped where nothing changed, refused where an input is wrong, resumed where it was cut."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,23 @@ def test_the_models_prior_can_be_measured(tiny, tmp_path, monkeypatch):
     assert pipeline.decider.implied == tuple(measured.tolist())
     assert fitting._implied(settings.encoder, pipeline.topics) == tuple(implied.tolist())
     assert HybridPipeline.from_pretrained(tmp_path / "bundle", device="cpu").decider.implied == pipeline.decider.implied
+
+
+def test_the_decoder_meets_the_noisy_rows_under_the_encoders_topics(tiny, tmp_path, monkeypatch):
+    rows = [json.loads(line) for line in Path(str(tiny.data.noisy)).read_text().splitlines()]
+    names = sorted({row["topic"] for row in rows})
+    for row in rows[::5]:
+        row["topic"] = names[(names.index(row["topic"]) + 1) % len(names)]
+    write_jsonl(tmp_path / "noisy.jsonl", rows)
+    tiny = dataclasses.replace(tiny, data=dataclasses.replace(tiny.data, noisy=str(tmp_path / "noisy.jsonl")))
+    seen = []
+    monkeypatch.setattr(fitting, "fit_decoder", lambda *given: seen.append(given[2]) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fit(tiny, tmp_path / "bundle")
+    topics = [record.topic for record in seen[0]]
+    alone = fit(dataclasses.replace(tiny, decoder=None), tmp_path / "alone").aimed_at("train")
+    assert topics == [result.topic for result in alone([row["text"] for row in rows])]
+    assert topics != [row["topic"] for row in rows]
 
 
 def test_unchanged_stages_are_not_fitted_again(tiny, tmp_path, monkeypatch):

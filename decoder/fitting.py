@@ -14,7 +14,7 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..balance.losses import TopicLoss, make_loss
+from ..balance.losses import make_loss
 from ..corpus.errors import UserError
 from ..corpus.fingerprint import fingerprint
 from ..corpus.records import Record
@@ -225,7 +225,7 @@ class _Fit:
         rows = Rows.from_records(records, sequencer, self.topics, length)
         return rows + Rows.from_records(records, sequencer, self.topics, length, fairness=True) if fairness else rows
 
-    def _noisy_topic_losses(self, records: list[Record]) -> tuple[TopicLoss, ...]:
+    def _noisy_topic_losses(self, records: list[Record]) -> tuple[Any, ...]:
         """What the module of a phase on the noisy set needs to train on its topics."""
         if self.settings.noisy_topic_loss is None:
             return ()

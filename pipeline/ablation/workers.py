@@ -21,8 +21,8 @@ def each_seed(work: Callable[[int], None], seeds: Sequence[int], workers: int) -
         UserError: if Ray is not installed.
     """
     try:
-        import ray
-        from ray.exceptions import RayTaskError
+        import ray  # pyright: ignore[reportMissingImports] an extra
+        from ray.exceptions import RayTaskError  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError('workers need Ray: pip install "unskew[ray]", or leave --workers out') from error
     here = Path.cwd()

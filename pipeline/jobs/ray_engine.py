@@ -122,7 +122,7 @@ class _Pool:
 def _cluster(job: JobSettings) -> Generator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports] an extra
     except ImportError:
         raise UserError('the Ray engine is not installed: `pip install "unskew[ray]"`') from None
     ours = not ray.is_initialized()

@@ -15,9 +15,10 @@ from unskew.decoder.synthesis import Candidate
 from unskew.pipeline import DataSettings, HybridPipeline, fit
 from unskew.pipeline.cli import main
 from unskew.pipeline.near_duplicates import NearDuplicates
+from unskew.pipeline.relabelling import relabelled
 from unskew.pipeline.sets import read_sets
 from unskew.pipeline.sifting import PROVENANCE, FilterSettings, Sifter, Synthesis, Tally
-from unskew.pipeline.synthesising import _relabelled, synthesise
+from unskew.pipeline.synthesising import synthesise
 from unskew.training import PhaseSettings
 
 pytest.importorskip("datasketch")
@@ -91,12 +92,12 @@ def test_noisy_rows_teach_the_topic_that_the_encoder_decides_on(fitted, tiny):
     sets = read_sets(tiny.data, 0)
     natural = fitted[0].aimed_at("train")
     wrong = [dataclasses.replace(record, topic="football") for record in sets.noisy]
-    found = _relabelled(wrong, natural)
+    found = relabelled(wrong, natural.encoder, natural.decider)
     best = natural.probabilities([record.text for record in wrong]).argmax(dim=1).tolist()
     assert [record.topic for record in found] == [natural.topics.names[i] for i in best]
     assert [record.text for record in found] == [record.text for record in sets.noisy]
     assert len({record.topic for record in found}) > 1
-    assert _relabelled([], natural) == []
+    assert relabelled([], natural.encoder, natural.decider) == []
 
 
 class Judge:

@@ -11,6 +11,7 @@ from .calibration import (
     uniform_prior,
 )
 from .conformal import ConformalSets, fit_conformal, rows_needed
+from .deciding import Decider, TargetPrior, resolve_prior
 from .implied import implied_prior, measured_prior
 from .losses import LossSettings, TopicLoss, make_loss
 from .measures import measure, prior_pull, topic_recall
@@ -24,7 +25,9 @@ __all__ = [
     "CalibrationKind",
     "CalibrationReport",
     "ConformalSets",
+    "Decider",
     "LossSettings",
+    "TargetPrior",
     "TemperedDraw",
     "TopicLoss",
     "View",
@@ -48,6 +51,7 @@ __all__ = [
     "prior_from_counts",
     "prior_pull",
     "redrawn_noise",
+    "resolve_prior",
     "rows_needed",
     "span_dropout",
     "tempered_counts",

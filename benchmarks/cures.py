@@ -20,13 +20,13 @@ import torch
 from jsonargparse import ArgumentParser
 from scipy.stats import t as student
 
-from unskew.balance import Calibration, LossSettings, measure, model_prior, prior_correct, tempered_counts
-from unskew.balance.implied import implied_prior
+from unskew.balance import Calibration, Decider, LossSettings, measure, model_prior, prior_correct, resolve_prior
 from unskew.corpus import Record, Topics, stratified_split, write_text
 from unskew.corpus.newsroom import Newsroom
 from unskew.decoder import DecoderSettings, fit_decoder
+from unskew.decoder import implied_topic_prior as implied_decoder_prior
 from unskew.encoder import EncoderSettings, fit_encoder
-from unskew.pipeline import Decider
+from unskew.encoder import implied_topic_prior as implied_encoder_prior
 from unskew.pipeline.shifting import estimate_target
 from unskew.training import PhaseSettings, ScratchSettings
 
@@ -204,23 +204,19 @@ def encoder_figures(cure: Cure, sets: Draw, place: Path, seed: int) -> dict[str,
     """Fit stage 1 under a cure and measure its decisions."""
     settings = replace(ENCODER, **cure.change)
     encoder = fit_encoder(sets.train, sets.validation, sets.noisy, sets.topics, settings, place / "encoder", seed)
-    loss = settings.loss if settings.clean.epochs else settings.head_loss
-    return _measured(cure, sets, settings.sampling_ratio, loss, lambda texts: encoder.logits(texts))
+    return _measured(cure, sets, implied_encoder_prior(settings, sets.topics), encoder.logits)
 
 
 def decoder_figures(cure: Cure, sets: Draw, place: Path, seed: int) -> dict[str, Any]:
     """Fit the decoder-only baseline under a cure and measure the topics it chooses."""
     settings = replace(DECODER, **cure.change)
     decoder = fit_decoder(sets.train, sets.validation, sets.noisy, sets.topics, settings, place / "decoder", seed)
-    loss = settings.topic_loss or PLAIN
-    score = lambda texts: decoder.topic_logits(texts, fairness=cure.fairness)  # noqa: E731
-    return _measured(cure, sets, settings.sampling_ratio, loss, score)
+    implied = implied_decoder_prior(settings, sets.train, sets.topics, cure.fairness)
+    return _measured(cure, sets, implied, partial(decoder.topic_logits, fairness=cure.fairness))
 
 
-def _measured(cure: Cure, sets: Draw, ratio: float | None, loss: LossSettings, score: Any) -> dict[str, Any]:
-    seen = sets.topics.counts if ratio is None else tempered_counts(sets.topics.counts, ratio)
-    uniform = (1 / len(seen),) * len(seen)
-    decider = Decider(sets.topics, tuple(implied_prior(loss, seen, sets.topics.names).tolist()), Calibration(), uniform)
+def _measured(cure: Cure, sets: Draw, implied: tuple[float, ...], score: Any) -> dict[str, Any]:
+    decider = Decider(sets.topics, implied, Calibration(), resolve_prior("uniform", sets.topics))
     rows = {"validation": sets.validation, **sets.tests}
     logits = {name: score([record.text for record in records]) for name, records in rows.items()}
     return {

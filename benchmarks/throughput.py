@@ -23,6 +23,7 @@ from jsonargparse import ArgumentParser
 from throughput_arms import ARMS
 
 from unskew.balance import Calibration, uniform_prior
+from unskew.balance.deciding import Decider
 from unskew.corpus import load_usable, write_text
 from unskew.corpus.topics import Topics
 from unskew.decoder import ControlTokens, TopicDecoder
@@ -32,7 +33,6 @@ from unskew.decoder.prompts import Prompt, protect_marks
 from unskew.encoder import EncoderSettings, TopicEncoder
 from unskew.encoder.base import make_base
 from unskew.pipeline import HybridPipeline
-from unskew.pipeline.deciding import Decider
 from unskew.training import encode_user_text
 
 TOPICS = ("business", "politics", "science", "sport")

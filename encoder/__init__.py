@@ -2,7 +2,8 @@
 
 from .classifier import TopicClassifier
 from .fitting import fit_encoder
+from .implied import implied_topic_prior
 from .settings import EncoderSettings
 from .topic_encoder import TopicEncoder
 
-__all__ = ["EncoderSettings", "TopicClassifier", "TopicEncoder", "fit_encoder"]
+__all__ = ["EncoderSettings", "TopicClassifier", "TopicEncoder", "fit_encoder", "implied_topic_prior"]

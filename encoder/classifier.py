@@ -18,16 +18,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ..balance.calibration import Calibration, fit_calibration, prior_correct, prior_from_counts, uniform_prior
-from ..balance.implied import implied_prior
+from ..balance.calibration import Calibration
+from ..balance.deciding import Decider, TargetPrior
 from ..balance.losses import LossSettings
-from ..balance.sampling import tempered_counts
 from ..corpus.errors import UserError
 from ..corpus.records import Record
 from ..corpus.splitting import stratified_split
 from ..corpus.topics import Topics
 from ..training import ScratchSettings
 from .fitting import fit_encoder
+from .implied import implied_topic_prior
 from .settings import BASE_CLEAN, SCRATCH_CLEAN, EncoderSettings
 from .texts_and_labels import as_classes, as_texts, topic_names
 from .topic_encoder import TopicEncoder
@@ -126,13 +126,13 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
         folder = nullcontext(self.work_folder) if self.work_folder else tempfile.TemporaryDirectory()
         with folder as place, _quiet(), torch.random.fork_rng():
             self.encoder_ = fit_encoder(train, validation or train, None, topics, settings, str(place), seed)
-        counts = topics.counts if self.sampling_ratio is None else tempered_counts(topics.counts, self.sampling_ratio)
-        self.implied_prior_ = implied_prior(settings.loss, counts, names).numpy()
+        self.implied_prior_ = np.array(implied_topic_prior(settings, topics))
         self.calibration_ = Calibration()
         if validation:
-            logits = self._natural([record.text for record in validation])
+            logits = self._logits([record.text for record in validation])
             targets = torch.from_numpy(indices[held_out])
-            self.calibration_ = fit_calibration(logits, targets, self.calibration)  # pyright: ignore[reportArgumentType]
+            kind: Any = self.calibration
+            self.calibration_ = self._decider().fitted(logits, targets, kind).calibration
         return self
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
@@ -188,29 +188,23 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
     def _log_probabilities(self, X: Any) -> np.ndarray:  # noqa: N803
         """Float64 (n, C) under the target prior."""
         check_is_fitted(self)
-        natural = self.calibration_(self._natural(as_texts(X)))
-        return prior_correct(natural, prior_from_counts(self._counts), self._target()).double().numpy()
+        decider = self._decider().aimed_at(self._target())
+        return decider.log_probabilities(self._logits(as_texts(X))).double().numpy()
 
-    def _natural(self, texts: list[str]) -> torch.Tensor:
-        """Log-probabilities (n, C) under the training prior, not calibrated."""
-        logits = _logits(self.encoder_, texts, (self.trainer or {}).get("accelerator", "auto"))
-        return prior_correct(logits, torch.from_numpy(self.implied_prior_), prior_from_counts(self._counts))
+    def _logits(self, texts: list[str]) -> torch.Tensor:
+        return _logits(self.encoder_, texts, (self.trainer or {}).get("accelerator", "auto"))
 
-    @property
-    def _counts(self) -> torch.Tensor:
-        return torch.from_numpy(self.class_count_)
+    def _decider(self) -> Decider:
+        topics = Topics(self.encoder_.topics, tuple(self.class_count_.tolist()))
+        return Decider(topics, tuple(self.implied_prior_.tolist()), self.calibration_, topics.prior)
 
-    def _target(self) -> torch.Tensor:
+    def _target(self) -> TargetPrior:
+        """`target_prior` by topic name."""
         if isinstance(self.target_prior, Mapping):
-            shares = torch.tensor(self._by_class(self.target_prior, 0.0, "target_prior"), dtype=torch.float64)
-            if not (shares.isfinite().all() and shares.min() >= 0 and shares.sum() > 0):
-                raise UserError("target_prior: shares must be numbers of at least 0, and one of them positive")
-            return shares / shares.sum()
-        if self.target_prior == "train":
-            return prior_from_counts(self._counts)
-        if self.target_prior == "uniform":
-            return uniform_prior(len(self.classes_))
-        raise UserError(f"target_prior is {self.target_prior!r}; give uniform, train, or shares by label")
+            return dict(zip(self.encoder_.topics, self._by_class(self.target_prior, 0.0, "target_prior"), strict=True))
+        if self.target_prior not in ("uniform", "train"):
+            raise UserError(f"target_prior is {self.target_prior!r}; give uniform, train, or shares by label")
+        return self.target_prior
 
     def _by_class(self, values: Mapping[Any, float], default: float, parameter: str) -> list[float]:
         classes = self.classes_.tolist()

@@ -4,7 +4,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .deciding import Decider
     from .evaluating import Evaluation, evaluate
     from .fitting import fit
     from .hybrid import HybridPipeline, Result
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DataSettings",
-    "Decider",
     "Evaluation",
     "FitSettings",
     "HybridPipeline",
@@ -26,7 +24,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "deciding": {"Decider"},
     "evaluating": {"Evaluation", "evaluate"},
     "fitting": {"fit"},
     "hybrid": {"HybridPipeline", "Result"},

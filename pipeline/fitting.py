@@ -12,15 +12,13 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from ..balance import Calibration, measure, tempered_counts, topic_recall
-from ..balance.implied import implied_prior, measured_prior
-from ..corpus import Topics
+from ..balance import Calibration, measure, topic_recall
+from ..balance.deciding import Decider, resolve_prior
+from ..balance.implied import measured_prior
 from ..decoder import TopicDecoder, fit_decoder
-from ..encoder import TopicEncoder, fit_encoder
-from ..encoder.settings import EncoderSettings
+from ..encoder import TopicEncoder, fit_encoder, implied_topic_prior
 from ..training import choose_precision, to_precision
 from . import bundle
-from .deciding import Decider, resolve_prior
 from .hybrid import HybridPipeline, choose_device
 from .places import check_writable, refuse_existing
 from .relabelling import relabelled
@@ -70,7 +68,7 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
 def _decide(
     encoder: TopicEncoder, sets: Sets, settings: FitSettings, target: tuple[float, ...]
 ) -> tuple[Decider, dict[str, Any]]:
-    implied = _implied(settings.encoder, sets.topics_seen)
+    implied = implied_topic_prior(settings.encoder, sets.topics_seen)
     decider = Decider(sets.topics, implied, Calibration(), target)
     if not sets.validation:
         log.warning("no rows to validate on: the probabilities are not calibrated")
@@ -91,14 +89,6 @@ def _decide(
         },
         "calibration": str(decider.calibration.report),
     }
-
-
-def _implied(settings: EncoderSettings, topics: Topics) -> tuple[float, ...]:
-    """The prior that the last phase of training taught: its loss, on its rows."""
-    ratio = settings.sampling_ratio
-    seen = topics.counts if ratio is None else tempered_counts(topics.counts, ratio)
-    loss = settings.loss if settings.clean.epochs else settings.head_loss
-    return tuple(implied_prior(loss, seen, topics.names).tolist())
 
 
 def _description(settings: FitSettings, decoder: TopicDecoder | None) -> dict[str, Any]:

@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 
+from ..balance.deciding import Decider, TargetPrior
 from ..corpus.errors import UserError
 from ..corpus.topics import Topics
 from ..decoder import GenerationSettings, TopicDecoder
 from ..encoder import TopicEncoder
 from ..training import Precision, choose_precision
 from . import bundle
-from .deciding import Decider
-from .settings import TargetPrior
 
 WINDOW = 1024  # texts held at once: long enough to sort by length, short enough to stream
 

@@ -8,9 +8,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..balance.deciding import Decider
 from ..corpus import Record
 from ..encoder import TopicEncoder
-from .deciding import Decider
 
 log = logging.getLogger("unskew")
 

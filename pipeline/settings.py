@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..balance.calibration import CalibrationKind
+from ..balance.deciding import TargetPrior
 from ..corpus.errors import UserError
 from ..corpus.reading import Columns
 from ..decoder.settings import DecoderSettings
 from ..encoder.settings import EncoderSettings
 
-TargetPrior = Literal["uniform", "train"] | dict[str, float]
 ModelPrior = Literal["loss", "mean_posterior"]
 
 

@@ -12,16 +12,14 @@ import torch
 from torch import Tensor
 
 from ..balance.calibration import prior_from_counts
+from ..balance.deciding import Decider
 from ..balance.shift import MAX_ERROR, em_prior, em_standard_error
 from ..corpus.errors import UserError
 from ..corpus.topics import Topics
-from .deciding import Decider
 
 log = logging.getLogger("unskew")
 
-MOST_ROWS = (
-    50_000  # standard errors are then under 0.01 where topics can be told apart at all; more rows cost time alone
-)
+MOST_ROWS = 50_000  # standard errors are then under 0.01 where topics can be told apart at all
 SHOWN = 3
 
 

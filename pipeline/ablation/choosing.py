@@ -13,10 +13,10 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from ...balance import Calibration, model_prior, prior_correct, uniform_prior
+from ...balance.deciding import Decider, resolve_prior
 from ...corpus import Topics, UserError
 from ...decoder import TopicDecoder
 from ..ceiling import bayes_posterior
-from ..deciding import Decider, resolve_prior
 from ..sets import Sets
 from .corpora import TestRows
 from .costs import Cost

@@ -13,17 +13,17 @@ from typing import Any, TypeVar
 
 from peft import PeftModel
 
-from ...balance import Calibration, tempered_counts
-from ...balance.implied import implied_prior
-from ...corpus import Record, Topics, replacing_folder
+from ...balance import Calibration
+from ...balance.deciding import Decider, resolve_prior
+from ...corpus import Record, replacing_folder
 from ...corpus.fingerprint import fingerprint
 from ...decoder import DecoderSettings, TopicDecoder, fit_decoder
 from ...decoder.adaptation import merge
 from ...decoder.drawing import implied_topic_prior
 from ...encoder import EncoderSettings, TopicEncoder, fit_encoder
+from ...encoder import implied_topic_prior as implied_encoder_prior
 from ...training import PhaseSettings
 from ...training.tracing import tracing
-from ..deciding import Decider, resolve_prior
 from ..hybrid import choose_device
 from ..relabelling import relabelled
 from ..sets import Sets
@@ -158,7 +158,7 @@ class Stages:
             )
         encoder.model.to(choose_device())  # pyright: ignore[reportArgumentType]
         trainable = sum(p.numel() for p in encoder.model.parameters() if p.requires_grad)
-        implied = {False: _implied(settings, sets.topics_seen)}
+        implied = {False: implied_encoder_prior(settings, sets.topics_seen)}
         return Fitted(encoder, settings, implied, trainable, read_costs(folders))
 
 
@@ -174,11 +174,3 @@ def once(fitted: Fitted, question: Any, answer: Callable[[], Answer]) -> tuple[A
 def _metered(trainer: Any) -> dict[str, Any]:
     given = dict(trainer)
     return {**given, "callbacks": [*given.get("callbacks", []), CostMeter()]}
-
-
-def _implied(settings: EncoderSettings, seen: Topics) -> tuple[float, ...]:
-    """The prior that the last phase of training taught: its loss, on its rows."""
-    ratio = settings.sampling_ratio
-    counts = seen.counts if ratio is None else tempered_counts(seen.counts, ratio)
-    loss = settings.loss if settings.clean.epochs else settings.head_loss
-    return tuple(implied_prior(loss, counts, seen.names).tolist())

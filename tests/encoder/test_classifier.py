@@ -23,9 +23,9 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from unskew.balance import Decider
 from unskew.corpus import Topics, UserError
 from unskew.encoder import TopicClassifier, TopicEncoder
-from unskew.pipeline import Decider
 from unskew.training import ScratchSettings
 
 TINY = {

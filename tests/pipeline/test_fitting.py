@@ -38,7 +38,7 @@ def test_the_models_prior_can_be_measured(tiny, tmp_path, monkeypatch):
     pipeline = fit(settings, tmp_path / "bundle")
     ((measured, implied),) = found
     assert pipeline.decider.implied == tuple(measured.tolist())
-    assert fitting._implied(settings.encoder, pipeline.topics) == tuple(implied.tolist())
+    assert fitting.implied_topic_prior(settings.encoder, pipeline.topics) == tuple(implied.tolist())
     assert HybridPipeline.from_pretrained(tmp_path / "bundle", device="cpu").decider.implied == pipeline.decider.implied
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from unskew.balance import Calibration, prior_from_counts
+from unskew.balance.deciding import Decider
 from unskew.corpus import Topics, UserError, write_jsonl
 from unskew.corpus.newsroom import Newsroom
 from unskew.pipeline import HybridPipeline, commands, evaluate, shifting
 from unskew.pipeline.cli import make_parser
-from unskew.pipeline.deciding import Decider
 from unskew.pipeline.evaluating import Evaluation
 from unskew.pipeline.shifting import ShiftEstimate, estimate_target
 

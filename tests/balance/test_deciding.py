@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unskew.balance import Calibration, LossSettings, prior_from_counts
+from unskew.balance.deciding import Decider, resolve_prior
 from unskew.balance.implied import implied_prior
 from unskew.corpus import Topics, UserError
-from unskew.pipeline.deciding import Decider, resolve_prior
 
 TOPICS = Topics(("a", "b", "c"), (90, 9, 1))
 LIKELIHOOD = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.1, 0.1, 0.8]])

@@ -1,6 +1,6 @@
 """From the encoder's logits to the probabilities that decide: calibrated, and right for a chosen prior.
 
-Knows tensors, topics and priors; no model and no file. Three steps, each the balance room's: the prior that the loss
+Knows tensors, topics and priors; no model and no file. Three steps: the prior that the loss
 taught is exchanged for the training prior, the calibration is applied there (it was fitted on rows of that prior),
 and the training prior is exchanged for the target prior.
 """
@@ -8,12 +8,14 @@ and the training prior is exchanged for the target prior.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ..balance.calibration import (
+from ..corpus.errors import UserError
+from ..corpus.topics import Topics
+from .calibration import (
     Calibration,
     CalibrationKind,
     fit_calibration,
@@ -21,9 +23,8 @@ from ..balance.calibration import (
     prior_from_counts,
     uniform_prior,
 )
-from ..corpus.errors import UserError
-from ..corpus.topics import Topics
-from .settings import TargetPrior
+
+TargetPrior = Literal["uniform", "train"] | dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,11 @@ class Decider:
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Float32 probabilities (n, C) under the target prior."""
-        return prior_correct(
-            self.natural(logits), prior_from_counts(self.topics.counts), torch.tensor(self.target)
-        ).exp()
+        return self.log_probabilities(logits).exp()
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Their logarithms (n, C)."""
+        return prior_correct(self.natural(logits), prior_from_counts(self.topics.counts), torch.tensor(self.target))
 
     def natural(self, logits: Tensor) -> Tensor:
         """Calibrated log-probabilities (n, C) under the training prior: what a target prior is estimated from."""

@@ -21,6 +21,7 @@ from ..balance.measures import calibration_error, negative_log_likelihood
 from ..corpus.topics import BANDS
 from ..corpus.writing import replacing_folder, write_text
 from .audit_files import AuditColumns
+from .exits import SOME_ROWS_BAD
 from .joining import LEFT_OUT, Joined, join
 from .places import check_writable, refuse_existing
 
@@ -29,7 +30,6 @@ log = logging.getLogger("unskew")
 RESULT = "audit.json"
 FORMAT = 1
 CONSOLE_WIDTH = 120
-SOME_ROWS_LEFT_OUT = 3  # the exit code
 RESAMPLES = 1000
 CELLS_AT_ONCE = 2**22  # of resampled matrices: 32 MB
 # Not of the worst topic's recall, the divergence and the calibration errors: a resample is more uneven than its rows
@@ -119,7 +119,7 @@ def audit(
             write_text(place / RESULT, json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
             _draw(place / "audit.png", joined)
         print("written: " + ", ".join(str(path) for path in sorted(Path(output).iterdir())))
-    return SOME_ROWS_LEFT_OUT if any(result.problems.get(name) for name in LEFT_OUT) else 0
+    return SOME_ROWS_BAD if any(result.problems.get(name) for name in LEFT_OUT) else 0
 
 
 def measure_skew(joined: Joined, seed: int = 0) -> Audit:

@@ -12,13 +12,13 @@ from ..corpus import Columns
 from ..decoder import DecoderSettings, GenerationSettings
 from ..encoder import EncoderSettings
 from . import evaluating, fitting
+from .exits import SOME_ROWS_BAD
 from .hybrid import HybridPipeline
 from .places import refuse_existing
 from .settings import DataSettings, FitSettings, ModelPrior, TargetPrior
 from .tables import print_evaluation
 
 CONSOLE_WIDTH = 120
-SOME_ROWS_BAD = 3
 
 transformers.utils.logging.disable_progress_bar()  # loading takes a moment; its bars would bury ours
 

@@ -3,14 +3,13 @@
 from ...corpus.reading import Columns
 from ...decoder import GenerationSettings
 from ...training import Precision
+from ..exits import SOME_ROWS_BAD
 from ..interrupting import ending_on_sigterm
 from ..progress import ProgressKind
 from .dry_run import describe
 from .running import run
 from .settings import Engine, JobSettings
 from .system import bundle_system
-
-SOME_ROWS_BAD = 3
 
 
 def predict(
@@ -55,7 +54,7 @@ def predict(
             shares by topic, or the shares; the bundle's own unless given.
         estimate_rows: How many rows an estimate reads at most.
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
-        precision: Of the decoder: float32, bfloat16, or int8 on a CPU; chosen by the device unless given.
+        precision: float32, bfloat16, or, for the decoder on a CPU, int8; chosen by the device unless given.
         limit: Read only so many rows.
         shard_rows: Rows in a shard, which is what an interruption costs at most; 1,000 on a CPU and 10,000 on a GPU
             unless given.

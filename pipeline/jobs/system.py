@@ -56,7 +56,7 @@ def bundle_system(
     Args:
         model: A folder, or the id of one on the hub.
         device: Where the models go; None takes a GPU where there is one.
-        precision: Of the decoder; None chooses by the device.
+        precision: Of the weights, see `unskew.training.Precision`; None chooses by the device.
         job: Where it names another engine than this process, the device is its workers' and not looked for here.
 
     Raises:

@@ -73,8 +73,8 @@ class TemperedDraw:
         ratio: largest over smallest topic, see `tempered_counts`.
         seed: of the order, which differs from epoch to epoch.
         total: rows of an epoch; None is n.
-        paraphrases: {row: rows that say the same in other words}; a repeat of the row takes these first. Such rows
-            stand after the n rows of `targets`, so they are drawn in no other way.
+        paraphrases: {row: rows that say the same in other words}; a repeat of the row takes these first, each epoch
+            beginning with another. Such rows stand after the n rows of `targets`, so they are drawn in no other way.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class TemperedDraw:
     def _view(self, row: int, repeat: int, epoch: int) -> View:
         others = self._paraphrases.get(row, ())
         if 0 < repeat <= len(others):
-            return View(others[repeat - 1], 0, f"{self._seed}/{epoch}/{row}")
+            return View(others[(epoch + repeat - 1) % len(others)], 0, f"{self._seed}/{epoch}/{row}")
         return View(row, max(0, repeat - len(others)), f"{self._seed}/{epoch}/{row}")
 
 

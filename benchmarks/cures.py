@@ -204,7 +204,7 @@ def encoder_figures(cure: Cure, sets: Draw, place: Path, seed: int) -> dict[str,
     """Fit stage 1 under a cure and measure its decisions."""
     settings = replace(ENCODER, **cure.change)
     encoder = fit_encoder(sets.train, sets.validation, sets.noisy, sets.topics, settings, place / "encoder", seed)
-    return _measured(cure, sets, implied_encoder_prior(settings, sets.topics), encoder.logits)
+    return _measured(cure, sets, implied_encoder_prior(settings, sets.train, sets.topics), encoder.logits)
 
 
 def decoder_figures(cure: Cure, sets: Draw, place: Path, seed: int) -> dict[str, Any]:

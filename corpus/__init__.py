@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from .checks import check_disjoint, check_known_topics, check_training, overlapping
 from .errors import UserError
 from .fingerprint import file_fingerprint, fingerprint
+from .paraphrases import set_apart
 from .reading import Columns, load, load_usable, place_of, source_files, stream
 from .records import BadRow, Record
 from .splitting import stratified_folds, stratified_split
@@ -37,6 +38,7 @@ __all__ = [
     "replacing_file",
     "replacing_folder",
     "restore_folder",
+    "set_apart",
     "source_files",
     "stratified_folds",
     "stratified_split",

@@ -24,16 +24,20 @@ Located = tuple[Record | BadRow, str, int]
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column holds what; None: do not read it (without `id`, rows are numbered from 1)."""
+    """Which column holds what; None: do not read it (without `id`, rows are numbered from 1).
+
+    `of` is of synthetic rows alone: the id of the row that a row paraphrases; there it is read from `of` unless named.
+    """
 
     text: str = "text"
     id: str | None = "id"
     topic: str | None = "topic"
     target: str | None = "target"
+    of: str | None = None
 
     def wanted(self) -> list[str]:
         """The columns to read."""
-        return [name for name in (self.text, self.id, self.topic, self.target) if name is not None]
+        return [name for name in (self.text, self.id, self.topic, self.target, self.of) if name is not None]
 
     def required(self, needs: Sequence[str]) -> list[str]:
         """The columns a file must have: the text, what is needed, and every column the user named."""
@@ -174,7 +178,8 @@ def _record(row: RawRow, number: int, where: str, columns: Columns, needs: Seque
     try:
         row_id = as_label(row.values, columns.id) or str(number)
         text = _text(row.values, columns.text)
-        record = Record(text, row_id, as_label(row.values, columns.topic), as_label(row.values, columns.target))
+        labels = (as_label(row.values, column) for column in (columns.topic, columns.target, columns.of))
+        record = Record(text, row_id, *labels)
         for need in needs:
             if getattr(record, need) is None:
                 raise ValueError(f"no {need} in the column {getattr(columns, need)!r}")

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row: the text to classify, and where known its topic and the target text to write."""
+    """One row: the text to classify, and where known its topic and the target text to write.
+
+    `of` is the id of the row that this one says in other words, if it does.
+    """
 
     text: str
     id: str
     topic: str | None = None
     target: str | None = None
+    of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

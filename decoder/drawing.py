@@ -10,12 +10,13 @@ A text may come once in each kind in an epoch: the same words, told apart by the
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..balance.implied import implied_prior
 from ..balance.losses import TopicLoss, make_loss
 from ..balance.sampling import TemperedDraw, View, tempered_counts
 from ..corpus.errors import UserError
+from ..corpus.paraphrases import set_apart
 from ..corpus.records import Record
 from ..corpus.topics import Topics
 from .data import Draw
@@ -23,21 +24,25 @@ from .settings import BALANCED_RATIO, DecoderSettings
 
 
 class FairnessDraw:
-    """The rows of an epoch with fairness: of `n` natural rows, and the same `n` after them with the token.
+    """The rows of an epoch with fairness: of the natural rows, and the same rows after them with the token.
 
     Args:
-        targets: Topic index of each natural row (n,).
+        targets: Topic index of each natural row that is no paraphrase (n,).
         ratio: Largest over smallest topic in the balanced half.
         seed: Of the order, which differs from epoch to epoch.
+        paraphrases: As `TemperedDraw` takes them; they stand after the n rows, in both kinds.
     """
 
-    def __init__(self, targets: Sequence[int], ratio: float, seed: int) -> None:
+    def __init__(
+        self, targets: Sequence[int], ratio: float, seed: int, paraphrases: Mapping[int, Sequence[int]]
+    ) -> None:
         counts = list(Counter(targets).values())
         natural, balanced = _halves(len(targets))
-        self._rows = len(targets)
-        self._natural = TemperedDraw(targets, max(counts) / min(counts), seed=seed, total=natural)
+        self._rows = len(targets) + sum(map(len, paraphrases.values()))
+        spread = max(counts) / min(counts)
+        self._natural = TemperedDraw(targets, spread, seed=seed, total=natural, paraphrases=paraphrases)
         # Another seed: else both halves would show the same rows of a frequent topic in an epoch.
-        self._balanced = TemperedDraw(targets, ratio, seed=seed + 1, total=balanced)
+        self._balanced = TemperedDraw(targets, ratio, seed=seed + 1, total=balanced, paraphrases=paraphrases)
 
     def __call__(self, epoch: int) -> list[View]:
         """The views of an epoch; the batches' sampler shuffles them."""
@@ -45,13 +50,22 @@ class FairnessDraw:
         return [*self._natural(epoch), *fair]
 
 
-def make_draw(settings: DecoderSettings, targets: Sequence[int], seed: int) -> Draw | None:
-    """The rows of an epoch of the clean phase; None takes every row once."""
+def drawn(
+    settings: DecoderSettings, records: Sequence[Record], topics: Topics, seed: int
+) -> tuple[list[Record], Draw | None]:
+    """The clean rows in the order that the draw numbers them in, and those of an epoch; None takes each once.
+
+    Where rows repeat, a paraphrase stands in for a repeat of its original instead of being a row.
+    """
+    if not _repeats(settings):
+        return list(records), None
+    own, others, paraphrases = set_apart(records)
+    targets = topics.encode([str(record.topic) for record in own])
     if settings.fairness:
-        return FairnessDraw(targets, settings.sampling_ratio or BALANCED_RATIO, seed)
-    if settings.sampling_ratio is None:
-        return None
-    return TemperedDraw(targets, settings.sampling_ratio, seed=seed)
+        draw: Draw = FairnessDraw(targets, settings.sampling_ratio or BALANCED_RATIO, seed, paraphrases)
+    else:
+        draw = TemperedDraw(targets, settings.sampling_ratio or BALANCED_RATIO, seed=seed, paraphrases=paraphrases)
+    return own + others, draw
 
 
 def counts_seen(settings: DecoderSettings, counts: Sequence[int], fairness: bool = False) -> list[int]:
@@ -92,10 +106,10 @@ def shown_to_held_out(settings: DecoderSettings, records: Sequence[Record], topi
     Weights (C,) that are 1 on average over such rows: for those without `<force_fairness>`, and, if the settings train
     them, for those with it.
     """
-    found = _found(records, topics)
+    found = _found(settings, records, topics)
     kinds = [counts_seen(settings, found, fairness) for fairness in ([False, True] if settings.fairness else [False])]
     return [
-        [drawn / count * sum(found) / sum(seen) if count else 1.0 for drawn, count in zip(seen, found, strict=True)]
+        [shown / count * sum(found) / sum(seen) if count else 1.0 for shown, count in zip(seen, found, strict=True)]
         for seen in kinds
     ]
 
@@ -126,12 +140,18 @@ def has_target(record: Record) -> bool:
 
 
 def _seen(settings: DecoderSettings, records: Sequence[Record], topics: Topics, fairness: bool) -> list[int]:
-    return counts_seen(settings, _found(records, topics), fairness)
+    return counts_seen(settings, _found(settings, records, topics), fairness)
 
 
-def _found(records: Sequence[Record], topics: Topics) -> list[int]:
-    counted = Counter(record.topic for record in records if has_target(record))
+def _found(settings: DecoderSettings, records: Sequence[Record], topics: Topics) -> list[int]:
+    """Rows per topic that are drawn: those with a target, and where rows repeat no paraphrases."""
+    usable = [record for record in records if has_target(record)]
+    counted = Counter(record.topic for record in (set_apart(usable)[0] if _repeats(settings) else usable))
     return [counted[name] for name in topics.names]
+
+
+def _repeats(settings: DecoderSettings) -> bool:
+    return settings.fairness or settings.sampling_ratio is not None
 
 
 def _halves(rows: int) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from .adaptation import Model, adapt, adaptation_facts, finish
 from .base import load_model, load_tokenizer, make_scratch_model, make_scratch_tokenizer
 from .control import ControlTokens, make_rows
 from .data import DecoderData, Rows
-from .drawing import has_target, make_draw, make_topic_loss, shown_to_held_out
+from .drawing import drawn, has_target, make_topic_loss, shown_to_held_out
 from .module import MONITOR, DecoderModule
 from .prompts import Prompt, protect_marks, resolve_template
 from .sequences import Sequencer
@@ -191,6 +191,9 @@ class _Fit:
         settings = self.settings
         clean = name == "clean"
         noisy_loss = None if clean else self.settings.noisy_topic_loss
+        draw = None
+        if clean:
+            records, draw = drawn(settings, records, self.topics, self.seed)
         self.state = fingerprint(self.state, name, phase, noisy_loss, _contents(records))
         fairness = clean and settings.fairness
         rows = self._rows(records, sequencer, fairness)
@@ -202,7 +205,7 @@ class _Fit:
             pad_id=pad_id,
             tokens_per_batch=settings.tokens_per_batch,
             seed=self.seed,
-            draw=make_draw(settings, rows.topics[: len(records)], self.seed) if clean else None,
+            draw=draw,
         )
         options = RunOptions(
             folder=self.folder / f"{name}-{self.state[:12]}",
@@ -267,4 +270,6 @@ def _with_targets(records: Sequence[Record], name: str) -> list[Record]:
 
 
 def _contents(records: Sequence[Record]) -> list[list[str | None]]:
-    return [[record.text, record.topic, record.target] for record in records]
+    # Ids count only where a paraphrase names one.
+    named = {record.of for record in records}
+    return [[r.text, r.topic, r.target, r.of, r.id if r.id in named else None] for r in records]

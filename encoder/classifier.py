@@ -26,8 +26,8 @@ from ..corpus.records import Record
 from ..corpus.splitting import stratified_split
 from ..corpus.topics import Topics
 from ..training import ScratchSettings
+from .drawing import implied_topic_prior
 from .fitting import fit_encoder
-from .implied import implied_topic_prior
 from .settings import BASE_CLEAN, SCRATCH_CLEAN, EncoderSettings
 from .texts_and_labels import as_classes, as_texts, topic_names
 from .topic_encoder import TopicEncoder
@@ -126,7 +126,7 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
         folder = nullcontext(self.work_folder) if self.work_folder else tempfile.TemporaryDirectory()
         with folder as place, _quiet(), torch.random.fork_rng():
             self.encoder_ = fit_encoder(train, validation or train, None, topics, settings, str(place), seed)
-        self.implied_prior_ = np.array(implied_topic_prior(settings, topics))
+        self.implied_prior_ = np.array(implied_topic_prior(settings, train, topics))
         self.calibration_ = Calibration()
         if validation:
             logits = self._logits([record.text for record in validation])

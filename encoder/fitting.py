@@ -4,7 +4,6 @@ Knows the room's parts and how they follow each other; the training itself is Li
 """
 
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,7 +12,6 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from ..balance.losses import LossSettings, make_loss
-from ..balance.sampling import TemperedDraw, tempered_counts
 from ..corpus.fingerprint import fingerprint
 from ..corpus.records import Record
 from ..corpus.topics import Topics
@@ -21,6 +19,7 @@ from ..training import PhaseSettings, RunOptions, run
 from ..training.fingerprints import base_contents, tokenizer_contents, trainer_choices
 from .base import make_base
 from .data import EncoderData, Rows
+from .drawing import counts_seen, drawn
 from .layers import freeze_body, layer_rates
 from .module import MONITOR, EncoderModule
 from .settings import EncoderSettings
@@ -88,16 +87,16 @@ def fit_encoder(
         _contents(validation),
     )
     for phase in _phases(train, noisy, settings):
-        state = fingerprint(state, phase.settings, phase.loss, phase.sampling_ratio, _contents(phase.records))
-        rows = Rows.from_records(phase.records, topics, tokenizer, settings.max_tokens)
-        ratio = phase.sampling_ratio
+        records, draw = drawn(phase.records, topics, phase.sampling_ratio, seed)
+        state = fingerprint(state, phase.settings, phase.loss, phase.sampling_ratio, _contents(records))
+        rows = Rows.from_records(records, topics, tokenizer, settings.max_tokens)
         data = EncoderData(
             rows,
             measured,
             pad_id=pad_id_of(tokenizer),
             tokens_per_batch=settings.tokens_per_batch,
             seed=seed,
-            draw=None if ratio is None else TemperedDraw(rows.targets, ratio, seed=seed),
+            draw=draw,
         )
         options = RunOptions(
             folder=Path(folder) / f"{phase.name}-{state[:12]}",
@@ -109,7 +108,7 @@ def fit_encoder(
             patience=phase.settings.patience,
             trainer=settings.trainer,
         )
-        measures = run(_module(model, phase, rows, measured, topics, settings.layer_decay), data, options)
+        measures = run(_module(model, phase, measured, topics, settings.layer_decay), data, options)
         log.info("%s: best macro-F1 %.3f", options.name, measures[MONITOR])
     return TopicEncoder(model, tokenizer, settings.max_tokens)
 
@@ -126,18 +125,14 @@ def _phases(train: Sequence[Record], noisy: Sequence[Record] | None, settings: E
 def _module(
     model: PreTrainedModel,
     phase: Phase,
-    rows: Rows,
     validation: Rows,
     topics: Topics,
     layer_decay: float,
 ) -> EncoderModule:
     """The phase's Lightning module, with the loss for the topics' counts in an epoch of the phase."""
-    counted = Counter(rows.targets)
-    counts = [counted[topic] for topic in range(len(topics))]
-    if phase.sampling_ratio is not None:
-        counts = tempered_counts(counts, phase.sampling_ratio)
+    counts = counts_seen(phase.records, topics, phase.sampling_ratio)
     loss = make_loss(phase.loss, [max(1, count) for count in counts], topics.names)
-    log.info("encoder, %s: %d rows, %s", phase.name, len(rows), loss.description)
+    log.info("encoder, %s: %d rows, %s", phase.name, len(phase.records), loss.description)
     model.requires_grad_(True)
     if phase.frozen_body:
         freeze_body(model)
@@ -152,5 +147,7 @@ def _module(
     )
 
 
-def _contents(records: Sequence[Record]) -> list[tuple[str, str | None]]:
-    return [(record.text, record.topic) for record in records]
+def _contents(records: Sequence[Record]) -> list[tuple[str | None, ...]]:
+    # Ids count only where a paraphrase names one.
+    named = {record.of for record in records}
+    return [(r.text, r.topic, r.of, r.id if r.id in named else None) for r in records]

@@ -68,7 +68,7 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
 def _decide(
     encoder: TopicEncoder, sets: Sets, settings: FitSettings, target: tuple[float, ...]
 ) -> tuple[Decider, dict[str, Any]]:
-    implied = implied_topic_prior(settings.encoder, sets.topics_seen)
+    implied = implied_topic_prior(settings.encoder, sets.train, sets.topics)
     decider = Decider(sets.topics, implied, Calibration(), target)
     if not sets.validation:
         log.warning("no rows to validate on: the probabilities are not calibrated")

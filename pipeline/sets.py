@@ -1,9 +1,8 @@
 """The sets of records that a fit uses: read, checked against each other, split. Knows records, no model."""
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..corpus import (
     BadRow,
@@ -36,19 +35,14 @@ class Sets:
         validation: Held out of it.
         noisy: None where there is none.
         topics: With their counts in the clean rows of `train`: synthetic rows say nothing of how frequent a topic is,
-            so the training prior, under which validation rows are drawn, leaves them out.
+            so the training prior, under which validation rows are drawn, leaves them out. What prior a loss teaches is
+            another matter: there all rows count.
     """
 
     train: list[Record]
     validation: list[Record]
     noisy: list[Record] | None
     topics: Topics
-
-    @property
-    def topics_seen(self) -> Topics:
-        """The topics with their counts in all of `train`: what a loss sees, and so what prior it teaches."""
-        counted = Counter(record.topic for record in self.train)
-        return Topics(self.topics.names, tuple(counted[name] for name in self.topics.names))
 
 
 def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
@@ -62,7 +56,8 @@ def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
     Raises:
         UserError: If a file or a row cannot be used, or a text stands in two sets that the user gave apart.
     """
-    clean, _ = load_labelled(settings.train, settings.columns)
+    columns = replace(settings.columns, of=None)  # of synthetic rows alone
+    clean, _ = load_labelled(settings.train, columns)
     if targets and not any(record.target for record in clean):
         raise UserError(
             f"{settings.train}: no row has a target to write in the column {settings.columns.target!r}; name "
@@ -73,13 +68,13 @@ def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
     if settings.validation is None:
         train, validation = _split(clean, settings.validation_share, seed)
     else:
-        train, (validation, _) = clean, load_labelled(settings.validation, settings.columns)
+        train, (validation, _) = clean, load_labelled(settings.validation, columns)
         check_disjoint(train, validation, settings.train, settings.validation)
     topics = Topics.from_labels(str(record.topic) for record in train)
     check_known_topics(validation, topics, settings.validation or settings.train)
-    noisy = _noisy(settings, topics, validation) if settings.noisy else None
+    noisy = _noisy(settings, columns, topics, validation) if settings.noisy else None
     if settings.synthetic is not None:
-        train = train + _synthetic(settings, topics, validation)
+        train = train + _synthetic(settings, topics, train, validation)
     log.info("%d topics; %d rows to train on, %d to validate on", len(topics), len(train), len(validation))
     return Sets(train, validation, noisy, topics)
 
@@ -110,17 +105,24 @@ def _split(clean: Sequence[Record], share: float, seed: int) -> tuple[list[Recor
     return train, validation
 
 
-def _synthetic(settings: DataSettings, topics: Topics, validation: Sequence[Record]) -> list[Record]:
-    rows, _ = load_labelled(str(settings.synthetic), settings.columns)
+def _synthetic(
+    settings: DataSettings, topics: Topics, train: Sequence[Record], validation: Sequence[Record]
+) -> list[Record]:
+    columns = replace(settings.columns, of=settings.columns.of or "of")
+    rows, _ = load_labelled(str(settings.synthetic), columns)
     check_known_topics(rows, topics, str(settings.synthetic))
     leaks = {id(record) for record in overlapping(rows, validation)}
+    held_out = {record.id for record in validation} - {record.id for record in train}
+    leaks |= {id(record) for record in rows if record.of in held_out}
     if leaks:
-        log.warning("%s: left out %d rows that stand in the validation set", settings.synthetic, len(leaks))
+        log.warning(
+            "%s: left out %d rows that stand in, or paraphrase, the validation set", settings.synthetic, len(leaks)
+        )
     return [record for record in rows if id(record) not in leaks]
 
 
-def _noisy(settings: DataSettings, topics: Topics, validation: Sequence[Record]) -> list[Record]:
-    rows, _ = load_labelled(str(settings.noisy), settings.columns)
+def _noisy(settings: DataSettings, columns: Columns, topics: Topics, validation: Sequence[Record]) -> list[Record]:
+    rows, _ = load_labelled(str(settings.noisy), columns)
     known = [record for record in rows if record.topic in topics]
     leaks = {id(record) for record in overlapping(known, validation)}  # their own ids need not be unique
     kept = [record for record in known if id(record) not in leaks]

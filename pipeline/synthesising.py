@@ -101,7 +101,7 @@ def _check(data: DataSettings, threshold: int, per_topic: int | None, attempts: 
     ]
     if data.synthetic is not None:
         problems.append("data.synthetic is for fit: rows are written from real ones alone; leave it out here")
-    taken = set(data.columns.wanted()) & set(PROVENANCE)
+    taken = set(replace(data.columns, of=None).wanted()) & set(PROVENANCE)
     if taken:
         problems.append(f"the columns {', '.join(sorted(taken))} are those of the provenance; rename yours")
     if problems:
@@ -145,7 +145,7 @@ def _add_targets(result: Synthesis, pipeline: HybridPipeline) -> None:
 
 def _named(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
     """The row under the user's names of columns, so that it reads as the other sets do."""
-    names = {"id": columns.id, "text": columns.text, "topic": columns.topic, "target": columns.target}
+    names = {"id": columns.id, "text": columns.text, "topic": columns.topic, "target": columns.target, "of": columns.of}
     return {names.get(key) or key: value for key, value in row.items()}
 
 

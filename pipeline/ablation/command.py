@@ -60,7 +60,8 @@ def ablate(
         decoder: Stage 2, shared by the arms that have one.
         arms: Which of the definitions to run, as a,b,c; all unless given.
         seeds: Of splits, weights and order, as 0,1,2; each arm runs once with each.
-        budget: Share of the clean rows of each topic, and of the noisy rows, that is trained on: 0.1 for a quick look.
+        budget: Share of the clean rows of each topic, validation rows included, and of the noisy rows: 0.1 for a quick
+            look.
         newsroom: The newsroom.json beside synthetic rows: adds the Bayes ceiling.
         outputs: Test rows, each topic in proportion, for which outputs are written; topics are measured on all.
         test_rows: At most so many test rows, each topic in proportion; all unless given.

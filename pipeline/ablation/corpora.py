@@ -50,11 +50,11 @@ def read_training(settings: AblationSettings, seed: int, synthetic: bool = False
     if settings.budget == 1:
         return sets
     clean = sum(sets.topics.counts)  # the synthetic rows stand after them
-    kept, _ = stratified_split([str(record.topic) for record in sets.train[:clean]], 1 - settings.budget, seed)
-    train = [sets.train[i] for i in kept]
+    train = _share(sets.train[:clean], settings.budget, seed)
     topics = Topics.from_labels(str(record.topic) for record in train)
     noisy = sets.noisy and sets.noisy[: max(1, round(settings.budget * len(sets.noisy)))]
-    return replace(sets, train=train + sets.train[clean:], noisy=noisy, topics=topics)
+    validation = _share(sets.validation, settings.budget, seed)  # who has few rows to train on can spare few
+    return Sets(train + sets.train[clean:], validation, noisy, topics)
 
 
 def read_test(settings: AblationSettings, training: Sets) -> TestRows:
@@ -74,6 +74,12 @@ def read_test(settings: AblationSettings, training: Sets) -> TestRows:
         raise UserError(f"{settings.test}: no row has a target, so outputs cannot be measured; name its column")
     targets = training.topics.encode(str(record.topic) for record in records)
     return TestRows(records, training.topics, targets, outputs)
+
+
+def _share(records: list[Record], share: float, seed: int) -> list[Record]:
+    """So much of every topic, and of each at least a row."""
+    kept, _ = stratified_split([str(record.topic) for record in records], 1 - share, seed)
+    return [records[i] for i in kept]
 
 
 def contents(settings: AblationSettings) -> list[str | None]:

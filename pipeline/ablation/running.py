@@ -28,7 +28,7 @@ log = logging.getLogger("unskew")
 
 RESULTS = "results.json"
 RUNS = "runs"
-MEASURED = 1  # raised when what is trained or measured changes, so that older runs are not mixed in
+MEASURED = 2  # raised when what is trained or measured changes, so that older runs are not mixed in
 
 Runs = dict[str, dict[int, dict[str, Any]]]
 

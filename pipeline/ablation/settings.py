@@ -89,7 +89,7 @@ class AblationSettings:
         seeds: Of splits, weights and order; each arm runs once with each.
         newsroom: The newsroom.json beside the sets, where they are synthetic.
         outputs: Test rows, each topic in proportion, for which outputs are written; topics are measured on all.
-        budget: Share of the clean rows of each topic and of the noisy rows that is trained on: 1 is all.
+        budget: Share of the clean rows of each topic, validation rows included, and of the noisy rows: 1 is all.
         test_rows: At most so many test rows, each topic in proportion; None is all.
         baseline: The first reference arm: decoder-only fine-tuning as it is commonly done.
         recommended: The second: the best that is recommended for the decoder alone.

@@ -158,7 +158,7 @@ class Stages:
             )
         encoder.model.to(choose_device())  # pyright: ignore[reportArgumentType]
         trainable = sum(p.numel() for p in encoder.model.parameters() if p.requires_grad)
-        implied = {False: implied_encoder_prior(settings, sets.topics_seen)}
+        implied = {False: implied_encoder_prior(settings, sets.train, sets.topics)}
         return Fitted(encoder, settings, implied, trainable, read_costs(folders))
 
 

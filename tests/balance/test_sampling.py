@@ -88,6 +88,8 @@ def test_paraphrases_stand_in_for_repeats():
     rare = sorted((int(row), row.repeat) for row in rows if row >= 9)
     assert len(rare) == tempered_counts([9, 1])[1] == 2
     assert rare == [(9, 0), (10, 0)]
+    another = TemperedDraw([0] * 9 + [1], paraphrases={9: [10, 11]})(1)
+    assert {int(row) for row in another if row >= 9} == {9, 11}
     many = TemperedDraw([0] * 30 + [1], paraphrases={30: [31]})(0)
     assert sorted((int(row), row.repeat) for row in many if row >= 30)[:4] == [(30, 0), (30, 1), (30, 2), (30, 3)]
 

@@ -10,7 +10,7 @@ from unskew.corpus.errors import UserError
 from unskew.corpus.records import Record
 from unskew.corpus.topics import Topics
 from unskew.decoder import DecoderSettings, implied_topic_prior
-from unskew.decoder.drawing import counts_seen, make_draw, make_topic_loss, shown_to_held_out
+from unskew.decoder.drawing import counts_seen, drawn, make_topic_loss, shown_to_held_out
 
 COUNTS = st.lists(st.integers(1, 60), min_size=2, max_size=6)
 
@@ -19,18 +19,28 @@ def rows(counts):
     return [topic for topic, count in enumerate(counts) for _ in range(count)]
 
 
+def records(counts):
+    return [Record("x", str(i), f"t{topic}", "y") for i, topic in enumerate(rows(counts))]
+
+
+def draw_of(settings, counts):
+    topics = Topics(tuple(f"t{topic}" for topic in range(len(counts))), tuple(counts))
+    ordered, draw = drawn(settings, records(counts), topics, 0)
+    assert ordered == records(counts)
+    return draw
+
+
 @given(COUNTS, st.sampled_from([1.0, 2.0, 3.0, None]), st.integers(0, 3))
 def test_half_of_the_rows_are_natural_and_half_are_balanced_with_the_token(counts, ratio, epoch):
     settings = DecoderSettings(fairness=True, sampling_ratio=ratio)
-    targets = rows(counts)
-    draw = make_draw(settings, targets, 0)
+    targets, draw = rows(counts), draw_of(settings, counts)
     assert draw is not None
     views = draw(epoch)
     natural = [view for view in views if view < len(targets)]
     fair = [view - len(targets) for view in views if view >= len(targets)]
     assert all(view < len(targets) for view in fair)
-    for kind, drawn in ((False, natural), (True, fair)):
-        found = Counter(targets[view] for view in drawn)
+    for kind, shown in ((False, natural), (True, fair)):
+        found = Counter(targets[view] for view in shown)
         assert [found[topic] for topic in range(len(counts))] == counts_seen(settings, counts, kind)
     balanced = counts_seen(settings, counts, fairness=True)
     assert max(balanced) <= (ratio or 3.0) * min(balanced)
@@ -38,7 +48,7 @@ def test_half_of_the_rows_are_natural_and_half_are_balanced_with_the_token(count
 
 def test_an_epoch_with_fairness_is_as_long_as_one_without_and_two_show_every_row():
     targets = rows([300, 40, 8])
-    draw = make_draw(DecoderSettings(fairness=True), targets, 0)
+    draw = draw_of(DecoderSettings(fairness=True), [300, 40, 8])
     assert draw is not None
     epochs = [draw(epoch) for epoch in range(2)]
     assert [len(epoch) for epoch in epochs] == pytest.approx([len(targets)] * 2, abs=4)
@@ -46,19 +56,43 @@ def test_an_epoch_with_fairness_is_as_long_as_one_without_and_two_show_every_row
 
 
 def test_no_view_stands_twice_in_an_epoch():
-    draw = make_draw(DecoderSettings(fairness=True), rows([300, 2]), 0)
+    draw = draw_of(DecoderSettings(fairness=True), [300, 2])
     assert draw is not None
     assert max(Counter((int(view), view.repeat) for view in draw(3)).values()) == 1  # pyright: ignore[reportAttributeAccessIssue]
     assert max(view.repeat for view in draw(3)) > 0  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_without_either_every_row_comes_once():
-    assert make_draw(DecoderSettings(), rows([5, 2]), 0) is None
+    assert draw_of(DecoderSettings(), [5, 2]) is None
     assert counts_seen(DecoderSettings(), [5, 2]) == [5, 2]
 
 
-def records(counts):
-    return [Record("x", str(i), f"t{topic}", "y") for i, topic in enumerate(rows(counts))]
+@pytest.mark.parametrize("fairness", [False, True])
+def test_paraphrases_stand_in_for_repeats_in_both_kinds(fairness):
+    topics = Topics(("t0", "t1"), (30, 2))
+    others = [Record("said otherwise", f"s{i}", "t1", "y", of="30") for i in range(3)]
+    settings = DecoderSettings(fairness=fairness, sampling_ratio=2.0, topic_loss=LossSettings(weights="none"))
+    ordered, draw = drawn(settings, [*records([30])[:3], *others, *records([30, 2])[3:]], topics, 0)
+    assert draw is not None
+    assert ordered[-3:] == others
+    shown = [view % len(ordered) for view in draw(0) if not fairness or view >= len(ordered)]
+    rare = Counter(ordered[row].id for row in shown if ordered[row].topic == "t1")
+    said_otherwise = rare["s0"] + rare["s1"] + rare["s2"]
+    assert said_otherwise > 0
+    assert rare["30"] == 1 or said_otherwise == 3  # itself again only after all its paraphrases
+    assert abs(rare["30"] + said_otherwise - rare["31"]) <= 1
+    counts = counts_seen(settings, [30, 2], fairness)  # a paraphrase makes no topic more frequent
+    found = Counter(ordered[row].topic for row in shown)
+    assert [found["t0"], found["t1"]] == counts
+    assert implied_topic_prior(settings, ordered, topics, fairness)[0] == pytest.approx(counts[0] / sum(counts))
+
+
+def test_without_repeats_a_paraphrase_is_a_row_like_any_other():
+    topics = Topics(("t0", "t1"), (3, 1))
+    ordered = [*records([3, 1]), Record("said otherwise", "s", "t1", "y", of="3")]
+    settings = DecoderSettings(topic_loss=LossSettings(weights="none"))
+    assert drawn(settings, ordered, topics, 0) == (ordered, None)
+    assert implied_topic_prior(settings, ordered, topics) == pytest.approx((0.6, 0.4))
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,10 @@ def spelt(numbers):
 
 @parametrize_with_checks(
     [OfNumbers(**TINY, epochs=1)],
+    # On some processors; scikit-learn compares to 1e-9.
     expected_failed_checks=lambda _: {
-        "check_methods_subset_invariance": "float32 products differ in the last bit with the size of the batch"
+        "check_methods_subset_invariance": "float32 products differ in the last bit with the size of the batch",
+        "check_methods_sample_order_invariance": "and with the rows that are batched together",
     },
 )
 def test_scikit_learns_checks(estimator, check):

@@ -4,10 +4,11 @@ from collections import Counter
 
 import pytest
 
-from unskew.balance.sampling import TemperedDraw
+from unskew.balance.sampling import TemperedDraw, tempered_counts
 from unskew.corpus.errors import UserError
 from unskew.corpus.records import Record
 from unskew.encoder.data import EncoderData, Rows
+from unskew.encoder.drawing import counts_seen, drawn
 from unskew.encoder.tokens import pad_id_of
 
 
@@ -54,3 +55,18 @@ def test_repeats_of_a_row_are_other_views_between_the_same_marks(rows, encoder):
 def test_an_unknown_topic_is_named(topics, encoder):
     with pytest.raises(UserError, match="weather"):
         Rows.from_records([Record("rain", "1", "weather")], topics, encoder.tokenizer, 32)
+
+
+def test_paraphrases_come_in_the_place_of_repeats_and_make_no_topic_more_frequent(topics):
+    names = topics.names
+    clean = [Record(f"row {i}", str(i), names[0]) for i in range(30)] + [Record("rare", "r", names[1])]
+    others = [Record(f"rare, said otherwise {i}", f"s{i}", names[1], of="r") for i in range(2)]
+    ordered, draw = drawn([*others, *clean], topics, 3.0, 0)
+    assert draw is not None
+    assert [record.id for record in ordered[-2:]] == ["s0", "s1"]
+    rare = [(ordered[view].id, view.repeat) for view in draw(0) if ordered[view].topic == names[1]]
+    assert sorted(rare)[:2] == [("r", 0), ("r", 1)]
+    assert sorted(rare)[-2:] == [("s0", 0), ("s1", 0)]
+    assert counts_seen(ordered, topics, 3.0)[:2] == tempered_counts([30, 1])
+    assert counts_seen(ordered, topics, None)[:2] == [30, 3]
+    assert drawn(ordered, topics, None, 0) == (ordered, None)

@@ -216,6 +216,8 @@ def test_budget_keeps_the_shares_of_topics(settings):
     assert whole.topics.counts == (51, 20, 7)
     assert half.topics.counts == (25, 10, 3)
     assert len(half.noisy) == round(len(whole.noisy) / 2)
+    assert len(half.validation) == pytest.approx(len(whole.validation) / 2, abs=1)
+    assert {record.topic for record in half.validation} == {record.topic for record in whole.validation}
 
 
 def test_arms_without_what_they_need_are_left_out(settings, tmp_path, caplog):

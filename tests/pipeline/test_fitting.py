@@ -9,6 +9,7 @@ import pytest
 from unskew.corpus import UserError, write_jsonl
 from unskew.encoder import TopicEncoder
 from unskew.pipeline import DataSettings, FitSettings, HybridPipeline, fit, fitting
+from unskew.pipeline.sets import read_sets
 
 
 def data(path, **more):
@@ -38,7 +39,8 @@ def test_the_models_prior_can_be_measured(tiny, tmp_path, monkeypatch):
     pipeline = fit(settings, tmp_path / "bundle")
     ((measured, implied),) = found
     assert pipeline.decider.implied == tuple(measured.tolist())
-    assert fitting.implied_topic_prior(settings.encoder, pipeline.topics) == tuple(implied.tolist())
+    sets = read_sets(settings.data, settings.seed)
+    assert fitting.implied_topic_prior(settings.encoder, sets.train, sets.topics) == tuple(implied.tolist())
     assert HybridPipeline.from_pretrained(tmp_path / "bundle", device="cpu").decider.implied == pipeline.decider.implied
 
 

@@ -198,14 +198,18 @@ def test_synthetic_rows_join_the_training_rows_and_no_counts(corpus, tmp_path):
     made = [
         {"id": "s1", "text": "a goal in the last minute", "topic": "football", "target": "football desk", "of": None},
         {"id": "s2", "text": f" {leak.text} ", "topic": leak.topic, "target": "x"},
+        {"id": "s3", "text": "nearly a held-out text", "topic": leak.topic, "target": "x", "of": leak.id},
+        {"id": "s4", "text": "nearly a text", "topic": plain.train[0].topic, "target": "x", "of": plain.train[0].id},
     ]
     write_jsonl(tmp_path / "synthetic.jsonl", made)
     sets = read_sets(dataclasses.replace(data, synthetic=str(tmp_path / "synthetic.jsonl")), 0)
-    assert sets.train == [*plain.train, Record("a goal in the last minute", "s1", "football", "football desk")]
+    assert sets.train == [
+        *plain.train,
+        Record("a goal in the last minute", "s1", "football", "football desk"),
+        Record("nearly a text", "s4", plain.train[0].topic, "x", of=plain.train[0].id),
+    ]
     assert (sets.validation, sets.noisy, sets.topics) == (plain.validation, plain.noisy, plain.topics)
     assert sets.topics.counts == (51, 20, 7)
-    assert sets.topics_seen.counts == (51, 20, 8)
-    assert plain.topics_seen == plain.topics
 
 
 def test_synthetic_rows_of_an_unknown_topic_are_refused(corpus, tmp_path):

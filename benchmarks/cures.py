@@ -25,9 +25,14 @@ from unskew.corpus import Record, Topics, stratified_split, write_text
 from unskew.corpus.newsroom import Newsroom
 from unskew.decoder import DecoderSettings, fit_decoder
 from unskew.decoder import implied_topic_prior as implied_decoder_prior
+from unskew.decoder.synthesis import writer_settings
 from unskew.encoder import EncoderSettings, fit_encoder
 from unskew.encoder import implied_topic_prior as implied_encoder_prior
+from unskew.pipeline import HybridPipeline
+from unskew.pipeline.sets import Sets
 from unskew.pipeline.shifting import estimate_target
+from unskew.pipeline.sifting import FilterSettings, Synthesis, Tally
+from unskew.pipeline.synthesising import DIVERSE, fill
 from unskew.training import PhaseSettings, ScratchSettings
 
 log = logging.getLogger("unskew")
@@ -35,6 +40,7 @@ log = logging.getLogger("unskew")
 ROOM = Newsroom(difficulty=0.5, seed=0)
 COUNTS = ROOM.long_tail_counts(500, 100.0)
 TEST_ROWS = 2400
+SYNTHETIC_UNDER = 30  # clean rows of a topic: it is filled up to these
 MEASURES = ("balanced_accuracy", "accuracy", "prior_pull")
 PLAIN = LossSettings("cross_entropy", weights="none")
 
@@ -74,6 +80,7 @@ class Cure:
         decide: "raw" takes the most probable topic as it is; any other name is a rule of `decided`.
         calibration: Its kind, where the rule calibrates.
         fairness: Whether `<force_fairness>` stands before the topic.
+        synthetic: Whether synthetic rows of rare topics join the clean ones.
     """
 
     title: str
@@ -81,6 +88,7 @@ class Cure:
     decide: str = "raw"
     calibration: str = "none"
     fairness: bool = False
+    synthetic: bool = False
 
 
 ENCODER_CURES = (
@@ -108,6 +116,8 @@ ENCODER_CURES = (
         "generalised cross-entropy in the warm-up",
         {"noisy_loss": LossSettings("generalised_cross_entropy", weights="none", q=0.5)},
     ),
+    Cure("synthetic rows", synthetic=True),
+    Cure("synthetic rows, tempered sampling: paraphrases as repeats", {"sampling_ratio": 3.0}, synthetic=True),
     Cure("temperature", decide="calibrated", calibration="temperature"),
     Cure("per-class temperature", decide="calibrated", calibration="per_class_temperature"),
     Cure("prior correction by counts, to uniform", decide="uniform"),
@@ -132,6 +142,8 @@ DECODER_CURES = (
     Cure("topic token: focal", {"topic_loss": LossSettings("focal", weights="none")}),
     Cure("topic token: logit adjustment", {"topic_loss": LossSettings("logit_adjusted")}),
     Cure("tempered sampling, 3:1", {"sampling_ratio": 3.0}),
+    Cure("synthetic rows", synthetic=True),
+    Cure("synthetic rows, tempered sampling: paraphrases as repeats", {"sampling_ratio": 3.0}, synthetic=True),
     Cure("noisy topics too: its base has learnt to choose them", {"noisy_topic_loss": PLAIN}),
     Cure("instruction prompt", {"prompt": "instruction", "max_tokens": 192}),
     Cure("trained with <force_fairness>, used without", {"fairness": True}),
@@ -203,16 +215,42 @@ def decided(cure: Cure, decider: Decider, logits: dict[str, torch.Tensor], sets:
 def encoder_figures(cure: Cure, sets: Draw, place: Path, seed: int) -> dict[str, Any]:
     """Fit stage 1 under a cure and measure its decisions."""
     settings = replace(ENCODER, **cure.change)
-    encoder = fit_encoder(sets.train, sets.validation, sets.noisy, sets.topics, settings, place / "encoder", seed)
-    return _measured(cure, sets, implied_encoder_prior(settings, sets.train, sets.topics), encoder.logits)
+    train = _train(cure, sets, place, seed)
+    encoder = fit_encoder(train, sets.validation, sets.noisy, sets.topics, settings, place / "encoder", seed)
+    return _measured(cure, sets, implied_encoder_prior(settings, train, sets.topics), encoder.logits)
 
 
 def decoder_figures(cure: Cure, sets: Draw, place: Path, seed: int) -> dict[str, Any]:
     """Fit the decoder-only baseline under a cure and measure the topics it chooses."""
     settings = replace(DECODER, **cure.change)
-    decoder = fit_decoder(sets.train, sets.validation, sets.noisy, sets.topics, settings, place / "decoder", seed)
-    implied = implied_decoder_prior(settings, sets.train, sets.topics, cure.fairness)
+    train = _train(cure, sets, place, seed)
+    decoder = fit_decoder(train, sets.validation, sets.noisy, sets.topics, settings, place / "decoder", seed)
+    implied = implied_decoder_prior(settings, train, sets.topics, cure.fairness)
     return _measured(cure, sets, implied, partial(decoder.topic_logits, fairness=cure.fairness))
+
+
+def _train(cure: Cure, sets: Draw, place: Path, seed: int) -> list[Record]:
+    if not cure.synthetic:
+        return sets.train
+    rows = cached(place / "synthetic.json", partial(synthetic_rows, sets, place, seed))["rows"]
+    return sets.train + [Record(**{name: row[name] for name in Record.__slots__}) for row in rows]
+
+
+def synthetic_rows(sets: Draw, place: Path, seed: int) -> dict[str, Any]:
+    """Rows of rare topics by the plain decoder of the seed, kept where its logit-adjusted encoder agrees."""
+    judging = replace(ENCODER, loss=LossSettings("logit_adjusted"))
+    stages = sets.train, sets.validation, sets.noisy, sets.topics
+    encoder = fit_encoder(*stages, judging, place / "encoder", seed)
+    decoder = fit_decoder(*stages, DECODER, place / "decoder", seed)
+    uniform = resolve_prior("uniform", sets.topics)
+    implied = implied_encoder_prior(judging, sets.train, sets.topics)
+    pipeline = HybridPipeline(encoder, decoder, Decider(sets.topics, implied, Calibration(), uniform))
+    counts = dict(zip(sets.topics.names, sets.topics.counts, strict=True))
+    wanted = {name: Tally(n, SYNTHETIC_UNDER - n) for name, n in counts.items() if n < SYNTHETIC_UNDER}
+    result = Synthesis(wanted)
+    writer, options = writer_settings(DECODER), replace(DIVERSE, seed=seed)
+    fill(result, pipeline, Sets(*stages), writer, place / "writer", FilterSettings(), options, 5, "cures")
+    return {"rows": result.kept, "missing": result.missing}
 
 
 def _measured(cure: Cure, sets: Draw, implied: tuple[float, ...], score: Any) -> dict[str, Any]:

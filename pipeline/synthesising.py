@@ -30,7 +30,7 @@ from .sifting import PROVENANCE, FilterSettings, Sifter, Synthesis, Tally
 log = logging.getLogger("unskew")
 
 CONSOLE_WIDTH = 120
-_DIVERSE = GenerationSettings(sample=True, temperature=0.7, top_p=0.95)
+DIVERSE = GenerationSettings(sample=True, temperature=0.7, top_p=0.95)
 
 
 def synthesise(
@@ -41,7 +41,7 @@ def synthesise(
     per_topic: int | None = None,
     attempts: int = 5,
     filter: FilterSettings = FilterSettings(),  # noqa: B008 frozen
-    generation: GenerationSettings = _DIVERSE,
+    generation: GenerationSettings = DIVERSE,
     max_text_tokens: int | None = None,
     decoder: DecoderSettings | None = None,
     device: str | None = None,
@@ -70,7 +70,7 @@ def synthesise(
     for path in (place, rejected):
         refuse_existing(path, overwrite)
     _check(data, threshold, per_topic, attempts)
-    duplicates = NearDuplicates(filter.similarity)  # first, as it may not be installed
+    NearDuplicates(filter.similarity)  # first, as it may not be installed
     pipeline = HybridPipeline.from_pretrained(model, device).aimed_at("uniform")
     check_writable(work)
     sets = read_sets(data, seed)
@@ -78,19 +78,46 @@ def synthesise(
     if not result.tallies:
         raise UserError(f"every topic has {threshold} training rows or more; give a higher --threshold")
     settings = writer_settings(decoder or _decoder_settings(pipeline, model), max_text_tokens)
-    noisy = relabelled(sets.noisy or (), pipeline.encoder, pipeline.decider)
-    writer = fit_writer(sets.train, sets.validation, noisy, sets.topics, settings, work, seed)
-    writer.model.to(pipeline.encoder.model.device)  # pyright: ignore[reportArgumentType]
-    for record in track([*sets.train, *sets.validation, *(sets.noisy or ())], "index the rows there are"):
-        duplicates.add(record.id, record.text)
     options = replace(generation, sample=True, seed=seed)
-    sifter = Sifter(pipeline, writer, sets.train, duplicates, filter, options, Path(model).name)
-    sifter.fill(result, attempts)
-    _add_targets(result, pipeline)
+    fill(result, pipeline, sets, settings, work, filter, options, attempts, Path(model).name)
     write_jsonl(place, (_named(row, data.columns) for row in result.kept))
     write_jsonl(rejected, (_named(row, data.columns) for row in result.rejected))
     _report(result, place, rejected)
     return 0
+
+
+def fill(
+    result: Synthesis,
+    pipeline: HybridPipeline,
+    sets: Sets,
+    settings: DecoderSettings,
+    folder: Path,
+    filter: FilterSettings,
+    options: GenerationSettings,
+    attempts: int,
+    name: str,
+) -> None:
+    """Write and sort the rows that `result` wants, with their outputs.
+
+    Args:
+        result: Says how many of which topic; takes the rows.
+        pipeline: Judges, right for a uniform prior, and writes the outputs.
+        sets: What the writer learns from, and what its texts must not be like.
+        settings: Of the writer, from `writer_settings`.
+        folder: Of its checkpoints.
+        filter: Which texts are kept.
+        options: How they are written, and the seed of all that is random.
+        attempts: How many times a topic is tried.
+        name: What the rows say that they come from.
+    """
+    duplicates = NearDuplicates(filter.similarity)
+    noisy = relabelled(sets.noisy or (), pipeline.encoder, pipeline.decider)
+    writer = fit_writer(sets.train, sets.validation, noisy, sets.topics, settings, folder, options.seed)
+    writer.model.to(pipeline.encoder.model.device)  # pyright: ignore[reportArgumentType]
+    for record in track([*sets.train, *sets.validation, *(sets.noisy or ())], "index the rows there are"):
+        duplicates.add(record.id, record.text)
+    Sifter(pipeline, writer, sets.train, duplicates, filter, options, name).fill(result, attempts)
+    _add_targets(result, pipeline)
 
 
 def _check(data: DataSettings, threshold: int, per_topic: int | None, attempts: int) -> None:

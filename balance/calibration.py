@@ -157,7 +157,7 @@ def model_prior(probabilities: Tensor, weights: Tensor | None = None) -> Tensor:
 
 
 def prior_correct(logits: Tensor, model_prior: Tensor, target_prior: Tensor) -> Tensor:
-    """Log-probabilities (n, C) under another prior: p(y|x) target(y) / model(y), Saerens et al. 2002, eq. 2.4.
+    """Log-probabilities (n, C) under another prior: p(y|x) target(y) / model(y), Saerens et al. 2002.
 
     With `prior_from_counts` and a uniform target it is post-hoc logit adjustment (Menon et al. 2021, eq. 9, tau 1).
 

@@ -64,7 +64,7 @@ def fit_conformal(probabilities: Tensor, targets: Tensor, error_rate: float = 0.
     """Fit thresholds on probabilities (n, C) and targets (n,) of rows that neither trained nor calibrated the model.
 
     Score 1 - p(true topic), and for each topic the ceil((n_c + 1)(1 - error_rate))-th smallest score (Sadinle et
-    al. 2019; Angelopoulos & Bates 2021, section 3.1). Topics under `rows_needed` rows are pooled.
+    al. 2019; Angelopoulos & Bates 2021, section 4.2 in arXiv:2107.07511v6). Topics under `rows_needed` rows are pooled.
     """
     probabilities, targets = probabilities.detach().cpu().double(), targets.detach().cpu().long()
     if not 0 < error_rate < 1:

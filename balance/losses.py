@@ -35,8 +35,8 @@ class LossSettings:
 
     Attributes:
         name: the loss.
-        weights: class weights, or {topic: weight}. "auto" is what the loss's paper uses: effective_number for
-            cross_entropy, focal and ldam; none for the others, whose formula has its own answer to skew or noise.
+        weights: class weights, or {topic: weight}. "auto" is effective_number for cross_entropy, focal and ldam, after
+            Cui et al. 2019; none for the others, whose formula has its own answer to skew or noise.
         beta: of effective_number, in [0, 1); null derives it from the counts (1 - 1/mean rows per topic).
         exponent: of inverse_frequency: 1 full, 0.5 the usual softer choice, 0 none.
         reweight_from: share of training after which the class weights act (deferred re-weighting); null is 0.8
@@ -135,7 +135,7 @@ def ldam_rows(logits: Tensor, targets: Tensor, margins: Tensor) -> Tensor:
 
 
 def generalised_cross_entropy_rows(logits: Tensor, targets: Tensor, q: float) -> Tensor:
-    """Row losses (B,): (1 - p_t^q) / q, bounded, so wrong topics pull little: Zhang & Sabuncu 2018, section 3.2."""
+    """Row losses (B,): (1 - p_t^q) / q, bounded, so wrong topics pull little: Zhang & Sabuncu 2018."""
     log_p = logits.log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1)
     return -torch.expm1(q * log_p) / q
 

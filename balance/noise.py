@@ -13,10 +13,10 @@ from .weights import Counts, as_counts
 
 
 def forward_noise_rows(logits: Tensor, targets: Tensor, noise: Tensor) -> Tensor:
-    """Row losses (B,): -log((T^T softmax(f))_y), the forward correction of Patrini et al. 2017, section 4.
+    """Row losses (B,): -log((T^T softmax(f))_y), the forward correction of Patrini et al. 2017.
 
     The model's answer is passed through the noise before it meets the noisy topic, so the minimiser of the mean loss
-    is the posterior of the true topics (their theorem 2). The identity matrix gives cross-entropy.
+    is the posterior of the true topics. The identity matrix gives cross-entropy.
     """
     into = noise.to(logits.dtype).log()[:, targets].T  # (B, C): log P(the row's noisy topic | true topic)
     return -(logits.log_softmax(-1) + into).logsumexp(-1)
@@ -41,7 +41,7 @@ def redrawn_noise(counts: Counts, rate: float) -> Tensor:
 
 
 def noise_matrix(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """The noise matrix (C, C), estimated from clean rows: gold loss correction, Hendrycks et al. 2018, section 3.
+    """The noise matrix (C, C), estimated from clean rows: gold loss correction, Hendrycks et al. 2018.
 
     Row i is the mean answer, on clean rows of topic i, of a model trained on the noisy set with plain cross-entropy.
     Where topics overlap it holds the model's doubt beside the noise, so it errs toward too much noise; a topic of a

@@ -20,7 +20,7 @@ MAX_ERROR = 0.1  # the standard error of a share above which an estimate is refu
 def em_prior(
     probabilities: Tensor, model_prior: Tensor, tolerance: float = 1e-6, max_error: float | None = MAX_ERROR
 ) -> Tensor:
-    """The prior (C,) of unlabelled rows by expectation maximisation: Saerens et al. 2002, eq. 2.9.
+    """The prior (C,) of unlabelled rows by expectation maximisation: Saerens et al. 2002.
 
     q_j <- mean over rows of q_j r_j(x) / sum_i q_i r_i(x), with r_j(x) = p(j|x) / model_prior_j: the maximum
     likelihood estimate of a concave objective (Alexandari et al. 2020). Calibrate the probabilities first, best with

@@ -5,7 +5,7 @@ python benchmarks/throughput.py --model BUNDLE --data FILE
 
 Bases are taken as they are, with some topics added: what they say is of no use, how long they take is. Each arm (see
 `throughput_arms.py`) runs in a process of its own; a figure is the median of `--repeats` runs after a first one. All
-write under the same topics after the same prompts, and the table says how many outputs are those of the first arm.
+write under the same topics after the same prompts, and the table says how many outputs are those of `generate`.
 The limit is two operations per parameter and token, at the rate of a large matrix product measured in that process.
 """
 
@@ -109,9 +109,10 @@ def table(found: dict[str, dict[str, Any]], pipe: HybridPipeline, rows: dict[str
     """The figures as Markdown."""
     count = len(rows["texts"])
     first = next(iter(found.values()))
+    plain = found.get("model.generate", first)
     lines = [
-        "| arm | encoder rows/s | decoder rows/s | both rows/s | tokens/s | times the first | of the limit | peak MB | "
-        "outputs as the first |",
+        "| arm | encoder rows/s | decoder rows/s | both rows/s | tokens/s | times the first | of the limit | peak MB "
+        "(of which libraries) | outputs as `generate`'s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, arm in found.items():
@@ -126,8 +127,9 @@ def table(found: dict[str, dict[str, Any]], pipe: HybridPipeline, rows: dict[str
         cells += [f"{tokens / arm['decoder']:.0f}" if outputs else ""]
         cells += [f"{(first['encoder'] + first['decoder']) / both:.2f}" if both and "encoder" in first else ""]
         share = sum(operations(pipe, rows, outputs)) / arm["matrix_rate"] / both if both else None
-        cells += [f"{share:.0%}" if share else "", f"{arm['peak_bytes'] / 1e6:.0f}"]
-        same = sum(a == b for a, b in zip(outputs, first.get("outputs", []), strict=False))
+        cells += [f"{share:.0%}" if share else ""]
+        cells += [f"{arm['peak_bytes'] / 1e6:.0f} ({arm['library_bytes'] / 1e6:.0f})"]
+        same = sum(a == b for a, b in zip(outputs, plain.get("outputs", []), strict=False))
         cells += [f"{same} of {count}" if outputs else ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

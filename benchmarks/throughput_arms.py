@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,30 @@ def continuous_batching(folder: Path, rows: dict[str, Any]) -> Stages:
     return {"decoder": decode}
 
 
-def onnx_encoder(folder: Path, rows: dict[str, Any]) -> Stages:
-    """The encoder in ONNX Runtime, over unskew's batches of like length."""
+def onnx_runtime(file: Path) -> Callable[[Any], Any]:
+    """Runs an exported model in ONNX Runtime."""
     import onnxruntime
 
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(file), options)
+    return lambda inputs: session.run(None, inputs)
+
+
+def openvino(precision: str) -> Callable[[Path], Callable[[Any], Any]]:
+    """Runs an exported model in OpenVINO, computing in "f32" or "bf16"."""
+
+    def load(file: Path) -> Callable[[Any], Any]:
+        import openvino
+
+        hints = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": precision}
+        return openvino.Core().compile_model(str(file), "CPU", hints)
+
+    return load
+
+
+def exported_encoder(folder: Path, rows: dict[str, Any], load: Callable[[Path], Callable[[Any], Any]]) -> Stages:
+    """The encoder as ONNX in another runtime, over unskew's batches of like length."""
     from unskew.encoder import TopicEncoder
     from unskew.encoder.tokens import pad, pad_id_of, tokenize
     from unskew.encoder.topic_encoder import CPU_TOKENS
@@ -132,15 +153,13 @@ def onnx_encoder(folder: Path, rows: dict[str, Any]) -> Stages:
         encoder.model, (), kwargs=sample, dynamo=True, dynamic_shapes=dict.fromkeys(sample, axes)
     )
     program.save(file)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(file), options)
+    run = load(file)
 
     def encode() -> None:
         ids = tokenize(encoder.tokenizer, rows["texts"], encoder.max_tokens)
         for batch in group_by_length(range(len(ids)), [len(row) for row in ids], CPU_TOKENS):
             inputs = pad([ids[i] for i in batch], pad_id_of(encoder.tokenizer))
-            session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+            run({name: tensor.numpy() for name, tensor in inputs.items()})
 
     return {"encoder": encode}
 
@@ -163,7 +182,9 @@ ARMS: dict[str, Callable[[Path, dict[str, Any]], Stages]] = {
     "transformers pipelines": transformers_pipelines,
     "model.generate": plain_batches,
     "generate_batch": continuous_batching,
-    "ONNX Runtime": onnx_encoder,
+    "ONNX Runtime": partial(exported_encoder, load=onnx_runtime),
+    "OpenVINO": partial(exported_encoder, load=openvino("f32")),
+    "OpenVINO bf16": partial(exported_encoder, load=openvino("bf16")),
     "unskew float32": unskew("float32"),
     "unskew bfloat16": unskew("bfloat16"),
     "unskew int8": unskew("int8"),
@@ -226,7 +247,7 @@ def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
     rows = json.loads((folder / "rows.json").read_text("utf-8"))
     torch.set_num_threads(rows["threads"])
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"library_bytes": peak_bytes(rows["device"])}
     for stage, run in ARMS[name](folder, rows).items():
         seconds = []
         for _ in range(rows["repeats"] + 1):  # the first warms up

@@ -2,7 +2,7 @@
 
 Weights are rounded once, with a scale for each output; inputs as they come, with a scale for each row (token), so that
 a row's result does not depend on those beside it, as it would under one scale for the whole batch. Both symmetric,
-after Zafrir et al. 2019, "Q8BERT" (arXiv:1910.06188), section 3. The product is oneDNN's, through the operator that
+after Zafrir et al. 2019, "Q8BERT" (arXiv:1910.06188). The product is oneDNN's, through the operator that
 torch's own compiler emits for quantised models. Knows linear layers alone.
 """
 

@@ -106,8 +106,9 @@ def _probabilities(arm: ArmSettings, fitted: Fitted, sets: Sets, logits: Tensor)
 def divided(logits: Tensor, reference: Tensor) -> Tensor:
     """Probabilities (n, C) of logits (n, C) after dividing by the mean probability over reference logits (m, C).
 
-    With content-free texts it is contextual calibration, W = diag(p_cf)^-1, b = 0 (Zhao et al. 2021, section 5), with
-    the unlabelled rows themselves batch calibration (Zhou et al. 2024, eq. 3), both normalised over the topics.
+    With content-free texts it is contextual calibration, W = diag(p_cf)^-1, b = 0 (Zhao et al. 2021, section 5). With
+    the unlabelled rows themselves it is in the manner of batch calibration (Zhou et al. 2024, eqs. 1 and 2), who
+    subtract the rows' mean score where this divides by their mean probability. Both are normalised over the topics.
     """
     prior = model_prior(reference.softmax(-1))
     return prior_correct(logits, prior / prior.sum(), uniform_prior(logits.shape[-1])).exp()

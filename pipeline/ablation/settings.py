@@ -35,7 +35,7 @@ class ArmSettings:
         decoder: Settings of stage 2 that differ from the shared ones, by name.
         encoder: Settings of stage 1 (or of the head) that differ, by name.
         calibration: Fitted on the validation rows. "contextual": the prior is what the decoder says of texts without
-            content (Zhao et al. 2021); "batch": its mean over the unlabelled test rows (Zhou et al. 2024).
+            content (Zhao et al. 2021); "batch": its mean over the unlabelled test rows (after Zhou et al. 2024).
         target_prior: "raw" decides by the model's own softmax; "train" and "uniform" by the calibrated posterior under
             that prior.
         fairness: Whether `<force_fairness>` precedes the topic when the arm is used.

@@ -96,10 +96,14 @@ def token_count(pipe: HybridPipeline, outputs: list[str]) -> int:
     return sum(len(decoder.tokenizer(output, add_special_tokens=False)["input_ids"]) + 1 for output in outputs)
 
 
-def run_arm(name: str, folder: Path, threads: int) -> dict[str, Any]:
-    """What the arm's process found; `error` where it failed."""
+def run_arm(name: str, folder: Path, threads: int, timeout: float) -> dict[str, Any]:
+    """What the arm's process found; `error` where it failed or took too long."""
     command = [sys.executable, str(Path(__file__).with_name("throughput_arms.py")), name, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return {"error": f"not done after {timeout:.0f} s"}
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or ["no reason given"])[-1][:120]}
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -147,6 +151,7 @@ def main() -> None:
     parser.add_argument("--max_tokens", type=int, default=256, help="of prompt and text, for bases")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="on a CPU")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of each stage")
+    parser.add_argument("--timeout", type=float, default=1800, help="seconds after which an arm is given up")
     parser.add_argument(
         "--device", type=str, default="cuda" if torch.cuda.is_available() else "cpu", help="of all arms"
     )
@@ -167,7 +172,7 @@ def main() -> None:
         rows = prepare(pipe, texts, asked, Path(place))
         found = {}
         for name in given.arms:
-            found[name] = run_arm(name, Path(place), given.threads)
+            found[name] = run_arm(name, Path(place), given.threads, given.timeout)
             print(name, {key: value for key, value in found[name].items() if key != "outputs"}, flush=True)
     tokens = sum(map(len, rows["ids"])) / len(rows["ids"])
     print(

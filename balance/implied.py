@@ -19,10 +19,10 @@ def implied_prior(settings: LossSettings, counts: Counts, names: Sequence[str] |
     Minimising the mean of w_y times the cross-entropy of f + a (a the additive adjustment of the loss: tau log n for
     logit adjustment and balanced softmax, else 0) makes softmax(f + a) the posterior under the prior n_y w_y, hence
     softmax(f) the posterior under n_y w_y exp(-a_y); Menon et al. 2021, section 5.2, have the case that ends in equal
-    shares. Forward noise without weights holds
-    the true topics' prior, which for redrawn labels has the shares of the counts. Focal, LDAM and generalised
-    cross-entropy are not proper losses, and weights that began late may not have taken hold; for them it is the
-    nearest statement, and calibration with biases (or `measured_prior`) corrects the rest.
+    shares. Forward noise without weights holds the true topics' prior, which for redrawn labels has the shares of the
+    counts. Focal, LDAM and generalised cross-entropy are not proper losses, and weights that began late may not have
+    taken hold; for them it is the nearest statement, and calibration with biases (or `measured_prior`) corrects the
+    rest.
 
     Args:
         settings: The loss.

@@ -6,6 +6,8 @@ the thousand resamples of a bootstrap are measured at once. scikit-learn's funct
 at a time. Where there is nothing to measure the value is nan.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -67,6 +69,22 @@ def prior_pull(rows: Tensor, train_counts: Counts) -> Tensor:
     spread = (true * pull**2).sum(-1)
     slope = (true * pull * pulled).sum(-1) / spread
     return slope.masked_fill(spread.sqrt() < MIN_SPREAD, torch.nan)
+
+
+def shares_shifted(true_counts: Counts, train_counts: Counts) -> bool:
+    """Whether the shares of some rows (C,) can be told from the training shares, and so a prior pull from chance.
+
+    Where both sets come from the same shares, the t-weighted variance of log(p/t) times n N / (n + N), with n and N
+    their rows, is about chi-squared with C - 1 degrees of freedom (delta method); its mean and two standard deviations
+    are what it must exceed.
+    """
+    true, train = torch.as_tensor(true_counts).double(), as_counts(train_counts)
+    shown = shares(true)
+    pull = (shares(train) / shown).log()
+    variance = (shown * pull**2).sum() - (shown * pull).sum() ** 2
+    freedom = len(true) - 1
+    rows = true.sum() * train.sum() / (true.sum() + train.sum())
+    return bool(variance * rows > freedom + 2 * math.sqrt(2 * freedom))
 
 
 def marginal_divergence(rows: Tensor) -> Tensor:

@@ -3,13 +3,12 @@
     python benchmarks/scaling.py --model runs/demo --rows 1000,10000,100000 --workers 1,2
 
 The rows are a newsroom's (the demo's), made here. Each point is a job in a process of its own, with one thread for
-arithmetic in each process, so that what workers add is processes alone. "Outside the models" is all that is not inside
-the forward passes of the two stages: reading, tokenising, choosing tokens, decoding them to text, writing.
+arithmetic in each process, so that what workers add is processes alone. "Outside the models" is all but the encoder's
+forward passes and the decoder's engine: reading, tokenising, deciding, making text of tokens, writing.
 """
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
+from throughput_arms import peak_bytes
 
 from unskew.corpus import write_jsonl
 from unskew.corpus.newsroom import Newsroom
+from unskew.decoder.engine import Engine
 from unskew.pipeline.jobs import JobSettings, bundle_system, run
 
 
@@ -92,35 +93,36 @@ def point(model: str, source: str, output: str, workers: str) -> dict[str, Any]:
     return {
         "work": work,
         "models": spent["models"],
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak": peak_bytes("cpu"),
     }
 
 
 def timed(load: Any, spent: dict[str, float]) -> Any:
-    """A loader whose models add the seconds of their forward passes to `spent`."""
+    """A loader whose models add the seconds that they work to `spent`."""
 
     def loaded(prior: Any) -> Any:
         pipeline = load(prior)
-        for model in (pipeline.encoder.model, pipeline.decoder.model):
-            model.forward = clocked(model.forward, spent)
+        model = pipeline.encoder.model
+        model.forward = clocked(model.forward, spent)
+        Engine.write = clocked(Engine.write, spent)
         spent["loaded"] = time.monotonic()
         return pipeline
 
     return loaded
 
 
-def clocked(forward: Any, spent: dict[str, float]) -> Any:
-    """A forward pass under a clock."""
+def clocked(work: Any, spent: dict[str, float]) -> Any:
+    """The same function under a clock."""
 
-    @wraps(forward)  # the engine asks what it takes
-    def pass_(*args: Any, **kwargs: Any) -> Any:
+    @wraps(work)
+    def under_clock(*args: Any, **kwargs: Any) -> Any:
         begun = time.perf_counter()
         try:
-            return forward(*args, **kwargs)
+            return work(*args, **kwargs)
         finally:
             spent["models"] += time.perf_counter() - begun
 
-    return pass_
+    return under_clock
 
 
 if __name__ == "__main__":

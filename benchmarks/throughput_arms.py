@@ -7,7 +7,6 @@ prompt as one string and as token ids, and what was asked for. Every arm times s
 """
 
 import json
-import resource
 import statistics
 import sys
 import time
@@ -238,7 +237,9 @@ def peak_bytes(device: str) -> int:
     """The most memory that this process has taken, on a GPU there."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not `getrusage`, which begins with what the process that started this one held.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def main() -> None:

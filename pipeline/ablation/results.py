@@ -7,6 +7,7 @@ one seed the bootstrap's over test rows. `p_corrected` is Holm's over all arms, 
 import os
 import platform
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 import yaml
 
+from ...balance.confusion import shares_shifted
 from ...corpus import Topics
 from .claims import judge_claims, write_headline
 from .corpora import TestRows
@@ -72,7 +74,7 @@ def assemble(
         "reference_arms": references,
         "primary": "macro_f1",
         "headline": write_headline(arms, settings),
-        "claims": judge_claims(arms, settings, len(test.topics)),
+        "claims": judge_claims(arms, settings, len(test.topics), _shifted(test)),
         "examples": _examples(runs, test),
     }
 
@@ -82,6 +84,11 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return f"{cores} cores ({platform.machine()}, {sys.platform}), {gpu}"
+
+
+def _shifted(test: TestRows) -> bool:
+    counted = Counter(test.targets)
+    return shares_shifted([counted[topic] for topic in range(len(test.topics))], test.topics.counts)
 
 
 def _figures(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from unskew.balance import measure, prior_pull, topic_recall
+from unskew.balance.confusion import shares_shifted
 from unskew.balance.measures import band_calibration_error, marginal_divergence
 from unskew.corpus import UserError
 
@@ -137,3 +138,24 @@ def test_measures_do_not_depend_on_the_order_of_topics(seed, order):
 def test_mistakes_are_named(probabilities, targets, counts, message):
     with pytest.raises(UserError, match=message):
         measure(probabilities, targets, counts)
+
+
+@pytest.mark.parametrize("topics", [2, 12, 52])
+def test_rows_in_the_training_shares_are_seldom_taken_for_shifted(topics):
+    generator = torch.Generator().manual_seed(0)
+    prior = torch.logspace(0, -2, topics)
+    train, found = torch.distributions.Multinomial(2000, prior), 0
+    for seed in range(200):
+        torch.manual_seed(seed)
+        counts = train.sample()
+        rows = torch.multinomial(prior, 600, replacement=True, generator=generator).bincount(minlength=topics)
+        found += shares_shifted(rows, counts)
+    assert found <= 30
+
+
+@pytest.mark.parametrize("topics", [2, 12, 52])
+def test_other_shares_are_told_from_those_of_training(topics):
+    train = (1000 * torch.logspace(0, -2, topics)).round()
+    assert shares_shifted([20] * topics, train)
+    assert shares_shifted(train.flip(0), train)
+    assert not shares_shifted(train, train)

@@ -1,6 +1,7 @@
 """How sure figures are, and what is claimed of them: on runs made by hand, among them a planted failure."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -155,6 +156,16 @@ def test_a_better_arm_wins_and_claims_follow(tested):
     (equal,) = (verdict for claim, verdict in verdicts.items() if claim.startswith("with the clean labels alone"))
     assert equal in ("holds partly", "does not hold here")  # 0.63 and 0.60 are not told apart
     assert verdicts["LoRA reduces the prior pull of the decoder alone"] == "not measured"
+
+
+def test_where_test_rows_are_as_skewed_as_training_rows_no_pull_is_claimed(tested):
+    targets = [topic for topic, count in enumerate(TOPICS.counts) for _ in range(max(1, round(count * N / 476)))][:N]
+    alike = replace(tested, targets=targets + [0] * (N - len(targets)))
+    results = results_of(alike, {"decoder_plain": lambda seed: mostly_right(alike, 0.7, seed)})
+    about = [claim for claim in results["claims"] if "prior" in claim["claim"]]
+    assert len(about) > 3
+    assert {claim["verdict"] for claim in about} == {"not measured"}
+    assert all("cannot be told from chance" in claim["figure"] for claim in about)
 
 
 def test_equal_arms_have_no_winner(tested):

@@ -31,7 +31,7 @@ def prepare(data: Path, place: Path) -> None:
     leaks = {id(record) for record in overlapping(sets["train"], sets["test"])}
     sets["train"] = [record for record in sets["train"] if id(record) not in leaks]
     for name, records in sets.items():
-        write_jsonl(place / f"{name}.jsonl", ({field: getattr(r, field) for field in r.__slots__} for r in records))
+        write_jsonl(place / f"{name}.jsonl", (record.to_row() for record in records))
 
 
 def settings(place: Path, encoder: str) -> FitSettings:
@@ -86,7 +86,7 @@ def write_headlines(fitted: HybridPipeline, chosen: FitSettings, given) -> dict[
     records = [r for r in load_usable(given.output / "test.jsonl")[0] if r.target and r.target != r.text]
     part = given.output / "test-part.jsonl"
     chosen_rows = draw.sample(records, min(rows, len(records)))
-    write_jsonl(part, ({field: getattr(r, field) for field in r.__slots__} for r in chosen_rows))
+    write_jsonl(part, (record.to_row() for record in chosen_rows))
     found = evaluate(
         pipeline, str(part), given.output / "headlines", train=str(given.output / "train.jsonl"), overwrite=True
     )

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +67,7 @@ def write_newsroom(
     }
     with replacing_folder(folder) as place:
         for name, records in sets.items():
-            write_jsonl(place / f"{name}.jsonl", map(asdict, records))
+            write_jsonl(place / f"{name}.jsonl", (record.to_row() for record in records))
         write_text(place / "newsroom.json", json.dumps({"difficulty": difficulty, "seed": seed}) + "\n")
         write_text(place / "README.md", _card(room, sets, counts, flip_rate))
     return room

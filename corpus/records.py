@@ -1,6 +1,6 @@
 """What a row of a corpus is. Knows nothing of files or models."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,11 @@ class Record:
     topic: str | None = None
     target: str | None = None
     of: str | None = None
+
+    def to_row(self) -> dict[str, str | None]:
+        """What a file of records holds of it; `of` only where there is one."""
+        row = asdict(self)
+        return row if self.of is not None else {name: value for name, value in row.items() if name != "of"}
 
 
 @dataclass(frozen=True, slots=True)

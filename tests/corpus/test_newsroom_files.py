@@ -32,6 +32,12 @@ def test_sets_have_the_promised_rows_and_share_no_text(folder):
         check_disjoint(sets["train"], sets[name], "train.jsonl", name)
 
 
+def test_rows_have_the_columns_of_a_record_and_no_others(folder):
+    for name in ("train", "noisy", "test"):
+        first = json.loads((folder / f"{name}.jsonl").read_text("utf-8").splitlines()[0])
+        assert set(first) == {"text", "id", "topic", "target"}
+
+
 def test_noisy_targets_are_written_for_the_true_topic(folder):
     room = Newsroom(seed=5)
     openings = {str(r.target).split(":")[0]: r.topic for r in load(folder / "train.jsonl", needs=ALL)}

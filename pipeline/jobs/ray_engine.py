@@ -79,14 +79,14 @@ class _Pool:
             if not self.running:
                 return
             ready, _ = self.ray.wait(list(self.running), num_returns=1)
-            worker, shard = self.running.pop(ready[0])
             try:
                 answered = self.ray.get(ready[0])
             except self.ray.exceptions.RayActorError as error:
-                self._bury(worker, shard, error)
+                self._bury(self.running[ready[0]][0], error)
             except self.ray.exceptions.RayTaskError as error:
                 raise error.cause or error from None
             else:
+                del self.running[ready[0]]
                 yield answered
 
     def end(self) -> None:
@@ -103,8 +103,13 @@ class _Pool:
                     return
                 self.running[worker.answer.remote(shard, asked, form)] = (worker, shard)
 
-    def _bury(self, dead: Any, shard: Shard, error: Exception) -> None:
-        """Give a dead worker's shard to another, and the worker a successor."""
+    def _bury(self, dead: Any, error: Exception) -> None:
+        """Give a dead worker's shards to others, and the worker a successor.
+
+        A worker takes its shards in turn, so it died of the first that it left unanswered; what waited is not blamed.
+        """
+        lost = [answer for answer, (worker, _) in self.running.items() if worker is dead and self._is_lost(answer)]
+        shard, *waiting = [self.running.pop(answer)[1] for answer in lost]
         said = str(error).strip().splitlines()[0]
         self.deaths[shard.index] += 1
         if self.deaths[shard.index] == ATTEMPTS:
@@ -113,9 +118,18 @@ class _Pool:
                 "leave out the row at fault; finished shards remain"
             )
         log.warning("a worker died; shard %d is done again by another: %s", shard.index, said)
-        self.again.append(shard)
+        self.again += [shard, *waiting]
         if any(worker is dead for worker in self.workers):
             self.workers = [self.start() if worker is dead else worker for worker in self.workers]
+
+    def _is_lost(self, answer: Any) -> bool:
+        try:
+            self.ray.get(answer)
+        except self.ray.exceptions.RayActorError:
+            return True
+        except self.ray.exceptions.RayTaskError:
+            return False  # raised when its turn comes
+        return False
 
 
 @contextmanager

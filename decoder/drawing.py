@@ -61,11 +61,9 @@ def drawn(
         return list(records), None
     own, others, paraphrases = set_apart(records)
     targets = topics.encode([str(record.topic) for record in own])
-    if settings.fairness:
-        draw: Draw = FairnessDraw(targets, settings.sampling_ratio or BALANCED_RATIO, seed, paraphrases)
-    else:
-        draw = TemperedDraw(targets, settings.sampling_ratio or BALANCED_RATIO, seed=seed, paraphrases=paraphrases)
-    return own + others, draw
+    ratio = settings.sampling_ratio or BALANCED_RATIO
+    make = FairnessDraw if settings.fairness else TemperedDraw
+    return own + others, make(targets, ratio, seed=seed, paraphrases=paraphrases)
 
 
 def counts_seen(settings: DecoderSettings, counts: Sequence[int], fairness: bool = False) -> list[int]:

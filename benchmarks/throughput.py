@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser
 from throughput_arms import ARMS
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from unskew.balance import Calibration, uniform_prior
 from unskew.balance.deciding import Decider
@@ -80,14 +81,21 @@ def operations(pipe: HybridPipeline, rows: dict[str, Any], outputs: list[str]) -
     """Of both stages: two per parameter and token; the output matrix for written tokens alone."""
     decoder: Any = pipe.decoder
     read = [len(ids) for ids in pipe.encoder.tokenizer(rows["texts"], truncation=True)["input_ids"]]
-    head = decoder.model.get_output_embeddings().weight.numel()
-    body = sum(p.numel() for p in decoder.model.parameters()) - decoder.model.get_input_embeddings().weight.numel()
+    head, body = weights(decoder.model, AutoModelForCausalLM)
+    body -= head  # the embedding is looked up, and where it is not the output matrix it is as large
     if not decoder.model.config.tie_word_embeddings:
         body -= head
     written = token_count(pipe, outputs)
-    small: Any = pipe.encoder.model
-    layers = sum(p.numel() for p in small.parameters()) - small.get_input_embeddings().weight.numel()
+    looked_up, layers = weights(pipe.encoder.model, AutoModelForSequenceClassification)
+    layers -= looked_up
     return 2 * layers * sum(read), 2 * (body * (sum(map(len, rows["ids"])) + written) + head * written)
+
+
+def weights(model: Any, kind: Any) -> tuple[int, int]:
+    """Of the embedding, and of all; counted in an empty model of the same shape."""
+    with torch.device("meta"):
+        empty = kind.from_config(model.config)
+    return empty.get_input_embeddings().weight.numel(), sum(p.numel() for p in empty.parameters())
 
 
 def token_count(pipe: HybridPipeline, outputs: list[str]) -> int:

@@ -145,12 +145,13 @@ def exported_encoder(folder: Path, rows: dict[str, Any], load: Callable[[Path], 
     from unskew.training import group_by_length
 
     encoder = TopicEncoder.from_pretrained(folder / "bundle" / "encoder")
+    plain = AutoModelForSequenceClassification.from_pretrained(
+        folder / "bundle" / "encoder", dtype=torch.float32
+    ).eval()
     sample = pad(tokenize(encoder.tokenizer, rows["texts"][:3], encoder.max_tokens), pad_id_of(encoder.tokenizer))
     file = folder / "encoder.onnx"
     axes = {0: torch.export.Dim("rows"), 1: torch.export.Dim("tokens", max=encoder.max_tokens)}
-    program: Any = torch.onnx.export(
-        encoder.model, (), kwargs=sample, dynamo=True, dynamic_shapes=dict.fromkeys(sample, axes)
-    )
+    program: Any = torch.onnx.export(plain, (), kwargs=sample, dynamo=True, dynamic_shapes=dict.fromkeys(sample, axes))
     program.save(file)
     run = load(file)
 

@@ -26,7 +26,7 @@ from .generation import Chooser
 from .sequences import last_logits, pad_left, plain
 from .slots import Memory, Slots, bytes_per_token, plain_memory, vacate
 
-CPU_READ, GPU_READ = 2048, 16_384  # padded tokens in a forward pass over prompts
+CPU_READ, GPU_READ = 1024, 16_384  # padded tokens in a forward pass over prompts; on a CPU, what its caches hold
 CPU_WRITE, GPU_WRITE = 16_384, 262_144  # padded tokens, outputs included, that are written on together
 MOST_ROWS = 256  # written on together: the logits of a step take memory too
 MEMORY_SHARE = 0.5  # of what is free, for keys and values; the rest is for the passes themselves

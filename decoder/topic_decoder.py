@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..corpus.errors import UserError
-from ..training import Precision, choose_precision, is_quantized, to_precision
+from ..training import Precision, choose_precision, is_quantized, pack_linears, to_precision
 from . import saving
 from .adaptation import AdaptationFacts, Model
 from .control import ControlTokens
@@ -208,6 +208,8 @@ class TopicDecoder:
             raise UserError("precision int8 is of the merged weights; leave merge=True")
         parts = saving.load(Path(folder), merge=merge)
         to_precision(parts["model"].to(device), precision)
+        if merge:  # an adapter left apart may be trained on
+            pack_linears(parts["model"])
         return cls(**parts)
 
     def _free_lines(

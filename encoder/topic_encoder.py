@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from ..corpus.errors import UserError
-from ..training import in_batches
+from ..training import in_batches, pack_linears
 from .tokens import pad, pad_id_of, tokenize
 
 CPU_TOKENS = 2048  # more only adds padding: the cores are busy already
@@ -91,4 +91,6 @@ class TopicEncoder:
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"encoder folder {folder} cannot be loaded ({reason}): restore or refit it") from error
-        return cls(model.to(device), tokenizer, tokenizer.model_max_length)
+        model.to(device)
+        pack_linears(model)
+        return cls(model, tokenizer, tokenizer.model_max_length)

@@ -3,6 +3,7 @@
 from .backbone import ScratchSettings
 from .batching import RowIndices, TokenBudgetBatches, group_by_length
 from .memory import free_bytes, in_batches
+from .packed import pack_linears
 from .phase import PhaseModule, PhaseSettings
 from .precision import Precision, choose_precision, is_quantized, to_precision
 from .runner import RunOptions, run
@@ -22,6 +23,7 @@ __all__ = [
     "group_by_length",
     "in_batches",
     "is_quantized",
+    "pack_linears",
     "run",
     "to_precision",
     "train_tokenizer",

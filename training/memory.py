@@ -1,4 +1,4 @@
-"""How much memory is free, and batches that become smaller where it was not enough. Knows devices; knows no model."""
+"""How much memory is free, and how to do with less. Knows devices and weights; knows no architecture."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import psutil
 import torch
+from torch import nn
 
 from .batching import group_by_length
 
@@ -34,6 +35,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch, on a CPU
+
+
+def let_go_of_files(model: nn.Module) -> None:
+    """Copy weights out of the files they are mapped from, whose pages else stay for the few that were not replaced."""
+    for weight in model.parameters():
+        weight.data = weight.data.clone()
 
 
 def in_batches(

@@ -178,6 +178,19 @@ def unskew(precision: Any) -> Callable[[Path, dict[str, Any]], Stages]:
     return arm
 
 
+def unskew_in_vllm(folder: Path, rows: dict[str, Any]) -> Stages:
+    """This package, its decoder in vLLM, which would else remember prompts from one run to the next."""
+    pipe = HybridPipeline.from_pretrained(folder / "bundle", rows["device"], precision="float32", writer="vllm")
+    options = GenerationSettings(max_new_tokens=rows["new_tokens"])
+    decoder: Any = pipe.decoder
+
+    def decode() -> list[str]:
+        decoder._vllm._llm.reset_prefix_cache()
+        return pipe.write(rows["texts"], rows["topics"], options)
+
+    return {"encoder": lambda: pipe.probabilities(rows["texts"]), "decoder": decode}
+
+
 ARMS: dict[str, Callable[[Path, dict[str, Any]], Stages]] = {
     "transformers pipelines": transformers_pipelines,
     "model.generate": plain_batches,
@@ -188,6 +201,7 @@ ARMS: dict[str, Callable[[Path, dict[str, Any]], Stages]] = {
     "unskew float32": unskew("float32"),
     "unskew bfloat16": unskew("bfloat16"),
     "unskew int8": unskew("int8"),
+    "unskew, vLLM": unskew_in_vllm,
 }
 
 

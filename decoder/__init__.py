@@ -8,6 +8,7 @@ from .generation import GenerationSettings
 from .prompts import INSTRUCTION, PLAIN, TEMPLATES
 from .settings import DecoderSettings
 from .topic_decoder import TopicDecoder
+from .vllm_writer import Writer, check_writer
 
 __all__ = [
     "FAIRNESS_TOKEN",
@@ -19,6 +20,8 @@ __all__ = [
     "DecoderSettings",
     "GenerationSettings",
     "TopicDecoder",
+    "Writer",
+    "check_writer",
     "fit_decoder",
     "implied_topic_prior",
     "topic_token",

@@ -19,6 +19,7 @@ from .generation import Chooser, GenerationSettings, row_key
 from .prompts import Prompt
 from .sequences import Sequencer
 from .settings import Condition
+from .vllm_writer import VllmWriter, Writer, check_writer
 
 Progress = Callable[[int], Any]
 
@@ -63,6 +64,7 @@ class TopicDecoder:
         self.base, self.base_is_ours = base, base_is_ours
         self.facts = facts
         self._sequencer = Sequencer(tokenizer, control, prompt, max_tokens, condition)
+        self._vllm: VllmWriter | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -103,13 +105,7 @@ class TopicDecoder:
         prompts = self._sequencer.prompts(texts, fairness)
         rows = [[*ids, *self._sequencer.mark(topic)] for ids, topic in zip(prompts, topics, strict=True)]
         keys = [row_key(options.seed, text, topic) for text, topic in zip(texts, topics, strict=True)]
-        suppressed = self._suppressed
-
-        def chooser(batch: list[int]) -> Chooser:
-            return Chooser(options, suppressed, [keys[i] for i in batch], self.model.device)
-
-        limit = int(options.max_new_tokens or 0)
-        written = self._engine.write(rows, chooser, limit, options.tokens_per_batch, progress)
+        written = self._write(rows, keys, options, progress)
         return [self._text(ids) for ids in written]
 
     @torch.inference_mode()
@@ -189,6 +185,7 @@ class TopicDecoder:
         device: str | torch.device | None = None,
         precision: Precision | None = None,
         merge: bool = True,
+        writer: Writer = "torch",
     ) -> "TopicDecoder":
         """Read what `save_pretrained` wrote.
 
@@ -197,20 +194,46 @@ class TopicDecoder:
             device: Where the model goes; None takes a GPU if there is one.
             precision: Of the weights; None is bfloat16 on a GPU and float32 on a CPU. "int8" needs a CPU and `merge`.
             merge: Fold an adapter into its base: faster, with the same outputs. Unmerged it can be saved as an adapter.
+            writer: "vllm" has vLLM write the outputs, on the first GPU; what else the decoder does then runs on the
+                CPU. Needs `merge`.
 
         Raises:
             UserError: if the folder is incomplete or unreadable, the adapter's base is not where it was, or the
-                precision is unknown or not to be had.
+                precision or the writer is unknown or not to be had.
         """
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         precision = choose_precision(precision, device)
         if precision == "int8" and not merge:
             raise UserError("precision int8 is of the merged weights; leave merge=True")
+        check_writer(writer)
+        if writer == "vllm" and (precision == "int8" or not merge):
+            raise UserError("writer vllm is for merged weights in float32 or bfloat16; leave merge=True, choose one")
         parts = saving.load(Path(folder), merge=merge)
-        to_precision(parts["model"].to(device), precision)
+        to_precision(parts["model"].to("cpu" if writer == "vllm" else device), precision)
+        decoder = cls(**parts)
+        if writer == "vllm":
+            longest = decoder.max_tokens + 1 + decoder._sequencer.longest_mark  # 1 for fairness
+            decoder._vllm = VllmWriter(parts["model"], longest, decoder.max_target_tokens + 1)
         if merge:  # an adapter left apart may be trained on
             pack_linears(parts["model"])
-        return cls(**parts)
+        return decoder
+
+    def _write(
+        self, rows: list[list[int]], keys: list[int], options: GenerationSettings, progress: Progress | None
+    ) -> list[list[int]]:
+        suppressed = self._suppressed
+        if self._vllm is not None:
+            end_id: Any = self.tokenizer.eos_token_id
+            written = self._vllm.write(rows, keys, options, suppressed, end_id)
+            if progress is not None:
+                progress(len(rows))
+            return written
+
+        def chooser(batch: list[int]) -> Chooser:
+            return Chooser(options, suppressed, [keys[i] for i in batch], self.model.device)
+
+        limit = int(options.max_new_tokens or 0)
+        return self._engine.write(rows, chooser, limit, options.tokens_per_batch, progress)
 
     def _free_lines(
         self, prompts: list[list[int]], tokens_per_batch: int | None, progress: Progress | None

@@ -15,7 +15,7 @@ import torch
 from ..balance.deciding import Decider, TargetPrior
 from ..corpus.errors import UserError
 from ..corpus.topics import Topics
-from ..decoder import GenerationSettings, TopicDecoder
+from ..decoder import GenerationSettings, TopicDecoder, Writer, check_writer
 from ..encoder import TopicEncoder
 from ..training import Precision, choose_precision
 from . import bundle
@@ -224,6 +224,7 @@ class HybridPipeline:
         device: str | torch.device | None = None,
         merge: bool = True,
         precision: Precision | None = None,
+        writer: Writer = "torch",
     ) -> "HybridPipeline":
         """Read a bundle.
 
@@ -234,18 +235,20 @@ class HybridPipeline:
             precision: Of the arithmetic. "float32" and "bfloat16" are of both stages; "int8" (on a CPU) is of the
                 decoder, whose weights can then not be saved, beside an encoder in float32. None is float32, on a GPU
                 with a decoder in bfloat16.
+            writer: What runs the decoder: "torch", or "vllm" (the extra `vllm`) on the first GPU.
 
         Raises:
-            UserError: If the bundle is missing, incomplete, truncated, or of a newer format, or the precision is
-                unknown or not to be had on the device.
+            UserError: If the bundle is missing, incomplete, truncated, or of a newer format, or the precision or the
+                writer is unknown or not to be had on the device.
         """
         device = choose_device(device)
         choose_precision(precision, device)  # refused before anything is read
+        check_writer(writer)
         contents = bundle.read(folder)
         # Unless asked for, the encoder stays in float32: its probabilities were calibrated so, and it is the small one.
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         encoder = TopicEncoder.from_pretrained(contents.encoder, device, dtype)
-        decoder = contents.decoder and TopicDecoder.from_pretrained(contents.decoder, device, precision, merge)
+        decoder = contents.decoder and TopicDecoder.from_pretrained(contents.decoder, device, precision, merge, writer)
         return cls(encoder, decoder, Decider.from_dict(contents.decider), contents.description, contents.metrics)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:

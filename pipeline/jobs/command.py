@@ -1,7 +1,7 @@
 """`unskew predict`: its options, and what it prints. Parses nothing and loads no model before it must."""
 
 from ...corpus.reading import Columns
-from ...decoder import GenerationSettings
+from ...decoder import GenerationSettings, Writer
 from ...training import Precision
 from ..exits import SOME_ROWS_BAD
 from ..interrupting import ending_on_sigterm
@@ -26,6 +26,7 @@ def predict(
     estimate_rows: int = 20_000,
     device: str | None = None,
     precision: Precision | None = None,
+    writer: Writer = "torch",
     limit: int | None = None,
     shard_rows: int | None = None,
     max_errors: int | float | None = None,
@@ -55,6 +56,7 @@ def predict(
         estimate_rows: How many rows an estimate reads at most.
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
         precision: float32, bfloat16, or, for the decoder on a CPU, int8; chosen by the device unless given.
+        writer: What runs the decoder: torch, or vllm on the first GPU (pip install "unskew[vllm]").
         limit: Read only so many rows.
         shard_rows: Rows in a shard, which is what an interruption costs at most; 1,000 on a CPU and 10,000 on a GPU
             unless given.
@@ -88,7 +90,7 @@ def predict(
         workers=workers,
         gpus_per_worker=gpus_per_worker,
     )
-    system = bundle_system(model, device, precision, job)
+    system = bundle_system(model, device, precision, job, writer)
     if dry_run:
         print(describe(system, job))
         return 0

@@ -45,7 +45,7 @@ def _lines(system: System, job: JobSettings) -> Iterator[str]:
         raise UserError(f"less than 100 MB are free on the disk of {place.output}; choose another place")
     yield f"disk:     {free / 1e9:.1f} GB free"
     on = f"{job.workers} Ray workers, each on " if job.engine == "ray" else ""
-    where = ", ".join(str(system.state[name]) for name in ("device", "precision") if name in system.state)
+    where = ", ".join(str(system.state[name]) for name in ("device", "precision", "writer") if name in system.state)
     yield f"models:   {len(system.topics)} topics; {on}{where}; {system.weight_bytes / 1e6:,.0f} MB of weights"
     yield "settings: " + ", ".join(f"{name} {value}" for name, value in plan["settings"].items() if value is not None)
 

@@ -28,6 +28,7 @@ from .settings import JobSettings
 from .system import Prior, System, bundle_system
 
 if TYPE_CHECKING:
+    from ...decoder import Writer
     from ...training import Precision
 
 log = logging.getLogger("unskew")
@@ -103,11 +104,12 @@ def predict(
     *,
     device: str | None = None,
     precision: "Precision | None" = None,
+    writer: "Writer" = "torch",
     **options: Any,
 ) -> JobSummary:
     """Run a job of a bundle; `options` are those of `JobSettings`. Raises as `run`."""
     job = JobSettings(source, str(output), **options)
-    return run(bundle_system(str(model), device, precision, job), job)
+    return run(bundle_system(str(model), device, precision, job, writer), job)
 
 
 def prepare(system: System, job: JobSettings) -> tuple[Place, InputState, dict[str, Any]]:

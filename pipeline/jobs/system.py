@@ -13,6 +13,7 @@ from .fingerprints import bundle_state, library_versions
 from .settings import JobSettings
 
 if TYPE_CHECKING:  # its room loads the models' libraries
+    from ...decoder import Writer
     from ...training import Precision
 
 Prior = Literal["uniform", "train"] | dict[str, float] | None
@@ -25,7 +26,7 @@ class System:
 
     Attributes:
         load: Loads it, right for a prior (None: its own); can be pickled.
-        state: What results depend on: fingerprint, device, precision, versions; plain values.
+        state: What results depend on: fingerprint, device, precision, writer, versions; plain values.
         topics: What it decides between.
         on_gpu: Whether it computes on a GPU.
         weight_bytes: Of the files of its weights.
@@ -49,7 +50,11 @@ class System:
 
 
 def bundle_system(
-    model: str, device: str | None = None, precision: "Precision | None" = None, job: JobSettings | None = None
+    model: str,
+    device: str | None = None,
+    precision: "Precision | None" = None,
+    job: JobSettings | None = None,
+    writer: "Writer" = "torch",
 ) -> System:
     """The system of a bundle.
 
@@ -58,12 +63,14 @@ def bundle_system(
         device: Where the models go; None takes a GPU where there is one.
         precision: Of the weights, see `unskew.training.Precision`; None chooses by the device.
         job: Where it names another engine than this process, the device is its workers' and not looked for here.
+        writer: What runs the decoder, see `HybridPipeline.from_pretrained`.
 
     Raises:
         UserError: If there is no such bundle or device, or the precision is not to be had there.
     """
     import torch
 
+    from ...decoder import check_writer
     from ...training import choose_precision
     from ..hybrid import choose_device
 
@@ -77,19 +84,20 @@ def bundle_system(
         "bundle": bundle_state(contents),
         "device": place.type,
         "precision": choose_precision(precision, place),
+        "writer": check_writer(writer),
         "versions": library_versions(),
     }
     weights = sum(path.stat().st_size for path in contents.encoder.parent.rglob("*.safetensors"))
     where = str(Path(model).resolve()) if Path(model).exists() else model  # workers have working folders of their own
-    load = partial(_load, where, device, precision)
+    load = partial(_load, where, device, precision, writer)
     return System(load, state, Topics.from_dict(contents.decider["topics"]), place.type != "cpu", weights)
 
 
-def _load(model: str, device: str | None, precision: "Precision | None", prior: Prior) -> Predictor:
+def _load(model: str, device: str | None, precision: "Precision | None", writer: "Writer", prior: Prior) -> Predictor:
     import transformers
 
     from ..hybrid import HybridPipeline
 
     transformers.utils.logging.disable_progress_bar()  # loading takes a moment; its bars would bury ours
-    pipeline = HybridPipeline.from_pretrained(model, device, precision=precision)
+    pipeline = HybridPipeline.from_pretrained(model, device, precision=precision, writer=writer)
     return pipeline if prior is None else pipeline.aimed_at(prior)

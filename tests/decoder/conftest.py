@@ -8,7 +8,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from unskew.corpus.records import Record
 from unskew.corpus.topics import Topics
-from unskew.decoder import DecoderSettings
+from unskew.decoder import ControlTokens, DecoderSettings, TopicDecoder
+from unskew.decoder.adaptation import adapt
+from unskew.decoder.base import load_model, load_tokenizer
+from unskew.decoder.control import make_rows
+from unskew.decoder.prompts import Prompt, protect_marks
 from unskew.training import PhaseSettings, ScratchSettings, train_tokenizer
 
 NAMES = ("Ada", "Bob", "Cy", "Dee")
@@ -42,7 +46,7 @@ def topics(records):
     return Topics.from_labels(record.topic for record in records)
 
 
-def _base(folder, tied=True, spare=0, chat=True, seed=0):
+def _base(folder, tied=True, spare=0, chat=True, seed=0, head=8):
     """A pretrained model's folder, as a hub would hold it: random weights will do."""
     tokenizer = train_tokenizer([record.text + str(record.target) for record in _records(24)], 330)
     if chat:
@@ -57,6 +61,7 @@ def _base(folder, tied=True, spare=0, chat=True, seed=0):
             intermediate_size=32,
             num_hidden_layers=3,
             num_attention_heads=2,
+            head_dim=head,
             max_position_embeddings=256,
             tie_word_embeddings=tied,
             initializer_range=0.3,  # large, so that outputs differ and are no ties
@@ -69,9 +74,31 @@ def _base(folder, tied=True, spare=0, chat=True, seed=0):
     return str(folder)
 
 
+def _decoder(folder, adaptation="lora", condition="token"):
+    """A decoder with its adapter's weights stirred, as after training."""
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    prompt = Prompt.render("plain", tokenizer)
+    protect_marks(tokenizer, prompt)
+    control = ControlTokens.add(tokenizer, ["oil", "wheat"])
+    make_rows(model, tokenizer, control, new=control.ids)
+    torch.manual_seed(1)
+    adapted = adapt(model, control, DecoderSettings(base=str(folder), rank=2, adaptation=adaptation))
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter += 0.3 * torch.randn_like(parameter)
+    return TopicDecoder(adapted, tokenizer, control, prompt, 96, base=folder, condition=condition)
+
+
+@pytest.fixture(scope="session")
+def make_decoder():
+    """`make_decoder(folder, adaptation="lora", condition="token")`: a decoder over a base."""
+    return _decoder
+
+
 @pytest.fixture(scope="session")
 def make_base():
-    """`make_base(folder, tied=True, spare=0, chat=True, seed=0)`: a pretrained model's folder."""
+    """`make_base(folder, tied=True, spare=0, chat=True, seed=0, head=8)`: a pretrained model's folder."""
     return _base
 
 

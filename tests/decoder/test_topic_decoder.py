@@ -7,11 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from unskew.corpus.errors import UserError
-from unskew.decoder import ControlTokens, DecoderSettings, GenerationSettings, TopicDecoder
-from unskew.decoder.adaptation import adapt
-from unskew.decoder.base import load_model, load_tokenizer
-from unskew.decoder.control import make_rows
-from unskew.decoder.prompts import Prompt, protect_marks
+from unskew.decoder import GenerationSettings, TopicDecoder
 from unskew.decoder.sequences import pad_left
 
 TEXTS = [
@@ -27,24 +23,8 @@ TOPICS = ["oil", "wheat", "oil", "wheat", "wheat", "oil", "oil"]
 SHORT = GenerationSettings(max_new_tokens=12)
 
 
-def make_decoder(folder, adaptation="lora", condition="token"):
-    """A decoder with its adapter's weights stirred, as after training."""
-    model, tokenizer = load_model(folder), load_tokenizer(folder)
-    prompt = Prompt.render("plain", tokenizer)
-    protect_marks(tokenizer, prompt)
-    control = ControlTokens.add(tokenizer, ["oil", "wheat"])
-    make_rows(model, tokenizer, control, new=control.ids)
-    torch.manual_seed(1)
-    adapted = adapt(model, control, DecoderSettings(base=str(folder), rank=2, adaptation=adaptation))
-    with torch.no_grad():
-        for parameter in adapted.parameters():
-            if parameter.requires_grad:
-                parameter += 0.3 * torch.randn_like(parameter)
-    return TopicDecoder(adapted, tokenizer, control, prompt, 96, base=folder, condition=condition)
-
-
 @pytest.fixture(scope="module")
-def decoder(shared_base):
+def decoder(shared_base, make_decoder):
     return make_decoder(shared_base)
 
 
@@ -84,7 +64,7 @@ def test_greedy_outputs_are_those_of_plain_steps(decoder):
     assert decoder.generate(["Cy"], ["oil"], SHORT) == [expected]
 
 
-def test_control_tokens_are_never_written(shared_base, monkeypatch):
+def test_control_tokens_are_never_written(shared_base, monkeypatch, make_decoder):
     decoder = make_decoder(shared_base)
     rows = torch.tensor(decoder.control.ids)
     tokens = decoder.model.get_input_embeddings().token_adapter
@@ -121,7 +101,7 @@ def test_free_topics_are_the_most_probable_tokens_where_those_are_topics(decoder
     assert decoder.free_topics([]) == []
 
 
-def test_a_free_topic_may_be_any_of_them_or_none(shared_base, monkeypatch):
+def test_a_free_topic_may_be_any_of_them_or_none(shared_base, monkeypatch, make_decoder):
     decoder = make_decoder(shared_base)
     for token, named in (*zip(decoder.control.topic_ids, decoder.topics, strict=True), (7, None)):
         logits = torch.zeros(1, 500)
@@ -131,7 +111,7 @@ def test_a_free_topic_may_be_any_of_them_or_none(shared_base, monkeypatch):
 
 
 @pytest.mark.parametrize(("line", "named"), [(" OIL\nprices", "oil"), ("oil", "oil"), ("oily\n", None), ("", None)])
-def test_a_free_topic_in_text_is_the_rest_of_its_line(shared_base, line, named, monkeypatch):
+def test_a_free_topic_in_text_is_the_rest_of_its_line(shared_base, line, named, monkeypatch, make_decoder):
     decoder = make_decoder(shared_base, condition="text")
     ids = decoder.tokenizer(line, add_special_tokens=False)["input_ids"]
 
@@ -145,7 +125,7 @@ def test_a_free_topic_in_text_is_the_rest_of_its_line(shared_base, line, named, 
     assert decoder.free_topics(["Cy", "Dee"]) == [named, named]
 
 
-def test_free_topics_in_text_are_what_greedy_steps_write(shared_base):
+def test_free_topics_in_text_are_what_greedy_steps_write(shared_base, make_decoder):
     decoder = make_decoder(shared_base, condition="text")
     found = decoder.free_topics(TEXTS)
     assert found == [decoder.free_topics([text])[0] for text in TEXTS]
@@ -176,7 +156,7 @@ def test_a_text_of_100_000_words_is_cheap(decoder):
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("spare", [0, 40])
-def test_saved_and_in_memory_merged_and_not_are_the_same(tied, spare, make_base, tmp_path):
+def test_saved_and_in_memory_merged_and_not_are_the_same(tied, spare, make_base, tmp_path, make_decoder):
     decoder = make_decoder(make_base(tmp_path / "base", tied=tied, spare=spare))
     outputs, logits = decoder.generate(TEXTS, TOPICS, SHORT), decoder.topic_logits(TEXTS)
     decoder.save_pretrained(tmp_path / "saved")
@@ -216,7 +196,7 @@ def test_a_damaged_folder_is_explained(decoder, tmp_path, broken, how):
         TopicDecoder.from_pretrained(tmp_path, device="cpu")
 
 
-def test_a_missing_base_is_explained(make_base, tmp_path):
+def test_a_missing_base_is_explained(make_base, tmp_path, make_decoder):
     base = make_base(tmp_path / "base")
     make_decoder(base).save_pretrained(tmp_path / "saved")
     shutil.move(base, tmp_path / "elsewhere")

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import get_linear_schedule_with_warmup
 
 from ..corpus.errors import UserError
+from .sharding import shard
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ class PhaseModule(lightning.LightningModule):
     def done_share(self) -> float:
         """The share of the phase's optimiser steps that are done, in [0, 1]; goes on where a checkpoint stopped."""
         return min(1.0, self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
+
+    def configure_model(self) -> None:
+        """Share the weights out where the strategy does."""
+        shard(self.model, self.device_mesh)
 
     def on_fit_start(self) -> None:
         """Switch dropout on: Lightning leaves a transformers submodule in evaluation mode."""

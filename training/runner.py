@@ -4,6 +4,7 @@ A run that was interrupted goes on from the end of its last whole epoch. Because
 a step depend on the seed and the step alone, it ends with the weights of an uninterrupted run.
 """
 
+import copy
 import json
 import logging
 import sys
@@ -21,6 +22,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from ..corpus.errors import UserError
 from ..corpus.writing import replacing_file, write_text
+from . import sharding
 from .tracing import note
 
 log = logging.getLogger("unskew")
@@ -38,7 +40,8 @@ class RunOptions:
         monitor: The validation measure that decides which weights are best.
         mode: Whether `monitor` is to be large or small.
         patience: Epochs without improvement before the run stops.
-        trainer: Further arguments of `lightning.Trainer` (accelerator, devices, strategy, precision, ...).
+        trainer: Further arguments of `lightning.Trainer` (accelerator, devices, strategy, precision, ...); the strategy
+            "fsdp" is FSDP2, see `sharding`.
     """
 
     folder: Path
@@ -77,6 +80,8 @@ def run(
 def _fit(
     module: lightning.LightningModule, data: lightning.LightningDataModule, options: RunOptions
 ) -> lightning.Trainer:
+    if options.trainer.get("strategy") == sharding.NAME:
+        module = copy.deepcopy(module)  # a model cannot be put together again; the best weights go into this one's twin
     last = options.folder / "checkpoints" / "last.ckpt"
     if last.exists():
         log.info("%s: going on from the last whole epoch", options.name)
@@ -93,6 +98,8 @@ def _fit(
 def _make_trainer(options: RunOptions) -> lightning.Trainer:
     terminal = sys.stderr.isatty()
     given = dict(options.trainer)
+    if given.get("strategy") == sharding.NAME:
+        given["strategy"] = sharding.ShardedStrategy()
     checkpoints: dict[str, Any] = {
         "dirpath": options.folder / "checkpoints",
         "save_on_train_epoch_end": True,  # any earlier, and a resumed run would repeat or skip a piece of the epoch

@@ -23,8 +23,9 @@ torch.save(logits, f"{sys.argv[2]}/{os.environ.get('LOCAL_RANK', '0')}.pt")
 """
 
 
-def test_two_processes_fit_one_encoder(train, validation, topics, settings, tmp_path):
-    two = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_fit_one_encoder(strategy, train, validation, topics, settings, tmp_path):
+    two = {"accelerator": "cpu", "devices": 2, "strategy": strategy}
     phase = PhaseSettings(epochs=6, learning_rate=0.02)
     # Three batches of validation rows for two processes: one is seen twice, and must count once.
     settings = replace(settings, noisy=replace(phase, epochs=0), clean=phase, tokens_per_batch=160, trainer=two)

@@ -90,12 +90,16 @@ class _State:
             return None
         return max(0, self.total - self.rows) / self.rate
 
+    @property
+    def failed(self) -> str:
+        """The errors, to be said after the rows."""
+        return f", {self.errors:,} error{'s' * (self.errors > 1)}" if self.errors else ""
+
     def __str__(self) -> str:
         of = "" if self.total is None else f" of {self.total:,}"
-        bad = f", {self.errors:,} errors" if self.errors else ""
         left = self.seconds_left
         after = f"{time.monotonic() - self.start:.0f} s so far" if left is None else f"{left:.0f} s left"
-        return f"{self.name}: {self.rows:,}{of} rows{bad}, {self.rate:,.1f} rows/s, {after}"
+        return f"{self.name}: {self.rows:,}{of} rows{self.failed}, {self.rate:,.1f} rows/s, {after}"
 
 
 @contextmanager
@@ -131,8 +135,7 @@ def _print_json(state: _State) -> None:
 class _Rate(ProgressColumn):
     def render(self, task: RichTask) -> Text:
         state: _State = task.fields["state"]
-        bad = f", {state.errors:,} errors" if state.errors else ""
-        return Text(f"{state.rate:,.1f} rows/s{bad}", style="progress.data.speed")
+        return Text(f"{state.rate:,.1f} rows/s{state.failed}", style="progress.data.speed")
 
 
 class _Left(ProgressColumn):

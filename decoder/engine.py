@@ -27,6 +27,7 @@ from .sequences import last_logits, pad_left, plain
 from .slots import Memory, Slots, bytes_per_token, plain_memory, vacate
 
 CPU_READ, GPU_READ = 1024, 16_384  # padded tokens in a forward pass over prompts; on a CPU, what its caches hold
+CPU_PLAIN, GPU_PLAIN = 2048, 16_384  # padded tokens, outputs included, that go through `generate` together
 CPU_WRITE, GPU_WRITE = 16_384, 262_144  # padded tokens, outputs included, that are written on together
 MOST_ROWS = 256  # written on together: the logits of a step take memory too
 MEMORY_SHARE = 0.5  # of what is free, for keys and values; the rest is for the passes themselves
@@ -52,6 +53,7 @@ class Engine:
         self._takes = inspect.signature(plain(model).forward).parameters
         on_cpu = model.device.type == "cpu"
         self._read_tokens, self._write_tokens = (CPU_READ, CPU_WRITE) if on_cpu else (GPU_READ, GPU_WRITE)
+        self._plain_tokens = CPU_PLAIN if on_cpu else GPU_PLAIN
 
     @torch.inference_mode()
     def read(self, rows: Sequence[Row], tokens_per_batch: int | None = None) -> Iterator[tuple[list[int], Tensor]]:
@@ -122,7 +124,7 @@ class Engine:
 
     def _budget(self, shared: Memory | None) -> int:
         if shared is None:
-            return self._read_tokens
+            return self._plain_tokens
         fitting = MEMORY_SHARE * free_bytes(self._model.device) / bytes_per_token(shared)
         return max(1, min(self._write_tokens, int(fitting)))
 

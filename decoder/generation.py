@@ -32,7 +32,7 @@ class GenerationSettings:
         temperature: Of sampling: below 1 is more cautious, above 1 more varied.
         top_p: Sampling considers the most probable tokens that make up this share of the probability.
         seed: Of sampling. An output depends on seed, text and topic alone, not on the rows around it.
-        tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the device.
+        tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the device. vLLM chooses itself.
     """
 
     max_new_tokens: int | None = None

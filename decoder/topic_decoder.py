@@ -205,9 +205,9 @@ class TopicDecoder:
         precision = choose_precision(precision, device)
         if precision == "int8" and not merge:
             raise UserError("precision int8 is of the merged weights; leave merge=True")
-        check_writer(writer)
-        if writer == "vllm" and (precision == "int8" or not merge):
-            raise UserError("writer vllm is for merged weights in float32 or bfloat16; leave merge=True, choose one")
+        check_writer(writer, precision, device)
+        if writer == "vllm" and not merge:
+            raise UserError("writer vllm is for merged weights; leave merge=True, or writer as torch")
         parts = saving.load(Path(folder), merge=merge)
         to_precision(parts["model"].to("cpu" if writer == "vllm" else device), precision)
         decoder = cls(**parts)

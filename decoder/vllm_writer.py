@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..corpus.errors import UserError
+from ..training import Precision
 from .generation import GenerationSettings
 from .saving import save_plain
 
@@ -23,26 +24,32 @@ Writer = Literal["torch", "vllm"]
 
 GPU_MEMORY = 0.8  # of the device's: the rest is the encoder's
 LEAST_OUTPUT = 512  # tokens that an output may have, however short the targets of training were
-_NEVER = -100.0  # vLLM adds it to a logit, and allows no less
 
 
-def check_writer(writer: Writer) -> str:
+def check_writer(writer: Writer, precision: Precision, device: torch.device) -> str:
     """The writer's name, with its version where it is not torch.
 
     Raises:
-        UserError: If there is no such writer, or vLLM is not installed.
+        UserError: If there is no such writer, vLLM is not installed, or it does not run in this precision or there.
     """
     if writer not in get_args(Writer):
         raise UserError(f"writer is {writer!r}; give one of {', '.join(get_args(Writer))}")
     if writer == "torch":
         return writer
+    if precision == "int8":
+        raise UserError("writer vllm has no precision int8; give float32 or bfloat16, or leave it as torch")
+    if device.index or (device.type == "cpu" and torch.cuda.is_available()):
+        raise UserError(
+            f"writer vllm runs on the first GPU that is seen, not on {device}; give device cuda, and another GPU by "
+            "CUDA_VISIBLE_DEVICES, or leave writer as torch"
+        )
     for name in packages_distributions().get("vllm", ()):  # builds for a CPU have other names
         return f"{name} {version(name)}"
     raise UserError('writer vllm needs vLLM; pip install "unskew[vllm]" where there is a GPU, or leave it as torch')
 
 
 class VllmWriter:
-    """A model in vLLM.
+    """A model in vLLM. Loading it sets vLLM's environment variables, and by vLLM the random state, of this process.
 
     Args:
         model: A plain causal language model; copied by way of a temporary folder.
@@ -61,8 +68,8 @@ class VllmWriter:
         if positions := getattr(model.config, "max_position_embeddings", None):
             self._longest = min(self._longest, positions)
         with TemporaryDirectory(prefix="unskew-vllm-") as folder:
-            save_plain(model, Path(folder))
             try:
+                save_plain(model, Path(folder))
                 from vllm import LLM  # pyright: ignore[reportMissingImports]
 
                 self._llm: Any = LLM(
@@ -91,7 +98,7 @@ class VllmWriter:
             rows: Token ids.
             row_keys: Seeds of the rows' samples, so that these do not depend on what else is written.
             options: Greedy or sampling, and how; `max_new_tokens` is the limit.
-            suppressed: Ids that are not chosen: 100 is taken off their logits.
+            suppressed: Ids that are never chosen.
             end_id: Ends an output.
 
         Raises:
@@ -107,7 +114,8 @@ class VllmWriter:
         shared: dict[str, Any] = {
             "max_tokens": limit,
             "stop_token_ids": [end_id],
-            "logit_bias": dict.fromkeys(suppressed, _NEVER),
+            "ignore_eos": True,  # those that the base names: outputs end as they were learnt
+            "logit_bias": dict.fromkeys(suppressed, float("-inf")),
             "temperature": options.temperature if options.sample else 0.0,
             "top_p": options.top_p if options.sample else 1.0,
             "detokenize": False,

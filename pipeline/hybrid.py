@@ -242,8 +242,7 @@ class HybridPipeline:
                 writer is unknown or not to be had on the device.
         """
         device = choose_device(device)
-        choose_precision(precision, device)  # refused before anything is read
-        check_writer(writer)
+        check_writer(writer, choose_precision(precision, device), device)  # refused before anything is read
         contents = bundle.read(folder)
         # Unless asked for, the encoder stays in float32: its probabilities were calibrated so, and it is the small one.
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32

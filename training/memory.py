@@ -38,9 +38,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def let_go_of_files(model: nn.Module) -> None:
-    """Copy weights out of the files they are mapped from, whose pages else stay for the few that were not replaced."""
-    for weight in model.parameters():
-        weight.data = weight.data.clone()
+    """Copy weights out of the files they are mapped from: one that stays there keeps a whole file in memory."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def in_batches(

@@ -27,6 +27,8 @@ def packable(dtype: torch.dtype) -> bool:
 class PackedLinear(nn.Module):
     """A linear layer's stand-in that cannot be trained; its state dict is the layer's, so it is saved as one.
 
+    `weight` is no parameter and has no storage: of use for its type and shape.
+
     Args:
         linear: Copied, with weight (out, in).
     """
@@ -36,6 +38,11 @@ class PackedLinear(nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = linear.bias
         self._weight = _packed(linear.weight)
+
+    @property
+    def weight(self) -> Tensor:
+        """Of shape (out, in); some models ask a layer for its type."""
+        return self._weight
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(..., in) to (..., out).
@@ -52,6 +59,32 @@ class PackedLinear(nn.Module):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         destination[prefix + "weight"] = self._weight.to_dense()
 
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: Any,
+        unexpected_keys: Any,
+        error_msgs: Any,
+    ) -> None:
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        if (name := prefix + "weight") in state_dict:
+            self._weight = _packed(state_dict[name].to(self._weight.dtype))
+            unexpected_keys[:] = [key for key in unexpected_keys if key != name]
+        else:
+            missing_keys.append(name)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "PackedLinear":
+        weight = fn(self._weight.to_dense())
+        if weight.device.type != "cpu" or not packable(weight.dtype):
+            raise RuntimeError("this model was loaded for a CPU; choose device and precision when it is loaded")
+        self._weight = _packed(weight)
+        return super()._apply(fn, recurse)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_weight": self._weight.to_dense()}  # the arranged one has no storage to copy
 
@@ -60,13 +93,18 @@ class PackedLinear(nn.Module):
 
 
 def pack_linears(model: nn.Module) -> None:
-    """Put a `PackedLinear` in the place of every linear layer on a CPU that gains by it, in place; tied ones stay."""
+    """Put a `PackedLinear` in the place of every linear layer on a CPU that gains by it, in place; tied ones stay.
+
+    If there is one, the whole model is frozen, and lets go of the files that it was read from.
+    """
     uses = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Linear and uses[id(child.weight)] == 1 and _worth_it(child.weight):
                 setattr(parent, name, PackedLinear(child))
-    let_go_of_files(model)
+    if any(isinstance(module, PackedLinear) for module in model.modules()):
+        model.requires_grad_(False)
+        let_go_of_files(model)
 
 
 def _packed(weight: Tensor) -> Tensor:

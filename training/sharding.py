@@ -1,6 +1,6 @@
 """A model's weights shared among processes (FSDP2), by Lightning's strategy for it. Knows no stage and no data.
 
-torch's older FSDP, which is Lightning's own "fsdp", refuses to clip gradients by their norm, and runs on GPUs alone.
+Lightning's own "fsdp" is torch's older FSDP, on GPUs alone, where it refuses to clip gradients by their norm.
 """
 
 from lightning.pytorch.strategies import ModelParallelStrategy
@@ -19,6 +19,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
     def setup_environment(self) -> None:
         """Take every process for the sharding: only now is it known how many there are."""
+        # Lightning's private names, for its arguments are wanted before; the test with two processes would notice.
         self._data_parallel_size, self._tensor_parallel_size = self.num_processes * self.num_nodes, 1
         super().setup_environment()
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ...corpus.errors import UserError
 from ...corpus.topics import Topics
 from .. import bundle
 from .answering import Predictor
@@ -66,7 +67,7 @@ def bundle_system(
         writer: What runs the decoder, see `HybridPipeline.from_pretrained`.
 
     Raises:
-        UserError: If there is no such bundle or device, or the precision is not to be had there.
+        UserError: If there is no such bundle or device, or precision or writer are not to be had there.
     """
     import torch
 
@@ -78,13 +79,16 @@ def bundle_system(
     if job is not None and job.engine == "ray":
         device = device or ("cuda" if job.gpus_per_worker else "cpu")
         place = torch.device(device)
+        if writer == "vllm" and 0 < job.gpus_per_worker < 1:
+            raise UserError("writer vllm takes a GPU for itself; give gpus_per_worker 1, or leave writer as torch")
     else:
         place = choose_device(device)
+    chosen = choose_precision(precision, place)
     state = {
         "bundle": bundle_state(contents),
         "device": place.type,
-        "precision": choose_precision(precision, place),
-        "writer": check_writer(writer),
+        "precision": chosen,
+        "writer": check_writer(writer, chosen, place),
         "versions": library_versions(),
     }
     weights = sum(path.stat().st_size for path in contents.encoder.parent.rglob("*.safetensors"))

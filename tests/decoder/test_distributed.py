@@ -15,7 +15,12 @@ import os, pickle, sys
 from dataclasses import replace
 from lightning.pytorch.callbacks import Callback
 import torch
+from torch.distributed.tensor import DTensor
 from unskew.decoder import fit_decoder
+
+class Shared(Callback):
+    def on_train_start(self, trainer, module):
+        assert all(isinstance(weight, DTensor) for weight in module.model.parameters())
 
 class Stop(Callback):
     def on_train_epoch_start(self, trainer, module):
@@ -29,11 +34,13 @@ def fit(strategy, folder, **options):
     fitted = replace(settings, trainer=trainer)
     return fit_decoder(records, records[:6], records[12:], topics, fitted, f"{sys.argv[2]}/{folder}")
 
-found = {"ddp": fit("ddp", "ddp"), "fsdp": fit("fsdp", "fsdp")}
+found = {"ddp": fit("ddp", "ddp"), "fsdp": fit("fsdp", "fsdp", callbacks=[Shared()])}
 try:
     fit("fsdp", "resumed", callbacks=[Stop()])
 except AssertionError as error:
     assert str(error) == "stopped"
+else:
+    sys.exit("it was not stopped")
 found["resumed"] = fit("fsdp", "resumed")
 logits = {name: decoder.topic_logits([record.text for record in records]) for name, decoder in found.items()}
 torch.save(logits, f"{sys.argv[2]}/{os.environ.get('LOCAL_RANK', '0')}.pt")

@@ -53,17 +53,27 @@ def vllm(monkeypatch):
 
 @pytest.fixture(scope="module")
 def saved(make_base, make_decoder, tmp_path_factory):
+    """A decoder that would name topics all the time if it were let, and end soon."""
     folder = tmp_path_factory.mktemp("vllm")
-    make_decoder(make_base(folder / "base", spare=40, head=64)).save_pretrained(folder / "saved")
+    make_decoder(make_base(folder / "base", spare=40, head=64)).save_pretrained(folder / "adapter")
+    decoder = TopicDecoder.from_pretrained(folder / "adapter", device="cpu")
+    with torch.no_grad():
+        rows = decoder.model.get_output_embeddings().weight
+        rows[list(decoder.control.ids)] *= 1000
+        rows[decoder.tokenizer.eos_token_id] *= 8
+    # A base's habit, which only its own generation keeps.
+    decoder.model.generation_config.eos_token_id = [decoder.tokenizer.eos_token_id, *range(100, 200)]
+    decoder.save_pretrained(folder / "saved")
     return folder / "saved"
 
 
 def test_outputs_and_scores_are_torchs(saved):
     plain = TopicDecoder.from_pretrained(saved, device="cpu")
-    with_vllm = TopicDecoder.from_pretrained(saved, device="cpu", writer="vllm")
+    with_vllm = TopicDecoder.from_pretrained(saved, writer="vllm")
     done = []
     written = with_vllm.generate(TEXTS, TOPICS, SHORT, progress=done.append)
     assert written == plain.generate(TEXTS, TOPICS, SHORT)
+    assert len({len(output) for output in written}) > 2  # ended, some at once
     assert sum(done) == len(TEXTS)
     assert with_vllm.generate(TEXTS[:2], TOPICS[:2], SHORT, fairness=True) == plain.generate(
         TEXTS[:2], TOPICS[:2], SHORT, fairness=True
@@ -84,20 +94,25 @@ def test_what_vllm_cannot_load_is_explained(saved, monkeypatch):
     with pytest.raises(
         UserError, match=r"vLLM cannot load the decoder \(no such architecture\); leave writer as torch"
     ):
-        TopicDecoder.from_pretrained(saved, device="cpu", writer="vllm")
+        TopicDecoder.from_pretrained(saved, writer="vllm")
 
 
-@pytest.mark.parametrize("wrong", [{"merge": False}, {"precision": "int8"}])
-def test_it_is_for_merged_weights(saved, wrong):
+def test_it_is_for_merged_weights(saved):
     with pytest.raises(UserError, match="merge=True"):
-        TopicDecoder.from_pretrained(saved, device="cpu", writer="vllm", **wrong)
+        TopicDecoder.from_pretrained(saved, writer="vllm", merge=False)
 
 
 def test_writers_are_checked(monkeypatch):
-    assert check_writer("torch") == "torch"
-    assert check_writer("vllm").count(" ") == 1
-    with pytest.raises(UserError, match="torch, vllm"):
-        check_writer("jax")
+    here = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert check_writer("torch", "int8", here) == "torch"
+    assert check_writer("vllm", "float32", here).count(" ") == 1
+    for wrong, message in (
+        (("jax", "float32", here), "torch, vllm"),
+        (("vllm", "int8", here), "no precision int8"),
+        (("vllm", "float32", torch.device("cuda:1")), "runs on the first GPU"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_writer(*wrong)
     monkeypatch.setattr("unskew.decoder.vllm_writer.packages_distributions", dict)
     with pytest.raises(UserError, match=r"pip install .unskew\[vllm\]"):
-        check_writer("vllm")
+        check_writer("vllm", "float32", here)

@@ -10,6 +10,7 @@ from transformers import pipeline
 
 from unskew.corpus.errors import UserError
 from unskew.encoder import TopicEncoder
+from unskew.training.packed import PackedLinear, packable
 
 TEXTS = ["crude oil", "the judge and the jury", "", "goal " * 50, "\0 \u202eעברית 😀 <|sep|>", "gas"]
 
@@ -71,6 +72,16 @@ def test_loaded_encoder_equals_the_saved_one(encoder, tmp_path):
     assert torch.equal(loaded.logits(TEXTS), encoder.logits(TEXTS))
     assert [file.suffix for file in tmp_path.iterdir() if file.stat().st_size > 20_000] != [".bin"]
     assert (tmp_path / "model.safetensors").exists()
+
+
+def test_a_loaded_encoder_is_packed_where_it_pays(encoder, tmp_path, monkeypatch):
+    if not packable(torch.float32):
+        pytest.skip("needs oneDNN")
+    monkeypatch.setattr("unskew.training.packed.SMALLEST", 0)
+    encoder.save_pretrained(tmp_path)
+    loaded = TopicEncoder.from_pretrained(tmp_path)
+    assert any(isinstance(module, PackedLinear) for module in loaded.model.modules())
+    torch.testing.assert_close(loaded.logits(TEXTS), encoder.logits(TEXTS), atol=1e-4, rtol=1e-4)
 
 
 def test_plain_transformers_agrees(encoder, tmp_path):

@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, T5Config, T5ForSequenceClassification
 
 from unskew.training import pack_linears
 from unskew.training.packed import PackedLinear, packable
@@ -46,9 +46,38 @@ def test_its_state_and_its_copies_are_the_plain_layers(dtype):
 
 
 def test_training_it_is_refused_and_not_done_wrong():
-    packed = PackedLinear(layer())
+    model = nn.Sequential(layer())
+    pack_linears(model)
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert not model(torch.randn(2, 512)).requires_grad
     with pytest.raises(RuntimeError, match="loaded for inference"):
-        packed(torch.randn(2, 512, requires_grad=True))
+        model(torch.randn(2, 512, requires_grad=True))
+
+
+def test_it_is_loaded_and_changed_like_the_plain_layer():
+    packed, other = PackedLinear(layer()), nn.Linear(512, 300)
+    packed.load_state_dict(other.state_dict())
+    inputs = torch.randn(2, 512)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(inputs), other(inputs), atol=1e-5, rtol=0)
+    with pytest.raises(RuntimeError, match="weight"):
+        packed.load_state_dict({"bias": other.bias})
+    if packable(torch.bfloat16):
+        packed.bfloat16()
+        assert packed.weight.dtype == packed(inputs.bfloat16()).dtype == torch.bfloat16
+    with pytest.raises(RuntimeError, match="choose device and precision when it is loaded"):
+        packed.to("meta")
+
+
+def test_models_that_ask_a_layer_for_its_type():
+    shape = {"d_model": 512, "d_kv": 8, "d_ff": 512, "num_layers": 1, "num_heads": 2, "num_decoder_layers": 1}
+    model = T5ForSequenceClassification(T5Config(vocab_size=64, decoder_start_token_id=0, **shape)).eval()
+    ids = torch.tensor([[5, 6, 7, 1]])
+    with torch.inference_mode():
+        before = model(input_ids=ids).logits
+        pack_linears(model)
+        torch.testing.assert_close(model(input_ids=ids).logits, before, atol=1e-4, rtol=1e-4)
+    assert any(isinstance(module, PackedLinear) for module in model.modules())
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -81,7 +81,7 @@ def _fit(
     module: lightning.LightningModule, data: lightning.LightningDataModule, options: RunOptions
 ) -> lightning.Trainer:
     if options.trainer.get("strategy") == sharding.NAME:
-        module = copy.deepcopy(module)  # a model cannot be put together again; the best weights go into this one's twin
+        module = copy.deepcopy(module)  # what is shared out stays so; the best weights are loaded into the original
     last = options.folder / "checkpoints" / "last.ckpt"
     if last.exists():
         log.info("%s: going on from the last whole epoch", options.name)

@@ -9,17 +9,15 @@ Two steps, in this order: `fit_calibration` makes the probabilities honest under
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..corpus.errors import UserError
+from ..common import UserError
+from .settings import CalibrationKind
 from .weights import Counts, as_counts
 
-CalibrationKind = Literal[
-    "none", "temperature", "per_class_temperature", "bias_corrected_temperature", "vector_scaling"
-]
 PENALTY_WIDTH = 2.0  # nats: standard deviation of the normal prior on log temperatures and biases
 FOLDS = 5
 FLOOR = -1000.0  # nats: log-probabilities of exact zeros are finite from here on

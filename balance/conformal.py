@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..corpus.errors import UserError
+from ..common import UserError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..corpus.topics import BANDS, band
+from ..corpus import BANDS, band
 from .weights import Counts, as_counts
 
 MIN_SPREAD = 0.05  # nats: where true and training shares differ by less, there is nothing to be pulled toward

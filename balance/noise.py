@@ -8,7 +8,7 @@ decisions over NumPy arrays; this room needs torch alone.
 import torch
 from torch import Tensor
 
-from ..corpus.errors import UserError
+from ..common import UserError
 from .weights import Counts, as_counts
 
 

@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 
-from ..corpus.errors import UserError
+from ..common import UserError
 
 
 def tempered_counts(counts: Sequence[int], ratio: float = 3.0, total: int | None = None) -> list[int]:

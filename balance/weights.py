@@ -6,14 +6,13 @@ covers only "balanced" and a dict, and this room needs torch alone, so the four 
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..corpus.errors import UserError
+from ..common import UserError
+from .settings import Scheme
 
-Scheme = Literal["none", "balanced", "inverse_frequency", "effective_number"]
 Counts = Sequence[int] | Tensor
 
 

@@ -20,19 +20,26 @@ import torch
 from jsonargparse import ArgumentParser
 from scipy.stats import t as student
 
-from unskew.balance import Calibration, Decider, LossSettings, measure, model_prior, prior_correct, resolve_prior
-from unskew.corpus import Record, Topics, stratified_split, write_text
-from unskew.corpus.newsroom import Newsroom
+from unskew.balance import (
+    Calibration,
+    Decider,
+    LossSettings,
+    estimate_target,
+    measure,
+    model_prior,
+    prior_correct,
+    resolve_prior,
+)
+from unskew.common import write_text
+from unskew.corpus import Newsroom, Record, Topics, stratified_split
 from unskew.decoder import DecoderSettings, fit_decoder
 from unskew.decoder import implied_topic_prior as implied_decoder_prior
-from unskew.decoder.synthesis import writer_settings
 from unskew.encoder import EncoderSettings, fit_encoder
 from unskew.encoder import implied_topic_prior as implied_encoder_prior
-from unskew.pipeline import HybridPipeline
-from unskew.pipeline.sets import Sets
-from unskew.pipeline.shifting import estimate_target
-from unskew.pipeline.sifting import FilterSettings, Synthesis, Tally
-from unskew.pipeline.synthesising import DIVERSE, fill
+from unskew.pipeline import FilterSettings, HybridPipeline, Sets, Synthesis
+from unskew.pipeline.synthesis.fill_topics import DIVERSE, fill
+from unskew.pipeline.synthesis.results import Tally
+from unskew.pipeline.synthesis.text_generator import writer_settings
 from unskew.training import PhaseSettings, ScratchSettings
 
 log = logging.getLogger("unskew")

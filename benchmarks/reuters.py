@@ -15,12 +15,12 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from unskew.corpus import Columns, load_usable, overlapping, write_jsonl
+from unskew.cli.main import make_parser
+from unskew.common import write_jsonl
+from unskew.corpus import Columns, load_usable, overlapping
 from unskew.decoder import fit_decoder
-from unskew.pipeline import HybridPipeline, evaluate, fit
-from unskew.pipeline.cli import make_parser
-from unskew.pipeline.sets import read_sets
-from unskew.pipeline.settings import FitSettings
+from unskew.evaluation import evaluate
+from unskew.pipeline import FitSettings, HybridPipeline, fit, read_sets
 
 CONFIG = Path(__file__).parent.parent / "configs" / "reuters.yaml"
 

@@ -21,10 +21,10 @@ from typing import Any
 from jsonargparse import ArgumentParser
 from throughput_arms import peak_bytes
 
-from unskew.corpus import write_jsonl
-from unskew.corpus.newsroom import Newsroom
+from unskew.common import write_jsonl
+from unskew.corpus import Newsroom
 from unskew.decoder.engine import Engine
-from unskew.pipeline.jobs import JobSettings, bundle_system, run
+from unskew.jobs import JobSettings, bundle_system, run
 
 
 def main() -> None:

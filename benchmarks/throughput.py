@@ -23,10 +23,9 @@ from jsonargparse import ArgumentParser
 from throughput_arms import ARMS
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from unskew.balance import Calibration, uniform_prior
-from unskew.balance.deciding import Decider
-from unskew.corpus import load_usable, write_text
-from unskew.corpus.topics import Topics
+from unskew.balance import Calibration, Decider, uniform_prior
+from unskew.common import write_text
+from unskew.corpus import Topics, load_usable
 from unskew.decoder import ControlTokens, TopicDecoder
 from unskew.decoder.base import load_model, load_tokenizer
 from unskew.decoder.control import make_rows
@@ -34,7 +33,7 @@ from unskew.decoder.prompts import Prompt, protect_marks
 from unskew.encoder import EncoderSettings, TopicEncoder
 from unskew.encoder.base import make_base
 from unskew.pipeline import HybridPipeline
-from unskew.training import encode_user_text
+from unskew.runtime import encode_user_text
 
 TOPICS = ("business", "politics", "science", "sport")
 

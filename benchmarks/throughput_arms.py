@@ -142,7 +142,7 @@ def exported_encoder(folder: Path, rows: dict[str, Any], load: Callable[[Path], 
     from unskew.encoder import TopicEncoder
     from unskew.encoder.tokens import pad, pad_id_of, tokenize
     from unskew.encoder.topic_encoder import CPU_TOKENS
-    from unskew.training import group_by_length
+    from unskew.runtime import group_by_length
 
     encoder = TopicEncoder.from_pretrained(folder / "bundle" / "encoder")
     plain = AutoModelForSequenceClassification.from_pretrained(
@@ -234,7 +234,7 @@ def matrix_rate(precision: str, device: str) -> float:
     layer: Any = torch.nn.Linear(size, size, bias=False).to(device)
     inputs = torch.randn(size, size, device=device)
     if precision == "int8":
-        from unskew.training.int8 import Int8Linear
+        from unskew.runtime.int8 import Int8Linear
 
         layer = Int8Linear(layer)
     elif precision == "bfloat16":

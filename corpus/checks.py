@@ -6,7 +6,7 @@ A message names records by their number in what was given, counted from 1, and b
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from .errors import UserError
+from ..common import UserError
 from .records import Record
 from .topics import Topics
 

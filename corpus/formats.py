@@ -16,7 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .errors import UserError
+from ..common import UserError
 
 # An unclosed quote in a CSV swallows what follows it: no more than this many characters.
 LARGEST_FIELD = 2**24

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import UserError
+from ..common import UserError
 from .formats import RawRow
 
 PREFIX = "hf://"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import UserError
+from ..common import UserError
 from .newsroom_text import draw_facts, lay_out, lower_words, write_target
 from .newsroom_words import FAMILIES, FAMILY_WORDS, TELLING_WORDS, TOPICS
 from .records import Record

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import UserError
+from ..common import UserError, replacing_folder, write_jsonl, write_text
 from .newsroom import Newsroom
 from .records import Record
-from .writing import replacing_folder, write_jsonl, write_text
 
 
 def write_newsroom(

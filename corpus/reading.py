@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from ..common import UserError
 from .formats import RawRow, format_of, read_rows, with_columns
 from .hub import PREFIX, HubDataset
 from .records import BadRow, Record

@@ -8,7 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 
-from .errors import UserError
+from ..common import UserError
 
 
 def stratified_split(labels: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:

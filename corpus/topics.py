@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from .errors import UserError
+from ..common import UserError
 
 Band = Literal["many", "medium", "few"]
 BANDS: tuple[Band, ...] = ("many", "medium", "few")

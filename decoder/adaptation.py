@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..corpus.errors import UserError
+from ..common import UserError
 from .control import ControlTokens
 from .settings import DecoderSettings
 

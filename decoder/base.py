@@ -16,9 +16,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..corpus.errors import UserError
-from ..training.backbone import ScratchSettings
-from ..training.tokenizing import train_tokenizer
+from ..common import UserError
+from ..runtime import train_tokenizer
+from ..training import ScratchSettings
 
 _LONGEST_SCRATCH = 4096  # positions; rotary embeddings cost nothing for those unused
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..corpus.errors import UserError
-from ..training.tokenizing import encode_user_text
+from ..common import UserError
+from ..runtime import encode_user_text
 
 FAIRNESS_TOKEN = "<force_fairness>"
 _FAIRNESS_NAME = "force fairness"

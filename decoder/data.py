@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..balance.sampling import View, span_dropout
-from ..corpus.records import Record
-from ..corpus.topics import Topics
-from ..training.batching import RowIndices, TokenBudgetBatches
+from ..balance import View, span_dropout
+from ..corpus import Record, Topics
+from ..runtime import RowIndices, TokenBudgetBatches
 from .sequences import Sequencer, pad_left
 
 Batch = dict[str, Tensor]

@@ -21,10 +21,10 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.cache_utils import Cache
 
-from ..training import free_bytes, group_by_length, in_batches
+from ..runtime import free_bytes, group_by_length, in_batches
 from .generation import Chooser
+from .kv_cache import Memory, Slots, bytes_per_token, plain_memory, vacate
 from .sequences import last_logits, pad_left, plain
-from .slots import Memory, Slots, bytes_per_token, plain_memory, vacate
 
 CPU_READ, GPU_READ = 1024, 16_384  # padded tokens in a forward pass over prompts; on a CPU, what its caches hold
 CPU_PLAIN, GPU_PLAIN = 2048, 16_384  # padded tokens, outputs included, that go through `generate` together

@@ -14,25 +14,21 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..balance.losses import make_loss
-from ..corpus.errors import UserError
-from ..corpus.fingerprint import fingerprint
-from ..corpus.records import Record
-from ..corpus.topics import Topics
-from ..corpus.writing import replacing_folder
-from ..training.fingerprints import base_contents, tokenizer_contents, trainer_choices
-from ..training.phase import PhaseSettings
-from ..training.runner import RunOptions, run
+from ..balance import make_loss
+from ..common import UserError, fingerprint, replacing_folder
+from ..corpus import Record, Topics
+from ..training import PhaseSettings, RunOptions, base_contents, run, tokenizer_contents, trainer_choices
 from . import saving
 from .adaptation import Model, adapt, adaptation_facts, finish
 from .base import load_model, load_tokenizer, make_scratch_model, make_scratch_tokenizer
 from .control import ControlTokens, make_rows
 from .data import DecoderData, Rows
-from .drawing import drawn, has_target, make_topic_loss, shown_to_held_out
 from .module import MONITOR, DecoderModule
-from .prompts import Prompt, protect_marks, resolve_template
+from .prompts import Prompt, protect_marks
+from .sampling import drawn, has_target, make_topic_loss, shown_to_held_out
 from .sequences import Sequencer
 from .settings import DecoderSettings
+from .templates import resolve_template
 from .topic_decoder import TopicDecoder
 
 log = logging.getLogger("unskew")

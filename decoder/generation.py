@@ -4,7 +4,6 @@ Knows transformers' generation; knows nothing of topics.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -17,43 +16,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from ..corpus.errors import UserError
+from .settings import GenerationSettings
 
 _MASK = 0xFFFFFFFF
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """How outputs are written.
-
-    Attributes:
-        max_new_tokens: An output is cut there; None allows as many as a target had room for in training.
-        sample: Draw tokens by their probability; False takes the most probable one each time (greedy).
-        temperature: Of sampling: below 1 is more cautious, above 1 more varied.
-        top_p: Sampling considers the most probable tokens that make up this share of the probability.
-        seed: Of sampling. An output depends on seed, text and topic alone, not on the rows around it.
-        tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the device. vLLM chooses itself.
-    """
-
-    max_new_tokens: int | None = None
-    sample: bool = False
-    temperature: float = 1.0
-    top_p: float = 1.0
-    seed: int = 0
-    tokens_per_batch: int | None = None
-
-    def __post_init__(self) -> None:
-        problems = []
-        if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            problems.append(f"max_new_tokens is {self.max_new_tokens}, must be positive")
-        if not 0 < self.temperature < float("inf"):
-            problems.append(f"temperature is {self.temperature}, must be positive")
-        if not 0 < self.top_p <= 1:
-            problems.append(f"top_p is {self.top_p}, must lie above 0 and at most 1")
-        if self.tokens_per_batch is not None and self.tokens_per_batch < 1:
-            problems.append(f"tokens_per_batch is {self.tokens_per_batch}, must be positive")
-        if problems:
-            raise UserError("generation: " + "; ".join(problems))
 
 
 class Chooser:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..balance.losses import TopicLoss
-from ..training.phase import PhaseModule, PhaseSettings
+from ..balance import TopicLoss
+from ..training import PhaseModule, PhaseSettings
 from .adaptation import Model
 from .data import NO_TOPIC, Batch
 from .sequences import last_logits

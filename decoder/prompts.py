@@ -8,28 +8,10 @@ from dataclasses import dataclass
 
 from transformers import AddedToken, PreTrainedTokenizerBase
 
-from ..corpus.errors import UserError
-
-PLAIN = "{text}\n\n"
-INSTRUCTION = (
-    "Read the text, identify the correct topic regardless of how frequent that topic is, "
-    "and then write the output that belongs to the text and the topic.\n\nText: {text}\n\nTopic and output: "
-)
-TEMPLATES = {"plain": PLAIN, "instruction": INSTRUCTION}
+from ..common import UserError
+from .templates import resolve_template
 
 _PLACEHOLDER = "UNSKEWTEXTPLACEHOLDER"
-
-
-def resolve_template(prompt: str) -> str:
-    """The template that `prompt` names ("plain", "instruction"), or `prompt` itself where it is a template.
-
-    Raises:
-        UserError: if it is neither: a template holds `{text}` exactly once.
-    """
-    template = TEMPLATES.get(prompt, prompt)
-    if template.count("{text}") != 1:
-        raise UserError(f"prompt {prompt!r} must hold {{text}} exactly once, or be one of: {', '.join(TEMPLATES)}")
-    return template
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel
 
-from ..corpus.errors import UserError
+from ..common import UserError
 from .adaptation import AdaptationFacts
 from .adaptation import merge as merge_adapter
 from .base import load_model, load_tokenizer

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ..corpus.errors import UserError
-from ..training.tokenizing import encode_user_text
+from ..common import UserError
+from ..runtime import encode_user_text
 from .control import ControlTokens
 from .prompts import Prompt
 from .settings import Condition

@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..balance.losses import LossSettings
-from ..corpus.errors import UserError
-from ..training.backbone import ScratchSettings
-from ..training.phase import PhaseSettings
-from .prompts import resolve_template
+from ..balance import LossSettings
+from ..common import UserError
+from ..training import PhaseSettings, ScratchSettings
+from .templates import resolve_template
 
 Adaptation = Literal["lora", "top_blocks", "full"]
 Condition = Literal["token", "text"]
+Writer = Literal["torch", "vllm"]
 
 # From scratch a small model bears, and needs, rates that would wipe out a pretrained one.
 SCRATCH_SIZE = ScratchSettings(layers=2, width=64, heads=4, vocabulary=4000)
@@ -121,3 +121,37 @@ class DecoderSettings:
         if self.prompt != "auto":
             return self.prompt
         return "plain" if self.base is None else "instruction"
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How outputs are written.
+
+    Attributes:
+        max_new_tokens: An output is cut there; None allows as many as a target had room for in training.
+        sample: Draw tokens by their probability; False takes the most probable one each time (greedy).
+        temperature: Of sampling: below 1 is more cautious, above 1 more varied.
+        top_p: Sampling considers the most probable tokens that make up this share of the probability.
+        seed: Of sampling. An output depends on seed, text and topic alone, not on the rows around it.
+        tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the device. vLLM chooses itself.
+    """
+
+    max_new_tokens: int | None = None
+    sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    tokens_per_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            problems.append(f"max_new_tokens is {self.max_new_tokens}, must be positive")
+        if not 0 < self.temperature < float("inf"):
+            problems.append(f"temperature is {self.temperature}, must be positive")
+        if not 0 < self.top_p <= 1:
+            problems.append(f"top_p is {self.top_p}, must lie above 0 and at most 1")
+        if self.tokens_per_batch is not None and self.tokens_per_batch < 1:
+            problems.append(f"tokens_per_batch is {self.tokens_per_batch}, must be positive")
+        if problems:
+            raise UserError("generation: " + "; ".join(problems))

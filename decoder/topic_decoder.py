@@ -8,18 +8,17 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..corpus.errors import UserError
-from ..training import Precision, choose_precision, is_quantized, pack_linears, to_precision
+from ..common import UserError
+from ..runtime import Precision, choose_precision, is_quantized, pack_linears, to_precision
 from . import saving
 from .adaptation import AdaptationFacts, Model
 from .control import ControlTokens
 from .engine import Engine
-from .free import named_by_tokens, named_in_texts
-from .generation import Chooser, GenerationSettings, row_key
+from .generation import Chooser, row_key
 from .prompts import Prompt
 from .sequences import Sequencer
-from .settings import Condition
-from .vllm_writer import VllmWriter, Writer, check_writer
+from .settings import Condition, GenerationSettings, Writer
+from .vllm_backend import VllmWriter, check_writer
 
 Progress = Callable[[int], Any]
 
@@ -261,3 +260,15 @@ class TopicDecoder:
         embedding: Any = self.model.get_input_embeddings()
         rows = len(embedding.weight)
         return [*self.control.ids, *range(len(self.tokenizer), rows)]
+
+
+def named_by_tokens(tokens: Sequence[int], control: ControlTokens) -> list[str | None]:
+    """The topic whose token each of these is; None for any other token."""
+    names = dict(zip(control.topic_ids, control.topics, strict=True))
+    return [names.get(token) for token in tokens]
+
+
+def named_in_texts(texts: Sequence[str], topics: Sequence[str]) -> list[str | None]:
+    """The topic whose name is the first line of each text, letter case and white space around it aside; else None."""
+    names = {name.strip().casefold(): name for name in topics}
+    return [names.get(text.lstrip().partition("\n")[0].strip().casefold()) for text in texts]

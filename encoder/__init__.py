@@ -1,9 +1,5 @@
 """unskew.encoder: stage 1, the topic classifier: its settings, its training, its fast prediction; no decoder."""
 
-from .classifier import TopicClassifier
-from .drawing import implied_topic_prior
-from .fitting import fit_encoder
-from .settings import EncoderSettings
-from .topic_encoder import TopicEncoder
+import lazy_loader
 
-__all__ = ["EncoderSettings", "TopicClassifier", "TopicEncoder", "fit_encoder", "implied_topic_prior"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

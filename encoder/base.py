@@ -18,9 +18,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..corpus.errors import UserError
-from ..corpus.topics import Topics
-from ..training import ScratchSettings, train_tokenizer
+from ..common import UserError
+from ..corpus import Topics
+from ..runtime import train_tokenizer
+from ..training import ScratchSettings
 from .pooling import add_mean_layer, pools_by_mean
 from .settings import EncoderSettings
 from .tokens import token_id

@@ -18,16 +18,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ..balance.calibration import Calibration
-from ..balance.deciding import Decider, TargetPrior
-from ..balance.losses import LossSettings
-from ..corpus.errors import UserError
-from ..corpus.records import Record
-from ..corpus.splitting import stratified_split
-from ..corpus.topics import Topics
+from ..balance import Calibration, Decider, LossSettings, TargetPrior
+from ..common import UserError
+from ..corpus import Record, Topics, stratified_split
 from ..training import ScratchSettings
-from .drawing import implied_topic_prior
 from .fitting import fit_encoder
+from .sampling import implied_topic_prior
 from .settings import BASE_CLEAN, SCRATCH_CLEAN, EncoderSettings
 from .texts_and_labels import as_classes, as_texts, topic_names
 from .topic_encoder import TopicEncoder

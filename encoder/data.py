@@ -9,10 +9,9 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from ..balance.sampling import TemperedDraw, View, span_dropout
-from ..corpus.records import Record
-from ..corpus.topics import Topics
-from ..training import RowIndices, TokenBudgetBatches
+from ..balance import TemperedDraw, View, span_dropout
+from ..corpus import Record, Topics
+from ..runtime import RowIndices, TokenBudgetBatches
 from .tokens import pad, tokenize
 
 Batch = dict[str, torch.Tensor]

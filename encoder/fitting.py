@@ -11,17 +11,15 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from ..balance.losses import LossSettings, make_loss
-from ..corpus.fingerprint import fingerprint
-from ..corpus.records import Record
-from ..corpus.topics import Topics
-from ..training import PhaseSettings, RunOptions, run
-from ..training.fingerprints import base_contents, tokenizer_contents, trainer_choices
+from ..balance import LossSettings, make_loss
+from ..common import fingerprint
+from ..corpus import Record, Topics
+from ..training import PhaseSettings, RunOptions, base_contents, run, tokenizer_contents, trainer_choices
 from .base import make_base
 from .data import EncoderData, Rows
-from .drawing import counts_seen, drawn
 from .layers import freeze_body, layer_rates
 from .module import MONITOR, EncoderModule
+from .sampling import counts_seen, drawn
 from .settings import EncoderSettings
 from .tokens import pad_id_of
 from .topic_encoder import TopicEncoder

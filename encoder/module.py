@@ -1,17 +1,18 @@
 """The Lightning module of an encoder: loss, exact validation measures. Knows nothing of files or tokenizers."""
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..balance.losses import TopicLoss
-from ..corpus.topics import Topics
+from ..balance import TopicLoss
+from ..balance import metrics as measures
+from ..corpus import Topics
 from ..training import PhaseModule, PhaseSettings
 from .data import Batch
 from .layers import body_modules
-from .measuring import validation_measures
 
 MONITOR = "validation/macro_f1"
 
@@ -89,3 +90,24 @@ class EncoderModule(PhaseModule):
         total[rows] = torch.cat([logits, logits.new_ones(len(rows), 1)], dim=1)
         total = self.trainer.strategy.reduce(total, reduce_op="sum")
         return total[:, :-1] / total[:, -1:].clamp(min=1)
+
+
+def validation_measures(logits: Tensor, targets: Tensor, topics: Topics) -> dict[str, float]:
+    """Measures of logits (V, C) against targets (V,), both on the CPU.
+
+    Returns:
+        `macro_f1`, `accuracy`, `balanced_accuracy`, `nll` (nats a row), `recall_BAND` (mean over the topics of the
+        band) and `recall/TOPIC`; bands and topics without a row are left out.
+    """
+    probabilities = logits.double().softmax(dim=-1)
+    values = {
+        "macro_f1": measures.macro_f1(probabilities, targets),
+        "accuracy": measures.accuracy(probabilities, targets),
+        "balanced_accuracy": measures.balanced_accuracy(probabilities, targets),
+        "nll": measures.negative_log_likelihood(probabilities, targets),
+    }
+    bands = measures.band_recall(probabilities, targets, topics.counts)
+    values |= {f"recall_{band}": recall for band, recall in bands.items()}
+    recalls = measures.topic_recall(probabilities, targets).tolist()
+    values |= {f"recall/{name}": recall for name, recall in zip(topics.names, recalls, strict=True)}
+    return {name: value for name, value in values.items() if not math.isnan(value)}

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..balance.losses import LossSettings
-from ..corpus.errors import UserError
+from ..balance import LossSettings
+from ..common import UserError
 from ..training import PhaseSettings, ScratchSettings
 
 # From scratch a small model bears, and needs, rates that would wipe out a pretrained one.

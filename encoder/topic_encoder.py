@@ -12,8 +12,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..corpus.errors import UserError
-from ..training import in_batches, pack_linears
+from ..common import UserError
+from ..runtime import in_batches, pack_linears
 from .tokens import pad, pad_id_of, tokenize
 
 CPU_TOKENS = 2048  # more only adds padding: the cores are busy already

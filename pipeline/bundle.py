@@ -15,8 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..corpus.errors import UserError
-from ..corpus.writing import replacing_folder, restore_folder, write_text
+from ..common import UserError, replacing_folder, restore_folder, write_text
 from .card import model_card
 
 FORMAT = 1

@@ -6,7 +6,7 @@ Knows the plain values that a bundle records.
 from collections.abc import Mapping
 from typing import Any
 
-from ..corpus.topics import Topics
+from ..corpus import Topics
 
 _SHOWN = {
     "accuracy": "accuracy",

@@ -12,17 +12,14 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from ..balance import Calibration, measure, topic_recall
-from ..balance.deciding import Decider, resolve_prior
-from ..balance.implied import measured_prior
+from ..balance import Calibration, Decider, measure, measured_prior, resolve_prior, topic_recall
+from ..common import check_writable, refuse_existing
 from ..decoder import TopicDecoder, fit_decoder
-from ..encoder import TopicEncoder, fit_encoder, implied_topic_prior
-from ..training import choose_precision, to_precision
+from ..encoder import TopicEncoder, fit_encoder, implied_topic_prior, relabelled
+from ..runtime import choose_precision, to_precision
 from . import bundle
+from .datasets import Sets, read_sets
 from .hybrid import HybridPipeline, choose_device
-from .places import check_writable, refuse_existing
-from .relabelling import relabelled
-from .sets import Sets, read_sets
 from .settings import FitSettings
 
 log = logging.getLogger("unskew")

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from ..balance.deciding import Decider, TargetPrior
-from ..corpus.errors import UserError
-from ..corpus.topics import Topics
+from ..balance import Decider, TargetPrior
+from ..common import UserError
+from ..corpus import Topics
 from ..decoder import GenerationSettings, TopicDecoder, Writer, check_writer
 from ..encoder import TopicEncoder
-from ..training import Precision, choose_precision
+from ..runtime import Precision, choose_precision
 from . import bundle
 
 WINDOW = 1024  # texts held at once: long enough to sort by length, short enough to stream

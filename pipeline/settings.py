@@ -3,12 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..balance.calibration import CalibrationKind
-from ..balance.deciding import TargetPrior
-from ..corpus.errors import UserError
-from ..corpus.reading import Columns
-from ..decoder.settings import DecoderSettings
-from ..encoder.settings import EncoderSettings
+from ..balance import CalibrationKind, TargetPrior
+from ..common import UserError
+from ..corpus import Columns
+from ..decoder import DecoderSettings
+from ..encoder import EncoderSettings
 
 ModelPrior = Literal["loss", "mean_posterior"]
 

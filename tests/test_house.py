@@ -1,4 +1,4 @@
-"""The house: imports between rooms run downward only, and the mathematics needs torch alone."""
+"""The house: imports between rooms run downward only and through the rooms' faces; no room holds everything."""
 
 import ast
 import subprocess
@@ -7,37 +7,92 @@ from pathlib import Path
 
 import pytest
 
+import unskew
+
 ROOT = Path(__file__).parent.parent
+STAGES = ["encoder", "decoder"]
 BELOW = {
-    "corpus": set(),
-    "balance": {"corpus"},
-    "training": {"corpus", "balance"},
-    "encoder": {"corpus", "balance", "training"},
-    "decoder": {"corpus", "balance", "training"},
-    "pipeline": {"corpus", "balance", "training", "encoder", "decoder"},
+    "common": set(),
+    "corpus": {"common"},
+    "balance": {"common", "corpus"},
+    "runtime": {"common", "corpus"},
 }
+BELOW["training"] = {*BELOW["balance"], "balance", "runtime"}
+BELOW |= {stage: {*BELOW["training"], "training"} for stage in STAGES}
+BELOW["pipeline"] = {*BELOW["encoder"], *STAGES}
+BELOW |= {room: {*BELOW["pipeline"], "pipeline"} for room in ("jobs", "evaluation")}
+BELOW["ablation"] = {*BELOW["jobs"], "jobs", "evaluation"}
+BELOW["cli"] = {*BELOW["ablation"], "ablation"}
+
+PUBLIC = ["HybridPipeline", "TopicClassifier", "UserError", "__version__", "audit", "evaluate", "fit", "predict"]
 
 
-def rooms_imported(file):
+def files(room):
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imports_of_rooms(file):
+    """(room, what of it) of each import from another room."""
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level == len(file.relative_to(ROOT).parts):
-            yield (node.module or node.names[0].name).split(".")[0]
+            room, _, rest = (node.module or "").partition(".")
+            yield room, [*([rest] if rest else []), *(alias.name for alias in node.names)]
         assert not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("unskew")), file
 
 
 @pytest.mark.parametrize("room", BELOW)
 def test_a_room_knows_only_those_below_it(room):
-    files = sorted((ROOT / room).rglob("*.py"))
-    assert files
-    for file in files:
-        assert set(rooms_imported(file)) <= BELOW[room], file
+    assert files(room)
+    for file in files(room):
+        assert {name for name, _ in imports_of_rooms(file)} <= BELOW[room], file
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_rooms_are_entered_through_their_faces(room):
+    for file in files(room):
+        for other, names in imports_of_rooms(file):
+            face = ast.parse((ROOT / other / "__init__.pyi").read_text("utf-8"))
+            public = {alias.name for node in face.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+            modules = {path.stem for path in (ROOT / other).glob("*.py")}
+            assert set(names) <= public | modules, (file, other)
+
+
+def test_no_room_holds_over_a_quarter_of_the_lines():
+    lines = {room: sum(len(file.read_text("utf-8").splitlines()) for file in files(room)) for room in BELOW}
+    assert max(lines.values()) <= sum(lines.values()) / 4, lines
+
+
+def test_tests_have_the_same_rooms():
+    assert {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()} - {"__pycache__", "fixtures"} <= set(
+        BELOW
+    )
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_what_a_face_names_is_there(room):
+    package = __import__(f"unskew.{room}", fromlist=["_"])
+    for name in getattr(package, "__all__", []):
+        assert getattr(package, name) is not None
+
+
+def test_the_front_door_holds_these_names():
+    assert sorted(unskew.__all__) == PUBLIC
+    assert all(getattr(unskew, name) for name in PUBLIC)
+
+
+def loaded_by(script, watched):
+    """Which of the watched modules a fresh interpreter has loaded after a script."""
+    code = f"import sys\n{script}\nprint(sorted({watched!r} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return found.stdout.splitlines()[-1]
+
+
+def test_the_front_door_opens_without_loading_anything():
+    heavy = {"torch", "transformers", "numpy", "jsonargparse", "rich"}
+    assert loaded_by("import unskew", heavy) == "[]"
 
 
 def test_balance_needs_torch_alone():
-    script = (
-        "import sys, unskew.balance\n"
-        "heavy = {'transformers', 'lightning', 'peft', 'datasets', 'sklearn', 'pandas'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    heavy = {"transformers", "lightning", "peft", "datasets", "sklearn", "pandas"}
+    script = "import unskew.balance as room\nfor name in room.__all__: getattr(room, name)"
+    assert loaded_by(script, heavy) == "[]"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unskew.pipeline.cli import make_parser
-from unskew.pipeline.settings import FitSettings
+from unskew.cli.main import make_parser
+from unskew.pipeline import FitSettings
 
 ROOT = Path(__file__).parent.parent
 CURES = (ROOT / "docs" / "cures.md").read_text("utf-8")
@@ -82,8 +82,8 @@ def test_the_commands_of_the_docs_have_these_options(line):
 def test_every_loss_and_calibration_is_explained():
     from typing import get_args
 
-    from unskew.balance.calibration import CalibrationKind
-    from unskew.balance.losses import LossName
+    from unskew.balance import CalibrationKind
+    from unskew.balance.settings import LossName
 
     for name in {*get_args(LossName), *get_args(CalibrationKind)} - {"balanced_softmax"}:
         assert re.search(rf"\b{name}\b", CURES), name

@@ -1,30 +1,5 @@
-"""unskew.training: what the trainings of both stages share; knows Lightning and tokenizers, neither stage."""
+"""unskew.training: what the trainings of both stages share, on Lightning: phases, runs, checkpoints; neither stage."""
 
-from .backbone import ScratchSettings
-from .batching import RowIndices, TokenBudgetBatches, group_by_length
-from .memory import free_bytes, in_batches
-from .packed import pack_linears
-from .phase import PhaseModule, PhaseSettings
-from .precision import Precision, choose_precision, is_quantized, to_precision
-from .runner import RunOptions, run
-from .tokenizing import encode_user_text, train_tokenizer
+import lazy_loader
 
-__all__ = [
-    "PhaseModule",
-    "PhaseSettings",
-    "Precision",
-    "RowIndices",
-    "RunOptions",
-    "ScratchSettings",
-    "TokenBudgetBatches",
-    "choose_precision",
-    "encode_user_text",
-    "free_bytes",
-    "group_by_length",
-    "in_batches",
-    "is_quantized",
-    "pack_linears",
-    "run",
-    "to_precision",
-    "train_tokenizer",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..corpus.fingerprint import file_fingerprint
+from ..common import file_fingerprint
 
 # A fit may go on with these changed: where it runs, and who watches.
 _FREE = frozenset({"accelerator", "devices", "strategy", "num_nodes", "callbacks", "logger"})

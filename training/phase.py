@@ -4,7 +4,6 @@ Knows Lightning; the loss and the batches are its subclasses'.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import lightning
@@ -12,42 +11,8 @@ import torch
 from torch import nn
 from transformers import get_linear_schedule_with_warmup
 
-from ..corpus.errors import UserError
+from .settings import PhaseSettings
 from .sharding import shard
-
-
-@dataclass(frozen=True)
-class PhaseSettings:
-    """How long and how fast a phase trains.
-
-    Attributes:
-        epochs: Passes over the rows at most; 0 leaves the phase out.
-        learning_rate: Peak of the schedule.
-        warmup_share: Share of the steps over which the rate rises linearly from 0; it falls linearly to 0 after.
-        weight_decay: Decoupled (AdamW), on matrices only.
-        patience: Epochs without improvement of the monitored measure before the phase stops.
-    """
-
-    epochs: int = 5
-    learning_rate: float = 3e-4
-    warmup_share: float = 0.1
-    weight_decay: float = 0.01
-    patience: int = 3
-
-    def __post_init__(self) -> None:
-        problems = []
-        if self.epochs < 0:
-            problems.append(f"epochs is {self.epochs}, must be 0 (leave out) or more")
-        if not self.learning_rate > 0:
-            problems.append(f"learning_rate is {self.learning_rate}, must be positive")
-        if not 0 <= self.warmup_share <= 1:
-            problems.append(f"warmup_share is {self.warmup_share}, must lie between 0 and 1")
-        if self.weight_decay < 0:
-            problems.append(f"weight_decay is {self.weight_decay}, must not be negative")
-        if self.patience < 1:
-            problems.append(f"patience is {self.patience}, must be at least 1")
-        if problems:
-            raise UserError("training phase: " + "; ".join(problems))
 
 
 class PhaseModule(lightning.LightningModule):

@@ -8,7 +8,9 @@ import copy
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +22,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
-from ..corpus.errors import UserError
-from ..corpus.writing import replacing_file, write_text
+from ..common import UserError, replacing_file, write_text
 from . import sharding
-from .tracing import note
 
 log = logging.getLogger("unskew")
+
+_noted: ContextVar[list[Path] | None] = ContextVar("noted", default=None)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def run(
     Returns:
         The validation measures of the best epoch.
     """
-    note(options.folder)
+    _note(options.folder)
     done = options.folder / "done.json"
     best = options.folder / "checkpoints" / "best.ckpt"
     ended = done.exists() and best.exists()
@@ -75,6 +77,24 @@ def run(
     if trainer is not None and trainer.is_global_zero:
         write_text(done, json.dumps({"best_epoch": checkpoint["epoch"] + 1, "measures": measures}) + "\n")
     return measures
+
+
+@contextmanager
+def tracing() -> Generator[list[Path]]:
+    """A list to which every `run` inside the block adds its folder, in order; a run that had already ended too."""
+    folders: list[Path] = []
+    token = _noted.set(folders)
+    try:
+        yield folders
+    finally:
+        _noted.reset(token)
+
+
+def _note(folder: Path) -> None:
+    """Add a run's folder to the list of whoever is tracing."""
+    folders = _noted.get()
+    if folders is not None:
+        folders.append(folder)
 
 
 def _fit(

@@ -10,15 +10,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 
-from unskew.balance import (
-    Calibration,
-    fit_calibration,
-    model_prior,
-    prior_correct,
-    prior_from_counts,
-    uniform_prior,
-)
-from unskew.corpus import UserError
+from unskew.balance import Calibration, fit_calibration, model_prior, prior_correct, prior_from_counts, uniform_prior
+from unskew.common import UserError
 
 MAPS = ["temperature", "per_class_temperature", "bias_corrected_temperature", "vector_scaling"]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from unskew.balance import ConformalSets, fit_conformal, rows_needed
-from unskew.corpus import UserError
+from unskew.common import UserError
 
 PRIOR = torch.tensor([0.7, 0.2, 0.07, 0.03], dtype=torch.float64)
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
 from unskew.balance import LossSettings, make_loss
-from unskew.balance.losses import LossName, focal_rows, generalised_cross_entropy_rows, ldam_margins
-from unskew.corpus import UserError
+from unskew.balance.losses import focal_rows, generalised_cross_entropy_rows, ldam_margins
+from unskew.balance.settings import LossName
+from unskew.common import UserError
 
 NAMES = list(get_args(LossName))
 COUNTS = [1000, 100, 10, 1]

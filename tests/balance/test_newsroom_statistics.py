@@ -16,6 +16,7 @@ from unskew.balance import (
     implied_prior,
     make_loss,
     model_prior,
+    negative_log_likelihood,
     noise_matrix,
     prior_correct,
     prior_from_counts,
@@ -23,9 +24,9 @@ from unskew.balance import (
     rows_needed,
     uniform_prior,
 )
-from unskew.balance.measures import balanced_accuracy, negative_log_likelihood
-from unskew.corpus import UserError
-from unskew.corpus.newsroom import Newsroom
+from unskew.balance.metrics import balanced_accuracy
+from unskew.common import UserError
+from unskew.corpus import Newsroom
 from unskew.corpus.newsroom_text import lower_words
 
 ROOM = Newsroom()

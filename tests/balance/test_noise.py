@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from unskew.balance import LossSettings, implied_prior, make_loss, noise_matrix, prior_from_counts, redrawn_noise
 from unskew.balance.noise import forward_noise_rows
-from unskew.corpus import UserError
+from unskew.common import UserError
 
 NOISE = torch.tensor([[0.8, 0.2, 0.0], [0.1, 0.6, 0.3], [0.0, 0.5, 0.5]], dtype=torch.float64)
 FORWARD = LossSettings("forward_noise")

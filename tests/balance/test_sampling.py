@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from unskew.balance import TemperedDraw, View, span_dropout, tempered_counts
-from unskew.corpus import UserError
-from unskew.training import TokenBudgetBatches
+from unskew.common import UserError
+from unskew.runtime import TokenBudgetBatches
 
 COUNTS = st.lists(st.integers(1, 10**8), min_size=1, max_size=15)
 SKEWED = [0] * 60 + [1] * 9 + [2] * 2

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from unskew.balance import class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
-from unskew.corpus import UserError
+from unskew.common import UserError
 
 COUNTS = st.lists(st.integers(1, 10**8), min_size=1, max_size=12)
 SCHEMES = ["balanced", "inverse_frequency", "effective_number"]

@@ -1,14 +1,7 @@
 import pytest
 
-from unskew.corpus import (
-    Record,
-    Topics,
-    UserError,
-    check_disjoint,
-    check_known_topics,
-    check_training,
-    overlapping,
-)
+from unskew.common import UserError
+from unskew.corpus import Record, Topics, check_disjoint, check_known_topics, check_training, overlapping
 
 
 def records(*topics: str | None) -> list[Record]:

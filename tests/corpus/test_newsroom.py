@@ -12,8 +12,8 @@ from scipy.stats import chi2_contingency
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from unskew.corpus import Record, UserError
-from unskew.corpus.newsroom import Newsroom
+from unskew.common import UserError
+from unskew.corpus import Newsroom, Record
 from unskew.corpus.newsroom_words import (
     COMMON,
     CONTENT_FRAMES,

@@ -6,7 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from unskew.corpus import Newsroom, UserError, check_disjoint, check_training, load, write_newsroom
+from unskew.common import UserError
+from unskew.corpus import Newsroom, check_disjoint, check_training, load, write_newsroom
 
 ALL = ("text", "id", "topic", "target")
 

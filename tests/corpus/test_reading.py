@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unskew.corpus import BadRow, Columns, Record, UserError, load, load_usable, source_files, stream
+from unskew.common import UserError
+from unskew.corpus import BadRow, Columns, Record, load, load_usable, source_files, stream
 
 ROWS = [
     {"id": "a", "text": "oil prices rose", "topic": "crude", "target": "Oil up"},

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unskew.corpus import UserError, stratified_folds, stratified_split
+from unskew.common import UserError
+from unskew.corpus import stratified_folds, stratified_split
 
 labels_of = st.lists(st.sampled_from("abcdefgh"), max_size=60)
 seeds = st.integers(0, 2**32)

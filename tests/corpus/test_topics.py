@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unskew.corpus import BANDS, Topics, UserError, band
+from unskew.common import UserError
+from unskew.corpus import BANDS, Topics, band
 
 
 def test_order_is_by_count_then_by_name() -> None:

@@ -6,14 +6,14 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from unskew.corpus.records import Record
-from unskew.corpus.topics import Topics
+from unskew.corpus import Record, Topics
 from unskew.decoder import ControlTokens, DecoderSettings, TopicDecoder
 from unskew.decoder.adaptation import adapt
 from unskew.decoder.base import load_model, load_tokenizer
 from unskew.decoder.control import make_rows
 from unskew.decoder.prompts import Prompt, protect_marks
-from unskew.training import PhaseSettings, ScratchSettings, train_tokenizer
+from unskew.runtime import train_tokenizer
+from unskew.training import PhaseSettings, ScratchSettings
 
 NAMES = ("Ada", "Bob", "Cy", "Dee")
 CHAT = (

@@ -2,9 +2,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unskew.corpus.errors import UserError
-from unskew.decoder import ControlTokens, DecoderSettings
-from unskew.decoder.adaptation import AdaptationFacts, adapt, adaptation_facts, finish, merge
+from unskew.common import UserError
+from unskew.decoder import AdaptationFacts, ControlTokens, DecoderSettings, merge
+from unskew.decoder.adaptation import adapt, adaptation_facts, finish
 from unskew.decoder.base import load_model, load_tokenizer
 from unskew.decoder.control import make_rows
 

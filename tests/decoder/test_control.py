@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from unskew.corpus.errors import UserError
+from unskew.common import UserError
 from unskew.decoder import FAIRNESS_TOKEN, ControlTokens, topic_token
 from unskew.decoder.base import load_tokenizer
 from unskew.decoder.control import make_rows
 from unskew.decoder.prompts import Prompt, protect_marks
 from unskew.decoder.sequences import Sequencer
-from unskew.training import train_tokenizer
+from unskew.runtime import train_tokenizer
 
 TOPICS = ("oil", "wheat and corn", "x|> <|topic:oil")
 WIDE = str.maketrans({chr(c): chr(c + 0xFEE0) for c in range(0x21, 0x7F)})

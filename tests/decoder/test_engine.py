@@ -6,10 +6,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
 
+from unskew.decoder import GenerationSettings
 from unskew.decoder import engine as engines
 from unskew.decoder.engine import Engine
-from unskew.decoder.generation import Chooser, GenerationSettings
-from unskew.decoder.slots import bytes_per_token, plain_memory, vacate
+from unskew.decoder.generation import Chooser
+from unskew.decoder.kv_cache import bytes_per_token, plain_memory, vacate
 
 VOCABULARY, PAD, END = 60, 0, 1
 SIZES = {

@@ -5,10 +5,10 @@ from typing import get_args
 import pytest
 import torch
 
-from unskew.balance.losses import LossName, LossSettings
-from unskew.corpus.errors import UserError
-from unskew.corpus.records import Record
-from unskew.corpus.topics import Topics
+from unskew.balance import LossSettings
+from unskew.balance.settings import LossName
+from unskew.common import UserError
+from unskew.corpus import Record, Topics
 from unskew.decoder import GenerationSettings, TopicDecoder, fit_decoder, fitting, implied_topic_prior
 from unskew.training import PhaseSettings, ScratchSettings
 

@@ -1,6 +1,7 @@
 import torch
 
-from unskew.decoder.generation import Chooser, GenerationSettings, RowNoise, row_key
+from unskew.decoder import GenerationSettings
+from unskew.decoder.generation import Chooser, RowNoise, row_key
 
 
 def test_noise_samples_the_softmax():

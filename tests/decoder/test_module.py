@@ -5,8 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unskew.balance.losses import LossSettings, make_loss
-from unskew.balance.sampling import View
+from unskew.balance import LossSettings, View, make_loss
 from unskew.decoder import ControlTokens
 from unskew.decoder.base import load_model, load_tokenizer
 from unskew.decoder.control import make_rows

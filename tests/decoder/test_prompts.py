@@ -1,10 +1,11 @@
 import pytest
 
-from unskew.corpus.errors import UserError
+from unskew.common import UserError
 from unskew.decoder import INSTRUCTION, DecoderSettings
 from unskew.decoder.base import load_tokenizer
-from unskew.decoder.prompts import Prompt, protect_marks, resolve_template
-from unskew.training import encode_user_text, train_tokenizer
+from unskew.decoder.prompts import Prompt, protect_marks
+from unskew.decoder.templates import resolve_template
+from unskew.runtime import encode_user_text, train_tokenizer
 
 
 def plain_tokenizer():

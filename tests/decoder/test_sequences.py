@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from unskew.corpus.errors import UserError
+from unskew.common import UserError
 from unskew.decoder import ControlTokens
 from unskew.decoder.base import load_model, load_tokenizer
 from unskew.decoder.prompts import Prompt
 from unskew.decoder.sequences import Sequencer, last_logits, pad_left
-from unskew.training import train_tokenizer
+from unskew.runtime import train_tokenizer
 
 
 @pytest.fixture(scope="module")

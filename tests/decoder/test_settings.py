@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 from jsonargparse import ArgumentParser
 
-from unskew.balance.losses import LossSettings
-from unskew.corpus.errors import UserError
+from unskew.balance import LossSettings
+from unskew.common import UserError
 from unskew.decoder import DecoderSettings, GenerationSettings
 from unskew.decoder.settings import BASE_CLEAN, BASE_NOISY
 from unskew.training import PhaseSettings

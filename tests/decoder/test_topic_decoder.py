@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from unskew.corpus.errors import UserError
+from unskew.common import UserError
 from unskew.decoder import GenerationSettings, TopicDecoder
 from unskew.decoder.sequences import pad_left
-from unskew.training.packed import PackedLinear, packable
+from unskew.runtime.prepacked import PackedLinear, packable
 
 TEXTS = [
     "Today Ada spoke of prices.",
@@ -174,13 +174,13 @@ def test_saved_and_in_memory_merged_and_not_are_the_same(tied, spare, make_base,
 def test_a_loaded_decoder_is_packed_where_it_pays(decoder, tmp_path, monkeypatch):
     if not packable(torch.float32):
         pytest.skip("needs oneDNN")
-    monkeypatch.setattr("unskew.training.packed.SMALLEST", 0)
+    monkeypatch.setattr("unskew.runtime.prepacked.SMALLEST", 0)
     decoder.save_pretrained(tmp_path / "saved")
     loaded = TopicDecoder.from_pretrained(tmp_path / "saved", device="cpu")
     assert any(isinstance(module, PackedLinear) for module in loaded.model.modules())
     assert loaded.generate(TEXTS, TOPICS, SHORT) == decoder.generate(TEXTS, TOPICS, SHORT)
     loaded.save_pretrained(tmp_path / "again")
-    monkeypatch.setattr("unskew.training.packed.SMALLEST", 1 << 30)
+    monkeypatch.setattr("unskew.runtime.prepacked.SMALLEST", 1 << 30)
     again = TopicDecoder.from_pretrained(tmp_path / "again", device="cpu")
     assert not any(isinstance(module, PackedLinear) for module in again.model.modules())
     torch.testing.assert_close(again.topic_logits(TEXTS), decoder.topic_logits(TEXTS), atol=1e-4, rtol=1e-4)

@@ -5,8 +5,7 @@ import random
 import pytest
 import torch
 
-from unskew.corpus.records import Record
-from unskew.corpus.topics import Topics
+from unskew.corpus import Record, Topics
 from unskew.encoder import EncoderSettings, TopicEncoder
 from unskew.encoder.base import make_base
 from unskew.training import ScratchSettings

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer, RobertaConfig, RobertaForSequenceClassification
 
-from unskew.corpus.errors import UserError
+from unskew.common import UserError
 from unskew.encoder import EncoderSettings
 from unskew.encoder.base import make_base
 

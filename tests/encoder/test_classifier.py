@@ -24,7 +24,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from unskew.balance import Decider
-from unskew.corpus import Topics, UserError
+from unskew.common import UserError
+from unskew.corpus import Topics
 from unskew.encoder import TopicClassifier, TopicEncoder
 from unskew.training import ScratchSettings
 

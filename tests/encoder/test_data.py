@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from unskew.balance.sampling import TemperedDraw, tempered_counts
-from unskew.corpus.errors import UserError
-from unskew.corpus.records import Record
+from unskew.balance import TemperedDraw, tempered_counts
+from unskew.common import UserError
+from unskew.corpus import Record
 from unskew.encoder.data import EncoderData, Rows
-from unskew.encoder.drawing import counts_seen, drawn
+from unskew.encoder.sampling import counts_seen, drawn
 from unskew.encoder.tokens import pad_id_of
 
 

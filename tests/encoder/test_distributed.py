@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unskew.encoder.measuring import validation_measures
+from unskew.encoder.module import validation_measures
 from unskew.training import PhaseSettings
 
 SCRIPT = """

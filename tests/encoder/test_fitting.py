@@ -8,12 +8,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from unskew.balance import LossSettings
-from unskew.corpus.errors import UserError
+from unskew.common import UserError
 from unskew.encoder import fit_encoder
 from unskew.encoder.layers import head_names
 from unskew.encoder.module import MONITOR, EncoderModule
-from unskew.training import PhaseSettings
-from unskew.training.fingerprints import base_contents, trainer_choices
+from unskew.training import PhaseSettings, base_contents, trainer_choices
 
 CPU = {"accelerator": "cpu", "devices": 1}
 SHORT = PhaseSettings(epochs=2, learning_rate=0.02)

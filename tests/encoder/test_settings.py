@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from jsonargparse import ArgumentParser
 
-from unskew.corpus.errors import UserError
+from unskew.common import UserError
 from unskew.encoder import EncoderSettings
 from unskew.training import PhaseSettings
 

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import pipeline
 
-from unskew.corpus.errors import UserError
+from unskew.common import UserError
 from unskew.encoder import TopicEncoder
-from unskew.training.packed import PackedLinear, packable
+from unskew.runtime.prepacked import PackedLinear, packable
 
 TEXTS = ["crude oil", "the judge and the jury", "", "goal " * 50, "\0 \u202eעברית 😀 <|sep|>", "gas"]
 
@@ -77,7 +77,7 @@ def test_loaded_encoder_equals_the_saved_one(encoder, tmp_path):
 def test_a_loaded_encoder_is_packed_where_it_pays(encoder, tmp_path, monkeypatch):
     if not packable(torch.float32):
         pytest.skip("needs oneDNN")
-    monkeypatch.setattr("unskew.training.packed.SMALLEST", 0)
+    monkeypatch.setattr("unskew.runtime.prepacked.SMALLEST", 0)
     encoder.save_pretrained(tmp_path)
     loaded = TopicEncoder.from_pretrained(tmp_path)
     assert any(isinstance(module, PackedLinear) for module in loaded.model.modules())

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from unskew.corpus import UserError
+from unskew.common import UserError
 from unskew.encoder import TopicEncoder
 from unskew.pipeline import HybridPipeline
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from unskew.corpus import UserError, write_jsonl
+from unskew.common import UserError, write_jsonl
 from unskew.encoder import TopicEncoder
-from unskew.pipeline import DataSettings, FitSettings, HybridPipeline, fit, fitting
-from unskew.pipeline.sets import read_sets
+from unskew.pipeline import DataSettings, FitSettings, HybridPipeline, fit, fitting, read_sets
 
 
 def data(path, **more):
@@ -110,7 +109,7 @@ def test_missing_targets_are_said_before_training(make_rows, tmp_path):
 
 
 def test_noisy_rows_that_share_an_id_are_not_lost(make_rows, tmp_path):
-    from unskew.pipeline.sets import read_sets
+    from unskew.pipeline import read_sets
 
     write_jsonl(tmp_path / "train.jsonl", make_rows({"harvest": 20, "harbour": 20}, 0, "train"))
     held_out = read_sets(data(tmp_path / "train.jsonl").data, 0).validation[0]

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from unskew.corpus import UserError
+from unskew.common import UserError
 from unskew.decoder import GenerationSettings
 from unskew.pipeline import HybridPipeline, Result
 

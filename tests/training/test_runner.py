@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from unskew.corpus.errors import UserError
-from unskew.training import PhaseModule, PhaseSettings, RunOptions, TokenBudgetBatches, run
+from unskew.common import UserError
+from unskew.runtime import TokenBudgetBatches
+from unskew.training import PhaseModule, PhaseSettings, RunOptions, run
 
 TRAINER = {"accelerator": "cpu", "devices": 1}
 

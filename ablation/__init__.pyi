@@ -1,0 +1,5 @@
+from .report.write import write_report
+from .run import ablate
+from .settings import AblationSettings, ArmSettings
+
+__all__ = ["AblationSettings", "ArmSettings", "ablate", "write_report"]

@@ -1,0 +1,96 @@
+"""The rows of an ablation: what a seed trains and chooses on, and what all of them are measured on.
+
+Knows sets of records; no model.
+"""
+
+from dataclasses import dataclass, replace
+
+from ..common import UserError, file_fingerprint
+from ..corpus import Record, Topics, check_disjoint, check_known_topics, source_files, stratified_split
+from ..pipeline import Sets, load_labelled, read_sets
+from .settings import AblationSettings
+
+
+@dataclass(frozen=True)
+class TestRows:
+    """What every arm is measured on.
+
+    Attributes:
+        records: The rows (n).
+        topics: The topics in the order of every figure, with their clean training counts.
+        targets: Index of each row's topic (n,).
+        outputs: Which rows an output is written for.
+    """
+
+    __test__ = False  # the name is no test's
+
+    records: list[Record]
+    topics: Topics
+    targets: list[int]
+    outputs: list[int]
+
+    @property
+    def texts(self) -> list[str]:
+        """Of all rows."""
+        return [record.text for record in self.records]
+
+
+def read_training(settings: AblationSettings, seed: int, synthetic: bool = False) -> Sets:
+    """The sets of one seed, within the budget; with the synthetic rows where they are asked for."""
+    data = settings.data if synthetic else replace(settings.data, synthetic=None)
+    sets = read_sets(data, seed, targets=any(arm.write for arm in settings.arms.values()))
+    if settings.budget == 1:
+        return sets
+    clean = sum(sets.topics.counts)  # the synthetic rows stand after them
+    train = _share(sets.train[:clean], settings.budget, seed)
+    topics = Topics.from_labels(str(record.topic) for record in train)
+    noisy = sets.noisy and sets.noisy[: max(1, round(settings.budget * len(sets.noisy)))]
+    validation = _share(sets.validation, settings.budget, seed)  # who has few rows to train on can spare few
+    return Sets(train + sets.train[clean:], validation, noisy, topics)
+
+
+def read_test(settings: AblationSettings, training: Sets) -> TestRows:
+    """The test rows.
+
+    Raises:
+        UserError: if they cannot be used, have unknown topics, or share a text with a training set.
+    """
+    records, _ = load_labelled(settings.test, settings.data.columns)
+    check_known_topics(records, training.topics, settings.test)
+    for name, rows in (("train", training.train), ("validation", training.validation)):
+        check_disjoint(rows, records, f"the {name} rows", settings.test)
+    records = [records[i] for i in _some(records, settings.test_rows)]
+    written = [i for i, record in enumerate(records) if record.target and record.target.strip()]
+    outputs = [written[i] for i in _some([records[i] for i in written], settings.outputs)]
+    if not outputs and any(arm.write for arm in settings.arms.values()):
+        raise UserError(f"{settings.test}: no row has a target, so outputs cannot be measured; name its column")
+    targets = training.topics.encode(str(record.topic) for record in records)
+    return TestRows(records, training.topics, targets, outputs)
+
+
+def _share(records: list[Record], share: float, seed: int) -> list[Record]:
+    """So much of every topic, and of each at least a row."""
+    kept, _ = stratified_split([str(record.topic) for record in records], 1 - share, seed)
+    return [records[i] for i in kept]
+
+
+def contents(settings: AblationSettings) -> list[str | None]:
+    """A fingerprint of each file of rows; None where there is none. Datasets of a hub count by their name."""
+    given = (settings.data.train, settings.data.noisy, settings.data.validation, settings.test, settings.newsroom)
+    return [None if place is None else _contents(place) for place in given]
+
+
+def synthetic_contents(settings: AblationSettings) -> str | None:
+    """The same of the synthetic rows."""
+    return None if settings.data.synthetic is None else _contents(settings.data.synthetic)
+
+
+def _contents(place: str) -> str:
+    return place if "://" in place else file_fingerprint(source_files(place))
+
+
+def _some(records: list[Record], most: int | None) -> list[int]:
+    """Row numbers, each topic in proportion and with at least one row where it has two; always the same ones."""
+    if most is None or most >= len(records):
+        return list(range(len(records)))
+    return stratified_split([str(record.topic) for record in records], most / len(records), 0)[1]

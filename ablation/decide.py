@@ -1,0 +1,158 @@
+"""How an arm picks topics for the test rows. Knows what each `decide` and calibration means; trains nothing itself."""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+from torch import Tensor
+
+from ..balance import Calibration, Decider, model_prior, prior_correct, resolve_prior, uniform_prior
+from ..common import UserError
+from ..corpus import Topics
+from ..decoder import TopicDecoder
+from ..evaluation import bayes_posterior
+from ..pipeline import Sets
+from .costs import Cost
+from .data import TestRows
+from .models import Fitted, Stages, once
+from .settings import ArmSettings
+
+CONTENT_FREE = ("N/A", "[MASK]", "")  # Zhao et al. 2021, section 5
+
+
+@dataclass
+class Choice:
+    """The topics of the test rows.
+
+    Attributes:
+        decisions: Topic indices (n,).
+        probabilities: (n, C) under the arm's prior; None where there are none.
+        chosen: Whether anything was decided: given topics are no decisions.
+        seconds: To decide all rows.
+        costs: Of the training behind it, by stage and phase.
+        trainable: Parameters trained last.
+        free: The topics (n,) that free generation names, None where it names none; empty if it was not asked.
+    """
+
+    decisions: Tensor
+    probabilities: Tensor | None = None
+    chosen: bool = True
+    seconds: float = 0.0
+    costs: dict[str, Cost] = field(default_factory=dict)
+    trainable: int = 0
+    free: list[str | None] = field(default_factory=list)
+
+
+def choose(arm: ArmSettings, stages: Stages, test: TestRows) -> Choice:
+    """The arm's topics for the test rows; fits what it needs."""
+    if arm.decide == "gold":
+        return Choice(torch.tensor(test.targets), chosen=False)
+    if arm.decide == "shuffled":
+        return Choice(_wrong(test, stages.seed), chosen=False)
+    if arm.decide == "svm":
+        return _svm(stages.sets(arm), test, stages.seed)
+    if arm.decide == "bayes":
+        return _bayes(stages.settings.newsroom, test)
+    return _of_model(arm, stages, test)
+
+
+def _of_model(arm: ArmSettings, stages: Stages, test: TestRows) -> Choice:
+    fitted = stages.decoder(arm) if arm.decide == "decoder" else stages.encoder(arm)
+    sets, texts = stages.sets(arm), test.texts
+    logits, seconds = _logits(fitted, texts, "test", sets.topics, arm.fairness)
+    ordered = [sets.topics.index(name) for name in test.topics.names]
+    probabilities = _probabilities(arm, fitted, sets, logits)[:, ordered]
+    stage = "decoder" if arm.decide == "decoder" else "encoder"
+    choice = Choice(
+        probabilities.argmax(-1),
+        probabilities,
+        seconds=seconds,
+        costs={f"{stage}, {phase}": cost for phase, cost in fitted.costs.items()},
+        trainable=fitted.trainable,
+    )
+    if arm.decide == "decoder":
+        model: TopicDecoder = fitted.model
+        choice.free, _ = once(fitted, ("free", arm.fairness), lambda: model.free_topics(texts, fairness=arm.fairness))
+    if arm.decide == "head":  # what it was put on was trained first
+        before = stages.decoder(arm).costs
+        choice.costs |= {f"decoder, {phase}": cost for phase, cost in before.items() if phase == "base"}
+    return choice
+
+
+def _probabilities(arm: ArmSettings, fitted: Fitted, sets: Sets, logits: Tensor) -> Tensor:
+    """Probabilities (n, C), topics in the order of `sets`."""
+    if arm.calibration == "contextual":
+        said, _ = _logits(fitted, CONTENT_FREE, "content-free", sets.topics, arm.fairness)
+        return divided(logits, said)
+    if arm.calibration == "batch":
+        return divided(logits, logits)
+    if arm.target_prior == "raw":
+        return logits.softmax(-1)
+    target = resolve_prior(arm.target_prior, sets.topics)
+    decider = Decider(sets.topics, fitted.implied[arm.fairness], Calibration(), target)
+    if sets.validation and arm.calibration != "none":
+        held_out, _ = _logits(fitted, [r.text for r in sets.validation], "validation", sets.topics, arm.fairness)
+        targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))
+        decider = decider.fitted(held_out, targets, arm.calibration)
+    return decider(logits)
+
+
+def divided(logits: Tensor, reference: Tensor) -> Tensor:
+    """Probabilities (n, C) of logits (n, C) after dividing by the mean probability over reference logits (m, C).
+
+    With content-free texts it is contextual calibration, W = diag(p_cf)^-1, b = 0 (Zhao et al. 2021, section 5). With
+    the unlabelled rows themselves it is in the manner of batch calibration (Zhou et al. 2024, eqs. 1 and 2), who
+    subtract the rows' mean score where this divides by their mean probability. Both are normalised over the topics.
+    """
+    prior = model_prior(reference.softmax(-1))
+    return prior_correct(logits, prior / prior.sum(), uniform_prior(logits.shape[-1])).exp()
+
+
+def _logits(fitted: Fitted, texts: Sequence[str], name: str, topics: Topics, fairness: bool) -> tuple[Tensor, float]:
+    model = fitted.model
+    columns = [list(model.topics).index(topic) for topic in topics.names]
+
+    def ask() -> Tensor:
+        by_decoder = isinstance(model, TopicDecoder)
+        found = model.topic_logits(texts, fairness=fairness) if by_decoder else model.logits(texts)
+        return found[:, columns]
+
+    return once(fitted, ("logits", name, fairness), ask)
+
+
+def _wrong(test: TestRows, seed: int) -> Tensor:
+    """A wrong topic for each row, each of the others as likely."""
+    draw, topics = random.Random(f"{seed}/wrong"), len(test.topics)
+    return torch.tensor([(target + draw.randrange(1, topics)) % topics for target in test.targets])
+
+
+def _svm(sets: Sets, test: TestRows, seed: int) -> Choice:
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LinearSVC(class_weight="balanced", random_state=seed)
+    )
+    begun = time.monotonic()
+    model.fit([record.text for record in sets.train], [str(record.topic) for record in sets.train])
+    trained = time.monotonic()
+    decided = test.topics.encode(model.predict(test.texts).tolist())
+    costs = {"svm": Cost(seconds=trained - begun, rows=len(sets.train))}
+    linear: Any = model[-1]
+    trainable = int(linear.coef_.size + linear.intercept_.size)
+    return Choice(torch.tensor(decided), seconds=time.monotonic() - trained, costs=costs, trainable=trainable)
+
+
+def _bayes(path: str | None, test: TestRows) -> Choice:
+    """The exact posterior under a uniform prior.
+
+    Raises:
+        UserError: if the newsroom is not given, or not that of the rows.
+    """
+    if path is None:
+        raise UserError("the Bayes ceiling needs --newsroom, the newsroom.json beside the rows; or leave the arm out")
+    posterior = bayes_posterior(path, test.texts, test.topics.names)
+    return Choice(posterior.argmax(-1), posterior)

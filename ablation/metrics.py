@@ -1,0 +1,180 @@
+"""The figures of one run: an arm with one seed. Knows choices, outputs and measures; trains nothing itself."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..balance import confusion as counted
+from ..balance import measure
+from ..decoder import TopicDecoder
+from ..evaluation import TopicJudge, text_measures
+from .costs import Cost
+from .data import TestRows
+from .decide import Choice, choose
+from .models import Fitted, Stages, once
+from .settings import ArmSettings
+
+BINS = 10  # of the reliability curve
+ROW_MEASURES = ("rougeL", "topic_fit", "true_fit")  # known of each output, so that rows can be resampled
+
+# Name: title, which way is better, group; in the order of the tables.
+MEASURES = {
+    "macro_f1": ("macro-F1", "higher", "topics"),
+    "accuracy": ("accuracy", "higher", "topics"),
+    "balanced_accuracy": ("balanced accuracy", "higher", "topics"),
+    "worst_topic_recall": ("worst topic's recall", "higher", "topics"),
+    "recall_many": ("recall, topics of over 100 rows", "higher", "topics"),
+    "recall_medium": ("recall, topics of 20 to 100", "higher", "topics"),
+    "recall_few": ("recall, topics of under 20", "higher", "topics"),
+    "prior_pull": ("prior pull (0 none, 1 a copy)", "zero", "topics"),
+    "marginal_kl": ("KL of the shares (nats)", "lower", "topics"),
+    "nll": ("NLL (nats)", "lower", "topics"),
+    "ece": ("calibration error", "lower", "topics"),
+    "ece_many": ("calibration error, decided for over 100 rows", "lower", "topics"),
+    "ece_medium": ("calibration error, 20 to 100", "lower", "topics"),
+    "ece_few": ("calibration error, under 20", "lower", "topics"),
+    "free_invalid": ("free generation: no valid topic", "lower", "topics"),
+    "free_macro_f1": ("free generation: macro-F1", "higher", "topics"),
+    "rouge1": ("ROUGE-1", "higher", "outputs"),
+    "rouge2": ("ROUGE-2", "higher", "outputs"),
+    "rougeL": ("ROUGE-L", "higher", "outputs"),
+    "chrf": ("chrF", "higher", "outputs"),
+    "exact": ("equal to the target", "higher", "outputs"),
+    "topic_fit": ("reads like the topic it was given", "higher", "outputs"),
+    "true_fit": ("reads like the true topic", "higher", "outputs"),
+    "trainable": ("trained parameters", "lower", "cost"),
+    "clean_tokens": ("tokens seen in clean training", "lower", "cost"),
+    "train_seconds": ("training, shared warm-ups included (s)", "lower", "cost"),
+    "clean_seconds": ("clean training alone (s)", "lower", "cost"),
+    "peak_memory": ("peak memory of training (MiB)", "lower", "cost"),
+    "rows_per_second": ("inference, rows a second", "higher", "cost"),
+}
+
+
+def run_arm(arm: ArmSettings, stages: Stages, test: TestRows) -> dict[str, Any]:
+    """Fit, choose, write and measure: plain values, see `measures`, `recall`, `shares`, `reliability` in the results.
+
+    Beside them what resampling needs: `decisions` (n,), `nll` (n,) and `confidence` (n,) or None, `rows` {measure:
+    value of each output}; and `outputs`, `start` and `order` of the clean phase, for the check of equal terms.
+    """
+    choice = choose(arm, stages, test)
+    outputs, seconds, writer = _write(arm, stages, test, choice)
+    costs = dict(choice.costs)
+    if writer is not None:
+        costs |= {f"decoder, {phase}": cost for phase, cost in writer.costs.items()}
+    measures: dict[str, float | None] = dict.fromkeys(MEASURES)
+    measures |= _topic_measures(choice, test) | _costs(arm, costs, choice, writer)
+    per_row = choice.seconds / len(test.records)
+    rate = per_row + (seconds / len(outputs) if outputs else 0.0)
+    measures["rows_per_second"] = 1 / rate if rate and arm.decide not in ("bayes",) else None
+    found, rows = _output_measures(outputs, test, choice.decisions, stages.judge) if outputs else ({}, {})
+    clean = costs.get("decoder, clean", Cost())
+    own = None if choice.probabilities is None else choice.probabilities.double()
+    targets = torch.tensor(test.targets)
+    return {
+        "measures": measures | found,
+        "recall": _recall(choice, test),
+        "shares": _shares(choice.decisions, test),
+        "reliability": [] if own is None else reliability(own, targets),
+        "decisions": choice.decisions.tolist(),
+        "nll": None if own is None else _row_nll(own, targets),
+        "confidence": None if own is None else [round(value, 6) for value in own.max(-1).values.tolist()],
+        "outputs": outputs,
+        "rows": rows,
+        "start": clean.start,
+        "order": clean.order,
+    }
+
+
+def _write(arm: ArmSettings, stages: Stages, test: TestRows, choice: Choice) -> tuple[list[str], float, Fitted | None]:
+    """Outputs for the rows that get one, the seconds they took, and what wrote them."""
+    if not arm.write:
+        return [], 0.0, None
+    fitted = stages.decoder(arm)
+    texts = [test.texts[i] for i in test.outputs]
+    topics = [test.topics.names[choice.decisions[i]] for i in test.outputs]
+    model: TopicDecoder = fitted.model
+    question = ("outputs", arm.fairness, *topics)
+    outputs, seconds = once(fitted, question, lambda: model.generate(texts, topics, fairness=arm.fairness))
+    return outputs, seconds, fitted
+
+
+def _topic_measures(choice: Choice, test: TestRows) -> dict[str, float | None]:
+    if not choice.chosen:
+        return {}
+    targets, topics = torch.tensor(test.targets), len(test.topics)
+    certain = torch.nn.functional.one_hot(choice.decisions, topics).double()
+    found = measure(certain if choice.probabilities is None else choice.probabilities, targets, test.topics.counts)
+    if choice.probabilities is None:
+        found |= {name: None for name in found if name == "nll" or name.startswith("ece")}
+    if choice.free:
+        named = [topics if name is None else test.topics.index(name) for name in choice.free]
+        rows = counted.confusion(torch.tensor(named), targets, topics, topics + 1)
+        found["free_invalid"] = named.count(topics) / len(named)
+        found["free_macro_f1"] = counted.f1(rows).nanmean().item()
+    return found
+
+
+def _costs(arm: ArmSettings, costs: dict[str, Cost], choice: Choice, writer: Fitted | None) -> dict[str, float | None]:
+    if not costs:
+        return {}
+    clean = [cost for phase, cost in costs.items() if phase.endswith((" clean", " head")) or phase == "svm"]
+    memory = max(cost.memory for cost in costs.values())
+    # A decoder that chooses and writes is one model; an encoder and the decoder behind it are two.
+    second = writer.trainable if writer is not None and arm.decide != "decoder" else 0
+    return {
+        "trainable": choice.trainable + second,
+        "clean_tokens": sum(cost.tokens for cost in clean) or None,
+        "train_seconds": sum(cost.seconds for cost in costs.values()),
+        "clean_seconds": sum(cost.seconds for cost in clean),
+        "peak_memory": memory or None,
+    }
+
+
+def _output_measures(
+    outputs: list[str], test: TestRows, decisions: Tensor, judge: TopicJudge
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Of all outputs, and of each."""
+    records = [test.records[i] for i in test.outputs]
+    given = [test.topics.names[decisions[i]] for i in test.outputs]
+    rows = {
+        "rougeL": [
+            text_measures([output], [str(r.target)])["rougeL"] for output, r in zip(outputs, records, strict=True)
+        ],
+        "topic_fit": [judge.fit_share([output], [topic]) for output, topic in zip(outputs, given, strict=True)],
+        "true_fit": [judge.fit_share([output], [str(r.topic)]) for output, r in zip(outputs, records, strict=True)],
+    }
+    found = text_measures(outputs, [str(record.target) for record in records])
+    found |= {name: sum(rows[name]) / len(outputs) for name in ("topic_fit", "true_fit")}
+    return found, rows
+
+
+def _recall(choice: Choice, test: TestRows) -> dict[str, float | None]:
+    if not choice.chosen:
+        return dict.fromkeys(test.topics.names)
+    rows = counted.confusion(choice.decisions, torch.tensor(test.targets), len(test.topics))
+    values = counted.recall(rows).tolist()
+    return {name: value if value == value else None for name, value in zip(test.topics.names, values, strict=True)}
+
+
+def _shares(decisions: Tensor, test: TestRows) -> dict[str, float]:
+    counts = torch.bincount(decisions, minlength=len(test.topics)).double()
+    return dict(zip(test.topics.names, (counts / counts.sum()).tolist(), strict=True))
+
+
+def reliability(probabilities: Tensor, targets: Tensor) -> list[list[float]]:
+    """[mean confidence, share right, rows] of ten bins of equal width, those without rows left out."""
+    confidence, decided = probabilities.max(-1)
+    bins = (confidence * BINS).long().clamp(max=BINS - 1)
+    right = (decided == targets).double()
+    return [
+        [confidence[own].mean().item(), right[own].mean().item(), int(own.sum())]
+        for own in (bins == number for number in range(BINS))
+        if own.any()
+    ]
+
+
+def _row_nll(probabilities: Tensor, targets: Tensor) -> list[float]:
+    own = probabilities.gather(-1, targets[:, None])[:, 0].clamp(min=torch.finfo(torch.float32).tiny)
+    return [round(value, 6) for value in (-own.log()).tolist()]

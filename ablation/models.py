@@ -1,0 +1,170 @@
+"""Fits what arms need, and keeps it while the next arm needs the same. Knows both rooms' fits, and their costs.
+
+The rooms keep each phase in a folder named after its inputs, so arms that differ later share what comes before.
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from peft import PeftModel
+
+from ..balance import Calibration, Decider, resolve_prior
+from ..common import fingerprint, replacing_folder
+from ..corpus import Record
+from ..decoder import DecoderSettings, TopicDecoder, fit_decoder, implied_topic_prior, merge
+from ..encoder import EncoderSettings, TopicEncoder, fit_encoder, relabelled
+from ..encoder import implied_topic_prior as implied_encoder_prior
+from ..evaluation import TopicJudge
+from ..pipeline import Sets, choose_device
+from ..training import PhaseSettings, tracing
+from .costs import Cost, CostMeter, read_costs
+from .data import read_training
+from .settings import AblationSettings, ArmSettings
+
+Answer = TypeVar("Answer")
+
+
+@dataclass
+class Fitted:
+    """A fitted model and what it has said so far.
+
+    Attributes:
+        model: Of one of the stages.
+        settings: It was fitted with.
+        implied: The prior that its softmax holds, by whether `<force_fairness>` is given.
+        trainable: How many parameters were trained last.
+        costs: Of the training runs it stands on, by phase.
+        base: Folder of the model that the last phase began with, where that was trained here.
+        said: What the model was asked, with the answer and the seconds it took.
+    """
+
+    model: Any
+    settings: Any
+    implied: dict[bool, tuple[float, ...]]
+    trainable: int
+    costs: dict[str, Cost]
+    base: str | None = None
+    said: dict[Any, Any] = field(default_factory=dict)
+
+
+class Stages:
+    """The models of one seed.
+
+    Args:
+        settings: Of the ablation.
+        seed: Of this part of it.
+        folder: Where checkpoints go.
+    """
+
+    def __init__(self, settings: AblationSettings, seed: int, folder: Path) -> None:
+        self.settings, self.seed, self.folder = settings, seed, folder
+        self._encoders: dict[str, Fitted] = {}
+        self._decoder: tuple[str, Fitted] | None = None  # decoders can be large, so one at a time
+
+    @cached_property
+    def plain(self) -> Sets:
+        """What is trained and chosen on."""
+        return read_training(self.settings, self.seed)
+
+    @cached_property
+    def enriched(self) -> Sets:
+        """The same with the synthetic rows."""
+        return read_training(self.settings, self.seed, synthetic=True)
+
+    @cached_property
+    def judge(self) -> TopicJudge:
+        """Has learnt from the clean targets what each topic's outputs read like."""
+        taught = [record for record in self.plain.train if record.target]
+        return TopicJudge().fit([str(r.target) for r in taught], [str(r.topic) for r in taught])
+
+    def sets(self, arm: ArmSettings) -> Sets:
+        """What an arm trains on."""
+        return self.enriched if arm.synthetic else self.plain
+
+    def decoder(self, arm: ArmSettings) -> Fitted:
+        """Stage 2 of an arm."""
+        settings = self.settings.decoder_of(arm)
+        encoder = replace(self.settings.encoder_of(arm), trainer={}) if arm.relabel else None
+        key = fingerprint(replace(settings, trainer={}), arm.synthetic, encoder)
+        if self._decoder is None or self._decoder[0] != key:
+            self._decoder = None  # the one before goes before the next is made
+            sets = self.sets(arm)
+            if arm.relabel:
+                sets = replace(sets, noisy=self._relabelled(arm, sets))
+            self._decoder = key, self._fit_decoder(settings, sets)
+        return self._decoder[1]
+
+    def _relabelled(self, arm: ArmSettings, sets: Sets) -> list[Record]:
+        encoder = self.encoder(arm)
+        uniform = resolve_prior("uniform", sets.topics)
+        decider = Decider(sets.topics, encoder.implied[False], Calibration(), uniform)
+        return relabelled(sets.noisy or (), encoder.model, decider)
+
+    def encoder(self, arm: ArmSettings) -> Fitted:
+        """Stage 1 of an arm, or the classification head on its decoder."""
+        settings = self.settings.encoder_of(arm)
+        if arm.decide == "head":
+            base = self.settings.decoder_of(arm).base or str(self._scratch_base(self.decoder(arm)))
+            settings = replace(settings, base=base, noisy=PhaseSettings(epochs=0))
+        key = fingerprint(replace(settings, trainer={}), arm.synthetic)
+        if key not in self._encoders:
+            self._encoders[key] = self._fit_encoder(settings, self.sets(arm))
+        return self._encoders[key]
+
+    def _scratch_base(self, fitted: Fitted) -> Path:
+        """The base trained here, with its tokenizer: a folder that a classifier can begin from."""
+        place = self.folder / "head-base"
+        if not place.exists():
+            with replacing_folder(place) as new:
+                shutil.copytree(str(fitted.base), new, dirs_exist_ok=True)
+                fitted.model.tokenizer.save_pretrained(new)
+        return place
+
+    def _fit_decoder(self, settings: DecoderSettings, sets: Sets) -> Fitted:
+        measured = replace(settings, trainer=_metered(settings.trainer))
+        with tracing() as folders:
+            decoder: TopicDecoder = fit_decoder(
+                sets.train, sets.validation, sets.noisy, sets.topics, measured, self.folder / "decoder", self.seed
+            )
+        if isinstance(decoder.model, PeftModel):  # as it is used: with the adapter in its weights
+            decoder.model = merge(decoder.model)
+        decoder.model.to(choose_device())  # pyright: ignore[reportArgumentType]
+        implied = {}
+        if settings.topic_loss is not None:
+            implied = {
+                fair: implied_topic_prior(settings, sets.train, sets.topics, fair)
+                for fair in {False, settings.fairness}
+            }
+        trainable = decoder.facts.trainable if decoder.facts else 0
+        base = next((str(folder / "model") for folder in folders if (folder / "model").exists()), None)
+        return Fitted(decoder, settings, implied, trainable, read_costs(folders), base)
+
+    def _fit_encoder(self, settings: EncoderSettings, sets: Sets) -> Fitted:
+        measured = replace(settings, trainer=_metered(settings.trainer))
+        with tracing() as folders:
+            encoder: TopicEncoder = fit_encoder(
+                sets.train, sets.validation, sets.noisy, sets.topics, measured, self.folder / "encoder", self.seed
+            )
+        encoder.model.to(choose_device())  # pyright: ignore[reportArgumentType]
+        trainable = sum(p.numel() for p in encoder.model.parameters() if p.requires_grad)
+        implied = {False: implied_encoder_prior(settings, sets.train, sets.topics)}
+        return Fitted(encoder, settings, implied, trainable, read_costs(folders))
+
+
+def once(fitted: Fitted, question: Any, answer: Callable[[], Answer]) -> tuple[Answer, float]:
+    """The answer to a question about a model and the seconds it took: arms that share the model share it."""
+    if question not in fitted.said:
+        begun = time.monotonic()
+        found = answer()
+        fitted.said[question] = found, time.monotonic() - begun
+    return fitted.said[question]
+
+
+def _metered(trainer: Any) -> dict[str, Any]:
+    given = dict(trainer)
+    return {**given, "callbacks": [*given.get("callbacks", []), CostMeter()]}

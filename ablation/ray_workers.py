@@ -1,0 +1,52 @@
+"""Seeds at the same time, on several processes, GPUs or machines. Knows Ray; what a seed's work is it is told.
+
+A task is a seed and not an arm: the arms of a seed share their warm-ups, which two tasks would train twice. Several
+machines (RAY_ADDRESS names their cluster) must see the sets and the output folder under the same paths.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from ..common import UserError
+
+
+def each_seed(work: Callable[[int], None], seeds: Sequence[int], workers: int) -> None:
+    """Call `work` with each seed, so many at once; the first failure is raised here.
+
+    Raises:
+        UserError: if Ray is not installed.
+    """
+    try:
+        import ray  # pyright: ignore[reportMissingImports] an extra
+        from ray.exceptions import RayTaskError  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError('workers need Ray: pip install "unskew[ray]", or leave --workers out') from error
+    here = Path.cwd()
+
+    def task(seed: int) -> None:
+        os.chdir(here)  # relative paths mean what they mean to the user
+        logging.basicConfig(format="%(message)s", level=logging.WARNING)
+        logging.getLogger("unskew").setLevel(logging.INFO)
+        work(seed)
+
+    mine = not ray.is_initialized()
+    if mine:
+        ray.init(configure_logging=False, include_dashboard=False)
+    try:
+        remote = ray.remote(num_cpus=1, num_gpus=int(torch.cuda.is_available()), max_retries=0)(task)
+        running = []
+        for seed in seeds:
+            if len(running) == workers:
+                ended, running = ray.wait(running)
+                ray.get(ended)
+            running.append(remote.remote(seed))
+        ray.get(running)
+    except RayTaskError as error:
+        raise error.cause from error
+    finally:
+        if mine:
+            ray.shutdown()

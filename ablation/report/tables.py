@@ -1,0 +1,113 @@
+"""The figures of an ablation as CSV for a spreadsheet and as Markdown for a paper or README. Knows no files."""
+
+import csv
+import io
+import re
+from typing import Any
+
+from .values import (
+    Arm,
+    Results,
+    arms_not_run,
+    arms_run,
+    bounds,
+    difference,
+    interval,
+    marks,
+    mean,
+    measured,
+    number,
+    references,
+    runs_measured,
+    standings,
+)
+
+TITLES = {"topics": "Topics", "outputs": "Outputs", "cost": "Cost"}
+
+
+def as_csv(results: Results) -> str:
+    """One row for each arm and measure: mean, interval, how many seeds, and the differences to the reference arms."""
+    file = io.StringIO()
+    against = [reference["name"] for reference in references(results).values()]
+    compared = ("difference", "low", "high", "p", "p_corrected")
+    head = ["arm", "title", "group", "measure", "better", "mean", "low", "high", "seeds"]
+    head += [f"{part}_against_{name}" for name in against for part in compared]
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(head)
+    for arm in arms_run(results):
+        for name, measure in results["measures"].items():
+            low, high = interval(arm, name) or ("", "")
+            row = [arm["name"], arm["title"], arm["group"], name, measure["better"]]
+            row += [_plain(mean(arm, name)), low, high, runs_measured(arm, name)]
+            for reference in references(results).values():
+                row += _difference(arm, reference, name)
+            writer.writerow(row)
+    return file.getvalue()
+
+
+def as_markdown(results: Results) -> str:
+    """A table for each group of measures; the best in bold where it stands apart, differences told apart in letters."""
+    parts = [f"# {_text(results['title'])}", _text(results["headline"])]
+    for group, title in TITLES.items():
+        names = measured(results, group)
+        if names:
+            parts += [f"## {title}", _table(results, names)]
+    parts.append(_legend(results))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _table(results: Results, names: list[str]) -> str:
+    best = {name: standings(results, name) for name in names}
+    lines = ["| arm | " + " | ".join(_text(results["measures"][name]["title"]) for name in names) + " |"]
+    lines.append("|---|" + "---:|" * len(names))
+    for arm in arms_run(results):
+        cells = [_cell(results, arm, name, best[name].get(arm["name"], "")) for name in names]
+        lines.append(f"| {_text(arm['title'])}{_letter(results, arm)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(results: Results, arm: Arm, name: str, standing: str) -> str:
+    figure = number(mean(arm, name))
+    if standing == "best":
+        figure = f"**{figure}**"
+    told = "".join(mark.letter.lower() if mark.better else mark.letter for mark in marks(results, arm, name))
+    figure += f"<sup>{told}</sup>" if told else ""
+    return f"{figure} {bounds(interval(arm, name))}".rstrip()
+
+
+def _letter(results: Results, arm: Arm) -> str:
+    own = [letter for letter, reference in references(results).items() if reference["name"] == arm["name"]]
+    return f" ({own[0]})" if own else ""
+
+
+def _legend(results: Results) -> str:
+    seeds = len(results["seeds"])
+    lines = [
+        f"Mean over {seeds} seeds [95% interval]." if seeds > 1 else "One seed [95% interval over test rows, if any]."
+    ]
+    lines.append("Bold: best, and its interval stands apart.")
+    for letter, reference in references(results).items():
+        lines.append(
+            f"<sup>{letter.lower()}</sup> better, <sup>{letter}</sup> worse than {letter}, {_text(reference['title'])}"
+            " (p < 0.05, corrected)."
+        )
+    if arms_not_run(results):
+        lines.append("Not run: " + ", ".join(_text(arm["title"]) for arm in arms_not_run(results)) + ".")
+    return " ".join(lines)
+
+
+def _difference(arm: Arm, reference: Arm, name: str) -> list[Any]:
+    found = difference(arm, reference, name)
+    if found is None or arm["name"] == reference["name"]:
+        return [""] * 5
+    low, high = found.get("interval") or (None, None)
+    return [_plain(value) for value in (found["difference"], low, high, found.get("p"), found.get("p_corrected"))]
+
+
+def _plain(value: float | None) -> float | str:
+    return "" if value is None else value
+
+
+def _text(text: str) -> str:
+    """Text that stays text in a Markdown table: one line, and nothing in it is markup."""
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,226 @@
+"""What the figures of an ablation say: which arm leads, what is told apart from what, how a number is written.
+
+Knows the results dict (docs of `write_report`) and nothing of files, pages or pictures.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...corpus import BANDS
+
+Results = Mapping[str, Any]
+Arm = Mapping[str, Any]
+Standing = Literal["best", "tied", ""]
+
+SIGNIFICANT = 0.05  # corrected p below which a difference is marked
+GROUPS = {
+    "decoder": "Decoder alone",
+    "encoder": "Encoder and classical",
+    "hybrid": "Hybrid: encoder decides, decoder writes",
+    "reference": "Bounds, for reference",
+}
+LETTERS = "ABCDEF"  # of the reference arms
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A difference to a reference arm that is told apart from none.
+
+    Attributes:
+        letter: Of the reference arm.
+        better: Whether the arm is the better of the two.
+        text: The difference in words.
+    """
+
+    letter: str
+    better: bool
+    text: str
+
+
+def arms_run(results: Results) -> list[Arm]:
+    """The arms that have at least one run, group by group, in the order given within a group."""
+    order = list(GROUPS)
+    run = [arm for arm in results["arms"] if arm["runs"]]
+    return sorted(run, key=lambda arm: order.index(arm["group"]) if arm["group"] in GROUPS else len(order))
+
+
+def arms_not_run(results: Results) -> list[Arm]:
+    """The arms that stand in the results without a run."""
+    return [arm for arm in results["arms"] if not arm["runs"]]
+
+
+def references(results: Results) -> dict[str, Arm]:
+    """The reference arms that were run, by their letter."""
+    run = {arm["name"]: arm for arm in results["arms"] if arm["runs"]}
+    lettered = zip(LETTERS, results["reference_arms"], strict=False)
+    return {letter: run[name] for letter, name in lettered if name in run}
+
+
+def mean(arm: Arm, measure: str) -> float | None:
+    """The arm's mean over seeds; None where it was not measured."""
+    value = arm["mean"].get(measure)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def interval(arm: Arm, measure: str) -> tuple[float, float] | None:
+    """The arm's interval; None where there is none, as with a single seed."""
+    ends = arm["interval"].get(measure)
+    if mean(arm, measure) is None or ends is None or any(end is None or not math.isfinite(end) for end in ends):
+        return None
+    return ends[0], ends[1]
+
+
+def runs_measured(arm: Arm, measure: str) -> int:
+    """How many of the arm's runs have a figure for the measure."""
+    return sum(run["measures"].get(measure) is not None for run in arm["runs"])
+
+
+def measured(results: Results, group: str) -> list[str]:
+    """The measures of a group that any arm has a figure for, in the order given."""
+    arms, measures = arms_run(results), results["measures"].items()
+    return [name for name, its in measures if its["group"] == group and any(mean(a, name) is not None for a in arms)]
+
+
+def standings(results: Results, measure: str) -> dict[str, Standing]:
+    """Which arm is best, and which are not told apart from it, by the name of the arm.
+
+    Best is one arm alone, and only where its interval and that of every other arm lie apart; where they overlap, the
+    leader and all that overlap it are "tied". Nothing is said without intervals, or where all arms are tied. Arms
+    of the group "reference" are bounds, not contenders.
+    """
+    contenders = [arm for arm in arms_run(results) if arm["group"] != "reference" and mean(arm, measure) is not None]
+    if len(contenders) < 2 or any(interval(arm, measure) is None for arm in contenders):
+        return {}
+    better = results["measures"][measure]["better"]
+    spans = {arm["name"]: _badness(arm, measure, better) for arm in contenders}
+    leader = min(spans, key=lambda name: spans[name][0])
+    tied = [name for name, span in spans.items() if span[1] <= spans[leader][2]]
+    if len(tied) == len(contenders):
+        return {}
+    return {leader: "best"} if tied == [leader] else dict.fromkeys(tied, "tied")
+
+
+def _badness(arm: Arm, measure: str, better: str) -> tuple[float, float, float]:
+    """Mean and interval on a scale where less is better."""
+    value, (low, high) = arm["mean"][measure], arm["interval"][measure]
+    if better == "higher":
+        return -value, -high, -low
+    if better == "lower":
+        return value, low, high
+    nearest = 0.0 if low <= 0 <= high else min(abs(low), abs(high))
+    return abs(value), nearest, max(abs(low), abs(high))
+
+
+def is_better(results: Results, arm: Arm, reference: Arm, measure: str) -> bool:
+    """Whether the arm's mean is better than the reference's, in the measure's own direction."""
+    own, other = mean(arm, measure), mean(reference, measure)
+    if own is None or other is None:
+        return False
+    better = results["measures"][measure]["better"]
+    if better == "zero":
+        return abs(own) < abs(other)
+    return own > other if better == "higher" else own < other
+
+
+def difference(arm: Arm, reference: Arm, measure: str) -> Mapping[str, Any] | None:
+    """The paired difference to a reference arm; None where there is none."""
+    found = arm.get("against", {}).get(reference["name"], {}).get(measure)
+    return found if found and found.get("difference") is not None else None
+
+
+def is_told_apart(found: Mapping[str, Any]) -> bool:
+    """Whether a difference is significant after the correction for many comparisons."""
+    return found.get("p_corrected") is not None and found["p_corrected"] < SIGNIFICANT
+
+
+def marks(results: Results, arm: Arm, measure: str) -> list[Mark]:
+    """The significant differences of an arm to the reference arms."""
+    shown = []
+    for letter, reference in references(results).items():
+        found = difference(arm, reference, measure)
+        if found and reference["name"] != arm["name"] and is_told_apart(found):
+            text = f"{number(found['difference'], sign=True)} against {letter}{_ends(found)}, {p_value(found)}"
+            shown.append(Mark(letter, is_better(results, arm, reference, measure), text))
+    return shown
+
+
+def key_arms(results: Results) -> dict[str, Arm]:
+    """The arms that pictures show first, by the part they play; those that were not run are left out.
+
+    The best of a group is the one with the best primary measure.
+    """
+    run, named = arms_run(results), list(results["reference_arms"])
+    by_name = {arm["name"]: arm for arm in run}
+    others = [arm for arm in run if arm["group"] == "decoder" and arm["name"] not in named]
+    # A reference arm alone may be either of the two.
+    first = "plain" if len(named) > 1 else "reference"
+    picked = {
+        first: by_name.get(named[0]) if named else None,
+        "best other decoder": _leader(results, others),
+        "recommended": by_name.get(named[1]) if len(named) > 1 else None,
+        "hybrid": _leader(results, [arm for arm in run if arm["group"] == "hybrid"]),
+    }
+    return {part: arm for part, arm in picked.items() if arm is not None}
+
+
+def _leader(results: Results, arms: Sequence[Arm]) -> Arm | None:
+    primary = results["primary"]
+    measured = [arm for arm in arms if mean(arm, primary) is not None]
+    sign = -1 if results["measures"][primary]["better"] == "higher" else 1
+    return min(measured, key=lambda arm: sign * arm["mean"][primary], default=None)
+
+
+def band_recall(results: Results, arm: Arm) -> dict[str, tuple[float, tuple[float, float] | None]]:
+    """Recall by band with its interval: the measures recall_BAND, else the mean over the band's topics and seeds."""
+    found = {}
+    for band in BANDS:
+        value, ends = mean(arm, f"recall_{band}"), interval(arm, f"recall_{band}")
+        value = _topics_recall(results, arm, band) if value is None else value
+        if value is not None:
+            found[band] = value, ends
+    return found
+
+
+def _topics_recall(results: Results, arm: Arm, band: str) -> float | None:
+    topics = results["topics"]
+    own = {name for name, its in zip(topics["names"], topics["bands"], strict=True) if its == band}
+    values = [value for run in arm["runs"] for topic, value in run["recall"].items() if topic in own]
+    values = [value for value in values if value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def number(value: float | None, sign: bool = False) -> str:
+    """A figure as a person reads it: three decimals below ten, fewer above, k, M and G from ten thousand."""
+    if value is None:
+        return "–"
+    size, plus = abs(value), "+" if sign else ""
+    # A little below the next unit, so that three digits never round up to "1e+03".
+    for limit, unit, letter in ((999.5e6, 1e9, "G"), (999.5e3, 1e6, "M"), (1e4, 1e3, "k")):
+        if size >= limit:
+            return _minus(f"{value / unit:{plus}.3g} {letter}")
+    decimals = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
+    return _minus(f"{value:{plus},.{decimals}f}")
+
+
+def bounds(ends: Sequence[float] | None) -> str:
+    """An interval in brackets; empty where there is none."""
+    return "" if ends is None else f"[{number(ends[0])}, {number(ends[1])}]"
+
+
+def p_value(found: Mapping[str, Any]) -> str:
+    """The corrected p of a difference."""
+    value = found.get("p_corrected")
+    if value is None:
+        return "p not known"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _ends(found: Mapping[str, Any]) -> str:
+    ends = found.get("interval")
+    return f" {bounds(ends)}" if ends and None not in ends else ""
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")

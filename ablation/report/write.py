@@ -1,0 +1,66 @@
+"""The report of an ablation: a page, a table for a spreadsheet, one for a paper, and pictures.
+
+Knows the results alone, as they stand in results.json: nothing is run, trained or measured here.
+"""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from ...common import UserError, write_text
+from .html import render_page
+from .tables import as_csv, as_markdown
+
+log = logging.getLogger("unskew")
+
+FORMAT = 1
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+
+
+def write_report(results: dict[str, Any], folder: Path) -> list[Path]:
+    """Write report.html, results.csv, table.md and plots/*.png, *.svg into `folder`; other files there stay.
+
+    Without matplotlib (the extra `plots`) the page has no pictures and says so, and no plots are written.
+
+    Args:
+        results: What results.json holds, just made or read back.
+        folder: Made where it is missing.
+
+    Returns:
+        The files written, report.html first.
+
+    Raises:
+        UserError: If the results are of another format, or the folder cannot be written.
+    """
+    found = results.get("format")
+    if found != FORMAT:
+        raise UserError(
+            f"results of format {found!r}, but this version reports format {FORMAT}; run the ablation again"
+        )
+    results = _printable(results)
+    written = []
+    for name, text in (
+        ("report.html", render_page(results)),
+        ("results.csv", as_csv(results)),
+        ("table.md", as_markdown(results)),
+    ):
+        write_text(folder / name, text)
+        written.append(folder / name)
+    try:
+        from .files import save_plots
+    except ImportError:
+        log.info("no pictures: install them with `pip install unskew[plots]`")
+        return written
+    return written + save_plots(results, folder / "plots")
+
+
+def _printable(value: Any) -> Any:
+    """The same with every character that HTML, SVG or UTF-8 cannot hold replaced by U+FFFD."""
+    if isinstance(value, str):
+        return _UNPRINTABLE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(its) for key, its in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(its) for its in value]
+    return value

@@ -1,0 +1,208 @@
+"""From finished runs to results.json. Knows runs, statistics and claims as plain values; trains nothing.
+
+`assemble` gives the whole of it; every value is plain JSON. The interval of a mean is the t interval over seeds, with
+one seed the bootstrap's over test rows. `p_corrected` is Holm's over all arms, for each measure and reference arm.
+"""
+
+import os
+import platform
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from statistics import mean
+from typing import Any
+
+import torch
+import yaml
+
+from ..balance import shares_shifted
+from ..corpus import Topics
+from .claims import judge_claims, write_headline
+from .data import TestRows
+from .metrics import MEASURES
+from .settings import AblationSettings
+from .statistics import Difference, Resampler, Runs, differences, holm, interval_of, seed_interval
+
+FORMAT = 1
+LONGEST_TEXT = 600  # characters of a text among the examples
+MOST_EXAMPLES = 12
+_PACKAGES = ("unskew", "torch", "transformers", "peft", "lightning", "scikit-learn")
+
+
+def assemble(
+    settings: AblationSettings, runs: Mapping[str, Runs], test: TestRows, rows: Mapping[str, int], command: str
+) -> dict[str, Any]:
+    """The results of the runs there are; arms without any are left out.
+
+    Args:
+        settings: Of the ablation.
+        runs: By arm and seed, in the order of the arms.
+        test: What they were measured on.
+        rows: Sizes of the sets.
+        command: That made them.
+    """
+    resampler = Resampler(test, settings.seeds)
+    drawn = {name: resampler.measures(own) for name, own in runs.items()}
+    references = [name for name in (settings.baseline, settings.recommended) if name in runs]
+    against = {reference: _against(reference, runs, drawn, resampler, settings) for reference in references}
+    arms = []
+    for name, own in runs.items():
+        arm = settings.arms[name]
+        found: dict[str, Any] = {"name": name, "title": arm.title, "group": arm.group, "note": arm.note}
+        found["runs"] = [{"seed": seed, **_figures(run)} for seed, run in own.items()]
+        found["mean"] = {measure: _mean(own, measure) for measure in MEASURES}
+        found["interval"] = {measure: _interval(own, measure, drawn[name], resampler) for measure in MEASURES}
+        found["against"] = {reference: against[reference][name] for reference in references if name != reference}
+        arms.append(found)
+    return {
+        "format": FORMAT,
+        "title": settings.title,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "machine": machine(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "budget": _budget(settings, runs, rows),
+        "config": yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True, width=120),
+        "topics": _topics(test),
+        "rows": {**rows, "test": len(test.records), "outputs": len(test.outputs)},
+        "seeds": list(settings.seeds),
+        "measures": {name: {"title": t, "better": b, "group": g} for name, (t, b, g) in MEASURES.items()},
+        "arms": arms,
+        "reference_arms": references,
+        "primary": "macro_f1",
+        "headline": write_headline(arms, settings),
+        "claims": judge_claims(arms, settings, len(test.topics), _shifted(test)),
+        "examples": _examples(runs, test),
+    }
+
+
+def machine() -> str:
+    """What it ran on, in words that name no machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{cores} cores ({platform.machine()}, {sys.platform}), {gpu}"
+
+
+def _shifted(test: TestRows) -> bool:
+    counted = Counter(test.targets)
+    return shares_shifted([counted[topic] for topic in range(len(test.topics))], test.topics.counts)
+
+
+def _figures(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: run[name] for name in ("measures", "recall", "shares", "reliability")}
+
+
+def _values(own: Runs, measure: str) -> list[float]:
+    return [run["measures"][measure] for run in own.values() if run["measures"][measure] is not None]
+
+
+def _mean(own: Runs, measure: str) -> float | None:
+    values = _values(own, measure)
+    return mean(values) if values else None
+
+
+def _interval(own: Runs, measure: str, drawn: Mapping[int, Any], resampler: Resampler) -> list[float] | None:
+    found = seed_interval(_values(own, measure))
+    if found is None and _values(own, measure) and all(measure in values for values in drawn.values()):
+        found = interval_of(resampler.combined({seed: values[measure] for seed, values in drawn.items()}))
+    return None if found is None else list(found)
+
+
+def _against(
+    reference: str, runs: Mapping[str, Runs], drawn: Mapping[str, Any], resampler: Resampler, settings: AblationSettings
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """By arm and measure; the correction is over the arms."""
+    found: dict[str, dict[str, Difference]] = {}
+    for name in runs:
+        own, values = runs[name], drawn[name]
+        if settings.arms[name].decide == "bayes":  # no seed enters it, so its one run stands for each
+            own = dict.fromkeys(runs[reference], next(iter(own.values())))
+            values = dict.fromkeys(runs[reference], next(iter(values.values())))
+        if name != reference:
+            found[name] = differences(resampler, own, runs[reference], values, drawn[reference])
+    corrected = {
+        measure: holm({name: own[measure].p for name, own in found.items() if measure in own}) for measure in MEASURES
+    }
+    return {
+        name: {
+            measure: {**asdict(own[measure]), "interval": list(own[measure].interval)}
+            | {"p_corrected": corrected[measure][name]}
+            for measure in MEASURES
+            if measure in own
+        }
+        for name, own in found.items()
+    }
+
+
+def _topics(test: TestRows) -> dict[str, Any]:
+    topics: Topics = test.topics
+    shares = [test.targets.count(index) / len(test.targets) for index in range(len(topics))]
+    return {
+        "names": list(topics.names),
+        "counts": list(topics.counts),
+        "bands": list(topics.bands),
+        "true_shares": shares,
+    }
+
+
+def _budget(settings: AblationSettings, runs: Mapping[str, Runs], rows: Mapping[str, int]) -> str:
+    share = "" if settings.budget == 1 else f"{settings.budget:.0%} of the training rows; "
+    said = f"{share}{settings.decoder.clean.epochs} epochs over {rows['train']:,} clean rows"
+    baseline = runs.get(settings.baseline)
+    if baseline and (tokens := _mean(baseline, "clean_tokens")):
+        said += f", {tokens:,.0f} tokens a seed in the baseline"
+    equal = [name for name, arm in settings.arms.items() if arm.same_start and name in runs]
+    if equal:
+        said += f"; the same first weights, rows, order and tokens, checked: {', '.join(equal)}"
+    return said
+
+
+def _plain(settings: AblationSettings) -> dict[str, Any]:
+    stored = asdict(settings)
+    for stage in ("encoder", "decoder"):
+        del stored[stage]["trainer"]  # of this machine, and not always plain data
+    stored["seeds"] = list(settings.seeds)
+    stored["arms"] = {
+        name: {key: value for key, value in arm.items() if value not in ("", {}, False)}
+        for name, arm in stored["arms"].items()
+    }
+    return stored
+
+
+def _examples(runs: Mapping[str, Runs], test: TestRows) -> list[dict[str, Any]]:
+    """Rows on which arms decide differently, rarest topics first, two of a topic at most."""
+    first = {name: next(iter(own.values())) for name, own in runs.items()}
+    deciding = [run["decisions"] for run in first.values() if run["measures"]["accuracy"] is not None]
+    differing = [i for i in test.outputs if len({decisions[i] for decisions in deciding}) > 1]
+    rarest = sorted(differing, key=lambda i: (test.topics.counts[test.targets[i]], test.targets[i]))
+    taken: dict[int, int] = {}
+    chosen = []
+    for i in rarest:
+        taken[test.targets[i]] = taken.get(test.targets[i], 0) + 1
+        if taken[test.targets[i]] <= 2:
+            chosen.append(i)
+    return [_example(i, first, test) for i in chosen[:MOST_EXAMPLES]]
+
+
+def _example(row: int, runs: Mapping[str, Mapping[str, Any]], test: TestRows) -> dict[str, Any]:
+    record, target = test.records[row], test.targets[row]
+    place = test.outputs.index(row)
+    said = {
+        name: {
+            "topic": test.topics.names[run["decisions"][row]],
+            "confidence": run["confidence"][row] if run["confidence"] else None,
+            "output": run["outputs"][place] if run["outputs"] else None,
+        }
+        for name, run in runs.items()
+    }
+    return {
+        "id": record.id,
+        "text": record.text[:LONGEST_TEXT],
+        "true_topic": record.topic,
+        "band": test.topics.bands[target],
+        "target": record.target,
+        "arms": said,
+    }

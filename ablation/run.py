@@ -1,0 +1,183 @@
+"""Runs an ablation: every arm with every seed, each once, going on where an earlier call stopped.
+
+Knows the order of the work and the files in OUTPUT: runs/ARM-SEED-FINGERPRINT.json with the figures and predictions of
+each finished run, fits/ with the checkpoints that arms share, results.json. What an arm does is other modules'.
+"""
+
+import json
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..common import UserError, check_writable, fingerprint, write_text
+from ..pipeline import Sets
+from .data import TestRows, contents, read_test, read_training, synthetic_contents
+from .metrics import run_arm
+from .models import Stages
+from .progress import Board
+from .ray_workers import each_seed
+from .results import assemble
+from .settings import AblationSettings, ArmSettings
+
+log = logging.getLogger("unskew")
+
+RESULTS = "results.json"
+RUNS = "runs"
+MEASURED = 2  # raised when what is trained or measured changes, so that older runs are not mixed in
+
+Runs = dict[str, dict[int, dict[str, Any]]]
+
+
+def ablate(
+    settings: AblationSettings, output: str | Path, *, command: str = "", anew: bool = False, workers: int | None = None
+) -> dict[str, Any]:
+    """Run what has not been run; write and return the results of all arms asked for.
+
+    Interrupted, it writes the results of the finished runs before it passes the interruption on.
+
+    Args:
+        settings: The comparison.
+        output: Its folder.
+        command: What the results name as the command that made them.
+        anew: Whether finished runs are done again; what was fitted is still used.
+        workers: So many seeds at a time, each a Ray task; None runs them here, one after the other.
+
+    Raises:
+        UserError: If an input cannot be used, or the folder holds other things.
+    """
+    output = Path(output)
+    if output.exists() and any(output.iterdir()) and not (output / RUNS).is_dir():
+        raise UserError(f"the folder {output} holds other things (no {RUNS}); choose another name")
+    check_writable(output)
+    settings = replace(settings, arms=_possible(settings))
+    training = read_training(settings, settings.seeds[0])
+    test = read_test(settings, training)
+    work = _Work(settings, output.resolve(), test, anew)
+    try:
+        if workers is None:
+            work.run(settings.seeds)
+        else:
+            each_seed(work.run_seed, settings.seeds, workers)
+            work.read_finished()
+        work.check_same_start()
+    except KeyboardInterrupt:
+        work.read_finished()  # what workers have done
+        if any(work.runs.values()):
+            work.write(command, training)
+        raise
+    return work.write(command, training)
+
+
+class _Work:
+    """One call of `ablate`."""
+
+    def __init__(self, settings: AblationSettings, output: Path, test: TestRows, anew: bool) -> None:
+        self.settings, self.output, self.test = settings, output, test
+        self._rows, self._synthetic = contents(settings), synthetic_contents(settings)
+        self.runs: Runs = {name: {} for name in settings.arms}
+        if not anew:
+            self.read_finished()
+
+    def run_seed(self, seed: int) -> None:
+        """What is missing of one seed."""
+        self.run((seed,))
+
+    def run(self, seeds: Sequence[int]) -> None:
+        """What is missing, seed by seed; arms that share models one after the other."""
+        board = Board({name: arm.title for name, arm in self.settings.arms.items()}, seeds)
+        missing = [(seed, name) for seed, name in self._all() if seed in seeds and seed not in self.runs[name]]
+        board.begin({name: {seed: run["measures"] for seed, run in own.items()} for name, own in self.runs.items()})
+        stages: Stages | None = None
+        for seed, name in missing:
+            if stages is None or stages.seed != seed:
+                stages = Stages(self.settings, seed, self.output / "fits" / f"seed-{seed}")
+            board.start(name, seed)
+            begun = time.monotonic()
+            run = run_arm(self.settings.arms[name], stages, self.test)
+            write_text(self._path(name, seed), json.dumps({**run, "arm": name, "seed": seed}) + "\n")
+            self.runs[name][seed] = run
+            board.done(name, seed, run["measures"], time.monotonic() - begun)
+
+    def write(self, command: str, training: Sets) -> dict[str, Any]:
+        """results.json of what there is."""
+        rows = {
+            "train": len(training.train),
+            "validation": len(training.validation),
+            "noisy": len(training.noisy or ()),
+        }
+        finished = {name: dict(sorted(own.items())) for name, own in self.runs.items() if own}
+        results = assemble(self.settings, finished, self.test, rows, command)
+        write_text(self.output / RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        return results
+
+    def _all(self) -> Iterator[tuple[int, str]]:
+        """Every seed and arm; of a seed, arms with equal models stand together."""
+        groups: dict[str, list[str]] = defaultdict(list)
+        for name, arm in self.settings.arms.items():
+            groups[self.settings.fit_key(arm)].append(name)
+        for number, seed in enumerate(self.settings.seeds):
+            for names in groups.values():
+                # No seed enters the exact posterior.
+                yield from ((seed, name) for name in names if number == 0 or self.settings.arms[name].decide != "bayes")
+
+    def _path(self, name: str, seed: int) -> Path:
+        arm, settings = self.settings.arms[name], self.settings
+        encoder = replace(settings.encoder_of(arm), trainer={})
+        decoder = replace(settings.decoder_of(arm), trainer={})
+        state = fingerprint(
+            MEASURED,
+            replace(arm, title="", note="", group="decoder", encoder={}, decoder={}, same_start=False),
+            encoder if arm.relabel or arm.decide in ("encoder", "head") else None,
+            decoder if arm.write or arm.decide in ("decoder", "head") else None,
+            self._rows,
+            self._synthetic if arm.synthetic else None,
+            (settings.data.validation_share, settings.data.columns, settings.budget, settings.test_rows),
+            settings.outputs,
+            seed,
+        )
+        return self.output / RUNS / f"{name}-{seed}-{state[:12]}.json"
+
+    def read_finished(self) -> None:
+        for seed, name in self._all():
+            path = self._path(name, seed)
+            if path.exists():
+                self.runs[name][seed] = json.loads(path.read_text("utf-8"))
+
+    def check_same_start(self) -> None:
+        """Warn of arms that claim the baseline's terms and did not have them."""
+        base = self.runs.get(self.settings.baseline, {})
+        claiming = [name for name, arm in self.settings.arms.items() if arm.same_start]
+        for name, seed in ((name, seed) for name in claiming for seed in base if seed in self.runs[name]):
+            if unequal := unequal_terms(self.runs[name][seed], base[seed]):
+                log.warning("%s, seed %d: not on the baseline's terms: %s", name, seed, ", ".join(unequal))
+
+
+def unequal_terms(run: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """In what the clean training of two runs differed: first weights, rows and their order, number of tokens."""
+    pairs = {
+        "first weights": (run["start"], other["start"]),
+        "rows and order": (run["order"], other["order"]),
+        "tokens": (run["measures"]["clean_tokens"], other["measures"]["clean_tokens"]),
+    }
+    return [name for name, (own, its) in pairs.items() if own != its]
+
+
+def _possible(settings: AblationSettings) -> dict[str, ArmSettings]:
+    """The arms for which there is what they need; the others are named."""
+    lacking = {name: f"it needs {need}" for name, arm in settings.arms.items() for need in _needs(arm, settings)}
+    for name, reason in lacking.items():
+        log.warning("the arm %s is left out: %s", name, reason)
+    return {name: arm for name, arm in settings.arms.items() if name not in lacking}
+
+
+def _needs(arm: ArmSettings, settings: AblationSettings) -> Sequence[str]:
+    needs = []
+    if arm.synthetic and settings.data.synthetic is None:
+        needs.append("synthetic rows: make them with `unskew synthesise`, name them with --data.synthetic")
+    if arm.decide == "bayes" and settings.newsroom is None:
+        needs.append("--newsroom, the newsroom.json beside the rows")
+    return needs

@@ -1,0 +1,176 @@
+"""What can be set of an ablation: arms as data over shared defaults. Knows both stages' settings; runs nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar, get_args
+
+from ..balance import CalibrationKind, LossSettings
+from ..common import UserError, fingerprint
+from ..decoder import DecoderSettings
+from ..encoder import EncoderSettings
+from ..pipeline import DataSettings
+
+Decide = Literal["decoder", "head", "encoder", "gold", "shuffled", "svm", "bayes"]
+Group = Literal["decoder", "encoder", "hybrid", "reference"]
+ArmCalibration = CalibrationKind | Literal["contextual", "batch"]
+Settings = TypeVar("Settings", DecoderSettings, EncoderSettings)
+
+PLAIN_LOSS = LossSettings("cross_entropy", weights="none")
+
+
+@dataclass(frozen=True)
+class ArmSettings:
+    """One row of the comparison: what differs from the shared settings.
+
+    Attributes:
+        title: What tables call it.
+        group: Where it stands in them: decoder, encoder, hybrid or reference.
+        decide: Who picks the topic. "decoder": its topic token, in one forward pass; "head": a classification head on
+            the decoder; "encoder": stage 1; "gold": nobody, the true topics are given; "shuffled": nobody, a wrong
+            topic is given, drawn from the others; "svm": TF-IDF and a linear SVM with balanced weights;
+            "bayes": the exact posterior (the newsroom's alone).
+        write: Whether the decoder then writes an output under that topic.
+        decoder: Settings of stage 2 that differ from the shared ones, by name.
+        encoder: Settings of stage 1 (or of the head) that differ, by name.
+        calibration: Fitted on the validation rows. "contextual": the prior is what the decoder says of texts without
+            content (Zhao et al. 2021); "batch": its mean over the unlabelled test rows (after Zhou et al. 2024).
+        target_prior: "raw" decides by the model's own softmax; "train" and "uniform" by the calibrated posterior under
+            that prior.
+        fairness: Whether `<force_fairness>` precedes the topic when the arm is used.
+        synthetic: Whether the synthetic rows of `data.synthetic` join the clean ones.
+        relabel: Whether its decoder meets the noisy rows under the topics that the arm's encoder decides on, as
+            `unskew fit` has it; otherwise under their own, wrong in part.
+        same_start: Whether it claims the first weights, rows, order and tokens of the baseline; checked as it runs.
+        note: What a reader should know of it.
+    """
+
+    title: str
+    group: Group
+    decide: Decide = "decoder"
+    write: bool = False
+    decoder: dict[str, Any] = field(default_factory=dict)
+    encoder: dict[str, Any] = field(default_factory=dict)
+    calibration: ArmCalibration = "none"
+    target_prior: Literal["raw", "train", "uniform"] = "raw"
+    fairness: bool = False
+    synthetic: bool = False
+    relabel: bool = False
+    same_start: bool = False
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.decide not in get_args(Decide):
+            problems.append(f"decide is {self.decide!r}, must be one of {', '.join(get_args(Decide))}")
+        if self.group not in get_args(Group):
+            problems.append(f"group is {self.group!r}, must be one of {', '.join(get_args(Group))}")
+        if self.calibration in ("contextual", "batch") and self.decide != "decoder":
+            problems.append(f"calibration {self.calibration} is of a decoder's topics, not of {self.decide}")
+        if self.relabel and self.decide in ("decoder", "head", "svm", "bayes"):
+            problems.append(f"relabel needs an encoder, but the arm decides by {self.decide}")
+        if self.target_prior == "raw" and self.calibration not in ("none", "contextual", "batch"):
+            problems.append(f"calibration {self.calibration} needs a target_prior, train or uniform")
+        if problems:
+            raise UserError(f"arm {self.title!r}: " + "; ".join(problems))
+
+
+@dataclass(frozen=True)
+class AblationSettings:
+    """A comparison.
+
+    Attributes:
+        data: The sets; each seed holds out validation rows of its own.
+        test: Labelled rows that nothing is trained or chosen on.
+        arms: By name, in the order of the tables.
+        encoder: Shared by the arms that have a stage 1.
+        decoder: Shared by the arms that have a stage 2.
+        seeds: Of splits, weights and order; each arm runs once with each.
+        newsroom: The newsroom.json beside the sets, where they are synthetic.
+        outputs: Test rows, each topic in proportion, for which outputs are written; topics are measured on all.
+        budget: Share of the clean rows of each topic, validation rows included, and of the noisy rows: 1 is all.
+        test_rows: At most so many test rows, each topic in proportion; None is all.
+        baseline: The first reference arm: decoder-only fine-tuning as it is commonly done.
+        recommended: The second: the best that is recommended for the decoder alone.
+        title: Of the report.
+    """
+
+    data: DataSettings
+    test: str
+    arms: dict[str, ArmSettings]
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    decoder: DecoderSettings = field(default_factory=DecoderSettings)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    newsroom: str | None = None
+    outputs: int = 240
+    budget: float = 1.0
+    test_rows: int | None = None
+    baseline: str = "decoder_plain"
+    recommended: str = "decoder_recommended"
+    title: str = "Hybrid against decoder-only"
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not self.arms or not self.seeds:
+            problems.append("give at least one arm and one seed")
+        if len(set(self.seeds)) < len(self.seeds):
+            problems.append("a seed stands twice")
+        if not 0 < self.budget <= 1:
+            problems.append(f"budget is {self.budget}, must lie above 0 and at most 1")
+        if self.outputs < 1 or (self.test_rows is not None and self.test_rows < 1):
+            problems.append("outputs and test_rows must be positive")
+        if problems:
+            raise UserError("ablation: " + "; ".join(problems))
+        for name, arm in self.arms.items():
+            try:
+                overridden(self.decoder, arm.decoder)
+                overridden(self.encoder, arm.encoder)
+            except UserError as error:
+                raise UserError(f"ablation, arm {name}: {error}") from None
+
+    def decoder_of(self, arm: ArmSettings) -> DecoderSettings:
+        """Stage 2 of an arm: one that does not decide by its topic token is not trained to."""
+        settings = overridden(self.decoder, arm.decoder)
+        if arm.decide == "decoder":
+            return settings if settings.topic_loss is not None else replace(settings, topic_loss=PLAIN_LOSS)
+        return replace(settings, topic_loss=None)
+
+    def encoder_of(self, arm: ArmSettings) -> EncoderSettings:
+        """Stage 1 of an arm."""
+        return overridden(self.encoder, arm.encoder)
+
+    def fit_key(self, arm: ArmSettings) -> str:
+        """Equal for arms that train the same models: they run one after the other and share them."""
+        decoder = self.decoder_of(arm) if arm.write or arm.decide in ("decoder", "head") else None
+        encoder = self.encoder_of(arm) if arm.relabel or arm.decide in ("encoder", "head") else None
+        return fingerprint(_plain(decoder), _plain(encoder), arm.synthetic, arm.relabel)
+
+
+def overridden(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """`settings` with some fields changed; a mapping changes the fields it names of a nested one.
+
+    Raises:
+        UserError: if there is no such field, or a value does not fit it.
+    """
+    return _overridden(settings, changes)
+
+
+def _overridden(settings: Any, changes: Mapping[str, Any]) -> Any:
+    known = {own.name for own in fields(settings)}
+    if unknown := sorted(set(changes) - known):
+        raise UserError(f"there is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    values = {}
+    for name, value in changes.items():
+        current = getattr(settings, name)
+        if name in ("topic_loss", "noisy_topic_loss") and current is None:
+            current = PLAIN_LOSS
+        nested = isinstance(value, Mapping) and is_dataclass(current)
+        values[name] = _overridden(current, value) if nested else value
+    try:
+        return replace(settings, **values)
+    except TypeError as error:
+        raise UserError(f"{dict(changes)} does not fit: {error}") from None
+
+
+def _plain(settings: DecoderSettings | EncoderSettings | None) -> Any:
+    """Without the trainer's arguments: they say where a fit runs, and need not be plain."""
+    return None if settings is None else replace(settings, trainer={})

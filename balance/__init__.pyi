@@ -1,0 +1,65 @@
+from .calibration import (
+    Calibration,
+    CalibrationReport,
+    fit_calibration,
+    model_prior,
+    prior_correct,
+    prior_from_counts,
+    uniform_prior,
+)
+from .conformal import ConformalSets, fit_conformal, rows_needed
+from .confusion import shares_shifted
+from .label_shift import ShiftEstimate, bbse_prior, em_prior, em_standard_error, estimate_target
+from .losses import TopicLoss, make_loss
+from .metrics import BINS, calibration_error, measure, negative_log_likelihood, prior_pull, topic_recall
+from .noise import noise_matrix, redrawn_noise
+from .posterior import Decider, resolve_prior
+from .priors import implied_prior, measured_prior
+from .sampling import TemperedDraw, View, span_dropout, tempered_counts
+from .settings import CalibrationKind, LossSettings, TargetPrior
+from .weights import class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
+
+__all__ = [
+    "BINS",
+    "Calibration",
+    "CalibrationKind",
+    "CalibrationReport",
+    "ConformalSets",
+    "Decider",
+    "LossSettings",
+    "ShiftEstimate",
+    "TargetPrior",
+    "TemperedDraw",
+    "TopicLoss",
+    "View",
+    "bbse_prior",
+    "calibration_error",
+    "class_weights",
+    "derive_beta",
+    "describe_weights",
+    "effective_number",
+    "em_prior",
+    "em_standard_error",
+    "estimate_target",
+    "fit_calibration",
+    "fit_conformal",
+    "implied_prior",
+    "inverse_frequency",
+    "make_loss",
+    "measure",
+    "measured_prior",
+    "model_prior",
+    "negative_log_likelihood",
+    "noise_matrix",
+    "prior_correct",
+    "prior_from_counts",
+    "prior_pull",
+    "redrawn_noise",
+    "resolve_prior",
+    "rows_needed",
+    "shares_shifted",
+    "span_dropout",
+    "tempered_counts",
+    "topic_recall",
+    "uniform_prior",
+]

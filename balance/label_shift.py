@@ -1,0 +1,219 @@
+"""The prior of unlabelled rows, estimated: label shift.
+
+Knows probabilities and priors as tensors; knows nothing of models or files. Assumes that P(text | topic) is the
+same in the unlabelled rows as in training, and only P(topic) moved; where texts are of another kind altogether
+nothing here can notice. Either estimate is refused, with a `UserError`
+that says why, where the rows do not determine it. abstention (last released in 2020) and QuaPy have such estimates,
+over scikit-learn and without standard errors or refusals; this room needs torch alone.
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..common import UserError
+from ..corpus import Topics
+from .calibration import prior_from_counts
+from .posterior import Decider
+
+log = logging.getLogger("unskew")
+
+MAX_ITERATIONS = 2000
+MOST_ROWS = 50_000  # standard errors are then under 0.01 where topics can be told apart at all
+SHOWN = 3  # topics named in a log line
+MAX_ERROR = 0.1  # the standard error of a share above which an estimate is refused
+
+
+def em_prior(
+    probabilities: Tensor, model_prior: Tensor, tolerance: float = 1e-6, max_error: float | None = MAX_ERROR
+) -> Tensor:
+    """The prior (C,) of unlabelled rows by expectation maximisation: Saerens et al. 2002.
+
+    q_j <- mean over rows of q_j r_j(x) / sum_i q_i r_i(x), with r_j(x) = p(j|x) / model_prior_j: the maximum
+    likelihood estimate of a concave objective (Alexandari et al. 2020). Calibrate the probabilities first, best with
+    a bias-corrected temperature.
+
+    Args:
+        probabilities: (n, C) of the unlabelled rows, under the model's prior.
+        model_prior: (C,) the prior that the probabilities hold, see `calibration.model_prior`.
+        tolerance: stop when the mean log-likelihood of a row is within this many nats of its maximum.
+        max_error: refuse the estimate if the standard error of a share is above this: too few rows, or topics that
+            the model cannot tell apart. None: refuse nothing.
+    """
+    ratios = _ratios(probabilities, model_prior)
+    prior = model_prior.detach().cpu().double() / model_prior.sum().item()
+    for _ in range(MAX_ITERATIONS):
+        growth = (ratios / (ratios @ prior)[:, None]).mean(0)
+        # The objective is concave and `growth` its gradient: the maximum is at most this much higher.
+        if growth.max().item() - 1 <= tolerance:
+            break
+        prior = prior * growth
+    if max_error is not None:
+        errors = em_standard_error(probabilities, model_prior, prior)
+        if not errors.max().item() <= max_error:
+            worst = int(errors.argmax())
+            raise UserError(
+                f"the prior of these {len(ratios)} rows cannot be estimated: the standard error of the share of "
+                f"topic {worst} is {errors[worst].item():.2g}, above {max_error:g}; give more rows or a target prior"
+            )
+    return prior / prior.sum()
+
+
+def em_standard_error(probabilities: Tensor, model_prior: Tensor, prior: Tensor) -> Tensor:
+    """Standard error (C,) of each share of an EM estimate, infinite where the rows say nothing about it.
+
+    The square roots of the diagonal of the inverse observed information of the mixture's shares, within the
+    simplex: information_ij = sum over rows of r_i r_j / (sum_k prior_k r_k)^2. A share that the rows hold at its bound
+    of 0 has a likelihood that falls with it at the rate n (1 - g), g the mean of r_j / sum_k prior_k r_k: about an
+    exponential distribution, whose standard deviation 1 / (n (1 - g)) stands for it. (Without that, two topics which
+    no row speaks for would seem exchangeable, and neither known.)
+    """
+    ratios, shares = _ratios(probabilities, model_prior), prior.detach().cpu().double()
+    scores = ratios / (ratios * shares).sum(-1, keepdim=True)
+    rows, topics = scores.shape
+    slope = rows * (1 - scores.mean(0))
+    at_bound = (rows * shares < 0.5) & (slope > 1e-3 * rows)
+    # An orthonormal basis of the directions in which shares can move: those that sum to zero.
+    basis = torch.linalg.qr(torch.eye(topics).double() - 1 / topics)[0][:, : topics - 1]
+    information = basis.T @ (scores.T @ scores + torch.diag(slope**2 * at_bound)) @ basis
+    values, vectors = torch.linalg.eigh(information)
+    parts = (basis @ vectors) ** 2
+    blind = values <= 1e-12 * information.trace()
+    known = (parts[:, ~blind] / values[~blind]).sum(-1).sqrt()
+    return known.masked_fill((parts[:, blind] > 1e-9).any(-1), math.inf)
+
+
+def bbse_prior(
+    held_out_probabilities: Tensor,
+    held_out_targets: Tensor,
+    probabilities: Tensor,
+    max_condition: float = 100.0,
+) -> Tensor:
+    """The prior (C,) of unlabelled rows by black-box shift estimation: Lipton et al. 2018.
+
+    Solves A q = mu, with A_ij the share of held-out rows of topic j decided as i, and mu_i the share of unlabelled
+    rows decided as i; negative shares become 0. (The paper solves C w = mu with the joint confusion C_ij = A_ij p_j
+    and w = q / p, which is the same; A's condition does not blame a topic for being rare.)
+
+    Args:
+        held_out_probabilities: (m, C) of labelled rows that the model was not trained on.
+        held_out_targets: (m,) their topics; every topic must occur.
+        probabilities: (n, C) of the unlabelled rows.
+        max_condition: refuse if the condition number of A, by which errors of mu grow, is above this.
+    """
+    topics = held_out_probabilities.shape[-1]
+    targets = held_out_targets.detach().cpu().long()
+    rows = torch.bincount(targets, minlength=topics)
+    if len(probabilities) == 0 or (rows == 0).any():
+        absent = (rows == 0).nonzero().flatten().tolist()
+        raise UserError(
+            f"black-box shift estimation needs unlabelled rows ({len(probabilities)} given) and held-out rows of "
+            f"every topic (none of topics {absent[:5]}); use EM or a given prior"
+        )
+    decided = held_out_probabilities.detach().cpu().argmax(-1)
+    joint = torch.bincount(decided * topics + targets, minlength=topics * topics).view(topics, topics).double()
+    rates = joint / rows
+    condition = torch.linalg.cond(rates).item()
+    if not condition <= max_condition:
+        worst = int(rates.diagonal().argmin())
+        raise UserError(
+            f"black-box shift estimation refused: the condition number of the confusion matrix is {condition:.3g}, "
+            f"above {max_condition:g} (topic {worst} has a recall of {rates[worst, worst].item():.2g}); "
+            "use EM or a given prior"
+        )
+    observed = torch.bincount(probabilities.detach().cpu().argmax(-1), minlength=topics).double()
+    prior = torch.linalg.solve(rates, observed / observed.sum()).clamp(min=0)
+    return prior / prior.sum()
+
+
+def _ratios(probabilities: Tensor, model_prior: Tensor) -> Tensor:
+    """p(j|x) / model_prior_j (n, C), up to a factor for each row, on the CPU in float64."""
+    rows, prior = probabilities.detach().cpu().double(), model_prior.detach().cpu().double()
+    if rows.ndim != 2 or prior.shape != rows.shape[1:] or len(rows) == 0:
+        raise UserError(f"probabilities {tuple(rows.shape)} do not fit a prior {tuple(prior.shape)}")
+    if not (rows.isfinite().all() and rows.min() >= 0 and (rows.sum(-1) > 0).all() and prior.min() > 0):
+        raise UserError("probabilities must be numbers of at least 0, and the model's prior over 0 everywhere")
+    ratios = rows / prior
+    return ratios / ratios.amax(-1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class ShiftEstimate:
+    """An estimated prior; as a string, the lines for a log.
+
+    Attributes:
+        topics: With their training counts.
+        prior: The estimated share of each topic (C,), summing to 1. Add-half smoothed, (n q + 1/2) / (n + C/2): an
+            estimate of none would rule a topic out, and rare topics are what must not vanish.
+        errors: Standard errors of the shares (C,).
+        rows: How many it was estimated from.
+    """
+
+    topics: Topics
+    prior: tuple[float, ...]
+    errors: tuple[float, ...]
+    rows: int
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The prior by topic, as `Decider.aimed_at` takes it."""
+        return dict(zip(self.topics.names, self.prior, strict=True))
+
+    @property
+    def divergence(self) -> float:
+        """KL(estimated prior || training prior) in nats: how far the rows have moved from the training set."""
+        estimated, trained = torch.tensor(self.prior).double(), prior_from_counts(self.topics.counts)
+        return (estimated * (estimated / trained).log()).sum().item()
+
+    def __str__(self) -> str:
+        trained = prior_from_counts(self.topics.counts).tolist()
+        moved = sorted(range(len(trained)), key=lambda topic: -abs(self.prior[topic] - trained[topic]))
+        changes = "; ".join(
+            f"{self.topics.names[topic]} {trained[topic]:.1%} -> {self.prior[topic]:.1%} ± {self.errors[topic]:.1%}"
+            for topic in moved[:SHOWN]
+        )
+        return (
+            f"target prior estimated from {self.rows} unlabelled rows, {self.divergence:.2f} nats (KL) from the "
+            f"training prior\nlargest changes of share, ± standard error: {changes}"
+        )
+
+
+def estimate_target(decider: Decider, logits: Tensor) -> ShiftEstimate:
+    """Estimate the prior of unlabelled rows from the encoder's logits (n, C), by EM on calibrated probabilities.
+
+    Args:
+        decider: Its calibration and training prior; its target prior plays no part.
+        logits: Of the rows, any number; over 50,000 are thinned out evenly.
+
+    Raises:
+        UserError: If a share cannot be told to within a standard error of 0.1: too few rows, or topics that the
+            encoder cannot tell apart.
+    """
+    if len(logits) == 0:
+        raise UserError("there are no rows to estimate a target prior from")
+    if len(logits) > MOST_ROWS:
+        logits = logits[torch.linspace(0, len(logits) - 1, MOST_ROWS, dtype=torch.float64).round().long()]
+    if decider.calibration.report is None:
+        log.warning("the target prior is estimated from probabilities that were never calibrated: trust it less")
+    topics, trained = decider.topics, prior_from_counts(decider.topics.counts)
+    probabilities = decider.natural(logits).exp()
+    prior = em_prior(probabilities, trained, max_error=None)
+    errors = em_standard_error(probabilities, trained, prior)
+    _refuse_vague(errors, topics, len(logits))
+    smoothed = (len(logits) * prior + 0.5) / (len(logits) + len(topics) / 2)
+    return ShiftEstimate(topics, tuple(smoothed.tolist()), tuple(errors.tolist()), len(logits))
+
+
+def _refuse_vague(errors: Tensor, topics: Topics, rows: int) -> None:
+    vague = [topic for topic in errors.argsort(descending=True).tolist() if not errors[topic] <= MAX_ERROR]
+    if not vague:
+        return
+    named = ", ".join(f"{topics.names[topic]!r} ({errors[topic].item():.2g})" for topic in vague[:SHOWN])
+    more = f" and {len(vague) - SHOWN} more" if len(vague) > SHOWN else ""
+    raise UserError(
+        f"the target prior of these {rows} rows cannot be estimated: the standard error of the share is over "
+        f"{MAX_ERROR:g} for {named}{more}; give more rows, or a target prior (uniform, train, or shares by topic)"
+    )

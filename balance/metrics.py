@@ -1,0 +1,149 @@
+"""How well, and how skewed: measures of a classifier from its probabilities and the true topics.
+
+Knows probabilities (n, C), target indices (n,) and training counts (C,); knows nothing of files or names.
+torchmetrics and scikit-learn have accuracy, F1 and calibration error; this room needs torch alone, so they stand
+here in a few lines and are tested against both. Decisions are the most probable topic. Where there is nothing to
+measure (no row of a topic or band) a function gives nan and `measure` gives None.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..common import UserError
+from ..corpus import BANDS
+from . import confusion as counted
+from .confusion import topic_bands
+from .weights import Counts, as_counts
+
+BINS = 15  # of the expected calibration error, as in Guo et al. 2017
+
+
+def topic_recall(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Recall of each topic (C,), nan for a topic without rows."""
+    return counted.recall(_confusion(probabilities, targets))
+
+
+def accuracy(probabilities: Tensor, targets: Tensor) -> float:
+    """Share of rows decided rightly."""
+    return (probabilities.argmax(-1) == targets).double().mean().item()
+
+
+def balanced_accuracy(probabilities: Tensor, targets: Tensor) -> float:
+    """Mean recall over the topics that have rows; topics absent from the rows are left out."""
+    return topic_recall(probabilities, targets).nanmean().item()
+
+
+def macro_f1(probabilities: Tensor, targets: Tensor) -> float:
+    """Mean F1 over the topics that have rows or were decided, as scikit-learn averages it.
+
+    A topic that was decided but has no rows counts as 0; one that is neither present nor decided is left out.
+    """
+    return counted.f1(_confusion(probabilities, targets)).nanmean().item()
+
+
+def worst_topic_recall(probabilities: Tensor, targets: Tensor) -> float:
+    """The smallest recall among the topics that have rows."""
+    recall = topic_recall(probabilities, targets)
+    return recall[~recall.isnan()].min().item()
+
+
+def band_recall(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> dict[str, float]:
+    """Mean recall over the topics of each band (by training rows) that have rows."""
+    means = counted.band_means(topic_recall(probabilities, targets), train_counts)
+    return {name: mean.item() for name, mean in means.items()}
+
+
+def negative_log_likelihood(probabilities: Tensor, targets: Tensor) -> float:
+    """Mean -log p(true topic) in nats; a probability of zero counts as the smallest float32 (87 nats)."""
+    own = probabilities.double().gather(-1, targets[:, None])
+    return -own.clamp(min=torch.finfo(torch.float32).tiny).log().mean().item()
+
+
+def calibration_error(probabilities: Tensor, targets: Tensor) -> float:
+    """Expected calibration error of the decided topic: Guo et al. 2017, eq. 3, 15 bins of equal width.
+
+    sum_b (rows in b / n) |share right in b - mean confidence in b|.
+    """
+    if len(targets) == 0:
+        return math.nan
+    confidence, decisions = probabilities.double().max(-1)
+    edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64)[1:-1]
+    bins = torch.bucketize(confidence, edges)
+    gaps = (decisions == targets).double() - confidence
+    return torch.zeros(BINS, dtype=torch.float64).index_add_(0, bins, gaps).abs().sum().item() / len(targets)
+
+
+def band_calibration_error(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> dict[str, float]:
+    """Calibration error within the rows decided for a topic of each band.
+
+    By decided and not by true topic: among rows chosen by their truth even a perfect model looks miscalibrated.
+    """
+    bands, decisions = topic_bands(train_counts), probabilities.argmax(-1)
+    errors = {}
+    for name in BANDS:
+        rows = torch.tensor([own == name for own in bands])[decisions]
+        errors[name] = calibration_error(probabilities[rows], targets[rows])
+    return errors
+
+
+def prior_pull(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> float:
+    """How far decisions are dragged from the true shares toward the training shares: 0 none, 1 a copy.
+
+    The definition is that of `confusion.prior_pull`; nan where true and training shares are nearly the same.
+    """
+    return counted.prior_pull(_confusion(probabilities, targets), train_counts).item()
+
+
+def marginal_divergence(probabilities: Tensor, targets: Tensor) -> float:
+    """Kullback-Leibler divergence KL(true shares || decided shares) in nats, both add-half smoothed."""
+    return counted.marginal_divergence(_confusion(probabilities, targets)).item()
+
+
+def measure(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> dict[str, float | None]:
+    """Every measure of probabilities (n, C) against targets (n,), as plain floats fit for JSON.
+
+    Macro averages over recall leave out topics that have no rows here. None: nothing to measure it on.
+
+    Raises:
+        UserError: if there are no rows, shapes do not fit, or the rows are no probabilities.
+    """
+    probabilities, targets = probabilities.detach().cpu().double(), targets.detach().cpu().long()
+    _check(probabilities, targets, train_counts)
+    values = {
+        "accuracy": accuracy(probabilities, targets),
+        "balanced_accuracy": balanced_accuracy(probabilities, targets),
+        "macro_f1": macro_f1(probabilities, targets),
+        "worst_topic_recall": worst_topic_recall(probabilities, targets),
+        "nll": negative_log_likelihood(probabilities, targets),
+        "ece": calibration_error(probabilities, targets),
+        "prior_pull": prior_pull(probabilities, targets, train_counts),
+        "marginal_kl": marginal_divergence(probabilities, targets),
+    }
+    recalls = band_recall(probabilities, targets, train_counts)
+    errors = band_calibration_error(probabilities, targets, train_counts)
+    values |= {f"recall_{name}": recalls[name] for name in BANDS}
+    values |= {f"ece_{name}": errors[name] for name in BANDS}
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def _confusion(probabilities: Tensor, targets: Tensor) -> Tensor:
+    return counted.confusion(probabilities.argmax(-1), targets, probabilities.shape[-1])
+
+
+def _check(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> None:
+    if probabilities.ndim != 2 or targets.shape != probabilities.shape[:1]:
+        raise UserError(f"probabilities {tuple(probabilities.shape)} do not fit targets {tuple(targets.shape)}")
+    rows, topics = probabilities.shape
+    if rows == 0:
+        raise UserError("there are no rows to measure")
+    if len(as_counts(train_counts)) != topics:
+        raise UserError(f"{len(as_counts(train_counts))} training counts for {topics} topics")
+    if targets.min() < 0 or targets.max() >= topics:
+        raise UserError(f"targets must lie in 0..{topics - 1}")
+    sums = probabilities.sum(-1)
+    wrong = ~((sums - 1).abs() < 1e-2) | (probabilities < 0).any(-1)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise UserError(f"row {row} of the probabilities sums to {sums[row].item():.4g}, not 1: not probabilities")

@@ -1,0 +1,1 @@
+"""unskew.cli: the command line; one file for each command."""

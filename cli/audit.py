@@ -1,0 +1,37 @@
+"""`unskew audit`: its options, and what it prints. Parses nothing and measures nothing itself."""
+
+from pathlib import Path
+
+from ..common import SOME_ROWS_BAD, make_console
+from ..evaluation import AuditColumns
+
+
+def command(
+    predictions: list[str] | str,
+    labels: list[str] | str,
+    train: list[str] | str | None = None,
+    output: str | None = None,
+    columns: AuditColumns = AuditColumns(),  # noqa: B008 frozen
+    seed: int = 0,
+    overwrite: bool = False,
+) -> int:
+    """Measure the skew of anyone's predictions.
+
+    Args:
+        predictions: Rows with an id and the decided topic, and where known the topics' probabilities.
+        labels: Rows with an id and the true topic; each prediction is measured against the label of its id.
+        train: Rows with a topic, or a JSON object {topic: count}: the set that the predictions' maker learnt from.
+            Without it there are no bands and no prior pull.
+        output: A folder for audit.json and audit.png.
+        columns: Which column holds what.
+        seed: Of the bootstrap.
+        overwrite: Replace what stands at output.
+    """
+    from ..evaluation import LEFT_OUT, print_audit
+    from ..evaluation import audit as run
+
+    result = run(predictions, labels, train, output, columns=columns, seed=seed, overwrite=overwrite)
+    print_audit(result, make_console())
+    if output is not None:
+        print("written: " + ", ".join(str(path) for path in sorted(Path(output).iterdir())))
+    return SOME_ROWS_BAD if any(result.problems.get(name) for name in LEFT_OUT) else 0

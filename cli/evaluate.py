@@ -1,0 +1,63 @@
+"""`unskew evaluate`: its options, and what it prints. Parses nothing and loads no model before it must."""
+
+from pathlib import Path
+from typing import Literal
+
+from ..balance import TargetPrior
+from ..common import SOME_ROWS_BAD, make_console, refuse_existing
+from ..corpus import Columns
+from ..decoder import GenerationSettings
+
+
+def command(
+    model: str,
+    input: list[str] | str,
+    output: str,
+    columns: Columns = Columns(),  # noqa: B008 frozen
+    train: list[str] | str | None = None,
+    newsroom: str | None = None,
+    generation: GenerationSettings = GenerationSettings(),  # noqa: B008 frozen
+    fairness: bool = False,
+    target_prior: TargetPrior | Literal["estimate"] | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Measure a system.
+
+    Args:
+        model: A bundle: a folder, or its id on the hub.
+        input: Labelled rows.
+        output: A folder for evaluation.json, predictions.jsonl and evaluation.png.
+        columns: Which column holds what.
+        train: The clean training set: checked to share no text with the input, and teaches the judge of topic fit.
+        newsroom: The newsroom.json of synthetic rows: adds the Bayes ceiling.
+        generation: How outputs are written.
+        fairness: Put the prior-suppression token before the topic.
+        target_prior: The prior to be right for: uniform, train, shares by topic, or estimate (from these very rows,
+            their topics unseen); the bundle's own unless given.
+        device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
+        overwrite: Replace what stands at output.
+    """
+    from ..evaluation import RESULT, print_evaluation
+    from ..evaluation import evaluate as run
+    from ..pipeline import HybridPipeline
+
+    refuse_existing(Path(output), overwrite, RESULT)
+    pipeline = HybridPipeline.from_pretrained(model, device)
+    if target_prior is not None and target_prior != "estimate":
+        pipeline = pipeline.aimed_at(target_prior)
+    evaluation = run(
+        pipeline,
+        input,
+        output,
+        columns=columns,
+        train=train,
+        newsroom=newsroom,
+        generation=generation,
+        fairness=fairness,
+        estimate_prior=target_prior == "estimate",
+        overwrite=overwrite,
+    )
+    print_evaluation(evaluation, make_console())
+    print("written: " + ", ".join(str(path) for path in sorted(Path(output).iterdir())))
+    return SOME_ROWS_BAD if evaluation.left_out else 0

@@ -1,0 +1,38 @@
+"""`unskew fit`: its options. Parses nothing and loads no model before it must."""
+
+from ..balance import CalibrationKind, TargetPrior
+from ..decoder import DecoderSettings
+from ..encoder import EncoderSettings
+from ..pipeline import DataSettings, FitSettings, ModelPrior
+
+
+def command(
+    data: DataSettings,
+    output: str,
+    encoder: EncoderSettings = EncoderSettings(),  # noqa: B008 frozen
+    decoder: DecoderSettings | None = DecoderSettings(),  # noqa: B008 frozen
+    calibration: CalibrationKind = "bias_corrected_temperature",
+    model_prior: ModelPrior = "loss",
+    target_prior: TargetPrior = "uniform",
+    seed: int = 0,
+    overwrite: bool = False,
+) -> int:
+    """Fit a system.
+
+    Args:
+        data: The records.
+        output: The bundle's folder.
+        encoder: Stage 1.
+        decoder: Stage 2; null fits the topic classifier alone.
+        calibration: How the topics' probabilities are calibrated; kept only where the held-out NLL improves.
+        model_prior: Where the prior that is divided out comes from: loss (derived from loss and counts) or
+            mean_posterior (measured on the validation rows).
+        target_prior: The prior to be right for: uniform, train, or shares by topic.
+        seed: Of everything random.
+        overwrite: Replace what stands there.
+    """
+    from ..pipeline import fit as run
+
+    settings = FitSettings(data, encoder, decoder, calibration, model_prior, target_prior, seed)
+    run(settings, output, overwrite=overwrite)
+    return 0

@@ -1,0 +1,104 @@
+"""The command line: `unskew COMMAND --option ...`, or `--config FILE`.
+
+Knows argument parsing, exit codes and what is printed at the end; the work is the other modules'. A command's parser
+and what it needs are only made when that command is called: importing the models' libraries takes seconds.
+
+Exit codes: 0 done; 1 a fault of ours; 2 something in what was given must be mended; 3 done, but some rows could not be
+processed; 130 interrupted; 143 interrupted by a SIGTERM.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from jsonargparse import ActionYesNo, ArgumentParser
+
+from ..common import Terminated, UserError
+
+COMMANDS = {
+    "fit": "fit both stages and write a bundle",
+    "predict": "name topics and write outputs for a file of texts",
+    "evaluate": "measure a bundle on labelled rows",
+    "ablate": "compare the hybrid with the decoder alone, cure by cure",
+    "audit": "measure the skew of anyone's predictions",
+    "synthesise": "write rows for rare topics, to be read and trained on",
+    "newsroom": "make the synthetic corpus whose best possible classifier is known",
+}
+RESUMABLE = ("ablate", "fit", "predict")
+USAGE = "usage: unskew COMMAND [--help] [--config FILE] [--option VALUE ...]\n\ncommands:\n" + "\n".join(
+    f"  {name:<10} {what}" for name, what in COMMANDS.items()
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(USAGE)
+        sys.exit(0 if given else 2)
+    if given[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"unskew {version('unskew')}")
+        sys.exit(0)
+    if given[0] not in COMMANDS:
+        print(f"unskew: there is no command {given[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    _quiet()
+    try:
+        sys.exit(_run(given[0], given[1:]))
+    except UserError as error:
+        print(f"unskew: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as interruption:
+        remedy = "the same command goes on where it was" if given[0] in RESUMABLE else "nothing was written"
+        print(f"unskew: interrupted; {remedy}", file=sys.stderr)
+        sys.exit(143 if isinstance(interruption, Terminated) else 130)
+
+
+def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:
+    """The options of one command, read off its function, and the function; `--config FILE` gives them as YAML."""
+    function = import_module(f".{command}", __package__).command
+    parser = ArgumentParser(prog=f"unskew {command}", description=f"{COMMANDS[command].capitalize()}.")
+    parser.add_argument("--config", action="config", help="A YAML file of these options; later options win.")
+    parser.add_function_arguments(function, skip={"overwrite"})
+    overwrite = ActionYesNo(yes_prefix="", no_prefix="no_")
+    parser.add_argument("--overwrite", action=overwrite, help="Replace what stands at output.")
+    for action in parser._actions:  # a switch is turned on by its name alone, and by `: true` in a file
+        if action.default is False and action.nargs is None:
+            action.nargs, action.const = "?", True
+    return parser, function
+
+
+def _run(command: str, arguments: Sequence[str]) -> int:
+    parser, function = make_parser(command)
+    given = vars(parser.instantiate(parser.parse_args([_underscored(argument) for argument in arguments])))
+    return function(**{name: value for name, value in given.items() if name != "config"})
+
+
+def _underscored(argument: str) -> str:
+    """`--top-k=3` as `--top_k=3`: both spellings of an option are understood."""
+    name, equals, value = argument.partition("=")
+    return name.replace("-", "_").replace("__", "--", 1) + equals + value if name.startswith("--") else argument
+
+
+def _quiet() -> None:
+    """Log our own lines plainly, and of the libraries' only what a user can act on."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("unskew").setLevel(logging.INFO)
+    for name in ("lightning.pytorch", "lightning.fabric", "rouge_score", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: False)
+    for module in (r"lightning\..*", r"transformers\..*", r"peft\..*"):
+        warnings.filterwarnings("ignore", module=module)
+    quiet: dict[str, Any] = {
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+    }
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)

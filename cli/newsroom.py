@@ -1,0 +1,30 @@
+"""`unskew newsroom`: its options. Makes the synthetic corpus, without any model."""
+
+from pathlib import Path
+
+from ..common import refuse_existing
+from ..corpus import write_newsroom
+
+
+def command(
+    output: str,
+    difficulty: float = 0.5,
+    seed: int = 0,
+    flip_rate: float = 0.3,
+    ratio: float = 100.0,
+    overwrite: bool = False,
+) -> int:
+    """Make the synthetic corpus.
+
+    Args:
+        output: The folder to write.
+        difficulty: 0 to 1: how much the topics' vocabularies overlap.
+        seed: Of everything random.
+        flip_rate: Share of wrong topics in the noisy set.
+        ratio: Most frequent to rarest topic of the clean set.
+        overwrite: Replace what stands there.
+    """
+    refuse_existing(Path(output), overwrite, "newsroom.json")
+    write_newsroom(output, difficulty=difficulty, seed=seed, flip_rate=flip_rate, ratio=ratio)
+    print(f"written: {output}/train.jsonl, noisy.jsonl, test.jsonl, test_natural.jsonl, newsroom.json")
+    return 0

@@ -1,0 +1,38 @@
+"""Where a command may write. Knows paths only."""
+
+import shutil
+from pathlib import Path
+
+from .atomic import write_text
+from .errors import UserError
+
+LEAST_FREE = 100 * 2**20
+
+
+def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> None:
+    """Raise a UserError if something stands at `path` that may not be replaced.
+
+    Args:
+        path: A file to be written; with `marker`, a folder.
+        overwrite: Whether the user allows it to be replaced.
+        marker: A file that only a folder of the same kind holds: no other folder is ever replaced.
+    """
+    if not path.exists():
+        return
+    if not overwrite:
+        raise UserError(f"{path} exists; choose another name, or give --overwrite to replace it")
+    if path.is_dir() != (marker is not None):
+        raise UserError(f"{path} is a {'folder' if path.is_dir() else 'file'}; choose another name")
+    if marker is not None and any(path.iterdir()) and not (path / marker).exists():
+        raise UserError(
+            f"the folder {path} holds other things (no {marker}), so it is not replaced; choose another name"
+        )
+
+
+def check_writable(folder: Path) -> None:
+    """Raise a UserError now, and not after hours of work, if `folder` cannot be written or its disk is full."""
+    probe = folder / ".writable"
+    write_text(probe, "")
+    probe.unlink(missing_ok=True)
+    if shutil.disk_usage(folder).free < LEAST_FREE:
+        raise UserError(f"less than 100 MB are free on the disk of {folder}; free some space or choose another place")

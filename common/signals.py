@@ -1,0 +1,30 @@
+"""How commands end: SIGTERM as an interruption, as Ctrl-C is one, and an exit code. The command line lists them all."""
+
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+SOME_ROWS_BAD = 3  # done, but some rows could not be processed
+
+
+class Terminated(KeyboardInterrupt):
+    """A SIGTERM arrived."""
+
+
+@contextmanager
+def ending_on_sigterm() -> Generator[None]:
+    """Raise `Terminated` in the block when a SIGTERM arrives; does nothing outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

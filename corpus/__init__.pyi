@@ -1,0 +1,55 @@
+from .checks import check_disjoint, check_known_topics, check_training, overlapping
+from .formats import RawRow, format_of, read_rows
+from .hub import HubDataset
+from .newsroom import Newsroom
+from .newsroom_files import write_newsroom
+from .paraphrases import set_apart
+from .reading import (
+    Columns,
+    Located,
+    Source,
+    as_label,
+    load,
+    load_usable,
+    place_of,
+    source_files,
+    source_parts,
+    stream,
+    stream_located,
+)
+from .records import BadRow, Record
+from .splitting import stratified_folds, stratified_split
+from .topics import BANDS, Band, Topics, band
+
+__all__ = [
+    "BANDS",
+    "BadRow",
+    "Band",
+    "Columns",
+    "HubDataset",
+    "Located",
+    "Newsroom",
+    "RawRow",
+    "Record",
+    "Source",
+    "Topics",
+    "as_label",
+    "band",
+    "check_disjoint",
+    "check_known_topics",
+    "check_training",
+    "format_of",
+    "load",
+    "load_usable",
+    "overlapping",
+    "place_of",
+    "read_rows",
+    "set_apart",
+    "source_files",
+    "source_parts",
+    "stratified_folds",
+    "stratified_split",
+    "stream",
+    "stream_located",
+    "write_newsroom",
+]

@@ -1,0 +1,27 @@
+from .adaptation import AdaptationFacts, merge
+from .control import FAIRNESS_TOKEN, ControlTokens, topic_token
+from .fitting import fit_decoder
+from .sampling import implied_topic_prior
+from .settings import BALANCED_RATIO, DecoderSettings, GenerationSettings, Writer
+from .templates import INSTRUCTION, PLAIN, TEMPLATES
+from .topic_decoder import TopicDecoder
+from .vllm_backend import check_writer
+
+__all__ = [
+    "AdaptationFacts",
+    "BALANCED_RATIO",
+    "ControlTokens",
+    "DecoderSettings",
+    "FAIRNESS_TOKEN",
+    "GenerationSettings",
+    "INSTRUCTION",
+    "PLAIN",
+    "TEMPLATES",
+    "TopicDecoder",
+    "Writer",
+    "check_writer",
+    "fit_decoder",
+    "implied_topic_prior",
+    "merge",
+    "topic_token",
+]

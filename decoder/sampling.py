@@ -1,0 +1,153 @@
+"""Which clean rows an epoch shows a decoder, and the prior that this and the topic loss teach it.
+
+Knows settings, counts and row indices; knows no model and no tokens.
+
+With fairness an epoch has as many rows as without, so that arms cost the same: half of them drawn as they are, half
+balanced and with `<force_fairness>`. Both kinds stand mixed in the batches: the losses are sums over denominators that
+are constant in an epoch, so batches of one kind would change nothing but add noise between the steps. Each kind has a
+topic loss of its own, made for its own counts: class weights for the natural rows would over-correct balanced ones.
+A text may come once in each kind in an epoch: the same words, told apart by the token alone, are what it learns from.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from ..balance import TemperedDraw, TopicLoss, View, implied_prior, make_loss, tempered_counts
+from ..common import UserError
+from ..corpus import Record, Topics, set_apart
+from .data import Draw
+from .settings import BALANCED_RATIO, DecoderSettings
+
+
+class FairnessDraw:
+    """The rows of an epoch with fairness: of the natural rows, and the same rows after them with the token.
+
+    Args:
+        targets: Topic index of each natural row that is no paraphrase (n,).
+        ratio: Largest over smallest topic in the balanced half.
+        seed: Of the order, which differs from epoch to epoch.
+        paraphrases: As `TemperedDraw` takes them; they stand after the n rows, in both kinds.
+    """
+
+    def __init__(
+        self, targets: Sequence[int], ratio: float, seed: int, paraphrases: Mapping[int, Sequence[int]]
+    ) -> None:
+        counts = list(Counter(targets).values())
+        natural, balanced = _halves(len(targets))
+        self._rows = len(targets) + sum(map(len, paraphrases.values()))
+        spread = max(counts) / min(counts)
+        self._natural = TemperedDraw(targets, spread, seed=seed, total=natural, paraphrases=paraphrases)
+        # Another seed: else both halves would show the same rows of a frequent topic in an epoch.
+        self._balanced = TemperedDraw(targets, ratio, seed=seed + 1, total=balanced, paraphrases=paraphrases)
+
+    def __call__(self, epoch: int) -> list[View]:
+        """The views of an epoch; the batches' sampler shuffles them."""
+        fair = [View(view + self._rows, view.repeat, view.seed) for view in self._balanced(epoch)]
+        return [*self._natural(epoch), *fair]
+
+
+def drawn(
+    settings: DecoderSettings, records: Sequence[Record], topics: Topics, seed: int
+) -> tuple[list[Record], Draw | None]:
+    """The clean rows in the order that the draw numbers them in, and those of an epoch; None takes each once.
+
+    Where rows repeat, a paraphrase stands in for a repeat of its original instead of being a row.
+    """
+    if not _repeats(settings):
+        return list(records), None
+    own, others, paraphrases = set_apart(records)
+    targets = topics.encode([str(record.topic) for record in own])
+    ratio = settings.sampling_ratio or BALANCED_RATIO
+    make = FairnessDraw if settings.fairness else TemperedDraw
+    return own + others, make(targets, ratio, seed=seed, paraphrases=paraphrases)
+
+
+def counts_seen(settings: DecoderSettings, counts: Sequence[int], fairness: bool = False) -> list[int]:
+    """Rows per topic in an epoch of the clean phase, of those with (`fairness`) or without the token.
+
+    Args:
+        settings: Of the decoder.
+        counts: Clean rows per topic, a target to write given.
+        fairness: Which rows are meant.
+
+    Raises:
+        UserError: if those with the token are meant, and the settings train none.
+    """
+    if fairness and not settings.fairness:
+        raise UserError("the decoder was not trained with <force_fairness>; set fairness in its settings")
+    ratio = settings.sampling_ratio
+    if not settings.fairness:
+        return list(counts) if ratio is None else tempered_counts(counts, ratio)
+    present = [count for count in counts if count]
+    natural, balanced = _halves(sum(counts))
+    if fairness:
+        return tempered_counts(counts, ratio or BALANCED_RATIO, balanced)
+    return tempered_counts(counts, max(present) / min(present), natural)
+
+
+def make_topic_loss(
+    settings: DecoderSettings, records: Sequence[Record], topics: Topics, fairness: bool = False
+) -> TopicLoss | None:
+    """The topic loss for the rows with or without the token; None where the settings have no topic loss."""
+    if settings.topic_loss is None:
+        return None
+    return make_loss(settings.topic_loss, _seen(settings, records, topics, fairness), topics.names)
+
+
+def shown_to_held_out(settings: DecoderSettings, records: Sequence[Record], topics: Topics) -> list[list[float]]:
+    """How often an epoch shows each topic, in relation to held-out rows, which are drawn as `records` are.
+
+    Weights (C,) that are 1 on average over such rows: for those without `<force_fairness>`, and, if the settings train
+    them, for those with it.
+    """
+    found = _found(settings, records, topics)
+    kinds = [counts_seen(settings, found, fairness) for fairness in ([False, True] if settings.fairness else [False])]
+    return [
+        [shown / count * sum(found) / sum(seen) if count else 1.0 for shown, count in zip(seen, found, strict=True)]
+        for seen in kinds
+    ]
+
+
+def implied_topic_prior(
+    settings: DecoderSettings, records: Sequence[Record], topics: Topics, fairness: bool = False
+) -> tuple[float, ...]:
+    """The prior (C,) that softmax of `topic_logits` holds after training: what calibration starts from.
+
+    Args:
+        settings: With a topic loss.
+        records: The rows trained on, synthetic ones included; those without a target were left out, and do not count.
+        topics: In the order of the logits.
+        fairness: Whether `<force_fairness>` stands before the topic, as it then does in `topic_logits`.
+
+    Raises:
+        UserError: if the settings have no topic loss, or train no fairness token that is asked about.
+    """
+    if settings.topic_loss is None:
+        raise UserError("the decoder was not trained to choose topics; set topic_loss in its settings")
+    counts = _seen(settings, records, topics, fairness)
+    return tuple(implied_prior(settings.topic_loss, counts, topics.names).tolist())
+
+
+def has_target(record: Record) -> bool:
+    """Whether there is something to learn to write."""
+    return bool(record.target and record.target.strip())
+
+
+def _seen(settings: DecoderSettings, records: Sequence[Record], topics: Topics, fairness: bool) -> list[int]:
+    return counts_seen(settings, _found(settings, records, topics), fairness)
+
+
+def _found(settings: DecoderSettings, records: Sequence[Record], topics: Topics) -> list[int]:
+    """Rows per topic that are drawn: those with a target, and where rows repeat no paraphrases."""
+    usable = [record for record in records if has_target(record)]
+    counted = Counter(record.topic for record in (set_apart(usable)[0] if _repeats(settings) else usable))
+    return [counted[name] for name in topics.names]
+
+
+def _repeats(settings: DecoderSettings) -> bool:
+    return settings.fairness or settings.sampling_ratio is not None
+
+
+def _halves(rows: int) -> tuple[int, int]:
+    """Rows of an epoch without and with the token."""
+    return max(1, rows // 2), max(1, rows - rows // 2)

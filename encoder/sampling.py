@@ -1,0 +1,43 @@
+"""Which rows an epoch shows an encoder, and the prior that this and the loss teach it. Knows no model."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ..balance import TemperedDraw, implied_prior, tempered_counts
+from ..corpus import Record, Topics, set_apart
+from .settings import EncoderSettings
+
+
+def drawn(
+    records: Sequence[Record], topics: Topics, ratio: float | None, seed: int
+) -> tuple[Sequence[Record], TemperedDraw | None]:
+    """The records in the order that the draw numbers them in, and the rows of an epoch; None takes each once.
+
+    Under a ratio rows repeat, and a paraphrase stands in for a repeat of its original instead of being a row.
+    """
+    if ratio is None:
+        return records, None
+    own, others, paraphrases = set_apart(records)
+    targets = topics.encode(str(record.topic) for record in own)
+    return [*own, *others], TemperedDraw(targets, ratio, seed=seed, paraphrases=paraphrases)
+
+
+def counts_seen(records: Sequence[Record], topics: Topics, ratio: float | None) -> list[int]:
+    """Rows per topic (C,) in an epoch of `drawn`."""
+    own = records if ratio is None else set_apart(records)[0]
+    counted = Counter(record.topic for record in own)
+    counts = [counted[name] for name in topics.names]
+    return counts if ratio is None else tempered_counts(counts, ratio)
+
+
+def implied_topic_prior(settings: EncoderSettings, records: Sequence[Record], topics: Topics) -> tuple[float, ...]:
+    """The prior (C,) that softmax of the logits holds: that of the last phase's loss, on the rows of its epochs.
+
+    Args:
+        settings: Of the fit.
+        records: The rows trained on, synthetic ones included.
+        topics: In the order of the logits.
+    """
+    counts = counts_seen(records, topics, settings.sampling_ratio)
+    loss = settings.loss if settings.clean.epochs else settings.head_loss
+    return tuple(implied_prior(loss, counts, topics.names).tolist())

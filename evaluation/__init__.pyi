@@ -1,0 +1,25 @@
+from .audit_files import AuditColumns
+from .audit_predictions import AUDIT_RESULT, Audit, TopicSkew, audit
+from .audit_tables import print_audit
+from .bayes import bayes_posterior
+from .evaluate_system import RESULT, Evaluation, evaluate
+from .labelled_predictions import LEFT_OUT
+from .tables import print_evaluation
+from .text_metrics import TopicJudge, text_measures
+
+__all__ = [
+    "AUDIT_RESULT",
+    "Audit",
+    "AuditColumns",
+    "Evaluation",
+    "LEFT_OUT",
+    "RESULT",
+    "TopicJudge",
+    "TopicSkew",
+    "audit",
+    "bayes_posterior",
+    "evaluate",
+    "print_audit",
+    "print_evaluation",
+    "text_measures",
+]

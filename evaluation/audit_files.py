@@ -1,0 +1,154 @@
+"""What an audit reads: labels by id, training counts, and rows of any file by their number.
+
+Knows files and columns; no predictions and no measure. A million labels take some hundred megabytes: their ids.
+"""
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..common import UserError
+from ..corpus import BadRow, RawRow, Source, as_label, place_of, read_rows, source_files
+
+MOST_UNUSABLE = 0.1  # share of rows: beyond it a wrong column or format is likelier than a few bad rows
+
+
+@dataclass(frozen=True)
+class AuditColumns:
+    """Which column holds what.
+
+    Attributes:
+        id: Of predictions and labels; a row without one has its number, counted from 1.
+        topic: Of predictions, the decided topic.
+        topics: Of predictions, {topic: probability} of all topics or of the most probable ones.
+        label: Of labels, the true topic.
+        label_id: Of labels, where their ids stand in another column than those of the predictions.
+        train: Of training rows, the topic.
+    """
+
+    id: str = "id"
+    topic: str = "topic"
+    topics: str = "topics"
+    label: str = "topic"
+    label_id: str | None = None
+    train: str = "topic"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """True topics: `positions[id]` is a row's place in `topics`, which holds indices into `names`."""
+
+    positions: dict[str, int]
+    topics: array
+    names: list[str]
+    left_out: int
+
+
+def read_labels(source: Source, columns: AuditColumns) -> Labels:
+    """True topics by id.
+
+    Raises:
+        UserError: As `join`.
+    """
+    key = columns.label_id or columns.id
+    required = [columns.label] + ([key] if key != "id" else [])
+    positions: dict[str, int] = {}
+    index: dict[str, int] = {}
+    topics = array("q")
+    unusable = Unusable()
+    for number, file, row in numbered_rows(source, [key, columns.label], required):
+        try:
+            values = values_of(row)
+            identity = as_label(values, key) or str(number)
+            topic = as_label(values, columns.label)
+            if topic is None:
+                raise ValueError(f"no topic in the column {columns.label!r}")
+        except ValueError as problem:
+            unusable.add(row, file, str(problem))
+            continue
+        if identity in positions:
+            raise UserError(
+                f"{file}, line {row.line}: the id {identity!r} stands twice among the labels; ids must differ"
+            )
+        positions[identity] = len(topics)
+        topics.append(index.setdefault(topic, len(index)))
+    unusable.check(len(topics))
+    if not topics:
+        raise UserError(f"{source} has no labels; give rows with an id and a topic")
+    return Labels(positions, topics, list(index), unusable.rows)
+
+
+def read_counts(source: Source, column: str) -> Counter[str]:
+    """Training rows of each topic, from rows with a topic or one JSON object {topic: count}.
+
+    Raises:
+        UserError: As `join`.
+    """
+    counts = _stored_counts(source)
+    if counts is not None:
+        return counts
+    counts, unusable = Counter(), Unusable()
+    for _, file, row in numbered_rows(source, [column], [column]):
+        try:
+            topic = as_label(values_of(row), column)
+            if topic is None:
+                raise ValueError(f"no topic in the column {column!r}")
+            counts[topic] += 1
+        except ValueError as problem:
+            unusable.add(row, file, str(problem))
+    unusable.check(counts.total())
+    if not counts:
+        raise UserError(f"{source} has no training rows; give rows with a topic, or a JSON object {{topic: count}}")
+    return counts
+
+
+def _stored_counts(source: Source) -> Counter[str] | None:
+    files = source_files(source)
+    if [file.suffix for file in files] != [".json"]:
+        return None
+    try:
+        stored = json.loads(files[0].read_bytes())
+    except (OSError, ValueError):
+        return None  # JSON lines, perhaps; whoever reads them says what is wrong
+    if not isinstance(stored, dict) or any(not isinstance(count, int) or count < 0 for count in stored.values()):
+        return None
+    return Counter(stored)
+
+
+class Unusable:
+    """Counts the rows of a file that cannot be used, and keeps the first."""
+
+    def __init__(self) -> None:
+        self.rows, self.first = 0, ""
+
+    def add(self, row: RawRow, file: str, reason: str) -> None:
+        """Count one."""
+        self.rows += 1
+        self.first = self.first or f"{place_of(BadRow(row.line, reason, None, file))}: {reason}"
+
+    def check(self, usable: int) -> None:
+        """Raise a UserError where so many are unusable that something else must be wrong."""
+        if self.rows > MOST_UNUSABLE * (self.rows + usable):
+            raise UserError(f"{self.first}; mend or remove this row ({self.rows - 1} further rows are bad)")
+
+
+def values_of(row: RawRow) -> Mapping[str, Any]:
+    """The columns of a row; raises a ValueError for a broken one."""
+    if row.values is None:
+        raise ValueError(row.reason)
+    return row.values
+
+
+def numbered_rows(source: Source, wanted: list[str], required: list[str]) -> Iterator[tuple[int, str, RawRow]]:
+    """Yield (number from 1 across all files, file, row), broken rows too; `required` columns must be there."""
+    files = source_files(source)
+    if not files:
+        raise UserError(f"{source} names no file; give JSONL, CSV or Parquet files")
+    number = 0
+    for file in files:
+        for row in read_rows(file, wanted, list(dict.fromkeys(required))):
+            number += 1
+            yield number, str(file), row

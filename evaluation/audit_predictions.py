@@ -1,0 +1,258 @@
+"""Measures the skew of anyone's predictions, and says in one sentence what it found.
+
+Knows joined predictions and the balance room's measures; no model, and so it starts at once.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..balance import calibration_error, negative_log_likelihood
+from ..balance import confusion as counted
+from ..common import check_writable, refuse_existing, replacing_folder, write_text
+from ..corpus import BANDS, Source
+from .audit_files import AuditColumns
+from .labelled_predictions import Joined, join
+
+log = logging.getLogger("unskew")
+
+AUDIT_RESULT = "audit.json"
+FORMAT = 1
+RESAMPLES = 1000
+MOST_TOPICS = 5  # at each end
+NEAR = 1.1  # times: a topic predicted this much too often or too rarely is not worth a line
+CELLS_AT_ONCE = 2**22  # of resampled matrices: 32 MB
+# Not of the worst topic's recall, the divergence and the calibration errors: a resample is more uneven than its rows
+# were, which shifts these all one way.
+WITH_INTERVAL = ("accuracy", "balanced_accuracy", "macro_f1", *(f"recall_{name}" for name in BANDS), "prior_pull")
+
+
+@dataclass(frozen=True)
+class TopicSkew:
+    """One topic: its rows, the share of rows that are it and that were decided for it, and how many were found.
+
+    Attributes:
+        topic: Its name.
+        rows: With this true topic.
+        recall: None without rows.
+        true_share: Of all rows.
+        predicted_share: Of all rows.
+        training_share: Of the training rows; None without a training set.
+        times: Predicted over true rows, each with half a row added.
+    """
+
+    topic: str
+    rows: int
+    recall: float | None
+    true_share: float
+    predicted_share: float
+    training_share: float | None
+    times: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was measured.
+
+    Attributes:
+        rows: How many were measured.
+        measures: By the names of `unskew.balance.measure`; None where there was nothing to measure on, absent where
+            the files do not allow it.
+        intervals: 95% bootstrap intervals of the main ones.
+        topics: Each, most frequent first: by training rows, or without a training set by rows.
+        problems: How many rows of each kind of problem, see `joining.PROBLEMS`; those without any are left out.
+        examples: The first of each, where there is something to name.
+        trained: Whether there was a training set.
+    """
+
+    rows: int
+    measures: dict[str, float | None]
+    intervals: dict[str, tuple[float, float]]
+    topics: list[TopicSkew]
+    problems: dict[str, int]
+    examples: dict[str, str]
+    trained: bool
+
+
+def audit(
+    predictions: Source,
+    labels: Source,
+    train: Source | None = None,
+    output: str | Path | None = None,
+    *,
+    columns: AuditColumns | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Audit:
+    """Measure the skew of anyone's predictions; with `output` write audit.json and audit.png there.
+
+    Args:
+        predictions: Rows with an id and the decided topic, and where known the topics' probabilities.
+        labels: Rows with an id and the true topic; each prediction is measured against the label of its id.
+        train: Rows with a topic, or a JSON object {topic: count}: the set that the predictions' maker learnt from.
+            Without it there are no bands and no prior pull.
+        output: A folder for audit.json and audit.png; None writes nothing.
+        columns: Which column holds what.
+        seed: Random seed of the bootstrap.
+        overwrite: Whether `output` may be replaced.
+
+    Raises:
+        UserError: If a file cannot be read, no row can be measured, or `output` exists and must not be replaced.
+    """
+    if output is not None:
+        refuse_existing(Path(output), overwrite, AUDIT_RESULT)
+        check_writable(Path(output).resolve().parent)
+    joined = join(predictions, labels, train, columns or AuditColumns())
+    result = measure_skew(joined, seed)
+    if output is not None:
+        with replacing_folder(output) as place:
+            stored = {"format": FORMAT, "verdict": verdict(result), **asdict(result)}
+            write_text(place / AUDIT_RESULT, json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
+            _draw(place / "audit.png", joined)
+    return result
+
+
+def measure_skew(joined: Joined, seed: int = 0) -> Audit:
+    """Every measure that the joined rows allow."""
+    topics = len(joined.topics)
+    rows = counted.confusion(joined.decided, joined.true, topics, topics + 1)
+    measures = {name: value.item() for name, value in _of_decisions(rows, joined).items()} | _of_probabilities(joined)
+    return Audit(
+        len(joined.true),
+        {name: None if value != value else value for name, value in measures.items()},
+        _intervals(rows, joined, seed),
+        _topics(rows, joined),
+        {name: count for name, count in joined.counts.items() if count},
+        joined.examples,
+        joined.trained,
+    )
+
+
+def _of_decisions(rows: Tensor, joined: Joined) -> dict[str, Tensor]:
+    """Measures (...) of confusion matrices (..., C, C + 1), whose last column holds what is decided for no topic."""
+    recall = counted.recall(rows)
+    measures = {
+        "accuracy": counted.accuracy(rows),
+        "balanced_accuracy": recall.nanmean(-1),
+        "macro_f1": counted.f1(rows).nanmean(-1),
+        "worst_topic_recall": recall.nan_to_num(torch.inf).amin(-1),
+        "marginal_kl": counted.marginal_divergence(rows),
+    }
+    if joined.trained:
+        bands = counted.band_means(recall, joined.topics.counts)
+        measures |= {f"recall_{name}": value for name, value in bands.items()}
+        measures["prior_pull"] = counted.prior_pull(rows, joined.topics.counts)
+    return measures
+
+
+def _of_probabilities(joined: Joined) -> dict[str, float]:
+    """NLL and calibration errors, of the rows that have probabilities; nothing where none has.
+
+    The measures need only the probability of the true and of the decided topic: a matrix of one column each.
+    """
+    own = joined.own[~joined.own.isnan()]
+    if len(own) == 0:
+        return {}
+    measured = ~joined.confidence.isnan()
+    decided, confidence = joined.decided[measured], joined.confidence[measured, None]
+    wrong = (decided != joined.true[measured]).long()
+    measures = {
+        "nll": negative_log_likelihood(own[:, None], torch.zeros(len(own), dtype=torch.long)),
+        "ece": calibration_error(confidence, wrong),
+    }
+    if joined.trained:
+        bands = np.array(counted.topic_bands(joined.topics.counts))[decided.numpy()]
+        for name in BANDS:
+            rows = torch.from_numpy(bands == name)
+            measures[f"ece_{name}"] = calibration_error(confidence[rows], wrong[rows])
+    return measures
+
+
+def _intervals(rows: Tensor, joined: Joined, seed: int) -> dict[str, tuple[float, float]]:
+    """95% percentile intervals over resampled rows; a measure that over half the resamples lack has none."""
+    parts = [_of_decisions(some, joined) for some in _resampled(rows, seed)]
+    intervals = {}
+    for name in WITH_INTERVAL:
+        values = torch.cat([part[name] for part in parts if name in part] or [torch.empty(0)]).double()
+        if (~values.isnan()).sum() > RESAMPLES / 2:
+            low, high = values.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+            intervals[name] = (low, high)
+    return intervals
+
+
+def _resampled(rows: Tensor, seed: int) -> Iterator[Tensor]:
+    """Bootstrap resamples (R, C, D) of a confusion matrix (C, D), some at a time.
+
+    Drawing n rows anew is one multinomial draw over the cells: scipy.stats.bootstrap, which draws the rows, would take
+    a million numbers for each resample of a million rows.
+    """
+    draw = np.random.default_rng(seed)
+    filled = rows.flatten().nonzero().squeeze(-1)
+    counts = rows.flatten()[filled]
+    total, size = int(counts.sum()), max(1, CELLS_AT_ONCE // rows.numel())
+    for start in range(0, RESAMPLES, size):
+        drawn = draw.multinomial(total, (counts / total).numpy(), size=min(size, RESAMPLES - start))
+        some = torch.zeros(len(drawn), rows.numel(), dtype=torch.float64)
+        some[:, filled] = torch.from_numpy(drawn).double()
+        yield some.view(-1, *rows.shape)
+
+
+def _topics(rows: Tensor, joined: Joined) -> list[TopicSkew]:
+    total = rows.sum().item()
+    true, decided = rows.sum(1).tolist(), rows.sum(0).tolist()
+    prior: tuple[Any, ...] = joined.topics.prior if joined.trained else (None,) * len(true)
+    columns = zip(joined.topics.names, counted.recall(rows).tolist(), true, decided, prior, strict=False)
+    return [
+        TopicSkew(name, int(t), r if t else None, t / total, q / total, p, (q + 0.5) / (t + 0.5))
+        for name, r, t, q, p in columns
+    ]
+
+
+def _draw(path: Path, joined: Joined) -> None:
+    try:
+        from .plots import draw_audit
+    except ImportError:
+        log.info("no pictures: install them with `pip install unskew[plots]`")
+        return
+    draw_audit(path, joined)
+
+
+def verdict(audit: Audit) -> str:
+    """One plain sentence: how skewed, how sure, and whom it hits."""
+    pull, interval = audit.measures.get("prior_pull"), audit.intervals.get("prior_pull")
+    skewed = most_skewed(audit)
+    rare = next((topic for topic in reversed(skewed) if topic.times < 1), None)
+    hit = "" if rare is None else f"; {rare.topic!r} suffers most: {share_text(rare.true_share)} of the rows, "
+    hit += "" if rare is None else f"{share_text(rare.predicted_share)} of the predictions"
+    if not audit.trained:
+        divergence = audit.measures["marginal_kl"]
+        return f"predicted shares are {divergence:.3f} nats from the true ones{hit}; --train says what pulls them"
+    if pull is None or interval is None:
+        return f"true and training shares are nearly the same, so nothing can be pulled toward the latter{hit}"
+    sure = f"95% interval {interval[0]:.2f} to {interval[1]:.2f}"
+    if interval[0] <= 0 <= interval[1]:
+        return (
+            f"no pull of the predictions toward the training shares can be told from chance: {pull:.2f} ({sure}){hit}"
+        )
+    if pull < 0:
+        return f"predictions lean away from the training shares: prior pull {pull:.2f} ({sure}){hit}"
+    return f"predictions are dragged {pull:.2f} of the way toward the training shares ({sure}){hit}"
+
+
+def most_skewed(audit: Audit) -> list[TopicSkew]:
+    """The topics predicted too often by the largest factors, then those too rarely, the worst last."""
+    ordered = sorted(audit.topics, key=lambda topic: -topic.times)
+    over = [topic for topic in ordered if topic.times > NEAR][:MOST_TOPICS]
+    return over + [topic for topic in ordered if topic.times < 1 / NEAR][-MOST_TOPICS:]
+
+
+def share_text(value: float) -> str:
+    """A share as a percentage, with a decimal more where it is tiny."""
+    return f"{value:.1%}" if value >= 0.001 or value == 0 else f"{value:.2%}"

@@ -1,0 +1,174 @@
+"""Measures a fitted system on labelled rows: topics against their truth, outputs against their targets.
+
+Knows the pipeline, files and measures; where the rows are the newsroom's, the Bayes ceiling too.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..balance import estimate_target, measure, topic_recall
+from ..common import check_writable, refuse_existing, replacing_folder, track, write_jsonl, write_text
+from ..corpus import Columns, Record, Source, Topics, check_disjoint, check_known_topics
+from ..decoder import GenerationSettings
+from ..pipeline import HybridPipeline, load_labelled
+from .bayes import bayes_posterior
+from .text_metrics import TopicJudge, text_measures
+
+log = logging.getLogger("unskew")
+
+RESULT = "evaluation.json"
+
+
+@dataclass
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        rows: How many were measured.
+        left_out: How many could not be, for want of a text or a topic.
+        topics: Measures of the decided topics, see `unskew.balance.measure`.
+        recall: Per topic; None without rows.
+        outputs: Measures of the outputs; empty without a decoder or targets.
+        ceiling: The same measures for the Bayes-optimal classifier; empty where it is not known.
+        examples: A few rows with their outputs, rare topics first.
+        target_prior: The shares by topic that the decisions were right for.
+    """
+
+    rows: int
+    left_out: int
+    topics: dict[str, float | None]
+    recall: dict[str, float | None]
+    outputs: dict[str, float] = field(default_factory=dict)
+    ceiling: dict[str, float | None] = field(default_factory=dict)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    target_prior: dict[str, float] = field(default_factory=dict)
+
+
+def evaluate(
+    pipeline: HybridPipeline,
+    source: Source,
+    output: str | Path,
+    *,
+    columns: Columns | None = None,
+    train: Source | None = None,
+    newsroom: str | Path | None = None,
+    generation: GenerationSettings | None = None,
+    fairness: bool = False,
+    estimate_prior: bool = False,
+    overwrite: bool = False,
+) -> Evaluation:
+    """Measure `pipeline` on the labelled rows of `source`; write figures, predictions and pictures to `output`.
+
+    Args:
+        pipeline: The system.
+        source: Rows with topics, and for the outputs with targets.
+        output: A folder: evaluation.json, predictions.jsonl, and evaluation.png where matplotlib is installed.
+        columns: Which column holds what.
+        train: The clean training set: no text of it may be measured on, and its targets teach the judge of whether
+            an output fits its topic.
+        newsroom: The newsroom.json beside the rows, where they are synthetic: adds the Bayes ceiling.
+        generation: How outputs are written.
+        fairness: Whether `<force_fairness>` precedes the topic.
+        estimate_prior: Whether the target prior is estimated from the texts of `source`, their topics unseen.
+        overwrite: Whether `output` may be replaced.
+
+    Raises:
+        UserError: If a topic is unseen in training, a text stands in `train`, over a tenth of the rows is unusable, or
+            the target prior cannot be estimated.
+    """
+    output = Path(output).resolve()
+    refuse_existing(output, overwrite, RESULT)
+    check_writable(output.parent)
+    columns = columns or Columns()
+    records, bad = load_labelled(source, columns)
+    check_known_topics(records, pipeline.topics, str(source))
+    trained = load_labelled(train, columns)[0] if train is not None else []
+    if trained:
+        check_disjoint(trained, records, str(train), str(source))
+    texts = [record.text for record in records]
+    if estimate_prior:
+        estimate = estimate_target(pipeline.decider, pipeline.encoder.logits(texts))
+        log.info("%s", estimate)
+        pipeline = pipeline.aimed_at(estimate.shares)
+    best = None
+    if newsroom is not None:
+        best = bayes_posterior(newsroom, texts, pipeline.topics.names, pipeline.decider.target)
+    targets = torch.tensor(pipeline.topics.encode(str(record.topic) for record in records))
+    results = list(
+        track(
+            pipeline(texts, top_k=len(pipeline.topics), generation=generation, fairness=fairness),
+            "evaluate",
+            len(texts),
+        )
+    )
+    probabilities = _matrix([result.topics for result in results], pipeline.topics)
+    evaluation = Evaluation(
+        len(records),
+        len(bad),
+        measure(probabilities, targets, pipeline.topics.counts),
+        _by_topic(topic_recall(probabilities, targets), pipeline.topics),
+        target_prior=dict(zip(pipeline.topics.names, pipeline.decider.target, strict=True)),
+    )
+    rows = [
+        {"id": record.id, "true_topic": record.topic, "target": record.target, **result.to_dict()}
+        for record, result in zip(records, results, strict=True)
+    ]
+    evaluation.outputs = _outputs(rows, trained)
+    evaluation.examples = _examples(rows, pipeline.topics)
+    if best is not None:
+        evaluation.ceiling = measure(best, targets, pipeline.topics.counts)
+    with replacing_folder(output) as place:
+        write_text(place / RESULT, json.dumps(vars(evaluation), indent=2, ensure_ascii=False) + "\n")
+        write_jsonl(place / "predictions.jsonl", rows)
+        _draw(place / "evaluation.png", probabilities, targets, pipeline.topics)
+    return evaluation
+
+
+def _matrix(rows: Sequence[dict[str, float]], topics: Topics) -> torch.Tensor:
+    """Probabilities (n, C) from results that name every topic."""
+    return torch.tensor([[row[name] for name in topics.names] for row in rows], dtype=torch.float64)
+
+
+def _by_topic(values: torch.Tensor, topics: Topics) -> dict[str, float | None]:
+    return {name: value if value == value else None for name, value in zip(topics.names, values.tolist(), strict=True)}
+
+
+def _outputs(rows: Sequence[dict[str, Any]], trained: Sequence[Record]) -> dict[str, float]:
+    written = [row for row in rows if row["output"] is not None and row["target"]]
+    if not written:
+        return {}
+    outputs = [row["output"] for row in written]
+    measures = text_measures(outputs, [row["target"] for row in written])
+    taught = [record for record in trained if record.target]
+    if len({record.topic for record in taught}) > 1:
+        judge = TopicJudge().fit([str(r.target) for r in taught], [str(r.topic) for r in taught])
+        measures["topic_fit"] = judge.fit_share(outputs, [row["topic"] for row in written])
+        measures["topic_fit_of_targets"] = judge.fit_share(
+            [row["target"] for row in written], [row["true_topic"] for row in written]
+        )
+    return measures
+
+
+def _examples(rows: Sequence[dict[str, Any]], topics: Topics, most: int = 6) -> list[dict[str, Any]]:
+    """The first row of each topic, rarest topic first."""
+    first: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        first.setdefault(row["true_topic"], row)
+    shown = ("true_topic", "topic", "confidence", "target", "output")
+    rare = sorted(first.values(), key=lambda row: topics.counts[topics.index(row["true_topic"])])
+    return [{name: row[name] for name in shown} for row in rare[:most]]
+
+
+def _draw(path: Path, probabilities: torch.Tensor, targets: torch.Tensor, topics: Topics) -> None:
+    try:
+        from .plots import draw_evaluation
+    except ImportError:
+        log.info("no pictures: install them with `pip install unskew[plots]`")
+        return
+    draw_evaluation(path, probabilities, targets, topics)

@@ -1,0 +1,71 @@
+"""Pictures of an evaluation or an audit, with matplotlib (the extra `plots`). Knows decisions and topics, no model."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.calibration import calibration_curve
+
+from ..balance import confusion as counted
+from ..corpus import Topics
+from .labelled_predictions import Joined
+
+INK, TRUE, TRAIN = "#3366aa", "#999999", "#cc6633"
+MOST_NAMES = 40  # more topic names than that cannot be read
+
+
+def draw_evaluation(path: Path, probabilities: torch.Tensor, targets: torch.Tensor, topics: Topics) -> None:
+    """Write a PNG: recall by topic, predicted against true and training shares, and reliability."""
+    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    recall, shares, reliability = figure.subplots(1, 3, width_ratios=[2, 2, 1.2])
+    confidence, decided = probabilities.max(-1)
+    rows = counted.confusion(decided, targets, len(topics))
+    _recall(recall, rows, topics)
+    _shares(shares, rows, topics)
+    _reliability(reliability, confidence, decided == targets)
+    figure.savefig(path, dpi=110)
+
+
+def draw_audit(path: Path, joined: Joined) -> None:
+    """Write a PNG of what `draw_evaluation` shows, as far as the joined files allow."""
+    known = ~joined.confidence.isnan()
+    figure = Figure(figsize=(15 if known.any() else 12, 4.6), layout="constrained")
+    axes = figure.subplots(1, 3, width_ratios=[2, 2, 1.2]) if known.any() else figure.subplots(1, 2)
+    rows = counted.confusion(joined.decided, joined.true, len(joined.topics), len(joined.topics) + 1)
+    _recall(axes[0], rows, joined.topics, joined.trained)
+    _shares(axes[1], rows, joined.topics, joined.trained)
+    if known.any():
+        _reliability(axes[2], joined.confidence[known], (joined.decided == joined.true)[known])
+    figure.savefig(path, dpi=110)
+
+
+def _recall(axes: Axes, rows: torch.Tensor, topics: Topics, trained: bool = True) -> None:
+    axes.bar(range(len(topics)), np.nan_to_num(counted.recall(rows).numpy()), color=INK)
+    order = "most training rows first" if trained else "most rows first"
+    axes.set(title=f"Recall by topic, {order}", ylim=(0, 1), ylabel="recall")
+    _name_topics(axes, topics)
+
+
+def _shares(axes: Axes, rows: torch.Tensor, topics: Topics, trained: bool = True) -> None:
+    places = np.arange(len(topics))
+    axes.bar(places - 0.2, rows.sum(1) / rows.sum(), 0.4, color=TRUE, label="true share")
+    axes.bar(places + 0.2, rows.sum(0)[: len(topics)] / rows.sum(), 0.4, color=INK, label="predicted share")
+    if trained:
+        axes.plot(places, topics.prior, color=TRAIN, marker=".", label="training share")
+    axes.set(title="Predicted against true shares", ylabel="share of rows")
+    axes.legend(frameon=False)
+    _name_topics(axes, topics)
+
+
+def _reliability(axes: Axes, confidence: torch.Tensor, right: torch.Tensor) -> None:
+    shares, mean = calibration_curve(right.numpy(), confidence.numpy(), n_bins=10, strategy="quantile")
+    axes.plot([0, 1], [0, 1], color=TRUE, linewidth=1)
+    axes.plot(mean, shares, color=INK, marker="o")
+    axes.set(title="Reliability", xlabel="confidence", ylabel="share right", xlim=(0, 1), ylim=(0, 1))
+
+
+def _name_topics(axes: Axes, topics: Topics) -> None:
+    names = topics.names if len(topics) <= MOST_NAMES else ()
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8, parse_math=False)

@@ -1,0 +1,85 @@
+"""What a person reads at the end of a command: short tables on the terminal. Knows measures, runs nothing."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:  # it brings the models' libraries, which an audit has no use for
+    from .evaluate_system import Evaluation
+
+TOPIC_ROWS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "worst_topic_recall": "worst topic's recall",
+    "recall_many": "recall, topics of over 100 rows",
+    "recall_medium": "recall, topics of 20 to 100",
+    "recall_few": "recall, topics of under 20",
+    "nll": "NLL (nats)",
+    "ece": "calibration error",
+    "prior_pull": "prior pull (0 none, 1 a copy)",
+}
+OUTPUT_ROWS = {
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "chrf": "chrF",
+    "exact": "outputs equal to their target",
+    "topic_fit": "outputs that read like their topic",
+}
+
+
+def print_evaluation(evaluation: "Evaluation", console: Console) -> None:
+    """Topics (beside the Bayes ceiling where it is known), outputs, and a handful of examples."""
+    console.print(_topics(evaluation))
+    if evaluation.outputs:
+        console.print(_outputs(evaluation))
+    if any(example["output"] for example in evaluation.examples):
+        console.print(_examples(evaluation))
+
+
+def _topics(evaluation: "Evaluation") -> Table:
+    table = Table(title=f"Topics of {evaluation.rows:,} rows" + _left_out(evaluation.left_out), title_justify="left")
+    table.add_column("")
+    table.add_column("unskew", justify="right")
+    if evaluation.ceiling:
+        table.add_column("Bayes ceiling", justify="right")
+    for name, title in TOPIC_ROWS.items():
+        if evaluation.topics.get(name) is not None:
+            best = [_figure(evaluation.ceiling.get(name))] if evaluation.ceiling else []
+            table.add_row(title, _figure(evaluation.topics[name]), *best)
+    return table
+
+
+def _outputs(evaluation: "Evaluation") -> Table:
+    table = Table(title="Outputs against their targets", title_justify="left")
+    table.add_column("")
+    table.add_column("unskew", justify="right")
+    for name, title in OUTPUT_ROWS.items():
+        if name in evaluation.outputs:
+            table.add_row(title, _figure(evaluation.outputs[name]))
+    return table
+
+
+def _examples(evaluation: "Evaluation") -> Table:
+    table = Table(title="Examples, rarest topics first", title_justify="left", show_lines=True)
+    for title in ("topic", "decided", "target", "output"):
+        table.add_column(title, overflow="fold")
+    for example in evaluation.examples:
+        right = example["topic"] == example["true_topic"]
+        decided = Text(f"{example['topic']} ({example['confidence']:.2f})", style="green" if right else "red")
+        # Text and not markup: an output may hold brackets.
+        table.add_row(
+            Text(example["true_topic"]), decided, Text(example["target"] or ""), Text(example["output"] or "")
+        )
+    return table
+
+
+def _left_out(rows: int) -> str:
+    return f" ({rows:,} unusable ones left out)" if rows else ""
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,57 @@
+"""What a job would do, said without doing it: every check that needs no model, and not one file written."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..common import UserError
+from ..corpus import BadRow, place_of, stream
+from .folder import finished_shards, read_manifest
+from .inputs import free_bytes
+from .job import prepare
+from .model import System
+from .resume import opening
+from .settings import JobSettings
+
+_LOOKED_AT = 100
+_LEAST_FREE = 100 * 2**20
+
+
+def describe(system: System, job: JobSettings) -> str:
+    """The plan of a job, a line for each part of it.
+
+    Raises:
+        UserError: As the job itself would before it loads the models.
+    """
+    return "\n".join(_lines(system, job))
+
+
+def _lines(system: System, job: JobSettings) -> Iterator[str]:
+    place, state, plan = prepare(system, job)
+    found = read_manifest(place)
+    what = opening(place, job, plan, found)
+    rows = state.rows if job.limit is None or state.rows is None else min(state.rows, job.limit)
+    begun = found if what == "go on" else None
+    shard_rows = begun["shard_rows"] if begun else job.shard_rows or system.shard_rows
+    names = ", ".join(part.get("file") or part["address"] for part in state.parts)
+    limit = f" (limit {job.limit:,})" if job.limit is not None else ""
+    yield f"input:    {names}: {'rows not counted' if rows is None else f'{rows:,} rows'}{limit}; {_looked_at(job)}"
+    shards = "" if rows is None else f" in {-(-rows // shard_rows):,} shards"
+    yield f"output:   {place.output} ({place.form}), worked on in {place.folder}{shards} of {shard_rows:,} rows"
+    done = f"; {len(finished_shards(place)):,} shards are done" if begun else ""
+    yield f"job:      {what}{done}"
+    free = free_bytes(place.folder.absolute())
+    if free < _LEAST_FREE:
+        raise UserError(f"less than 100 MB are free on the disk of {place.output}; choose another place")
+    yield f"disk:     {free / 1e9:.1f} GB free"
+    on = f"{job.workers} Ray workers, each on " if job.engine == "ray" else ""
+    where = ", ".join(str(system.state[name]) for name in ("device", "precision", "writer") if name in system.state)
+    yield f"models:   {len(system.topics)} topics; {on}{where}; {system.weight_bytes / 1e6:,.0f} MB of weights"
+    yield "settings: " + ", ".join(f"{name} {value}" for name, value in plan["settings"].items() if value is not None)
+
+
+def _looked_at(job: JobSettings) -> str:
+    limit = min(job.limit or _LOOKED_AT, _LOOKED_AT)
+    head = list(stream(job.source, replace(job.columns, topic=None, target=None), limit))
+    bad = [row for row in head if isinstance(row, BadRow)]
+    said = f", the first: {place_of(bad[0])}: {bad[0].reason}" if bad else ""
+    return f"of the first {len(head)} rows {len(bad)} cannot be used{said}"

@@ -1,0 +1,55 @@
+"""A first pass of stage 1 over a job's rows, for the prior they seem to have. Knows no file that is written.
+
+A row that the encoder cannot take is left out here; the job itself sets it apart.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ..corpus import Record, stream
+from .model import System
+from .predict_shard import HARMLESS
+from .settings import JobSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..balance import ShiftEstimate
+
+log = logging.getLogger("unskew")
+
+
+def estimate_prior(system: System, job: JobSettings) -> "ShiftEstimate":
+    """The prior of the first rows of a job.
+
+    Raises:
+        UserError: If the rows do not determine it.
+    """
+    import torch
+
+    from ..balance import estimate_target
+
+    pipeline: Any = system.load(None)
+    limit = min(job.limit or job.estimate_rows, job.estimate_rows)
+    rows = stream(job.source, replace(job.columns, topic=None, target=None), limit)
+    texts = (row.text for row in rows if isinstance(row, Record))
+    logits = [part for held in iter(lambda: list(islice(texts, system.window)), []) for part in _logits(pipeline, held)]
+    return estimate_target(pipeline.decider, torch.cat(logits) if logits else torch.empty(0, len(system.topics)))
+
+
+def _logits(pipeline: Any, texts: Sequence[str]) -> "Iterator[Tensor]":
+    try:
+        found = pipeline.encoder.logits(texts)
+    except Exception:
+        if len(texts) > 1:
+            middle = len(texts) // 2
+            yield from _logits(pipeline, texts[:middle])
+            yield from _logits(pipeline, texts[middle:])
+            return
+        pipeline.encoder.logits([HARMLESS])
+        log.warning("a row was left out of the estimate of the target prior")
+        return
+    yield found

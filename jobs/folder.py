@@ -1,0 +1,230 @@
+"""The working folder of a job, which is what makes it survive: what it is of, what is finished, who works on it.
+
+OUTPUT.job/            (OUTPUT itself, where that is a folder)
+  job.json             what the results depend on, the prior that was estimated, and at the end what was written
+  part-00000.jsonl     result rows of a shard
+  errors/              rows of a shard that could not be processed, where there are any
+  done/                written last: rows, bytes and SHA-256 of a finished shard
+  .lock                held by the process that works here
+
+Every file is written whole or not at all, and a shard without its file in `done` does not count: so whatever
+interrupts a job, what it finds again is whole shards. Knows no model and no input.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..common import UserError, replacing_file, write_text
+from .encoding import RowFormat, join
+from .predict_shard import AnsweredShard
+
+FORMAT = 1
+MANIFEST = "job.json"
+ERRORS = ".errors.jsonl"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job writes.
+
+    Attributes:
+        output: The file or folder asked for.
+        folder: The working folder.
+        form: Of the result rows.
+    """
+
+    output: Path
+    folder: Path
+    form: RowFormat
+
+    @classmethod
+    def of(cls, output: str) -> "Place":
+        """The place that an output's name means.
+
+        Raises:
+            UserError: If its ending is that of another format.
+        """
+        path = Path(output)
+        form: RowFormat = "parquet" if path.suffix == ".parquet" else "jsonl"
+        if output.endswith(("/", os.sep)) or not path.suffix or path.is_dir():
+            return cls(path, path, form)
+        if path.suffix not in (".jsonl", ".parquet"):
+            raise UserError(f"{output}: predictions are written as .jsonl or .parquet; name the file so, or a folder/")
+        return cls(path, path.with_name(path.name + ".job"), form)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the shards are the result."""
+        return self.output == self.folder
+
+    @property
+    def errors(self) -> Path:
+        """The file of rows that could not be processed."""
+        return self.output.with_name(self.output.name + ERRORS)
+
+    def part(self, index: int) -> Path:
+        """Result rows of a shard."""
+        return self.folder / f"part-{index:05d}.{self.form}"
+
+    def bad(self, index: int) -> Path:
+        """Error rows of a shard."""
+        return self.folder / "errors" / f"part-{index:05d}.jsonl"
+
+    def done(self, index: int) -> Path:
+        """The record of a finished shard."""
+        return self.folder / "done" / f"part-{index:05d}.json"
+
+
+def read_manifest(place: Place) -> dict[str, Any] | None:
+    """What an earlier run wrote; None without one.
+
+    Raises:
+        UserError: If it is of a newer version, or no job's.
+    """
+    path = place.folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+        newer = manifest["format"] > FORMAT
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is no job's; choose another output, or remove it") from error
+    if newer:
+        raise UserError(f"{path} is of a newer unskew; upgrade with `pip install -U unskew`")
+    return manifest
+
+
+def write_manifest(place: Place, manifest: Mapping[str, Any]) -> None:
+    """Write it whole or not at all."""
+    write_text(place.folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
+def store(place: Place, shard: AnsweredShard) -> dict[str, Any]:
+    """Write a shard's files, its record last; returns the record."""
+    with replacing_file(place.part(shard.index), "wb") as file:
+        file.write(shard.content)
+    if shard.bad:
+        with replacing_file(place.bad(shard.index), "wb") as file:
+            file.write(shard.bad)
+    record = {
+        "index": shard.index,
+        "rows": shard.rows,
+        "errors": shard.errors,
+        "first_bad": shard.first_bad,
+        "bytes": len(shard.content),
+        "sha256": hashlib.sha256(shard.content).hexdigest(),
+        "error_bytes": len(shard.bad),
+    }
+    write_text(place.done(shard.index), json.dumps(record, ensure_ascii=False))
+    return record
+
+
+def finished_shards(place: Place) -> dict[int, dict[str, Any]]:
+    """The records of the finished shards whose files stand there in their size, by index."""
+    found: dict[int, dict[str, Any]] = {}
+    for path in sorted((place.folder / "done").glob("part-*.json")):
+        with suppress(ValueError, KeyError, OSError):
+            record = json.loads(path.read_text("utf-8"))
+            sizes = [(place.part(record["index"]), record["bytes"])]
+            if record["error_bytes"]:
+                sizes.append((place.bad(record["index"]), record["error_bytes"]))
+            if all(file.stat().st_size == size for file, size in sizes):
+                found[record["index"]] = record
+    return found
+
+
+def finish(place: Place, manifest: Mapping[str, Any], shards: list[dict[str, Any]]) -> None:
+    """Join the shards, write the manifest's end, and only then clear away; may be repeated after a kill at any point.
+
+    Raises:
+        UserError: If a shard is not what was written; it is done again by the next run.
+    """
+    for shard in shards:
+        _check(place, shard)
+    write_manifest(place, {**manifest, "joining": True})  # from here on an output that stands there is ours
+    bad = [place.bad(shard["index"]) for shard in shards if shard["error_bytes"]]
+    if bad:
+        with replacing_file(place.errors, "wb") as file:
+            join(bad, "jsonl", file)
+    else:
+        place.errors.unlink(missing_ok=True)
+    written: dict[str, Any] = {"rows": sum(s["rows"] for s in shards), "errors": sum(s["errors"] for s in shards)}
+    written["first_bad"] = next((shard["first_bad"] for shard in shards if shard["first_bad"]), None)
+    if not place.is_folder:
+        with replacing_file(place.output, "wb") as file:
+            join((place.part(shard["index"]) for shard in shards), place.form, file)
+        written |= {"bytes": place.output.stat().st_size, "sha256": _sha256(place.output)}
+    write_manifest(place, {**manifest, "finished": written, "shards": shards})
+    clear(place, parts=not place.is_folder)
+
+
+def clear(place: Place, parts: bool = True) -> None:
+    """Remove the records of shards, and with `parts` the shards."""
+    shutil.rmtree(place.folder / "done", ignore_errors=True)
+    shutil.rmtree(place.folder / "errors", ignore_errors=True)
+    for path in _parts(place) if parts else ():
+        path.unlink(missing_ok=True)
+
+
+def is_intact(place: Place, manifest: Mapping[str, Any]) -> bool:
+    """Whether the output of a finished job is what was written."""
+    finished = manifest["finished"]
+    if bool(finished["errors"]) != place.errors.is_file():
+        return False
+    if place.is_folder:
+        shards = manifest["shards"]
+        return all(_is(place.part(shard["index"]), shard["bytes"], shard["sha256"]) for shard in shards)
+    return _is(place.output, finished["bytes"], finished["sha256"])
+
+
+@contextmanager
+def locked(place: Place) -> Generator[None]:
+    """Hold the folder, which is made where it is missing; freed by the system however the process ends.
+
+    Raises:
+        UserError: If another process holds it.
+    """
+    try:
+        place.folder.mkdir(parents=True, exist_ok=True)
+        file = (place.folder / ".lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {place.folder}: {error.strerror}; choose a place that can be") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            who = file.read().strip() or "another process"
+            raise UserError(f"{who} is at work on {place.output}; wait for it, or choose another output") from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} of {os.uname().nodename}")
+        file.flush()
+        yield
+
+
+def _parts(place: Place) -> Iterator[Path]:
+    return place.folder.glob(f"part-*.{place.form}")
+
+
+def _check(place: Place, shard: Mapping[str, Any]) -> None:
+    part = place.part(shard["index"])
+    if not _is(part, shard["bytes"], shard["sha256"]):
+        place.done(shard["index"]).unlink(missing_ok=True)
+        raise UserError(f"{part} was changed since it was written; the same command again redoes that part alone")
+
+
+def _is(path: Path, size: int, sha256: str) -> bool:
+    return path.is_file() and path.stat().st_size == size and _sha256(path) == sha256
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,236 @@
+"""A batch job from beginning to end: rows in, shards out, and after any interruption on from the last whole shard.
+
+Knows files and how the parts of this package fit; the models are the system's. Shards are cut from the input by
+position alone and answered each on its own, so their bytes do not depend on where a run began or which process
+answered them.
+"""
+
+import json
+import logging
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..common import Tell, UserError, showing
+from ..corpus import Source, stream_located
+from . import folder
+from .encoding import RowFormat
+from .estimate_prior import estimate_prior
+from .folder import Place
+from .inputs import InputState, input_state
+from .model import Prior, System, bundle_system
+from .predict_shard import AnsweredShard, Shard, answer_shard
+from .resume import opening
+from .settings import JobSettings
+
+if TYPE_CHECKING:
+    from ..decoder import Writer
+    from ..runtime import Precision
+
+log = logging.getLogger("unskew")
+
+_LEAST_FOR_A_SHARE = 100
+
+
+@dataclass(frozen=True)
+class JobSummary:
+    """What became of the rows of a job.
+
+    Attributes:
+        output: The file or folder.
+        written: Rows with a result.
+        bad: Rows that could not be processed.
+        first_bad: Place and reason of the first of them.
+        resumed: Rows of both kinds that earlier runs had finished.
+    """
+
+    output: Path
+    written: int = 0
+    bad: int = 0
+    first_bad: str | None = None
+    resumed: int = 0
+
+    def __str__(self) -> str:
+        bad = f"; {self.bad:,} rows could not be processed, the first: {self.first_bad}" if self.bad else ""
+        before = f" ({self.resumed:,} rows had been done before)" if self.resumed else ""
+        return f"{self.written:,} rows written{before}{bad}"
+
+
+def run(system: System, job: JobSettings) -> JobSummary:
+    """Run a job, go on with it, or find it finished.
+
+    Raises:
+        UserError: If something given must be mended, another process is at work on the output, what was begun there
+            is another job's, or more rows failed than allowed; what is finished remains.
+    """
+    place, state, plan = prepare(system, job)
+    opening(place, job, plan, folder.read_manifest(place))  # refuses before the folder is made
+    with folder.locked(place):
+        found = folder.read_manifest(place)
+        match opening(place, job, plan, found):
+            case "nothing to do" if found is not None:
+                folder.clear(place, parts=not place.is_folder)
+                return _summary(place, found["finished"], resumed=True)
+            case "go on" if found is not None:
+                manifest = found
+            case _:
+                manifest = _begin(place, job, plan, system)
+        manifest, prior = _with_prior(place, job, manifest, system)
+        before = folder.finished_shards(place)
+        records = dict(before)
+        tally = _Tally.of(before, job.max_errors)
+        total = state.rows if job.limit is None or state.rows is None else min(state.rows, job.limit)
+        with showing(job.progress, "predict", total, tally.seen, tally.errors) as tell:
+            tally.tell = tell
+            for answered in _answered(system, job, prior, manifest["shard_rows"], set(before), place.form, tally):
+                records[answered.index] = folder.store(place, answered)
+        state.check_unchanged()
+        shards = [records[index] for index in sorted(records)]
+        folder.finish(place, manifest, shards)
+        if not shards:
+            log.warning("%s has no rows", job.source)
+        ended = folder.read_manifest(place) or manifest
+        return replace(_summary(place, ended["finished"]), resumed=_rows_of(before))
+
+
+def predict(
+    model: str | Path,
+    source: Source,
+    output: str | Path,
+    *,
+    device: str | None = None,
+    precision: "Precision | None" = None,
+    writer: "Writer" = "torch",
+    **options: Any,
+) -> JobSummary:
+    """Run a job of a bundle; `options` are those of `JobSettings`. Raises as `run`."""
+    job = JobSettings(source, str(output), **options)
+    return run(bundle_system(str(model), device, precision, job, writer), job)
+
+
+def prepare(system: System, job: JobSettings) -> tuple[Place, InputState, dict[str, Any]]:
+    """Where the job writes, what its input is, and all that its results depend on; changes nothing.
+
+    Raises:
+        UserError: If the input cannot be read, or the output would be written into it.
+    """
+    place = Place.of(job.output)
+    state = input_state(job.source)
+    for name, _, _ in state.seen:
+        path = Path(name).resolve()
+        own = {place.output.resolve(), place.errors.resolve()}
+        if path in own or place.folder.resolve() in path.parents:
+            raise UserError(f"{job.output} is the input itself; choose another name")
+    plan = {"input": state.parts, "settings": job.in_results(system.window), **system.state}
+    return place, state, json.loads(json.dumps(plan))
+
+
+def _begin(place: Place, job: JobSettings, plan: Mapping[str, Any], system: System) -> dict[str, Any]:
+    folder.clear(place)
+    manifest = {
+        "format": folder.FORMAT,
+        "plan": plan,
+        "shard_rows": job.shard_rows or system.shard_rows,
+        "prior": None,
+        "finished": None,
+    }
+    folder.write_manifest(place, manifest)
+    return manifest
+
+
+def _with_prior(
+    place: Place, job: JobSettings, manifest: dict[str, Any], system: System
+) -> tuple[dict[str, Any], Prior]:
+    """The target prior: an estimate is made once, and stands in the manifest for the runs that go on."""
+    asked: Any = job.target_prior
+    if asked != "estimate":
+        return manifest, asked
+    if manifest["prior"] is None:
+        found = estimate_prior(system, job)
+        manifest = {**manifest, "prior": {"shares": found.shares, "errors": found.errors, "said": str(found)}}
+        folder.write_manifest(place, manifest)
+    log.info("%s", manifest["prior"]["said"])
+    return manifest, manifest["prior"]["shares"]
+
+
+def _answered(
+    system: System,
+    job: JobSettings,
+    prior: Prior,
+    shard_rows: int,
+    finished: set[int],
+    form: RowFormat,
+    tally: "_Tally",
+) -> Iterator[AnsweredShard]:
+    shards = cut(job, shard_rows, finished)
+    if job.engine == "ray":
+        from .ray_executor import answer_on_ray
+
+        for answered in answer_on_ray(system, prior, shards, job, form):
+            tally.add(answered.rows, answered.errors, answered.first_bad)
+            yield answered
+        return
+    pipeline = None
+    for shard in shards:
+        pipeline = pipeline or system.load(prior)
+        yield answer_shard(pipeline, shard, job.asked(system.window), form, tally.add)
+
+
+def cut(job: JobSettings, shard_rows: int, finished: set[int]) -> Iterator[Shard]:
+    """The shards of the input that are not finished; at most one is held."""
+    rows = stream_located(job.source, replace(job.columns, topic=None, target=None), job.limit)
+    for index in count():
+        if index in finished:
+            deque(islice(rows, shard_rows), maxlen=0)
+        elif held := list(islice(rows, shard_rows)):
+            yield Shard(index, held)
+        else:
+            return
+
+
+@dataclass
+class _Tally:
+    """Rows so far, told to the progress view, and the end of a job with too many errors."""
+
+    most: float | None
+    rows: int
+    errors: int
+    first_bad: str | None
+    tell: Tell = lambda rows, errors: None
+
+    @classmethod
+    def of(cls, finished: Mapping[int, Mapping[str, Any]], most: float | None) -> "_Tally":
+        shards = [finished[index] for index in sorted(finished)]
+        first = next((shard["first_bad"] for shard in shards if shard["first_bad"]), None)
+        return cls(most, sum(s["rows"] for s in shards), sum(s["errors"] for s in shards), first)
+
+    @property
+    def seen(self) -> int:
+        return self.rows + self.errors
+
+    def add(self, rows: int, errors: int, reason: str | None) -> None:
+        self.rows += rows
+        self.errors += errors
+        self.first_bad = self.first_bad or reason
+        self.tell(rows + errors, errors)
+        if not errors or self.most is None:
+            return
+        enough = self.most >= 1 or self.most == 0 or self.seen >= _LEAST_FOR_A_SHARE
+        if enough and self.errors > (self.most * self.seen if self.most < 1 else self.most):
+            raise UserError(
+                f"stopped: {self.errors:,} of {self.seen:,} rows could not be processed, more than max_errors "
+                f"{self.most:g} allows, the first: {self.first_bad}; finished shards remain: mend the input and give "
+                "--restart, or allow more errors to go on"
+            )
+
+
+def _summary(place: Place, finished: Mapping[str, Any], resumed: bool = False) -> JobSummary:
+    rows, errors = finished["rows"], finished["errors"]
+    return JobSummary(place.output, rows, errors, finished["first_bad"], rows + errors if resumed else 0)
+
+
+def _rows_of(finished: Mapping[int, Mapping[str, Any]]) -> int:
+    return sum(shard["rows"] + shard["errors"] for shard in finished.values())

@@ -1,0 +1,107 @@
+"""The models of a job: what they are, for the fingerprint, and how any process of it loads them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..common import UserError
+from ..corpus import Topics
+from ..pipeline import bundle
+from .inputs import bundle_state, library_versions
+from .predict_shard import Predictor
+from .settings import JobSettings
+
+if TYPE_CHECKING:  # its room loads the models' libraries
+    from ..decoder import Writer
+    from ..runtime import Precision
+
+Prior = Literal["uniform", "train"] | dict[str, float] | None
+Load = Callable[[Prior], Predictor]
+
+
+@dataclass(frozen=True)
+class System:
+    """A predictor that can be loaded in any process.
+
+    Attributes:
+        load: Loads it, right for a prior (None: its own); can be pickled.
+        state: What results depend on: fingerprint, device, precision, writer, versions; plain values.
+        topics: What it decides between.
+        on_gpu: Whether it computes on a GPU.
+        weight_bytes: Of the files of its weights.
+    """
+
+    load: Load
+    state: dict[str, Any]
+    topics: Topics
+    on_gpu: bool = False
+    weight_bytes: int = 0
+
+    @property
+    def window(self) -> int:
+        """Rows that batches are formed within: as few as fill them, for progress is told a window at a time."""
+        return 1024 if self.on_gpu else 256
+
+    @property
+    def shard_rows(self) -> int:
+        """Rows of a shard, all that a kill costs: some minutes, but enough windows for stages that overlap."""
+        return 10_000 if self.on_gpu else 1_000
+
+
+def bundle_system(
+    model: str,
+    device: str | None = None,
+    precision: "Precision | None" = None,
+    job: JobSettings | None = None,
+    writer: "Writer" = "torch",
+) -> System:
+    """The system of a bundle.
+
+    Args:
+        model: A folder, or the id of one on the hub.
+        device: Where the models go; None takes a GPU where there is one.
+        precision: Of the weights, see `unskew.training.Precision`; None chooses by the device.
+        job: Where it names another engine than this process, the device is its workers' and not looked for here.
+        writer: What runs the decoder, see `HybridPipeline.from_pretrained`.
+
+    Raises:
+        UserError: If there is no such bundle or device, or precision or writer are not to be had there.
+    """
+    import torch
+
+    from ..decoder import check_writer
+    from ..pipeline import choose_device
+    from ..runtime import choose_precision
+
+    contents = bundle.read(model)
+    if job is not None and job.engine == "ray":
+        device = device or ("cuda" if job.gpus_per_worker else "cpu")
+        place = torch.device(device)
+        if writer == "vllm" and 0 < job.gpus_per_worker < 1:
+            raise UserError("writer vllm takes a GPU for itself; give gpus_per_worker 1, or leave writer as torch")
+    else:
+        place = choose_device(device)
+    chosen = choose_precision(precision, place)
+    state = {
+        "bundle": bundle_state(contents),
+        "device": place.type,
+        "precision": chosen,
+        "writer": check_writer(writer, chosen, place),
+        "versions": library_versions(),
+    }
+    weights = sum(path.stat().st_size for path in contents.encoder.parent.rglob("*.safetensors"))
+    where = str(Path(model).resolve()) if Path(model).exists() else model  # workers have working folders of their own
+    load = partial(_load, where, device, precision, writer)
+    return System(load, state, Topics.from_dict(contents.decider["topics"]), place.type != "cpu", weights)
+
+
+def _load(model: str, device: str | None, precision: "Precision | None", writer: "Writer", prior: Prior) -> Predictor:
+    import transformers
+
+    from ..pipeline import HybridPipeline
+
+    transformers.utils.logging.disable_progress_bar()  # loading takes a moment; its bars would bury ours
+    pipeline = HybridPipeline.from_pretrained(model, device, precision=precision, writer=writer)
+    return pipeline if prior is None else pipeline.aimed_at(prior)

@@ -1,0 +1,161 @@
+"""One shard answered: every row ends as a result or as an error with its reason, whatever a row does to the models.
+
+Knows the pipeline by its call alone, and no files. A window of rows that fails is halved until the row at fault stands
+alone. Whether a row is at fault, and not a broken GPU or a bug that every row would meet, a harmless text tells: if
+that fails too, the fault is raised and no row is blamed.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..corpus import BadRow, Located
+from .encoding import Row, RowFormat, encode, encode_lines
+
+if TYPE_CHECKING:  # the models' libraries take seconds to load
+    from ..pipeline import Result
+
+log = logging.getLogger("unskew")
+
+HARMLESS = "The committee met on Monday and agreed to meet again."
+_LONGEST_REASON = 500
+
+Told = Callable[[int, int, str | None], None]
+
+
+# What a job needs of `HybridPipeline`: called with texts and options, it yields a result for each text, in order.
+Predictor = Callable[..., "Iterator[Result]"]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive rows of the input, the unit of work; `index` counts from 0."""
+
+    index: int
+    rows: list[Located]
+
+
+@dataclass(frozen=True)
+class AnsweredShard:
+    """What a shard's files will hold.
+
+    Attributes:
+        index: Of the shard.
+        rows: Rows in `content`.
+        errors: Rows in `bad`.
+        first_bad: Place and reason of the first of them.
+        content: Result rows, encoded.
+        bad: Error rows, encoded; empty without any.
+    """
+
+    index: int
+    rows: int
+    errors: int
+    first_bad: str | None
+    content: bytes
+    bad: bytes
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A row that the pipeline could not process, and why."""
+
+    reason: str
+
+
+def answer_shard(
+    pipeline: Predictor, shard: Shard, asked: dict[str, Any], form: RowFormat, told: Told | None = None
+) -> AnsweredShard:
+    """Run the pipeline over a shard.
+
+    Args:
+        pipeline: Both stages.
+        shard: Its rows.
+        asked: The arguments of the pipeline's call, `window` among them.
+        form: Of the result rows.
+        told: Called after each row with the results and errors it gave (0 or 1 each), and the reason of an error.
+
+    Raises:
+        Exception: What the pipeline raises on a harmless text too.
+    """
+    good: list[Row] = []
+    bad: list[Row] = []
+    first_bad = None
+    texts = [row.text for row, _, _ in shard.rows if not isinstance(row, BadRow)]
+    answers = answer_texts(pipeline, texts, asked)
+    for row, file, line in shard.rows:
+        answer = Failure(row.reason) if isinstance(row, BadRow) else next(answers)
+        reason = None
+        if isinstance(answer, Failure):
+            reason = f"{file}, row {line}: {answer.reason}"
+            first_bad = first_bad or reason
+            bad.append({"id": row.id, "line": line, "file": file, "reason": answer.reason})
+        else:
+            good.append(
+                {
+                    "id": row.id,
+                    "topic": answer.topic,
+                    "confidence": answer.confidence,
+                    "topics": answer.topics,
+                    "output": answer.output,
+                }
+            )
+        if told is not None:
+            told(reason is None, reason is not None, reason)
+    return AnsweredShard(shard.index, len(good), len(bad), first_bad, encode(good, form), encode_lines(bad))
+
+
+def answer_texts(pipeline: Predictor, texts: Sequence[str], asked: dict[str, Any]) -> "Iterator[Result | Failure]":
+    """A result or a failure for each text, in order; windows are those of one call over all of them."""
+    window = asked["window"]
+    done = 0
+    while done < len(texts):
+        try:
+            for result in pipeline(texts[done:], **asked):
+                yield _checked(result)
+                done += 1
+            _check_count(done, len(texts))
+        except BaseException as error:
+            _raise_unless_a_rows(error)
+            # The pipeline may read ahead: the window at fault need not be this one, which then passes whole.
+            stop = min(len(texts), (done // window + 1) * window)
+            yield from _halved(pipeline, texts[done:stop], asked)
+            done = stop
+
+
+def _halved(pipeline: Predictor, texts: Sequence[str], asked: dict[str, Any]) -> "Iterator[Result | Failure]":
+    try:
+        results = [_checked(result) for result in pipeline(texts, **asked)]
+        _check_count(len(results), len(texts))
+    except BaseException as error:
+        _raise_unless_a_rows(error)
+        if len(texts) > 1:
+            middle = len(texts) // 2
+            yield from _halved(pipeline, texts[:middle], asked)
+            yield from _halved(pipeline, texts[middle:], asked)
+            return
+        list(pipeline([HARMLESS], **asked))
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
+        log.warning("a row was set apart: %s", reason)
+        yield Failure(reason)
+        return
+    yield from results
+
+
+def _checked(result: "Result") -> "Result":
+    if not math.isfinite(result.confidence):
+        raise ValueError(f"the confidence is {result.confidence} and not a number")
+    return result
+
+
+def _check_count(found: int, expected: int) -> None:
+    if found != expected:
+        raise ValueError(f"{found} results for {expected} texts")
+
+
+def _raise_unless_a_rows(error: BaseException) -> None:
+    """Pass on what means "stop"; a panic of the tokenizers' Rust is no `Exception`, but it is a row's."""
+    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+        raise error

@@ -1,0 +1,158 @@
+"""A job's shards answered by a pool of Ray actors, each holding both models: more processes, more machines, same bytes.
+
+Plain actors and not Ray Data: the unit that is retried, checkpointed and written is the job's own shard, which Ray Data
+would cut and order by its blocks; here a worker gets a shard's rows and gives back its bytes, and only the driver, who
+holds the job's lock, writes them, whole or not at all. So output is exactly once whatever dies: a worker's shards go to
+another, a driver's successor (on either engine) finds what was written. No shared disk is needed but for a bundle that
+is a folder, which every machine must see under the same path.
+
+The cluster is the one of RAY_ADDRESS or of this machine, and else is started here for the job alone.
+"""
+
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..common import UserError, ending_on_sigterm
+from .encoding import RowFormat
+from .model import Load, Prior, System
+from .predict_shard import AnsweredShard, Predictor, Shard, answer_shard
+from .settings import JobSettings
+
+log = logging.getLogger("unskew")
+
+IN_FLIGHT = 2  # shards a worker holds: one it works on, one that waits for it
+ATTEMPTS = 3
+
+
+class Worker:
+    """Holds the models in a process of its own; loaded at the first shard, so that a mistake is told like any other."""
+
+    def __init__(self, load: Load, prior: Prior) -> None:
+        self._load = load
+        self._prior: Prior = prior
+        self._pipeline: Predictor | None = None
+
+    def answer(self, shard: Shard, asked: dict[str, Any], form: RowFormat) -> AnsweredShard:
+        """As `answer_shard`."""
+        self._pipeline = self._pipeline or self._load(self._prior)
+        return answer_shard(self._pipeline, shard, asked, form)
+
+
+def answer_on_ray(
+    system: System, prior: Prior, shards: Iterator[Shard], job: JobSettings, form: RowFormat
+) -> Iterator[AnsweredShard]:
+    """Yield the shards as they are answered, in any order; those of a worker that dies are answered by another.
+
+    Raises:
+        UserError: If Ray is not installed, the cluster has not the GPUs asked for, or a shard ends three workers.
+        Exception: What a worker raises: a fault that is no row's.
+    """
+    with _cluster(job) as ray, ending_on_sigterm():  # Ray has a handler of its own
+        make = ray.remote(num_cpus=_cpus(ray, job), num_gpus=job.gpus_per_worker)(Worker)
+        pool = _Pool(ray, lambda: make.remote(system.load, prior), job.workers)
+        try:
+            yield from pool.answers(shards, job.asked(system.window), form)
+        finally:
+            pool.end()
+
+
+@dataclass
+class _Pool:
+    ray: Any
+    start: Any
+    size: int
+    workers: list[Any] = field(default_factory=list)
+    running: dict[Any, tuple[Any, Shard]] = field(default_factory=dict)
+    again: deque[Shard] = field(default_factory=deque)
+    deaths: Counter[int] = field(default_factory=Counter)
+
+    def answers(self, shards: Iterator[Shard], asked: dict[str, Any], form: RowFormat) -> Iterator[AnsweredShard]:
+        self.workers = [self.start() for _ in range(self.size)]
+        while True:
+            self._hand_out(shards, asked, form)
+            if not self.running:
+                return
+            ready, _ = self.ray.wait(list(self.running), num_returns=1)
+            try:
+                answered = self.ray.get(ready[0])
+            except self.ray.exceptions.RayActorError as error:
+                self._bury(self.running[ready[0]][0], error)
+            except self.ray.exceptions.RayTaskError as error:
+                raise error.cause or error from None
+            else:
+                del self.running[ready[0]]
+                yield answered
+
+    def end(self) -> None:
+        for worker in self.workers:
+            self.ray.kill(worker)
+
+    def _hand_out(self, shards: Iterator[Shard], asked: dict[str, Any], form: RowFormat) -> None:
+        for most in range(1, IN_FLIGHT + 1):
+            for worker in self.workers:
+                if sum(its is worker for its, _ in self.running.values()) >= most:
+                    continue
+                shard = self.again.popleft() if self.again else next(shards, None)
+                if shard is None:
+                    return
+                self.running[worker.answer.remote(shard, asked, form)] = (worker, shard)
+
+    def _bury(self, dead: Any, error: Exception) -> None:
+        """Give a dead worker's shards to others, and the worker a successor.
+
+        A worker takes its shards in turn, so it died of the first that it left unanswered; what waited is not blamed.
+        """
+        lost = [answer for answer, (worker, _) in self.running.items() if worker is dead and self._is_lost(answer)]
+        shard, *waiting = [self.running.pop(answer)[1] for answer in lost]
+        said = str(error).strip().splitlines()[0]
+        self.deaths[shard.index] += 1
+        if self.deaths[shard.index] == ATTEMPTS:
+            raise UserError(
+                f"shard {shard.index} ended {ATTEMPTS} workers, the last so: {said}; give workers more memory, or "
+                "leave out the row at fault; finished shards remain"
+            )
+        log.warning("a worker died; shard %d is done again by another: %s", shard.index, said)
+        self.again += [shard, *waiting]
+        if any(worker is dead for worker in self.workers):
+            self.workers = [self.start() if worker is dead else worker for worker in self.workers]
+
+    def _is_lost(self, answer: Any) -> bool:
+        try:
+            self.ray.get(answer)
+        except self.ray.exceptions.RayActorError:
+            return True
+        except self.ray.exceptions.RayTaskError:
+            return False  # raised when its turn comes
+        return False
+
+
+@contextmanager
+def _cluster(job: JobSettings) -> Generator[Any]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray  # pyright: ignore[reportMissingImports] an extra
+    except ImportError:
+        raise UserError('the Ray engine is not installed: `pip install "unskew[ray]"`') from None
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    try:
+        gpus = ray.cluster_resources().get("GPU", 0)
+        if job.gpus_per_worker * job.workers > gpus:
+            wanted = f"{job.workers} workers with {job.gpus_per_worker:g} GPUs each"
+            raise UserError(f"{wanted}, but the cluster has {gpus:g} GPUs; give fewer workers or a share of a GPU")
+        yield ray
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _cpus(ray: Any, job: JobSettings) -> int:
+    """Cores for a worker: its share of all, and no more than the smallest machine has."""
+    cores = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    return max(1, int(min(sum(cores) / job.workers, *cores)))

@@ -1,0 +1,92 @@
+"""What a job finds where it is to write, and what follows: begin, go on, nothing left to do, or a refusal.
+
+Knows manifests as plain values; starts nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ..common import UserError
+from .folder import MANIFEST, Place, finished_shards, is_intact
+from .settings import JobSettings
+
+Opening = Literal["begin", "go on", "nothing to do"]
+
+
+def opening(place: Place, job: JobSettings, plan: Mapping[str, Any], found: Mapping[str, Any] | None) -> Opening:
+    """Decide by the manifest `found` in the folder and the `plan` of this run; changes nothing.
+
+    Raises:
+        UserError: If something stands there that must not be replaced, or is of another bundle, input or setting.
+    """
+    if job.restart and found is not None:
+        return "begin"
+    if found is None:
+        _refuse_foreign(place, job.overwrite)
+        return "begin"
+    changes = list(changed(found["plan"], plan))
+    if job.shard_rows not in (None, found["shard_rows"]):
+        changes.append(f"shard_rows was {found['shard_rows']}, is {job.shard_rows}")
+    if found["finished"]:
+        return _after_the_end(place, job, found, changes)
+    if changes and finished_shards(place):
+        raise UserError(
+            f"{place.output} was begun with something else: {'; '.join(changes)}; "
+            "put that back to go on, or give --restart to begin anew"
+        )
+    if not place.is_folder and not found.get("joining"):
+        _refuse_foreign(place, job.overwrite)
+    return "begin" if changes else "go on"
+
+
+def changed(before: Any, now: Any, name: str = "") -> Iterator[str]:
+    """What differs between two plans, in words."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*before, *now]):
+            yield from changed(before.get(key), now.get(key), key)
+    elif name == "input" and before != now:
+        yield from _changed_input(before, now)
+    elif name == "bundle" and before != now:
+        yield "the bundle has other contents"
+    elif before != now:
+        yield f"{name} was {before!r}, is {now!r}"
+
+
+def _changed_input(before: Any, now: Any) -> Iterator[str]:
+    names = [[part.get("file") or part["address"] for part in parts] for parts in (before, now)]
+    if names[0] != names[1]:
+        yield f"the input was {', '.join(names[0])}, is {', '.join(names[1])}"
+        return
+    for name, old, new in zip(names[1], before, now, strict=True):
+        if old != new:
+            yield f"{name} has other contents"
+
+
+def _after_the_end(place: Place, job: JobSettings, found: Mapping[str, Any], changes: list[str]) -> Opening:
+    if not changes and is_intact(place, found):
+        return "nothing to do"
+    if job.overwrite:
+        return "begin"
+    if place.output.exists():
+        why = f"is of another job ({'; '.join(changes)})" if changes else "was changed after the job had written it"
+        raise UserError(f"{place.output} exists and {why}; choose another name, or give --overwrite to replace it")
+    return "begin"
+
+
+def _refuse_foreign(place: Place, overwrite: bool) -> None:
+    """Nothing that is not a job's is replaced unasked, and no folder that holds other things is ever."""
+    if place.is_folder and place.output.exists():
+        if not place.output.is_dir():
+            raise UserError(f"{place.output} is a file; choose another name")
+        if any(path.name != ".lock" for path in place.output.iterdir()):
+            raise UserError(f"the folder {place.output} holds other things (no {MANIFEST}); choose another name")
+    for path in (place.errors,) if place.is_folder else (place.output, place.errors):
+        _refuse_existing(path, overwrite)
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; choose another name")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists; choose another name, or give --overwrite to replace it")

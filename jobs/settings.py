@@ -1,0 +1,121 @@
+"""What a user chooses about a job, checked. Knows no model and starts nothing."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..common import ProgressKind, UserError
+from ..corpus import Columns, Source
+
+if TYPE_CHECKING:  # its room loads the models' libraries, which a mistake in an option need not wait for
+    from ..decoder import GenerationSettings
+
+Engine = Literal["local", "ray"]
+
+_PRIORS = ("uniform", "train", "estimate")
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """One batch job.
+
+    Attributes:
+        source: A file, glob or dataset id, or a list of them.
+        output: `NAME.jsonl` or `NAME.parquet` for one file; a name without suffix, or one that ends with a slash, for a
+            folder of shards (Parquet where it is called `NAME.parquet/`).
+        columns: Which column holds what; topics and targets are not read.
+        top_k: How many topics a row names.
+        generation: How outputs are written; None: greedily.
+        fairness: Whether `<force_fairness>` precedes the topic.
+        min_confidence: Rows whose most probable topic has less are undecided: their topic is null.
+        write_undecided: Whether undecided rows get an output all the same.
+        target_prior: "uniform", "train", "estimate" (from the job's own rows), a JSON file of shares by topic, or the
+            shares; None is the bundle's own.
+        estimate_rows: "estimate" reads so many rows at most.
+        limit: Read so many rows at most.
+        shard_rows: Input rows in a shard, the unit that is finished or done again; None chooses by the device.
+        max_errors: Stop when more rows than this could not be processed; below 1, a share of the rows read (once 100
+            have been). None never stops.
+        overwrite: Whether an existing output may be replaced.
+        restart: Whether what an earlier run of the job has finished is thrown away.
+        progress: "auto" is a bar on a terminal and plain lines elsewhere; "json" one object a line; "none".
+        engine: "local", or "ray" for a pool of worker processes.
+        workers: Of the Ray engine.
+        gpus_per_worker: Of the Ray engine; a share of one lets workers share a GPU.
+    """
+
+    source: Source
+    output: str
+    columns: Columns = field(default_factory=Columns)
+    top_k: int = 5
+    generation: "GenerationSettings | None" = None
+    fairness: bool = False
+    min_confidence: float = 0.0
+    write_undecided: bool = False
+    target_prior: dict[str, float] | str | None = None
+    estimate_rows: int = 20_000
+    limit: int | None = None
+    shard_rows: int | None = None
+    max_errors: float | None = None
+    overwrite: bool = False
+    restart: bool = False
+    progress: ProgressKind = "auto"
+    engine: Engine = "local"
+    workers: int = 2
+    gpus_per_worker: float = 0.0
+
+    def __post_init__(self) -> None:
+        counts = ("top_k", "estimate_rows", "limit", "shard_rows", "workers")
+        given = {name: getattr(self, name) for name in counts}
+        small = {name: value for name, value in given.items() if value is not None and value < 1}
+        problems = [f"{name} is {value}; give at least 1" for name, value in small.items()]
+        if not 0 <= self.min_confidence <= 1:
+            problems.append(f"min_confidence is {self.min_confidence}; give a number from 0 to 1")
+        most = self.max_errors
+        if most is not None and (most < 0 or (most >= 1 and most % 1)):
+            problems.append(f"max_errors is {most}; give a whole number of rows, or a share below 1")
+        if self.gpus_per_worker < 0:
+            problems.append(f"gpus_per_worker is {self.gpus_per_worker}; give at least 0")
+        for name, known in (("engine", ("local", "ray")), ("progress", ("auto", "json", "none"))):
+            if getattr(self, name) not in known:
+                problems.append(f"{name} is {getattr(self, name)!r}; give one of {', '.join(known)}")
+        if problems:
+            raise UserError("; ".join(problems))
+        if isinstance(self.target_prior, str) and self.target_prior not in _PRIORS:
+            object.__setattr__(self, "target_prior", _read_prior(Path(self.target_prior)))
+
+    def asked(self, window: int) -> dict[str, Any]:
+        """The arguments of the pipeline's call, whose batches are formed within so many rows."""
+        return {
+            "top_k": self.top_k,
+            "generation": self.generation,
+            "fairness": self.fairness,
+            "min_confidence": self.min_confidence,
+            "write_undecided": self.write_undecided,
+            "window": window,
+        }
+
+    def in_results(self, window: int) -> dict[str, Any]:
+        """The settings that change a byte of the results, as plain values; the others may differ in a resumed run."""
+        generation = None if self.generation is None else asdict(self.generation)
+        estimate_rows = self.estimate_rows if self.target_prior == "estimate" else None
+        return {
+            **self.asked(window),
+            "generation": generation,
+            "columns": asdict(self.columns),
+            "target_prior": self.target_prior,
+            "estimate_rows": estimate_rows,
+            "limit": self.limit,
+        }
+
+
+def _read_prior(path: Path) -> dict[str, float]:
+    try:
+        shares = json.loads(path.read_text("utf-8"))
+        return {str(topic): float(share) for topic, share in shares.items()}
+    except OSError as error:
+        remedy = f"give {', '.join(_PRIORS)}, shares by topic, or a JSON file of them"
+        raise UserError(f"target_prior is {str(path)!r}, and there is no such file; {remedy}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f'{path} holds no shares by topic; write {{"TOPIC": 0.25, ...}}') from error

@@ -1,0 +1,24 @@
+from .datasets import Sets, load_labelled, read_sets
+from .fitting import fit
+from .hybrid import HybridPipeline, Result, choose_device
+from .settings import DataSettings, FitSettings, ModelPrior
+from .synthesis.fill_topics import synthesise
+from .synthesis.results import Synthesis
+from .synthesis.settings import DIVERSE, FilterSettings
+
+__all__ = [
+    "DIVERSE",
+    "DataSettings",
+    "FilterSettings",
+    "FitSettings",
+    "HybridPipeline",
+    "ModelPrior",
+    "Result",
+    "Sets",
+    "Synthesis",
+    "choose_device",
+    "fit",
+    "load_labelled",
+    "read_sets",
+    "synthesise",
+]

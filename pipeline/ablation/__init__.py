@@ -1,1 +1,0 @@
-"""unskew.pipeline.ablation: runs the arms of a comparison and reports on them."""

@@ -1,0 +1,136 @@
+"""The sets of records that a fit uses: read, checked against each other, split. Knows records, no model."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..common import UserError
+from ..corpus import (
+    BadRow,
+    Columns,
+    Record,
+    Source,
+    Topics,
+    check_disjoint,
+    check_known_topics,
+    check_training,
+    load_usable,
+    overlapping,
+    place_of,
+    stratified_split,
+)
+from .settings import DataSettings
+
+log = logging.getLogger("unskew")
+
+MOST_UNUSABLE = 0.1  # share of rows: beyond it a wrong column or format is likelier than a few bad rows
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Records to fit on.
+
+    Attributes:
+        train: The clean set, less what is held out; then the synthetic rows, if there are any.
+        validation: Held out of it.
+        noisy: None where there is none.
+        topics: With their counts in the clean rows of `train`: synthetic rows say nothing of how frequent a topic is,
+            so the training prior, under which validation rows are drawn, leaves them out. What prior a loss teaches is
+            another matter: there all rows count.
+    """
+
+    train: list[Record]
+    validation: list[Record]
+    noisy: list[Record] | None
+    topics: Topics
+
+
+def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
+    """Read the sets, and see to it that nothing validated on was trained on.
+
+    Args:
+        settings: Where they are.
+        seed: Of the split.
+        targets: Whether there must be targets to learn to write.
+
+    Raises:
+        UserError: If a file or a row cannot be used, or a text stands in two sets that the user gave apart.
+    """
+    columns = replace(settings.columns, of=None)  # of synthetic rows alone
+    clean, _ = load_labelled(settings.train, columns)
+    if targets and not any(record.target for record in clean):
+        raise UserError(
+            f"{settings.train}: no row has a target to write in the column {settings.columns.target!r}; name "
+            "its column with --data.columns.target, or give --decoder null to fit the topics alone"
+        )
+    for warning in check_training(clean, settings.train):
+        log.warning(warning)
+    if settings.validation is None:
+        train, validation = _split(clean, settings.validation_share, seed)
+    else:
+        train, (validation, _) = clean, load_labelled(settings.validation, columns)
+        check_disjoint(train, validation, settings.train, settings.validation)
+    topics = Topics.from_labels(str(record.topic) for record in train)
+    check_known_topics(validation, topics, settings.validation or settings.train)
+    noisy = _noisy(settings, columns, topics, validation) if settings.noisy else None
+    if settings.synthetic is not None:
+        train = train + _synthetic(settings, topics, train, validation)
+    log.info("%d topics; %d rows to train on, %d to validate on", len(topics), len(train), len(validation))
+    return Sets(train, validation, noisy, topics)
+
+
+def load_labelled(source: Source, columns: Columns) -> tuple[list[Record], list[BadRow]]:
+    """Records with a topic, and the unusable rows, which are said.
+
+    Raises:
+        UserError: If the source cannot be read, or so many rows are unusable that something else must be wrong.
+    """
+    records, bad = load_usable(source, columns, needs=("text", "topic"))
+    if bad:
+        first = f"{place_of(bad[0])}: {bad[0].reason}"
+        if len(bad) > MOST_UNUSABLE * (len(bad) + len(records)):
+            raise UserError(f"{first}; mend or remove this row ({len(bad) - 1} further rows are bad)")
+        log.warning("%d of %d rows are left out, the first: %s", len(bad), len(bad) + len(records), first)
+    return records, bad
+
+
+def _split(clean: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
+    rest, held_out = stratified_split([str(record.topic) for record in clean], share, seed)
+    train, validation = [clean[i] for i in rest], [clean[i] for i in held_out]
+    repeated = {record.id for record in overlapping(validation, train)}
+    if repeated:
+        log.warning("%d held-out rows repeat a text of the training set: they are trained on instead", len(repeated))
+        train += [record for record in validation if record.id in repeated]
+        validation = [record for record in validation if record.id not in repeated]
+    return train, validation
+
+
+def _synthetic(
+    settings: DataSettings, topics: Topics, train: Sequence[Record], validation: Sequence[Record]
+) -> list[Record]:
+    columns = replace(settings.columns, of=settings.columns.of or "of")
+    rows, _ = load_labelled(str(settings.synthetic), columns)
+    check_known_topics(rows, topics, str(settings.synthetic))
+    leaks = {id(record) for record in overlapping(rows, validation)}
+    held_out = {record.id for record in validation} - {record.id for record in train}
+    leaks |= {id(record) for record in rows if record.of in held_out}
+    if leaks:
+        log.warning(
+            "%s: left out %d rows that stand in, or paraphrase, the validation set", settings.synthetic, len(leaks)
+        )
+    return [record for record in rows if id(record) not in leaks]
+
+
+def _noisy(settings: DataSettings, columns: Columns, topics: Topics, validation: Sequence[Record]) -> list[Record]:
+    rows, _ = load_labelled(str(settings.noisy), columns)
+    known = [record for record in rows if record.topic in topics]
+    leaks = {id(record) for record in overlapping(known, validation)}  # their own ids need not be unique
+    kept = [record for record in known if id(record) not in leaks]
+    if len(kept) < len(rows):
+        log.warning(
+            "%s: left out %d rows whose topic is not in the clean set and %d that stand in the validation set",
+            settings.noisy,
+            len(rows) - len(known),
+            len(known) - len(kept),
+        )
+    return kept

@@ -1,0 +1,66 @@
+"""Texts that are nearly the same: MinHash with locality-sensitive hashing, by datasketch. Knows texts alone."""
+
+import zlib
+from typing import Any
+
+from ...common import UserError
+
+_PERMUTATIONS = 128
+_WORDS = 3
+_CHARACTERS = 5
+_FEW_WORDS = 8  # of texts with fewer, and of those in scripts without spaces, characters are compared
+
+
+class NearDuplicates:
+    """A growing set of texts that tells whether another one is like one of them.
+
+    Likeness is the Jaccard index of the texts' three-word sequences (of short texts, five-character sequences), letter
+    case and white space aside. MinHash finds the texts worth comparing, which are then compared exactly.
+
+    Args:
+        similarity: From which likeness on two texts count as the same, in (0, 1].
+
+    Raises:
+        UserError: If datasketch is not installed.
+    """
+
+    def __init__(self, similarity: float) -> None:
+        try:
+            import datasketch
+        except ImportError as error:
+            raise UserError("finding near-duplicates needs datasketch: pip install 'unskew[synthesis]'") from error
+        self._make = datasketch.MinHash
+        # A little below: the hashes only estimate, and the exact comparison follows.
+        self._index: Any = datasketch.MinHashLSH(threshold=max(0.1, similarity - 0.1), num_perm=_PERMUTATIONS)
+        self._similarity = similarity
+        self._texts: list[tuple[str, str]] = []
+
+    def add(self, name: str, text: str) -> None:
+        """Add a text under a name, which need not be its alone."""
+        self._index.insert(len(self._texts), self._hashes(_shingles(text)))
+        self._texts.append((name, text))
+
+    def like(self, text: str) -> str | None:
+        """The name of the text that is most like this one; None if none is like it."""
+        own = _shingles(text)
+        best, name = self._similarity, None
+        for found in self._index.query(self._hashes(own)):
+            other_name, other = self._texts[found]
+            shingles = _shingles(other)
+            likeness = len(own & shingles) / len(own | shingles)
+            if likeness >= best:
+                best, name = likeness, other_name
+        return name
+
+    def _hashes(self, shingles: set[str]) -> Any:
+        hashes = self._make(num_perm=_PERMUTATIONS, hashfunc=zlib.crc32)
+        hashes.update_batch([shingle.encode("utf-8", "replace") for shingle in shingles])
+        return hashes
+
+
+def _shingles(text: str) -> set[str]:
+    words = text.casefold().split()
+    if len(words) < _FEW_WORDS:
+        squeezed = " ".join(words)
+        return {squeezed[i : i + _CHARACTERS] for i in range(max(1, len(squeezed) - _CHARACTERS + 1))}
+    return {" ".join(words[i : i + _WORDS]) for i in range(len(words) - _WORDS + 1)}

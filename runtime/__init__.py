@@ -1,0 +1,5 @@
+"""unskew.runtime: how a model runs: precision, memory, batches by length, tokenizers; no stage, no training."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,42 @@
+"""In which arithmetic a fitted model runs. Knows linear layers and devices; knows no stage and no training."""
+
+from typing import get_args
+
+import torch
+from torch import nn
+
+from ..common import UserError
+from .int8 import Int8Linear, int8_available, quantize_linears
+from .memory import let_go_of_files
+from .settings import Precision
+
+
+def choose_precision(precision: Precision | None, device: torch.device) -> Precision:
+    """The precision asked for, or where that is None the one with the reference's outputs (CPU) or speed (GPU).
+
+    Raises:
+        UserError: If there is no such precision, or not on this device.
+    """
+    if precision is None:
+        return "float32" if device.type == "cpu" else "bfloat16"
+    if precision not in get_args(Precision):
+        raise UserError(f"precision is {precision!r}; give one of {', '.join(get_args(Precision))}")
+    if precision == "int8" and device.type != "cpu":
+        raise UserError(f"precision int8 is for a CPU, not for {device.type}; give bfloat16")
+    if precision == "int8" and not int8_available():
+        raise UserError("precision int8 needs a build of torch with oneDNN (x86); give float32 or bfloat16")
+    return precision
+
+
+def to_precision(model: nn.Module, precision: Precision) -> None:
+    """Bring a model's weights to a precision, in place; "int8" is of its linear layers alone and cannot be undone."""
+    if precision == "int8":
+        quantize_linears(model.float())
+        let_go_of_files(model)
+    else:
+        model.to(torch.bfloat16 if precision == "bfloat16" else torch.float32)
+
+
+def is_quantized(model: nn.Module) -> bool:
+    """Whether some of a model's weights have been rounded to int8, so that it is no longer the one to save."""
+    return any(isinstance(module, Int8Linear) for module in model.modules())

@@ -1,0 +1,292 @@
+"""Running an ablation: equal terms where they are claimed, each run once, interrupted and resumed, no false winner."""
+
+import json
+import random
+import time
+from dataclasses import replace
+
+import pytest
+
+from unskew.ablation import AblationSettings, ArmSettings, ablate
+from unskew.ablation import run as running
+from unskew.ablation.ray_workers import each_seed
+from unskew.ablation.run import _Work, unequal_terms
+from unskew.ablation.settings import PLAIN_LOSS
+from unskew.cli.main import main
+from unskew.common import UserError, write_jsonl
+from unskew.decoder import DecoderSettings
+from unskew.encoder import EncoderSettings
+from unskew.pipeline import DataSettings
+from unskew.training import PhaseSettings, ScratchSettings
+
+TINY = ScratchSettings(layers=1, width=32, heads=2, vocabulary=400)
+TRAINER = {"accelerator": "cpu", "devices": 1}
+ONCE = PhaseSettings(epochs=1, learning_rate=5e-3)
+CORRECTED = {"calibration": "bias_corrected_temperature", "target_prior": "uniform"}
+LORA = {"adaptation": "lora"}
+
+ARMS = {
+    "decoder_plain": ArmSettings("plain", "decoder", write=True, same_start=True),
+    "decoder_prior_correction": ArmSettings(
+        "corrected", "decoder", write=True, same_start=True, target_prior="uniform"
+    ),
+    "decoder_contextual": ArmSettings("contextual", "decoder", calibration="contextual", same_start=True),
+    "decoder_lora": ArmSettings("LoRA", "decoder", decoder=LORA, same_start=True),
+    "decoder_focal": ArmSettings("focal", "decoder", decoder={"topic_loss": {"name": "focal"}}, same_start=True),
+    "decoder_sampling": ArmSettings("sampling", "decoder", decoder={"sampling_ratio": 3}),
+    "decoder_fairness": ArmSettings("fairness", "decoder", decoder={"fairness": True}, fairness=True),
+    "decoder_recommended": ArmSettings("recommended", "decoder", write=True, decoder=LORA, **CORRECTED),
+    "decoder_head": ArmSettings("head", "decoder", "head", decoder=LORA, encoder={"clean": {"learning_rate": 5e-4}}),
+    "hybrid_full": ArmSettings("hybrid", "hybrid", "encoder", write=True, decoder=LORA, **CORRECTED),
+    "gold_topics": ArmSettings("true topics", "reference", "gold", write=True, decoder=LORA),
+    "shuffled_topics": ArmSettings("wrong topics", "reference", "shuffled", write=True, decoder=LORA),
+    "svm": ArmSettings("SVM", "encoder", "svm"),
+}
+
+
+@pytest.fixture(scope="module")
+def settings(corpus):
+    return AblationSettings(
+        data=DataSettings(train=str(corpus / "train.jsonl"), noisy=str(corpus / "noisy.jsonl")),
+        test=str(corpus / "test.jsonl"),
+        arms=ARMS,
+        encoder=EncoderSettings(scratch=TINY, max_tokens=64, noisy=ONCE, clean=ONCE, trainer=TRAINER),
+        decoder=DecoderSettings(
+            scratch=TINY,
+            max_tokens=64,
+            max_target_tokens=16,
+            adaptation="full",
+            topic_loss=PLAIN_LOSS,
+            noisy=ONCE,
+            clean=ONCE,
+            trainer=TRAINER,
+        ),
+        seeds=(0,),
+        outputs=6,
+    )
+
+
+def some(settings, *names, **changes):
+    return replace(settings, arms={name: ARMS[name] for name in names}, **changes)
+
+
+@pytest.fixture(scope="module")
+def ran(settings, tmp_path_factory):
+    """The results of every arm, the runs by arm, and the folder."""
+    output = tmp_path_factory.mktemp("ablation") / "out"
+    results = ablate(settings, output, command="unskew ablate")
+    runs = [json.loads(path.read_text("utf-8")) for path in (output / "runs").iterdir()]
+    return results, {run["arm"]: run for run in runs}, output
+
+
+def test_every_arm_is_measured(ran):
+    results, runs, output = ran
+    assert [arm["name"] for arm in results["arms"]] == list(ARMS)
+    assert json.loads((output / "results.json").read_text("utf-8")) == results
+    arms = {arm["name"]: arm["mean"] for arm in results["arms"]}
+    for name in ("decoder_plain", "decoder_head", "hybrid_full"):
+        assert 0 <= arms[name]["macro_f1"] <= 1
+        assert arms[name]["nll"] > 0
+        assert arms[name]["train_seconds"] > arms[name]["clean_seconds"] > 0
+        assert arms[name]["peak_memory"] > 50
+    assert arms["svm"]["macro_f1"] is not None
+    assert arms["svm"]["nll"] is None  # it has no probabilities
+    assert arms["gold_topics"]["macro_f1"] is None  # it decides nothing
+    assert arms["gold_topics"]["rougeL"] is not None
+    assert arms["decoder_lora"]["trainable"] < arms["decoder_plain"]["trainable"]
+    assert 0 <= arms["decoder_plain"]["free_invalid"] <= 1
+    assert len(runs["decoder_plain"]["outputs"]) == results["rows"]["outputs"] == 6
+    assert results["rows"]["test"] == 30
+    assert set(results["arms"][1]["against"]) == {"decoder_plain", "decoder_recommended"}
+    assert results["topics"]["bands"] == ["medium", "medium", "few"]
+
+
+def test_arms_that_claim_the_baselines_terms_have_them(ran):
+    _, runs, _ = ran
+    base = runs["decoder_plain"]
+    assert base["start"]
+    assert base["order"]
+    assert base["measures"]["clean_tokens"] > 0
+    for name, arm in ARMS.items():
+        if arm.same_start:
+            assert unequal_terms(runs[name], base) == [], name
+    for name in ("decoder_sampling", "decoder_fairness"):  # the same first weights, other rows
+        assert unequal_terms(runs[name], base)[:1] == ["rows and order"], name
+
+
+def test_sampling_arms_see_as_many_rows(ran):
+    _, _, output = ran
+    costs = [json.loads(path.read_text("utf-8")) for path in output.glob("fits/seed-0/decoder/clean-*/cost.json")]
+    rows = [cost["rows"] for cost in costs]
+    assert len(rows) >= 6
+    assert all(abs(count - 78) <= 3 for count in rows)  # up to rounding in each of the three topics
+
+
+def test_wrong_topics_are_never_right(ran):
+    _, runs, _ = ran
+    assert not any(
+        a == b for a, b in zip(runs["shuffled_topics"]["decisions"], runs["gold_topics"]["decisions"], strict=True)
+    )
+
+
+def test_calibration_alone_changes_no_weight_and_the_base_is_trained_once(ran):
+    _, runs, output = ran
+    assert runs["decoder_prior_correction"]["order"] == runs["decoder_plain"]["order"]
+    assert len(list(output.glob("fits/seed-0/decoder/base-*"))) == 1
+    # plain, LoRA, focal, sampling, fairness, and the one that writes for others: no other phase was trained
+    assert len(list(output.glob("fits/seed-0/decoder/clean-*"))) == 6
+
+
+def test_a_finished_run_is_never_run_again(ran, settings, monkeypatch):
+    results, _, output = ran
+    monkeypatch.setattr(running, "run_arm", lambda *_: pytest.fail("it ran again"))
+    again = ablate(settings, output, command="unskew ablate")
+    assert {**again, "made": ""} == {**results, "made": ""}
+
+
+def test_what_changes_an_arm_runs_that_arm_alone(ran, settings, monkeypatch):
+    _, runs, output = ran
+    arms = {
+        **ARMS,
+        "decoder_focal": replace(ARMS["decoder_focal"], decoder={"topic_loss": {"name": "focal", "gamma": 1.0}}),
+    }
+    arms["decoder_plain"] = replace(arms["decoder_plain"], title="another title", note="a note")
+    ran_now = []
+
+    def fake(arm, stages, test):
+        ran_now.append(arm.title)
+        return runs["decoder_focal"]
+
+    monkeypatch.setattr(running, "run_arm", fake)
+    ablate(replace(settings, arms=arms), output)
+    assert ran_now == ["focal"]
+
+
+def test_an_interrupted_ablation_goes_on(settings, tmp_path, monkeypatch):
+    quick = some(settings, "svm", seeds=(0, 1, 2))
+    original, calls = running.run_arm, []
+
+    def cut(arm, stages, test):
+        calls.append(stages.seed)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(arm, stages, test)
+
+    monkeypatch.setattr(running, "run_arm", cut)
+    with pytest.raises(KeyboardInterrupt):
+        ablate(quick, tmp_path / "out")
+    halfway = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
+    assert [run["seed"] for run in halfway["arms"][0]["runs"]] == [0]
+    whole = ablate(quick, tmp_path / "out")
+    assert calls == [0, 1, 1, 2]
+    assert [run["seed"] for run in whole["arms"][0]["runs"]] == [0, 1, 2]
+
+
+def test_shuffled_labels_have_no_winner(settings, make_rows, tmp_path):
+    """The planted failure, once with models: there is nothing to learn, so nothing may win."""
+    draw = random.Random(0)
+    for name, counts in (
+        ("train", {"harvest": 60, "harbour": 24, "football": 12}),
+        ("test", dict.fromkeys(["harvest", "harbour", "football"], 40)),
+    ):
+        rows = make_rows(counts, len(name), name)
+        topics = [row["topic"] for row in rows]
+        draw.shuffle(topics)
+        write_jsonl(
+            tmp_path / f"{name}.jsonl", [{**row, "topic": topic} for row, topic in zip(rows, topics, strict=True)]
+        )
+    planted = some(
+        settings,
+        "decoder_plain",
+        "decoder_recommended",
+        "hybrid_full",
+        data=DataSettings(train=str(tmp_path / "train.jsonl")),
+        test=str(tmp_path / "test.jsonl"),
+    )
+    results = ablate(planted, tmp_path / "out")
+    assert results["headline"].startswith("No winner")
+    assert {claim["verdict"] for claim in results["claims"] if claim["claim"].startswith("the hybrid class")} != {
+        "holds"
+    }
+
+
+def test_budget_keeps_the_shares_of_topics(settings):
+    from unskew.ablation.data import read_training
+
+    whole, half = read_training(settings, 0), read_training(replace(settings, budget=0.5), 0)
+    assert whole.topics.counts == (51, 20, 7)
+    assert half.topics.counts == (25, 10, 3)
+    assert len(half.noisy) == round(len(whole.noisy) / 2)
+    assert len(half.validation) == pytest.approx(len(whole.validation) / 2, abs=1)
+    assert {record.topic for record in half.validation} == {record.topic for record in whole.validation}
+
+
+def test_arms_without_what_they_need_are_left_out(settings, tmp_path, caplog):
+    arms = {
+        "svm": ARMS["svm"],
+        "synthetic": ArmSettings("synthetic", "decoder", synthetic=True),
+        "bayes": ArmSettings("bayes", "reference", "bayes"),
+    }
+    results = ablate(replace(settings, arms=arms), tmp_path / "out")
+    assert [arm["name"] for arm in results["arms"]] == ["svm"]
+    assert "synthesise" in caplog.text
+    assert "newsroom.json" in caplog.text
+
+
+def test_a_folder_of_other_things_is_refused(settings, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="other things"):
+        ablate(settings, tmp_path)
+
+
+def test_training_on_test_rows_is_refused(settings, corpus, tmp_path):
+    with pytest.raises(UserError, match="also stand in"):
+        ablate(replace(settings, test=str(corpus / "train.jsonl")), tmp_path / "out")
+
+
+def test_a_wrong_setting_names_its_arm(settings):
+    with pytest.raises(UserError, match="arm typo: there is no setting 'adaption'"):
+        replace(settings, arms={"typo": ArmSettings("typo", "decoder", decoder={"adaption": "lora"})})
+    with pytest.raises(UserError, match="arm wrong: decoder settings: rank"):
+        replace(settings, arms={"wrong": ArmSettings("wrong", "decoder", decoder={"rank": 0})})
+    with pytest.raises(UserError, match="needs a target_prior"):
+        ArmSettings("raw", "decoder", calibration="temperature")
+
+
+def test_command(corpus, tmp_path, capsys):
+    config = tmp_path / "ablation.yaml"
+    config.write_text(
+        f"data: {{train: {corpus / 'train.jsonl'}}}\n"
+        f"test: {corpus / 'test.jsonl'}\n"
+        "definitions:\n"
+        "  svm: {title: SVM, group: encoder, decide: svm}\n"
+        "  bayes: {title: Bayes, group: reference, decide: bayes}\n"
+    )
+    given = ["ablate", "--config", str(config), "--output", str(tmp_path / "out"), "--seeds", "0,1"]
+    with pytest.raises(SystemExit) as ended:
+        main([*given, "--arms", "svm"])
+    assert ended.value.code == 0
+    assert "No comparison" in capsys.readouterr().out
+    assert {"results.json", "report.html", "results.csv", "table.md"} <= {p.name for p in (tmp_path / "out").iterdir()}
+    with pytest.raises(SystemExit) as ended:
+        main([*given, "--arms", "svm,typo"])
+    assert ended.value.code == 2
+    assert "there is no 'typo'; there are svm, bayes" in capsys.readouterr().err
+
+
+def test_seeds_on_workers(settings, tmp_path):
+    """Ray's processes are slow to start: the work of an ablation is only packed here, and a small one is done."""
+    ray = pytest.importorskip("ray")
+
+    def work(seed):
+        if seed == 2:
+            while not (tmp_path / "seed-0").exists():  # its process may be the slower one to start
+                time.sleep(0.05)
+            raise UserError("seed 2 cannot be done")
+        (tmp_path / f"seed-{seed}").write_text("done")
+
+    with pytest.raises(UserError, match="seed 2"):
+        each_seed(work, (0, 1, 2), workers=2)
+    assert (tmp_path / "seed-0").exists()
+    packed = ray.cloudpickle.dumps(_Work(some(settings, "svm"), tmp_path, None, anew=False).run_seed)
+    assert ray.cloudpickle.loads(packed).__self__.settings == some(settings, "svm")

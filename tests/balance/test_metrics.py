@@ -1,0 +1,160 @@
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, recall_score
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from unskew.balance import measure, prior_pull, shares_shifted, topic_recall
+from unskew.balance.metrics import band_calibration_error, marginal_divergence
+from unskew.common import UserError
+
+TRAIN = [500, 60, 19, 5]
+
+
+def rows(seed, n=300, topics=4, present=4):
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, present, (n,), generator=generator)
+    logits = torch.randn(n, topics, generator=generator)
+    logits[torch.arange(n), targets] += 1.0
+    return logits.double().softmax(-1), targets
+
+
+def decided(shares, per=100):
+    """One-hot probabilities of so many decisions for each topic."""
+    return torch.eye(len(shares)).double().repeat_interleave(torch.tensor([round(per * s) for s in shares]), dim=0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_against_scikit_learn_and_torchmetrics(seed):
+    probabilities, targets = rows(seed)
+    decisions = probabilities.argmax(-1)
+    got = measure(probabilities, targets, TRAIN)
+    assert got["accuracy"] == pytest.approx(accuracy_score(targets, decisions))
+    assert got["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(targets, decisions))
+    assert got["macro_f1"] == pytest.approx(f1_score(targets, decisions, average="macro"))
+    assert got["nll"] == pytest.approx(log_loss(targets, probabilities, labels=range(4)))
+    expected = multiclass_calibration_error(probabilities, targets, num_classes=4, n_bins=15, norm="l1").item()
+    assert got["ece"] == pytest.approx(expected, abs=1e-6)
+    recalls = recall_score(targets, decisions, average=None)
+    assert topic_recall(probabilities, targets).tolist() == pytest.approx(list(recalls))
+    assert got["worst_topic_recall"] == pytest.approx(min(recalls))
+    assert got["recall_many"] == pytest.approx(recalls[0])
+    assert got["recall_medium"] == pytest.approx(recalls[1])
+    assert got["recall_few"] == pytest.approx((recalls[2] + recalls[3]) / 2)
+
+
+def test_topics_without_rows_are_left_out_of_macro_recall():
+    probabilities, targets = rows(0, present=3)
+    decisions = probabilities.argmax(-1)
+    got = measure(probabilities, targets, TRAIN)
+    recalls = recall_score(targets, decisions, labels=[0, 1, 2], average=None)
+    assert topic_recall(probabilities, targets)[3].isnan()
+    assert got["balanced_accuracy"] == pytest.approx(recalls.mean())
+    assert got["recall_few"] == pytest.approx(recalls[2])
+    # Topic 3 was decided, so it counts as an F1 of 0, as in scikit-learn.
+    assert got["macro_f1"] == pytest.approx(f1_score(targets, decisions, average="macro"))
+
+
+def test_absent_bands_are_none_and_the_rest_is_json():
+    probabilities, targets = rows(0)
+    got = measure(probabilities, targets, [500, 400, 300, 200])
+    assert got["recall_few"] is None
+    assert got["ece_few"] is None
+    assert json.loads(json.dumps(got, allow_nan=False)) == got
+
+
+def test_a_probability_of_zero_keeps_the_nll_finite():
+    got = measure(torch.tensor([[1.0, 0.0]]), torch.tensor([1]), [10, 10])
+    assert got["nll"] == pytest.approx(87.3, abs=0.1)
+
+
+def test_calibration_error_by_hand():
+    # Two rows at 0.9 of which one is right, two at 0.6 both right: (2 |0.5 - 0.9| + 2 |1 - 0.6|) / 4.
+    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
+    targets = torch.tensor([0, 1, 1, 1])
+    assert measure(probabilities, targets, [200, 5])["ece"] == pytest.approx(0.4)
+    bands = band_calibration_error(probabilities, targets, [200, 5])
+    assert bands["many"] == pytest.approx(0.4)
+    assert bands["few"] == pytest.approx(0.4)
+    assert math.isnan(bands["medium"])
+
+
+def test_prior_pull_is_none_for_the_truth_and_one_for_a_copy():
+    train, true = [800, 150, 50], torch.arange(3).repeat_interleave(torch.tensor([500, 300, 200]))
+    right = torch.eye(3).double()[true]
+    assert prior_pull(right, true, train) == pytest.approx(0)
+    assert prior_pull(decided([8, 1.5, 0.5]), true, train) == pytest.approx(1)
+
+
+def test_prior_pull_by_hand():
+    # Two topics: slope = [log(q0/q1) - log(t0/t1)] / [log(p0/p1) - log(t0/t1)].
+    true = torch.arange(2).repeat_interleave(99)
+    probabilities = decided([1.32, 0.66])
+    expected = math.log(132.5 / 66.5) / math.log(300.5 / 100.5)
+    assert prior_pull(probabilities, true, [300, 100]) == pytest.approx(expected)
+
+
+def test_prior_pull_is_undefined_where_nothing_pulls():
+    probabilities, targets = rows(0)
+    counts = torch.bincount(targets).tolist()
+    assert math.isnan(prior_pull(probabilities, targets, counts))
+    assert measure(probabilities, targets, counts)["prior_pull"] is None
+
+
+def test_marginal_divergence_by_hand():
+    true = torch.tensor([0] * 9 + [1] * 9)
+    probabilities = decided([0.14, 0.04])
+    expected = 0.5 * math.log(0.5 / (14.5 / 19)) + 0.5 * math.log(0.5 / (4.5 / 19))
+    assert marginal_divergence(probabilities, true) == pytest.approx(expected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.permutations(range(4)))
+def test_measures_do_not_depend_on_the_order_of_topics(seed, order):
+    probabilities, targets = rows(seed, n=40)
+    inverse = torch.tensor(order).argsort()
+    moved = measure(probabilities[:, order], inverse[targets], [TRAIN[position] for position in order])
+    expected = measure(probabilities, targets, TRAIN)
+    assert {name: pytest.approx(value) for name, value in expected.items()} == moved
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "targets", "counts", "message"),
+    [
+        (torch.zeros(0, 2), torch.zeros(0).long(), [1, 1], "no rows"),
+        (torch.tensor([[2.0, 1.0]]), torch.tensor([0]), [1, 1], "row 0 of the probabilities sums to 3"),
+        (torch.tensor([[1.5, -0.5]]), torch.tensor([0]), [1, 1], "not probabilities"),
+        (torch.tensor([[math.nan, 1.0]]), torch.tensor([0]), [1, 1], "not probabilities"),
+        (torch.tensor([[0.5, 0.5]]), torch.tensor([2]), [1, 1], "targets must lie in 0..1"),
+        (torch.tensor([[0.5, 0.5]]), torch.tensor([0, 1]), [1, 1], "do not fit"),
+        (torch.tensor([[0.5, 0.5]]), torch.tensor([0]), [1, 1, 1], "3 training counts for 2 topics"),
+    ],
+)
+def test_mistakes_are_named(probabilities, targets, counts, message):
+    with pytest.raises(UserError, match=message):
+        measure(probabilities, targets, counts)
+
+
+@pytest.mark.parametrize("topics", [2, 12, 52])
+def test_rows_in_the_training_shares_are_seldom_taken_for_shifted(topics):
+    generator = torch.Generator().manual_seed(0)
+    prior = torch.logspace(0, -2, topics)
+    train, found = torch.distributions.Multinomial(2000, prior), 0
+    for seed in range(200):
+        torch.manual_seed(seed)
+        counts = train.sample()
+        rows = torch.multinomial(prior, 600, replacement=True, generator=generator).bincount(minlength=topics)
+        found += shares_shifted(rows, counts)
+    assert found <= 30
+
+
+@pytest.mark.parametrize("topics", [2, 12, 52])
+def test_other_shares_are_told_from_those_of_training(topics):
+    train = (1000 * torch.logspace(0, -2, topics)).round()
+    assert shares_shifted([20] * topics, train)
+    assert shares_shifted(train.flip(0), train)
+    assert not shares_shifted(train, train)

@@ -1,0 +1,107 @@
+"""From logits to decisions: the priors are exchanged exactly."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unskew.balance import Calibration, Decider, LossSettings, implied_prior, prior_from_counts, resolve_prior
+from unskew.common import UserError
+from unskew.corpus import Topics
+
+TOPICS = Topics(("a", "b", "c"), (90, 9, 1))
+LIKELIHOOD = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.1, 0.1, 0.8]])
+
+
+def posterior(prior):
+    joint = LIKELIHOOD * torch.tensor(prior)
+    return joint / joint.sum(1, keepdim=True)
+
+
+def decider(implied, target):
+    return Decider(TOPICS, tuple(implied), Calibration(), tuple(target))
+
+
+@given(
+    st.lists(st.floats(0.01, 1), min_size=3, max_size=3),
+    st.lists(st.floats(0.01, 1), min_size=3, max_size=3),
+)
+def test_whatever_prior_was_taught_the_target_prior_decides(taught, target):
+    taught = [share / sum(taught) for share in taught]
+    target = [share / sum(target) for share in target]
+    probabilities = decider(taught, target)(posterior(taught).log())
+    torch.testing.assert_close(probabilities, posterior(target), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (LossSettings(weights="none"), prior_from_counts([90, 9, 1])),
+        (LossSettings(weights="balanced"), torch.full((3,), 1 / 3)),
+        (LossSettings(name="balanced_softmax"), torch.full((3,), 1 / 3)),
+        (LossSettings(name="logit_adjusted", tau=0.5), torch.tensor([90.0, 9, 1]).sqrt() / sum([90**0.5, 3, 1])),
+        (LossSettings(weights={"a": 1, "b": 10, "c": 90}), torch.full((3,), 1 / 3)),
+    ],
+)
+def test_prior_that_a_loss_teaches(settings, expected):
+    taught = implied_prior(settings, TOPICS.counts, TOPICS.names)
+    torch.testing.assert_close(taught, expected, check_dtype=False, rtol=1e-4, atol=1e-6)
+
+
+def test_training_to_the_minimum_teaches_the_implied_prior():
+    """One feature-less model per loss: its softmax converges to the prior that the loss teaches."""
+    from unskew.balance import make_loss
+
+    targets = torch.tensor([0] * 90 + [1] * 9 + [2])
+    for settings in (LossSettings(), LossSettings(weights="none"), LossSettings(name="logit_adjusted", tau=0.7)):
+        bias = torch.zeros(3, requires_grad=True)
+        loss = make_loss(settings, TOPICS.counts)
+        optimizer = torch.optim.LBFGS([bias], max_iter=200, line_search_fn="strong_wolfe")
+
+        def step(bias=bias, loss=loss, optimizer=optimizer):
+            optimizer.zero_grad()
+            value = loss(bias.expand(100, 3), targets)
+            value.backward()
+            return value
+
+        optimizer.step(step)
+        torch.testing.assert_close(
+            bias.softmax(0).double(), implied_prior(settings, TOPICS.counts), rtol=1e-2, atol=1e-4
+        )
+
+
+def test_calibration_is_fitted_under_the_training_prior():
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.multinomial(prior_from_counts(TOPICS.counts).float(), 3000, True, generator=generator)
+    signal = torch.nn.functional.one_hot(targets, 3) * 1.5 + torch.randn(3000, 3, generator=generator)
+    overconfident = signal * 4
+    plain = decider([1 / 3] * 3, [1 / 3] * 3)
+    fitted = plain.fitted(overconfident, targets, "temperature")
+    assert fitted.calibration.report is not None
+    assert fitted.calibration.report.kept
+    assert fitted.calibration.log_temperature[0] > 0.5
+
+
+def test_natural_probabilities_are_those_under_the_training_prior():
+    natural = decider([0.2, 0.3, 0.5], [1, 0, 0]).natural(posterior([0.2, 0.3, 0.5]).log()).exp()
+    torch.testing.assert_close(natural, posterior([0.9, 0.09, 0.01]), rtol=1e-4, atol=1e-6)
+
+
+def test_survives_json():
+    made = decider([0.5, 0.25, 0.25], [0.2, 0.3, 0.5])
+    again = Decider.from_dict(json.loads(json.dumps(made.to_dict())))
+    assert torch.equal(again(torch.eye(3)), made(torch.eye(3)))
+
+
+def test_priors_by_name():
+    assert resolve_prior("uniform", TOPICS) == pytest.approx((1 / 3,) * 3)
+    assert resolve_prior("train", TOPICS) == pytest.approx((0.9, 0.09, 0.01))
+    assert resolve_prior({"c": 3, "a": 1}, TOPICS) == pytest.approx((0.25, 0, 0.75))
+
+
+@pytest.mark.parametrize("prior", [{"d": 1}, {"a": -1, "b": 2}, {"a": 0}, {"a": float("nan")}, "estimate"])
+def test_refuses_what_is_no_prior(prior):
+    with pytest.raises(UserError):
+        resolve_prior(prior, TOPICS)

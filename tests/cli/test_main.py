@@ -1,0 +1,120 @@
+"""The command line: contracts, exit codes, one-line errors."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from unskew.cli.main import COMMANDS, main
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+def test_help_lists_every_command(capsys):
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    assert all(name in out for name in COMMANDS)
+
+
+def test_help_does_not_load_the_models_libraries():
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys\n"
+            "from unskew.cli.main import main\n"
+            "try: main(['--help'])\n"
+            "except SystemExit: pass\n"
+            "print('torch' in sys.modules, 'datasets' in sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.splitlines()[-1] == "False False"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_its_options(capsys, command):
+    code, out, _ = call(capsys, command, "--help")
+    assert code == 0
+    assert "--config" in out
+    assert "--output" in out
+    assert "--overwrite" in out
+
+
+def test_config_can_be_printed(capsys):
+    code, out, _ = call(capsys, "fit", "--data.train", "x.jsonl", "--output", "o", "--print_config")
+    assert code == 0
+    assert "layer_decay" in out
+
+
+def test_unknown_command(capsys):
+    code, _, err = call(capsys, "train")
+    assert code == 2
+    assert "fit, predict" in err
+
+
+def test_users_mistake_is_one_line_without_traceback(capsys, tmp_path):
+    code, _, err = call(
+        capsys,
+        "fit",
+        "--data.train",
+        str(tmp_path / "no.jsonl"),
+        "--output",
+        str(tmp_path / "bundle"),
+        "--decoder",
+        "null",
+    )
+    assert code == 2
+    assert err.strip().count("\n") == 0
+    assert "no.jsonl" in err
+
+
+def test_wrong_setting_is_named(capsys, tmp_path):
+    code, _, err = call(
+        capsys, "fit", "--data.train", "x", "--output", str(tmp_path / "b"), "--encoder.layer_decay", "7"
+    )
+    assert code == 2
+    assert "layer_decay" in err
+
+
+def test_predict_and_evaluate(capsys, fitted, corpus, tmp_path):
+    bundle = str(fitted[1])
+    (tmp_path / "in.csv").write_text("key,body\n1,wheat field\n2,\n")
+    options = ["--columns.text", "body", "--columns.id", "key", "--device", "cpu", "--generation.max_new_tokens", "4"]
+    code, out, _ = call(
+        capsys, "predict", "--model", bundle, "--input", str(tmp_path / "in.csv"),
+        "--output", str(tmp_path / "out.jsonl"), *options,
+    )  # fmt: skip
+    assert code == 3
+    assert "1 rows written; 1 rows could not be processed" in out
+    assert json.loads((tmp_path / "out.jsonl").read_text())["id"] == "1"
+    code, out, _ = call(
+        capsys, "evaluate", "--model", bundle, "--input", str(corpus / "test.jsonl"), "--target_prior", "train",
+        "--output", str(tmp_path / "evaluation"), "--device", "cpu", "--generation.max_new_tokens", "4",
+    )  # fmt: skip
+    assert code == 0
+    assert "balanced accuracy" in out
+
+
+def test_fit_from_a_config_file(capsys, corpus, tmp_path):
+    (tmp_path / "fit.yaml").write_text(
+        f"data: {{train: {corpus / 'train.jsonl'}}}\n"
+        "decoder: null\n"
+        "encoder:\n"
+        "  scratch: {layers: 1, width: 32, heads: 2, vocabulary: 400}\n"
+        "  clean: {epochs: 1, learning_rate: 0.005}\n"
+        "  loss: {name: balanced_softmax}\n"
+        "  trainer: {accelerator: cpu}\n"
+    )
+    code, _, err = call(capsys, "fit", "--config", str(tmp_path / "fit.yaml"), "--output", str(tmp_path / "bundle"))
+    assert code == 0, err
+    manifest = json.loads((tmp_path / "bundle" / "unskew.json").read_text())
+    assert manifest["description"]["settings"]["encoder"]["loss"]["name"] == "balanced_softmax"

@@ -1,0 +1,58 @@
+"""Evaluation over files: what is measured, and what is refused."""
+
+import json
+
+import pytest
+
+from unskew.common import UserError, write_jsonl
+from unskew.decoder import GenerationSettings
+from unskew.evaluation import evaluate
+
+SHORT = GenerationSettings(max_new_tokens=6)
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_unlabelled_rows_are_counted(fitted, corpus, tmp_path):
+    lines = (corpus / "test.jsonl").read_text() + '{"text": "wheat"}\n'
+    (tmp_path / "in.jsonl").write_text(lines)
+    found = evaluate(fitted[0], str(tmp_path / "in.jsonl"), tmp_path / "evaluation", generation=SHORT)
+    assert (found.rows, found.left_out) == (30, 1)
+
+
+def test_newsroom_of_other_topics_is_refused(fitted, corpus, tmp_path):
+    (tmp_path / "newsroom.json").write_text('{"difficulty": 0.5, "seed": 0}')
+    with pytest.raises(UserError, match="topics are not those"):
+        evaluate(fitted[0], str(corpus / "test.jsonl"), tmp_path / "evaluation", newsroom=tmp_path / "newsroom.json")
+
+
+def test_evaluation(fitted, corpus, tmp_path):
+    found = evaluate(
+        fitted[0],
+        str(corpus / "test.jsonl"),
+        tmp_path / "evaluation",
+        train=str(corpus / "train.jsonl"),
+        generation=SHORT,
+    )
+    stored = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
+    assert stored["topics"] == found.topics
+    assert stored["rows"] == 30
+    predictions = read(tmp_path / "evaluation" / "predictions.jsonl")
+    right = sum(row["topic"] == row["true_topic"] for row in predictions) / 30
+    assert stored["topics"]["accuracy"] == pytest.approx(right)
+    assert set(stored["outputs"]) >= {"rouge1", "rouge2", "rougeL", "chrf", "topic_fit"}
+    assert stored["examples"][0]["true_topic"] == "football"
+    assert (tmp_path / "evaluation" / "evaluation.png").stat().st_size > 10_000
+
+
+def test_topic_unseen_in_training_is_named(fitted, tmp_path):
+    write_jsonl(tmp_path / "in.jsonl", [{"text": "rain", "topic": "weather"}, {"text": "wheat", "topic": "harvest"}])
+    with pytest.raises(UserError, match="weather"):
+        evaluate(fitted[0], str(tmp_path / "in.jsonl"), tmp_path / "evaluation")
+
+
+def test_measuring_on_training_rows_is_refused(fitted, corpus, tmp_path):
+    with pytest.raises(UserError, match="also stand in"):
+        evaluate(fitted[0], str(corpus / "train.jsonl"), tmp_path / "evaluation", train=str(corpus / "train.jsonl"))

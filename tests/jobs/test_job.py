@@ -1,0 +1,209 @@
+"""A batch job with real models: every row is accounted for, in its order."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from unskew.cli.main import main
+from unskew.common import UserError, write_jsonl
+from unskew.decoder import GenerationSettings
+from unskew.jobs import predict
+from unskew.pipeline import HybridPipeline
+
+SHORT = GenerationSettings(max_new_tokens=3)
+NASTY = [
+    "<|topic:harvest|> wheat <force_fairness> <|topic:football|>",
+    "<s></s><unk><pad><mask>[CLS][SEP]<|endoftext|>",
+    "wheat\x00barley",
+    "\x00",
+    "\ud83c wheat",
+    "\udf3e",
+    "\ufeff\u200b\u202e",
+    "🌾🚜" * 50,
+    "﷽" * 200,
+    "a\u0301" * 300,
+    "word " * 5000,
+    "x" * 50_000,
+    " \t\n\u2003",
+    "",
+    '{"text": "wheat"}',
+    "\r\n",
+    "NaN",
+]
+ROW = st.one_of(
+    st.sampled_from(NASTY).map(lambda text: json.dumps({"id": "same", "text": text}).encode()),
+    st.text(max_size=30).map(lambda text: json.dumps({"text": text}, ensure_ascii=True).encode()),
+    st.binary(max_size=30).filter(lambda line: b"\n" not in line and line.strip()),
+    st.sampled_from(
+        [
+            b"{",
+            b"[1]",
+            b"null",
+            b'{"text": 1}',
+            b'{"text": ["a"]}',
+            b'{"id": {}, "text": "a"}',
+            b'{"id": 7.0, "text": "a"}',
+        ]
+    ),
+    st.text(st.characters(codec="utf-8", exclude_characters="\n\r\x00"), min_size=1, max_size=40).map(
+        lambda text: json.dumps({"id": text, "text": f"wheat {text}"}, ensure_ascii=False).encode()
+    ),
+)
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+@pytest.fixture
+def job(fitted, tmp_path):
+    """Runs a job of the fitted bundle from `in.jsonl`."""
+
+    def run(output="out.jsonl", source="in.jsonl", **options):
+        options = {"generation": SHORT, "device": "cpu", "progress": "none"} | options
+        return predict(fitted[1], str(tmp_path / source), tmp_path / output, **options)
+
+    return run
+
+
+@pytest.fixture
+def rows(corpus, tmp_path):
+    (tmp_path / "in.jsonl").write_bytes((corpus / "test.jsonl").read_bytes())
+    return read(tmp_path / "in.jsonl")
+
+
+def test_rows_come_out_in_order_and_as_the_pipeline_says(fitted, job, rows, tmp_path):
+    summary = job(shard_rows=7)
+    written = read(tmp_path / "out.jsonl")
+    pipeline = HybridPipeline.from_pretrained(fitted[1], "cpu")
+    expected = list(pipeline([row["text"] for row in rows], generation=SHORT))
+    assert [row["id"] for row in written] == [row["id"] for row in rows]
+    assert [(row["topic"], row["output"]) for row in written] == [(one.topic, one.output) for one in expected]
+    assert [row["confidence"] for row in written] == pytest.approx([one.confidence for one in expected], abs=1e-5)
+    assert set(written[0]) == {"id", "topic", "confidence", "topics", "output"}
+    assert (summary.written, summary.bad) == (30, 0)
+    assert not (tmp_path / "out.jsonl.errors.jsonl").exists()
+
+
+def test_parquet_and_a_folder_hold_the_same_rows(job, rows, tmp_path):
+    for output in ("out.jsonl", "out.parquet", "folder"):
+        job(output, shard_rows=8)
+    lines = read(tmp_path / "out.jsonl")
+    table = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [{**row, "topics": {p["topic"]: p["probability"] for p in row["topics"]}} for row in table] == lines
+    parts = sorted((tmp_path / "folder").glob("part-*.jsonl"))
+    assert [len(read(part)) for part in parts] == [8, 8, 8, 6]
+    assert [row for part in parts for row in read(part)] == lines
+    manifest = json.loads((tmp_path / "folder" / "job.json").read_text())
+    assert [shard["rows"] for shard in manifest["shards"]] == [8, 8, 8, 6]
+
+
+def test_bad_rows_are_set_apart_and_nothing_else_is_lost(job, tmp_path):
+    lines = [
+        b'{"id": "a", "text": "wheat field"}',
+        b'{"id": "b", "text": ""}',
+        b'{"id": "c"}',
+        b"not json",
+        b'{"id": "d", "text": "caf\xe9"}',
+        b'{"id": "e", "text": "tide \\u0000 crane"}',
+        b'{"id": "f", "text": 7}',
+    ]
+    (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
+    summary = job(shard_rows=2)
+    assert [row["id"] for row in read(tmp_path / "out.jsonl")] == ["a", "e"]
+    errors = read(tmp_path / "out.jsonl.errors.jsonl")
+    assert [row["line"] for row in errors] == [2, 3, 4, 5, 7]
+    assert all(row["reason"] and row["file"].endswith("in.jsonl") for row in errors)
+    assert "2:" in str(summary)
+    assert (summary.written, summary.bad) == (2, 5)
+
+
+# Not shrunk: a whole job runs for each example.
+@settings(
+    max_examples=3,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.large_base_example],
+)
+@given(st.lists(ROW, min_size=100, max_size=100))
+def test_fuzzed_rows_are_all_accounted_for(job, tmp_path, lines):
+    (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
+    job(shard_rows=30, overwrite=True)
+    errors = tmp_path / "out.jsonl.errors.jsonl"
+    good, bad = read(tmp_path / "out.jsonl"), read(errors) if errors.exists() else []
+    assert len(good) + len(bad) == 100
+    assert {row["topic"] for row in good} <= {"harvest", "harbour", "football"}
+
+
+def test_undecided_rows(job, rows, tmp_path):
+    job(min_confidence=1.0)
+    assert {(row["topic"], row["output"]) for row in read(tmp_path / "out.jsonl")} == {(None, None)}
+    job("written.jsonl", min_confidence=1.0, write_undecided=True, limit=3)
+    assert [row["topic"] for row in read(tmp_path / "written.jsonl")] == [None] * 3
+    assert all(isinstance(row["output"], str) for row in read(tmp_path / "written.jsonl"))
+
+
+def test_an_estimated_prior_is_kept_by_a_resumed_run(job, rows, tmp_path, make_rows, monkeypatch):
+    write_jsonl(tmp_path / "in.jsonl", make_rows({"harvest": 5, "harbour": 50, "football": 60}, 5, "job"))
+    monkeypatch.setattr("unskew.jobs.folder.finish", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        job(target_prior="estimate", shard_rows=50)
+    monkeypatch.undo()
+    prior = json.loads((tmp_path / "out.jsonl.job" / "job.json").read_text())["prior"]
+    assert prior["shares"]["football"] > prior["shares"]["harvest"]
+    assert "training prior" in prior["said"]
+    monkeypatch.setattr("unskew.jobs.job.estimate_prior", lambda *_: 1 / 0)
+    assert job(target_prior="estimate", shard_rows=50).resumed == 115
+    job("given.jsonl", target_prior=prior["shares"], shard_rows=50)
+    assert read(tmp_path / "given.jsonl") == read(tmp_path / "out.jsonl")
+
+
+def test_priors_by_file(job, rows, tmp_path):
+    (tmp_path / "prior.json").write_text('{"football": 1}')
+    job(target_prior=str(tmp_path / "prior.json"))
+    assert {row["topic"] for row in read(tmp_path / "out.jsonl")} == {"football"}
+    for text in ("[1]", "{", '{"football": "much"}'):
+        (tmp_path / "prior.json").write_text(text)
+        with pytest.raises(UserError, match="shares by topic"):
+            job("other.jsonl", target_prior=str(tmp_path / "prior.json"))
+    with pytest.raises(UserError, match="no such file"):
+        job("other.jsonl", target_prior="unifrom")
+
+
+def test_another_bundle_is_refused(job, rows, fitted, tmp_path, monkeypatch):
+    monkeypatch.setattr("unskew.jobs.folder.finish", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        job()
+    monkeypatch.undo()
+    HybridPipeline.from_pretrained(fitted[1], "cpu", merge=False).aimed_at("train").save_pretrained(tmp_path / "other")
+    with pytest.raises(UserError, match="the bundle has other contents.*--restart"):
+        predict(tmp_path / "other", str(tmp_path / "in.jsonl"), tmp_path / "out.jsonl", generation=SHORT, device="cpu")
+    with pytest.raises(UserError, match="precision was 'float32', is 'bfloat16'"):
+        job(precision="bfloat16")
+    assert job().resumed == 30
+
+
+def test_the_command_in_either_spelling(fitted, rows, tmp_path, capsys):
+    def call(*options):
+        paths = ["--model", fitted[1], "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl"]
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", *map(str, paths), "--device", "cpu", "--progress", "none", *options])
+        return ended.value.code, *capsys.readouterr()
+
+    options = ["--top-k=2", "--target-prior", "train", "--generation.max-new-tokens", "2", "--limit", "9"]
+    code, out, _ = call(*options, "--dry-run")
+    assert (code, [path.name for path in tmp_path.iterdir()]) == (0, ["in.jsonl"])
+    assert "9 rows (limit 9)" in out
+    assert "3 topics; cpu, float32" in out
+    code, out, err = call(*options, "--overwrite")
+    assert code == 0, err
+    assert "9 rows written" in out
+    assert {len(row["topics"]) for row in read(tmp_path / "out.jsonl")} == {2}
+    assert "9 rows had been done before" in call(*options)[1]
+    assert call(*options, "--top_k", "3")[0] == 2
+    (tmp_path / "in.jsonl").write_text('{"text": "wheat"}\n{}\n')
+    assert call("--overwrite", "--fairness")[0] == 3

@@ -1,0 +1,16 @@
+from .fingerprints import base_contents, tokenizer_contents, trainer_choices
+from .phase import PhaseModule
+from .runner import RunOptions, run, tracing
+from .settings import PhaseSettings, ScratchSettings
+
+__all__ = [
+    "PhaseModule",
+    "PhaseSettings",
+    "RunOptions",
+    "ScratchSettings",
+    "base_contents",
+    "run",
+    "tokenizer_contents",
+    "tracing",
+    "trainer_choices",
+]

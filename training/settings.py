@@ -1,0 +1,66 @@
+"""What a user chooses about any training: how long, how fast, and how large a model from scratch. Loads no library."""
+
+from dataclasses import dataclass
+
+from ..common import UserError
+
+
+@dataclass(frozen=True)
+class ScratchSettings:
+    """Size of a model that starts from random weights, for corpora too peculiar or machines too small for a base.
+
+    Attributes:
+        layers: Transformer blocks.
+        width: Hidden size; must be a multiple of `heads`.
+        heads: Attention heads.
+        vocabulary: At most this many tokens in the tokenizer trained with it.
+    """
+
+    layers: int = 2
+    width: int = 128
+    heads: int = 4
+    vocabulary: int = 4000
+
+    def __post_init__(self) -> None:
+        sizes = {"layers": self.layers, "width": self.width, "heads": self.heads}
+        problems = [f"{name} is {size}, must be positive" for name, size in sizes.items() if size < 1]
+        if not problems and self.width % (2 * self.heads):
+            problems.append(f"width {self.width} is not an even multiple of heads {self.heads}")
+        if self.vocabulary < 300:
+            problems.append(f"vocabulary is {self.vocabulary}, must be at least 300 (256 bytes and the marks)")
+        if problems:
+            raise UserError("scratch model: " + "; ".join(problems))
+
+
+@dataclass(frozen=True)
+class PhaseSettings:
+    """How long and how fast a phase trains.
+
+    Attributes:
+        epochs: Passes over the rows at most; 0 leaves the phase out.
+        learning_rate: Peak of the schedule.
+        warmup_share: Share of the steps over which the rate rises linearly from 0; it falls linearly to 0 after.
+        weight_decay: Decoupled (AdamW), on matrices only.
+        patience: Epochs without improvement of the monitored measure before the phase stops.
+    """
+
+    epochs: int = 5
+    learning_rate: float = 3e-4
+    warmup_share: float = 0.1
+    weight_decay: float = 0.01
+    patience: int = 3
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.epochs < 0:
+            problems.append(f"epochs is {self.epochs}, must be 0 (leave out) or more")
+        if not self.learning_rate > 0:
+            problems.append(f"learning_rate is {self.learning_rate}, must be positive")
+        if not 0 <= self.warmup_share <= 1:
+            problems.append(f"warmup_share is {self.warmup_share}, must lie between 0 and 1")
+        if self.weight_decay < 0:
+            problems.append(f"weight_decay is {self.weight_decay}, must not be negative")
+        if self.patience < 1:
+            problems.append(f"patience is {self.patience}, must be at least 1")
+        if problems:
+            raise UserError("training phase: " + "; ".join(problems))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from ..balance import CalibrationKind, LossSettings
 from ..common import UserError, fingerprint
@@ -160,15 +160,24 @@ def _overridden(settings: Any, changes: Mapping[str, Any]) -> Any:
         raise UserError(f"there is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}")
     values = {}
     for name, value in changes.items():
+        nested = _dataclass_of(settings, name) if isinstance(value, Mapping) else None
+        if nested is None:
+            values[name] = value
+            continue
         current = getattr(settings, name)
-        if name in ("topic_loss", "noisy_topic_loss") and current is None:
-            current = PLAIN_LOSS
-        nested = isinstance(value, Mapping) and is_dataclass(current)
-        values[name] = _overridden(current, value) if nested else value
+        # A loss that is named stands for itself: the fields of the one before may have no meaning for it.
+        afresh = current is None or (nested is LossSettings and "name" in value)
+        values[name] = _overridden(nested() if afresh else current, value)
     try:
         return replace(settings, **values)
     except TypeError as error:
         raise UserError(f"{dict(changes)} does not fit: {error}") from None
+
+
+def _dataclass_of(settings: Any, name: str) -> type | None:
+    """The dataclass of a nested field, `X` or `X | None`."""
+    hint = get_type_hints(type(settings))[name]
+    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)  # pyright: ignore[reportReturnType]
 
 
 def _plain(settings: DecoderSettings | EncoderSettings | None) -> Any:

@@ -87,7 +87,7 @@ class TopicLoss(nn.Module):
         self._weights = class_weights(settings.scheme, rows, **options).float()
         self._noise: Tensor | None = None
         if settings.name == "forward_noise":
-            given = redrawn_noise(rows, settings.noise_rate) if noise is None else noise
+            given = redrawn_noise(rows, settings.value("noise_rate")) if noise is None else noise
             self._noise = checked_noise(given, len(rows)).float()
         elif noise is not None:
             raise UserError(f"a noise matrix has no meaning for {settings.name}: name forward_noise")
@@ -107,19 +107,19 @@ class TopicLoss(nn.Module):
 
     def row_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Unweighted losses (B,), one for each row."""
-        settings, smoothing = self.settings, self.settings.label_smoothing
+        settings, smoothing = self.settings, self.settings.value("label_smoothing")
         match settings.name:
             case "cross_entropy":
                 return F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
             case "focal":
-                return focal_rows(logits, targets, settings.gamma, smoothing)
+                return focal_rows(logits, targets, settings.value("gamma"), smoothing)
             case "logit_adjusted" | "balanced_softmax":
-                return logit_adjusted_rows(logits, targets, self._counts, settings.tau, smoothing)
+                return logit_adjusted_rows(logits, targets, self._counts, settings.value("tau"), smoothing)
             case "ldam":
-                margins = ldam_margins(self._counts, settings.max_margin * settings.scale)
+                margins = ldam_margins(self._counts, settings.value("max_margin") * settings.value("scale"))
                 return ldam_rows(logits, targets, margins)
             case "generalised_cross_entropy":
-                return generalised_cross_entropy_rows(logits, targets, settings.q)
+                return generalised_cross_entropy_rows(logits, targets, settings.value("q"))
             case "forward_noise":
                 assert self._noise is not None
                 return forward_noise_rows(logits, targets, self._noise)

@@ -32,7 +32,7 @@ def implied_prior(settings: LossSettings, counts: Counts, names: Sequence[str] |
     """
     loss = make_loss(settings, counts, names)
     loss.set_progress(1.0)
-    tau = {"logit_adjusted": settings.tau, "balanced_softmax": 1.0}.get(settings.name, 0.0)
+    tau = {"logit_adjusted": settings.value("tau"), "balanced_softmax": 1.0}.get(settings.name, 0.0)
     rows = as_counts(counts)
     return torch.softmax(rows.log() + loss.weights.cpu().double().log() - tau * rows.log(), dim=0)
 

@@ -1,8 +1,9 @@
 """What a user chooses about losses, calibration and priors: plain data that checks itself. Needs no torch."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ..common import UserError
 
@@ -21,69 +22,95 @@ LossName = Literal[
     "forward_noise",
 ]
 
+# Fields that only some losses have: what they are unless given, and whose they are.
+_OF_LOSSES: dict[str, tuple[float, tuple[LossName, ...]]] = {
+    "gamma": (2.0, ("focal",)),
+    "tau": (1.0, ("logit_adjusted",)),
+    "max_margin": (0.5, ("ldam",)),
+    "scale": (10.0, ("ldam",)),
+    "q": (0.7, ("generalised_cross_entropy",)),
+    "noise_rate": (0.3, ("forward_noise",)),
+    "label_smoothing": (0.0, ("cross_entropy", "focal", "logit_adjusted", "balanced_softmax")),
+}
+_OF_SCHEMES: dict[str, Scheme] = {"beta": "effective_number", "exponent": "inverse_frequency"}
+_RANGES = {
+    "beta": ("lie in [0, 1)", lambda x: 0 <= x < 1),
+    "exponent": ("lie in [0, 4]", lambda x: 0 <= x <= 4),
+    "reweight_from": ("lie in [0, 1]", lambda x: 0 <= x <= 1),
+    "gamma": ("be a number of at least 0", lambda x: 0 <= x < math.inf),
+    "tau": ("be a number of at least 0", lambda x: 0 <= x < math.inf),
+    "max_margin": ("be a number of at least 0", lambda x: 0 <= x < math.inf),
+    "scale": ("be a positive number", lambda x: 0 < x < math.inf),
+    "q": ("lie in (0, 1]", lambda x: 0 < x <= 1),
+    "noise_rate": ("lie in [0, 1)", lambda x: 0 <= x < 1),
+    "label_smoothing": ("lie in [0, 1)", lambda x: 0 <= x < 1),
+}
+
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Which loss, with which class weights. Fields of other losses than the named one are not used.
+    """Which loss, with which class weights. A field that the named loss or weights do not have is an error.
 
     Attributes:
-        name: the loss.
-        weights: class weights, or {topic: weight}. "auto" is effective_number for cross_entropy, focal and ldam, after
+        name: The loss.
+        weights: Class weights, or {topic: weight}. "auto" is effective_number for cross_entropy, focal and ldam, after
             Cui et al. 2019; none for the others, whose formula has its own answer to skew or noise.
-        beta: of effective_number, in [0, 1); null derives it from the counts (1 - 1/mean rows per topic).
-        exponent: of inverse_frequency: 1 full, 0.5 the usual softer choice, 0 none.
-        reweight_from: share of training after which the class weights act (deferred re-weighting); null is 0.8
-            for ldam and 0 for the others. Acts only where the training calls `set_progress`.
-        gamma: of focal: 0 is cross_entropy.
-        tau: of logit_adjusted: 0 is cross_entropy, 1 is balanced_softmax.
-        max_margin: of ldam: the margin of the rarest topic, in units of 1/scale.
-        scale: of ldam: nats of a unit of margin. The paper's 30 is the factor of its cosine head; a linear head has no
-            such factor, and would have to learn logits of that size. At 10 the rarest topic's margin is 5 nats, about
-            what logit adjustment adds at 100:1 (log 100 = 4.6).
-        q: of generalised_cross_entropy, in (0, 1]: near 0 is cross_entropy, 1 is mean absolute error.
-        noise_rate: of forward_noise, in [0, 1): the share of labels drawn anew from the set's shares, whatever the
-            text, see `noise.redrawn_noise`; a little over the share of wrong labels. 0 is cross_entropy.
-        label_smoothing: in [0, 1); not for ldam, generalised_cross_entropy and forward_noise.
+        beta: Of effective_number, in [0, 1); derived from the counts (1 - 1/mean rows per topic) unless given.
+        exponent: Of inverse_frequency: 1 (unless given) full, 0.5 the usual softer choice, 0 none.
+        reweight_from: Share of training after which the class weights act (deferred re-weighting); 0.8 for ldam and 0
+            for the others unless given. Acts only where the training calls `set_progress`.
+        gamma: Of focal: 0 is cross_entropy; 2 unless given.
+        tau: Of logit_adjusted: 0 is cross_entropy, 1 (unless given) is balanced_softmax.
+        max_margin: Of ldam: the margin of the rarest topic, in units of 1/scale; 0.5 unless given.
+        scale: Of ldam: nats of a unit of margin; 10 unless given. The paper's 30 is the factor of its cosine head; a
+            linear head has no such factor, and would have to learn logits of that size. At 10 the rarest topic's
+            margin is 5 nats, about what logit adjustment adds at 100:1 (log 100 = 4.6).
+        q: Of generalised_cross_entropy, in (0, 1]: near 0 is cross_entropy, 1 is mean absolute error; 0.7 unless given.
+        noise_rate: Of forward_noise, in [0, 1): the share of labels drawn anew from the set's shares, whatever the
+            text; a little over the share of wrong labels. 0 is cross_entropy; 0.3 unless given.
+        label_smoothing: Of cross_entropy, focal, logit_adjusted and balanced_softmax, in [0, 1); 0 unless given.
     """
 
     name: LossName = "cross_entropy"
     weights: Literal["auto"] | Scheme | dict[str, float] = "auto"
     beta: float | None = None
-    exponent: float = 1.0
+    exponent: float | None = None
     reweight_from: float | None = None
-    gamma: float = 2.0
-    tau: float = 1.0
-    max_margin: float = 0.5
-    scale: float = 10.0
-    q: float = 0.7
-    noise_rate: float = 0.3
-    label_smoothing: float = 0.0
+    gamma: float | None = None
+    tau: float | None = None
+    max_margin: float | None = None
+    scale: float | None = None
+    q: float | None = None
+    noise_rate: float | None = None
+    label_smoothing: float | None = None
 
     def __post_init__(self) -> None:
         """Report every problem at once."""
-        checks = {
-            f"unknown loss {self.name!r}": self.name in get_args(LossName),
-            f"unknown weights {self.weights!r}": isinstance(self.weights, dict)
-            or self.weights in ("auto", *get_args(Scheme)),
-            f"beta must lie in [0, 1), got {self.beta}": self.beta is None or 0 <= self.beta < 1,
-            f"exponent must lie in [0, 4], got {self.exponent}": 0 <= self.exponent <= 4,
-            f"reweight_from must lie in [0, 1], got {self.reweight_from}": self.reweight_from is None
-            or 0 <= self.reweight_from <= 1,
-            f"gamma must be a number of at least 0, got {self.gamma}": 0 <= self.gamma < math.inf,
-            f"tau must be a number of at least 0, got {self.tau}": 0 <= self.tau < math.inf,
-            f"max_margin must be a number of at least 0, got {self.max_margin}": 0 <= self.max_margin < math.inf,
-            f"scale must be a positive number, got {self.scale}": 0 < self.scale < math.inf,
-            f"q must lie in (0, 1], got {self.q}": 0 < self.q <= 1,
-            f"noise_rate must lie in [0, 1), got {self.noise_rate}": 0 <= self.noise_rate < 1,
-            f"label_smoothing must lie in [0, 1), got {self.label_smoothing}": 0 <= self.label_smoothing < 1,
-            f"label_smoothing has no meaning for {self.name}": self.label_smoothing == 0
-            or self.name not in ("ldam", "generalised_cross_entropy", "forward_noise"),
-            "balanced_softmax has tau 1: name logit_adjusted for another": self.tau == 1
-            or self.name != "balanced_softmax",
-        }
-        problems = [problem for problem, fine in checks.items() if not fine]
+        problems = [
+            f"{field} must {rule}, got {getattr(self, field)}"
+            for field, (rule, fits) in _RANGES.items()
+            if getattr(self, field) is not None and not fits(getattr(self, field))
+        ]
+        if not isinstance(self.weights, dict) and self.weights not in ("auto", *get_args(Scheme)):
+            problems.append(f"unknown weights {self.weights!r}; give auto, {', '.join(get_args(Scheme))}")
+        if self.name in get_args(LossName):
+            problems += self._without_meaning()
+        else:
+            problems.append(f"unknown loss {self.name!r}; there are {', '.join(get_args(LossName))}")
         if problems:
             raise UserError("loss settings: " + "; ".join(problems))
+
+    def _without_meaning(self) -> list[str]:
+        given = {field for field in (*_OF_LOSSES, *_OF_SCHEMES) if getattr(self, field) is not None}
+        return [
+            f"{field} has no meaning for {self.name}: leave it out, or name {' or '.join(losses)}"
+            for field, (_, losses) in _OF_LOSSES.items()
+            if field in given and self.name not in losses
+        ] + [
+            f"{field} has no meaning for weights {self.scheme}: leave it out, or name {scheme}"
+            for field, scheme in _OF_SCHEMES.items()
+            if field in given and self.scheme != scheme
+        ]
 
     @property
     def scheme(self) -> Scheme | dict[str, float]:
@@ -91,3 +118,20 @@ class LossSettings:
         if self.weights == "auto":
             return "effective_number" if self.name in ("cross_entropy", "focal", "ldam") else "none"
         return self.weights
+
+    def value(self, field: str) -> float:
+        """A field of the named loss as it is in force: as given, or what it is unless given."""
+        given = getattr(self, field)
+        return _OF_LOSSES[field][0] if given is None else given
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "LossSettings":
+        """What a bundle stores; earlier versions stored every field, of whichever loss."""
+        name, weights = stored["name"], stored["weights"]
+        named = cls(name, weights)
+        kept = {
+            field
+            for field in stored
+            if name in _OF_LOSSES.get(field, (0.0, (name,)))[1] and _OF_SCHEMES.get(field, named.scheme) == named.scheme
+        }
+        return cls(**{field: stored[field] for field in kept})

@@ -87,7 +87,7 @@ def class_weights(
     counts: Counts,
     *,
     beta: float | None = None,
-    exponent: float = 1.0,
+    exponent: float | None = None,
     names: Sequence[str] | None = None,
 ) -> Tensor:
     """Weights (C,), float64, mean 1 per training row, of a scheme or of {topic: weight} (which needs `names`).
@@ -104,7 +104,7 @@ def class_weights(
         case "balanced":
             return inverse_frequency(counts)
         case "inverse_frequency":
-            return inverse_frequency(counts, exponent)
+            return inverse_frequency(counts, 1.0 if exponent is None else exponent)
         case "effective_number":
             return effective_number(counts, beta)
     raise UserError(f"unknown weights {scheme!r}: none, balanced, inverse_frequency, effective_number")
@@ -115,7 +115,7 @@ def describe_weights(
     counts: Counts,
     *,
     beta: float | None = None,
-    exponent: float = 1.0,
+    exponent: float | None = None,
     names: Sequence[str] | None = None,
 ) -> str:
     """One line for a log: the scheme, its parameter and where that came from, and the range of the weights."""
@@ -123,7 +123,7 @@ def describe_weights(
         return "no class weights"
     label = "given by topic" if isinstance(scheme, Mapping) else scheme.replace("_", " ")
     if scheme == "inverse_frequency":
-        label += f" (exponent {exponent:g})"
+        label += f" (exponent {1.0 if exponent is None else exponent:g})"
     elif scheme == "effective_number" and beta is None:
         mean = as_counts(counts).mean().item()
         label += f" (beta {derive_beta(counts):.6g}, derived: 1 - 1/{mean:.4g}, the mean rows per topic)"

@@ -5,6 +5,19 @@ from ..decoder import DecoderSettings
 from ..encoder import EncoderSettings
 from ..pipeline import DataSettings, FitSettings, ModelPrior
 
+MOST_USED = (
+    "data.train",
+    "output",
+    "data.noisy",
+    "data.columns.text",
+    "data.columns.topic",
+    "data.columns.target",
+    "encoder.base",
+    "decoder.base",
+    "target_prior",
+    "seed",
+)
+
 
 def command(
     data: DataSettings,

@@ -12,12 +12,15 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, is_dataclass
 from importlib import import_module
 from typing import Any
 
+import yaml
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from ..common import Terminated, UserError
+from .help import help_text
 
 COMMANDS = {
     "fit": "fit both stages and write a bundle",
@@ -63,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:
     """The options of one command, read off its function, and the function; `--config FILE` gives them as YAML."""
     function = import_module(f".{command}", __package__).command
-    parser = ArgumentParser(prog=f"unskew {command}", description=f"{COMMANDS[command].capitalize()}.")
+    usage = f"unskew {command} [--option VALUE ...] [--config FILE]; its options: unskew {command} --help"
+    parser = ArgumentParser(prog=f"unskew {command}", usage=usage, add_help=False)
     parser.add_argument("--config", action="config", help="A YAML file of these options; later options win.")
     parser.add_function_arguments(function, skip={"overwrite"})
     overwrite = ActionYesNo(yes_prefix="", no_prefix="no_")
@@ -74,10 +78,34 @@ def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:
     return parser, function
 
 
+def _help(command: str) -> str:
+    module = import_module(f".{command}", __package__)
+    return help_text(command, COMMANDS[command], module.command, getattr(module, "MOST_USED", ()))
+
+
 def _run(command: str, arguments: Sequence[str]) -> int:
+    if "-h" in arguments or "--help" in arguments:
+        print(_help(command), end="")
+        return 0
     parser, function = make_parser(command)
-    given = vars(parser.instantiate(parser.parse_args([_underscored(argument) for argument in arguments])))
-    return function(**{name: value for name, value in given.items() if name != "config"})
+    given = [_underscored(argument) for argument in arguments]
+    asked = [argument for argument in given if argument != "--print_config"]
+    options = vars(parser.instantiate(parser.parse_args(asked)))
+    options.pop("config")
+    if asked != given:
+        print(_as_yaml(options), end="")
+        return 0
+    return function(**options)
+
+
+def _as_yaml(options: dict[str, Any]) -> str:
+    """The options as `--config` reads them, with what suits a base or a model from scratch filled in."""
+    plain = {name: asdict(_resolved(value)) if is_dataclass(value) else value for name, value in options.items()}
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+
+
+def _resolved(settings: Any) -> Any:
+    return settings.resolved() if hasattr(settings, "resolved") else settings
 
 
 def _underscored(argument: str) -> str:

@@ -6,6 +6,18 @@ from ..decoder import GenerationSettings, Writer
 from ..jobs import Engine, JobSettings
 from ..runtime import Precision
 
+MOST_USED = (
+    "model",
+    "input",
+    "output",
+    "columns.text",
+    "columns.id",
+    "target_prior",
+    "min_confidence",
+    "device",
+    "dry_run",
+)
+
 
 def command(
     model: str,

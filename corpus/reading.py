@@ -24,9 +24,14 @@ Located = tuple[Record | BadRow, str, int]
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column holds what; None: do not read it (without `id`, rows are numbered from 1).
+    """Which column holds what; None: do not read it.
 
-    `of` is of synthetic rows alone: the id of the row that a row paraphrases; there it is read from `of` unless named.
+    Attributes:
+        text: The text to classify.
+        id: The row's id; without it rows are numbered from 1.
+        topic: The topic.
+        target: The text to write.
+        of: Of synthetic rows alone: the id of the row that a row paraphrases; there it is read from `of` unless named.
     """
 
     text: str = "text"

@@ -69,6 +69,7 @@ def fit_decoder(
     Raises:
         UserError: if no row of `train` has a target, a topic is unknown, or the base cannot be used.
     """
+    settings = settings.resolved()
     topics.encode([str(record.topic) for record in chain(train, validation)])
     fit = _Fit(_usable(train, validation, noisy), topics, settings, Path(folder), seed)
     return fit.from_scratch() if settings.base is None else fit.from_base(settings.base)
@@ -206,7 +207,7 @@ class _Fit:
         options = RunOptions(
             folder=self.folder / f"{name}-{self.state[:12]}",
             name=f"decoder, {name}",
-            epochs=phase.epochs,
+            epochs=phase.epochs or 0,
             seed=self.seed,
             monitor=MONITOR,
             mode="min",

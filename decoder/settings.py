@@ -1,26 +1,31 @@
 """What can be set of a decoder: plain data that checks itself. Knows no model."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..balance import LossSettings
 from ..common import UserError
-from ..training import PhaseSettings, ScratchSettings
+from ..training import PhaseSettings, ScratchSettings, too_fast
 from .templates import resolve_template
 
 Adaptation = Literal["lora", "top_blocks", "full"]
 Condition = Literal["token", "text"]
 Writer = Literal["torch", "vllm"]
 
-# From scratch a small model bears, and needs, rates that would wipe out a pretrained one.
+# What phases are unless given. From scratch a small model bears, and needs, rates that would wipe out a pretrained one.
 SCRATCH_SIZE = ScratchSettings(layers=2, width=64, heads=4, vocabulary=4000)
-SCRATCH_NOISY = PhaseSettings(epochs=1, learning_rate=5e-3)
-SCRATCH_CLEAN = PhaseSettings(epochs=3, learning_rate=4e-3)
-BASE_NOISY = PhaseSettings(epochs=1, learning_rate=5e-4)
-BASE_CLEAN = PhaseSettings(epochs=3, learning_rate=5e-4)
+SCRATCH = {
+    "noisy": PhaseSettings(epochs=1, learning_rate=5e-3),
+    "clean": PhaseSettings(epochs=3, learning_rate=4e-3),
+}
+BASE = {
+    "noisy": PhaseSettings(epochs=1, learning_rate=5e-4),
+    "clean": PhaseSettings(epochs=3, learning_rate=5e-4),
+}
 BALANCED_RATIO = 3.0  # of the largest topic to the smallest in batches that count as balanced
-HIGHEST_BASE_RATE = 2e-3  # under both rates from scratch, so that one kept by mistake is noticed
+HIGHEST_BASE_RATE = 2e-3
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,10 @@ class DecoderSettings:
         fairness: Train `<force_fairness>`: half of the clean rows of an epoch are drawn as they are, without it, the
             other half within a ratio of `sampling_ratio` (at most 3; None is 3), with it before the topic.
         noisy: Training on the noisy set: of all weights from scratch (then on the clean set where there is no noisy
-            one), of the adaptation of a `base`, where 0 epochs leave it out. Untouched defaults on a `base`: 1 epoch
-            at 5e-4.
-        clean: Training of the adaptation on the clean set. Untouched defaults on a `base`: 3 epochs at 5e-4.
+            one), of the adaptation of a `base`, where 0 epochs leave it out. Unless given 1 epoch,
+            at 5e-4 of a `base`, at 5e-3 from scratch.
+        clean: Training of the adaptation on the clean set. Unless given 3 epochs, at 5e-4 of a
+            `base`, at 4e-3 from scratch.
         tokens_per_batch: Padded tokens in a training batch.
         trainer: Further arguments of `lightning.Trainer`.
     """
@@ -70,17 +76,12 @@ class DecoderSettings:
     noisy_topic_loss: LossSettings | None = None
     sampling_ratio: float | None = None
     fairness: bool = False
-    noisy: PhaseSettings = SCRATCH_NOISY
-    clean: PhaseSettings = SCRATCH_CLEAN
+    noisy: PhaseSettings = PhaseSettings()
+    clean: PhaseSettings = PhaseSettings()
     tokens_per_batch: int = 2048
     trainer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.base is not None:
-            if self.noisy == SCRATCH_NOISY:
-                object.__setattr__(self, "noisy", BASE_NOISY)
-            if self.clean == SCRATCH_CLEAN:
-                object.__setattr__(self, "clean", BASE_CLEAN)
         sizes = ("max_tokens", "max_target_tokens", "rank", "alpha", "blocks", "tokens_per_batch")
         problems = [f"{name} is {getattr(self, name)}, must be positive" for name in sizes if getattr(self, name) < 1]
         if not 0 <= self.dropout < 1:
@@ -97,17 +98,12 @@ class DecoderSettings:
             problems.append(
                 f"sampling_ratio is {self.sampling_ratio}, must be at most {BALANCED_RATIO:g} with fairness"
             )
-        if self.clean.epochs < 1:
+        if self.clean.is_left_out:
             problems.append(f"clean.epochs is {self.clean.epochs}, must be positive")
-        if self.base is None and self.noisy.epochs < 1:
+        if self.base is None and self.noisy.is_left_out:
             problems.append(f"noisy.epochs is {self.noisy.epochs}, must be positive without a base")
-        if self.base is not None:
-            problems += [
-                f"{name}.learning_rate is {phase.learning_rate}, too high for the pretrained {self.base}: "
-                f"give at most {HIGHEST_BASE_RATE}, commonly 1e-4 to 1e-3"
-                for name, phase in (("noisy", self.noisy), ("clean", self.clean))
-                if phase.epochs and phase.learning_rate > HIGHEST_BASE_RATE
-            ]
+        phases = {"noisy": self.noisy, "clean": self.clean}
+        problems += too_fast(self.base, phases, HIGHEST_BASE_RATE, "1e-4 to 1e-3")
         try:
             resolve_template(self.prompt_in_force)
         except UserError as error:
@@ -117,10 +113,30 @@ class DecoderSettings:
 
     @property
     def prompt_in_force(self) -> str:
-        """`prompt` with "auto" resolved: here and not at the start, as a base may be named after the defaults."""
+        """`prompt` with "auto" resolved."""
         if self.prompt != "auto":
             return self.prompt
         return "plain" if self.base is None else "instruction"
+
+    def resolved(self) -> "DecoderSettings":
+        """With what was left open filled in as suits the base, or the model from scratch."""
+        usual = SCRATCH if self.base is None else BASE
+        phases = {name: getattr(self, name).resolved(phase) for name, phase in usual.items()}
+        return replace(self, prompt=self.prompt_in_force, **phases)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "DecoderSettings":
+        """What a bundle stores; how the decoder was trained on some machine is not among it."""
+        losses = {name: stored.get(name) for name in ("topic_loss", "noisy_topic_loss")}
+        return cls(
+            **{
+                **stored,
+                "scratch": ScratchSettings(**stored["scratch"]),
+                "noisy": PhaseSettings(**stored["noisy"]),
+                "clean": PhaseSettings(**stored["clean"]),
+                **{name: loss and LossSettings.from_dict(loss) for name, loss in losses.items()},
+            }
+        )
 
 
 @dataclass(frozen=True)

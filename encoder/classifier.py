@@ -8,7 +8,6 @@ import tempfile
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ from sklearn.utils.validation import check_is_fitted
 from ..balance import Calibration, Decider, LossSettings, TargetPrior
 from ..common import UserError
 from ..corpus import Record, Topics, stratified_split
-from ..training import ScratchSettings
+from ..training import PhaseSettings, ScratchSettings
 from .fitting import fit_encoder
 from .sampling import implied_topic_prior
-from .settings import BASE_CLEAN, SCRATCH_CLEAN, EncoderSettings
+from .settings import EncoderSettings
 from .texts_and_labels import as_classes, as_texts, topic_names
 from .topic_encoder import TopicEncoder
 
@@ -165,17 +164,15 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
         return sorted({*range(len(texts))} - {*fresh}), fresh
 
     def _settings(self, names: list[str]) -> EncoderSettings:
-        usual = SCRATCH_CLEAN if self.base is None else BASE_CLEAN
-        given = {"epochs": self.epochs, "learning_rate": self.learning_rate}
         weights = self.weights
         if isinstance(weights, Mapping):
             weights = dict(zip(names, self._by_class(weights, 1.0, "weights"), strict=True))
         return EncoderSettings(
             base=self.base,
-            scratch=self.scratch or EncoderSettings.scratch,
+            scratch=self.scratch or EncoderSettings().scratch,
             max_tokens=self.max_tokens,
             tokens_per_batch=self.tokens_per_batch,
-            clean=replace(usual, **{name: value for name, value in given.items() if value is not None}),
+            clean=PhaseSettings(epochs=self.epochs, learning_rate=self.learning_rate),
             loss=LossSettings(self.loss, weights=weights),  # pyright: ignore[reportArgumentType]
             sampling_ratio=self.sampling_ratio,
             trainer={"devices": 1, **(self.trainer or {})},

@@ -20,7 +20,7 @@ from .data import EncoderData, Rows
 from .layers import freeze_body, layer_rates
 from .module import MONITOR, EncoderModule
 from .sampling import counts_seen, drawn
-from .settings import EncoderSettings
+from .settings import NOISY_LOSS, EncoderSettings
 from .tokens import pad_id_of
 from .topic_encoder import TopicEncoder
 
@@ -64,6 +64,7 @@ def fit_encoder(
         folder: Where checkpoints and logs go; made if missing.
         seed: Of weights, order and dropout.
     """
+    settings = settings.resolved()
     if not validation:
         log.warning("encoder: no validation rows, so training rows decide when to stop")
         validation = train
@@ -99,7 +100,7 @@ def fit_encoder(
         options = RunOptions(
             folder=Path(folder) / f"{phase.name}-{state[:12]}",
             name=f"encoder, {phase.name}",
-            epochs=phase.settings.epochs,
+            epochs=phase.settings.epochs or 0,
             seed=seed,
             monitor=MONITOR,
             mode="max",
@@ -113,7 +114,7 @@ def fit_encoder(
 
 def _phases(train: Sequence[Record], noisy: Sequence[Record] | None, settings: EncoderSettings) -> Iterator[Phase]:
     if noisy and settings.noisy.epochs:
-        yield Phase("noisy", noisy, settings.noisy, settings.noisy_loss)
+        yield Phase("noisy", noisy, settings.noisy, settings.noisy_loss or NOISY_LOSS)
     if settings.head.epochs:
         yield Phase("head", train, settings.head, settings.head_loss, True, settings.sampling_ratio)
     if settings.clean.epochs:

@@ -39,5 +39,5 @@ def implied_topic_prior(settings: EncoderSettings, records: Sequence[Record], to
         topics: In the order of the logits.
     """
     counts = counts_seen(records, topics, settings.sampling_ratio)
-    loss = settings.loss if settings.clean.epochs else settings.head_loss
+    loss = settings.head_loss if settings.clean.is_left_out else settings.loss
     return tuple(implied_prior(loss, counts, topics.names).tolist())

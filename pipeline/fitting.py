@@ -36,6 +36,7 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
     Raises:
         UserError: If an input cannot be used, or `output` exists and must not be replaced.
     """
+    settings = settings.resolved()
     output = Path(output).resolve()
     refuse_existing(output, overwrite, bundle.MANIFEST)
     work = output.with_name(output.name + ".work")

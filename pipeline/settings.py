@@ -1,6 +1,6 @@
 """What a user chooses about fitting a whole system. Knows the settings of both stages; runs nothing."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..balance import CalibrationKind, TargetPrior
@@ -62,3 +62,7 @@ class FitSettings:
     model_prior: ModelPrior = "loss"
     target_prior: TargetPrior = "uniform"
     seed: int = 0
+
+    def resolved(self) -> "FitSettings":
+        """With what was left open in either stage filled in as suits its base."""
+        return replace(self, encoder=self.encoder.resolved(), decoder=self.decoder and self.decoder.resolved())

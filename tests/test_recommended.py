@@ -24,11 +24,10 @@ def parsed(*arguments):
     """The settings that `fit` would get, with what stands for something else resolved."""
     parser, _ = make_parser("fit")
     options = vars(parser.instantiate(parser.parse_args([*GIVEN, *arguments])))
-    settings = FitSettings(**{name: options[name] for name in FitSettings.__dataclass_fields__})
+    settings = FitSettings(**{name: options[name] for name in FitSettings.__dataclass_fields__}).resolved()
     plain = asdict(settings)
     for name in ("loss", "noisy_loss", "head_loss"):
         plain["encoder"][name]["weights"] = getattr(settings.encoder, name).scheme
-    plain["decoder"]["prompt"] = settings.decoder.prompt_in_force
     return plain
 
 

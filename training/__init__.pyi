@@ -1,7 +1,7 @@
 from .fingerprints import base_contents, tokenizer_contents, trainer_choices
 from .phase import PhaseModule
 from .runner import RunOptions, run, tracing
-from .settings import PhaseSettings, ScratchSettings
+from .settings import PhaseSettings, ScratchSettings, too_fast
 
 __all__ = [
     "PhaseModule",
@@ -11,6 +11,7 @@ __all__ = [
     "base_contents",
     "run",
     "tokenizer_contents",
+    "too_fast",
     "tracing",
     "trainer_choices",
 ]

@@ -55,7 +55,7 @@ class PhaseModule(lightning.LightningModule):
                 groups.setdefault((self._rates.get(name, 1.0), decay), []).append(parameter)
         optimizer = torch.optim.AdamW(
             [
-                {"params": parameters, "lr": self.phase.learning_rate * rate, "weight_decay": decay}
+                {"params": parameters, "lr": self.phase.rate * rate, "weight_decay": decay}
                 for (rate, decay), parameters in groups.items()
             ]
         )

@@ -1,6 +1,7 @@
 """What a user chooses about any training: how long, how fast, and how large a model from scratch. Loads no library."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from ..common import UserError
 
@@ -37,24 +38,24 @@ class PhaseSettings:
     """How long and how fast a phase trains.
 
     Attributes:
-        epochs: Passes over the rows at most; 0 leaves the phase out.
-        learning_rate: Peak of the schedule.
+        epochs: Passes over the rows at most; 0 leaves the phase out. What suits the model unless given.
+        learning_rate: Peak of the schedule. What suits the model unless given.
         warmup_share: Share of the steps over which the rate rises linearly from 0; it falls linearly to 0 after.
         weight_decay: Decoupled (AdamW), on matrices only.
         patience: Epochs without improvement of the monitored measure before the phase stops.
     """
 
-    epochs: int = 5
-    learning_rate: float = 3e-4
+    epochs: int | None = None
+    learning_rate: float | None = None
     warmup_share: float = 0.1
     weight_decay: float = 0.01
     patience: int = 3
 
     def __post_init__(self) -> None:
         problems = []
-        if self.epochs < 0:
+        if self.epochs is not None and self.epochs < 0:
             problems.append(f"epochs is {self.epochs}, must be 0 (leave out) or more")
-        if not self.learning_rate > 0:
+        if self.learning_rate is not None and not self.learning_rate > 0:
             problems.append(f"learning_rate is {self.learning_rate}, must be positive")
         if not 0 <= self.warmup_share <= 1:
             problems.append(f"warmup_share is {self.warmup_share}, must lie between 0 and 1")
@@ -64,3 +65,34 @@ class PhaseSettings:
             problems.append(f"patience is {self.patience}, must be at least 1")
         if problems:
             raise UserError("training phase: " + "; ".join(problems))
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of settings that are resolved."""
+        assert self.learning_rate is not None
+        return self.learning_rate
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether there is nothing to train."""
+        return self.epochs == 0
+
+    def resolved(self, usual: "PhaseSettings") -> "PhaseSettings":
+        """These settings, with what was left open taken from `usual`."""
+        return replace(
+            self,
+            epochs=usual.epochs if self.epochs is None else self.epochs,
+            learning_rate=usual.learning_rate if self.learning_rate is None else self.learning_rate,
+        )
+
+
+def too_fast(base: str | None, phases: Mapping[str, PhaseSettings | None], highest: float, common: str) -> list[str]:
+    """A problem for each learning rate that would wipe out a pretrained base; none without one."""
+    if base is None:
+        return []
+    return [
+        f"{name}.learning_rate is {phase.learning_rate}, too high for the pretrained {base}: "
+        f"give at most {highest}, commonly {common}"
+        for name, phase in phases.items()
+        if phase and phase.learning_rate is not None and not phase.is_left_out and phase.learning_rate > highest
+    ]

@@ -13,7 +13,6 @@ from ...common import UserError, check_writable, refuse_existing, track, write_j
 from ...corpus import Columns
 from ...decoder import DecoderSettings, GenerationSettings
 from ...encoder import relabelled
-from ...training import PhaseSettings, ScratchSettings
 from ..datasets import Sets, read_sets
 from ..hybrid import HybridPipeline
 from ..settings import DataSettings
@@ -147,15 +146,7 @@ def _decoder_settings(pipeline: HybridPipeline, model: str) -> DecoderSettings:
     stored = pipeline.description.get("settings", {}).get("decoder")
     if not stored:
         raise UserError(f"{model} was fitted without a decoder; give one with --decoder.base, or fit one")
-    return DecoderSettings(
-        **{
-            **stored,
-            "scratch": ScratchSettings(**stored["scratch"]),
-            "noisy": PhaseSettings(**stored["noisy"]),
-            "clean": PhaseSettings(**stored["clean"]),
-            "topic_loss": None,
-        }
-    )
+    return replace(DecoderSettings.from_dict(stored), topic_loss=None, noisy_topic_loss=None)
 
 
 def _add_targets(result: Synthesis, pipeline: HybridPipeline) -> None:

@@ -5,8 +5,12 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
-from unskew.cli.main import COMMANDS, main
+from unskew.balance import LossSettings
+from unskew.cli.main import COMMANDS, main, make_parser
+from unskew.decoder import DecoderSettings
+from unskew.training import PhaseSettings, ScratchSettings
 
 
 def call(capsys, *arguments):
@@ -49,10 +53,62 @@ def test_every_command_explains_its_options(capsys, command):
     assert "--overwrite" in out
 
 
-def test_config_can_be_printed(capsys):
-    code, out, _ = call(capsys, "fit", "--data.train", "x.jsonl", "--output", "o", "--print_config")
+def test_help_of_fit_is_short_and_whole(capsys):
+    code, out, _ = call(capsys, "fit", "--help")
     assert code == 0
-    assert "layer_decay" in out
+    assert len(out.splitlines()) < 150
+    first = out[: out.index("options:")]
+    assert all(f"--{name} " in first for name in ("data.train", "output", "encoder.base", "decoder.base"))
+    shared = {f".{field} " for shape in (LossSettings, PhaseSettings, ScratchSettings) for field in vars(shape())}
+    named = {action.dest for action in make_parser("fit")[0]._actions} | {
+        f"decoder.{n}" for n in vars(DecoderSettings())
+    }
+    for name in named - {"data", "encoder", "decoder", "data.columns"}:
+        last = name.rpartition(".")[2]
+        assert f"--{name}" in out or last == "help" or f".{last} " in shared, name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(capsys, command):
+    _, out, _ = call(capsys, command, "--help")
+    lines = out.splitlines()
+    options = [(n, line) for n, line in enumerate(lines) if line.startswith(("  --", "  ."))]
+    assert options
+    for n, line in options:
+        explained = line[30:].strip() if line[28:30] == "  " else lines[n + 1].strip()
+        assert len(explained) > 5, line
+        assert explained[0] != "(", line
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loads_no_model_library(command):
+    script = (
+        "import sys\n"
+        "from unskew.cli.main import main\n"
+        f"try: main([{command!r}, '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'lightning', 'peft', 'datasets', 'sklearn'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(("base", "rate"), [([], 1e-3), (["--encoder.base", "some/base"], 1e-4)])
+def test_the_printed_config_is_what_would_be_used(capsys, tmp_path, base, rate):
+    given = ["--data.train", "x.jsonl", "--output", "o", "--encoder.clean.epochs", "9", *base]
+    code, out, _ = call(capsys, "fit", *given, "--print_config")
+    assert code == 0
+    printed = yaml.safe_load(out)
+    assert printed["encoder"]["clean"] == {**printed["encoder"]["clean"], "epochs": 9, "learning_rate": rate}
+    (tmp_path / "printed.yaml").write_text(out)
+    assert call(capsys, "fit", "--config", str(tmp_path / "printed.yaml"), "--print_config")[1] == out
+
+
+def test_a_loss_field_that_the_loss_does_not_have_is_refused(capsys):
+    given = ["--data.train", "x.jsonl", "--output", "o", "--encoder.loss.name", "cross_entropy"]
+    code, _, err = call(capsys, "fit", *given, "--encoder.loss.gamma", "3")
+    assert code == 2
+    assert "gamma has no meaning for cross_entropy" in err
 
 
 def test_unknown_command(capsys):

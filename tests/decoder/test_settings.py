@@ -6,7 +6,6 @@ from jsonargparse import ArgumentParser
 from unskew.balance import LossSettings
 from unskew.common import UserError
 from unskew.decoder import DecoderSettings, GenerationSettings
-from unskew.decoder.settings import BASE_CLEAN, BASE_NOISY
 from unskew.training import PhaseSettings
 
 
@@ -34,14 +33,21 @@ def test_settings_that_make_no_sense(changes, said):
 
 
 def test_a_base_has_gentler_defaults_unless_told():
-    assert (DecoderSettings(base="x").noisy, DecoderSettings(base="x").clean) == (BASE_NOISY, BASE_CLEAN)
+    settings = DecoderSettings(base="x").resolved()
+    assert settings.clean.rate < DecoderSettings().resolved().clean.rate / 5
     own = PhaseSettings(epochs=0)
-    assert DecoderSettings(base="x", noisy=own).noisy == own
+    assert DecoderSettings(base="x", noisy=own).resolved().noisy.epochs == 0
+
+
+def test_one_field_given_leaves_the_others_to_the_base():
+    usual = DecoderSettings(base="x").resolved()
+    given = DecoderSettings(base="x", clean=PhaseSettings(epochs=1)).resolved()
+    assert given == replace(usual, clean=replace(usual.clean, epochs=1))
 
 
 def test_a_rate_that_would_wipe_out_a_base_is_refused():
     with pytest.raises(UserError, match=r"clean.learning_rate is 0.004.*at most 0.002"):
-        DecoderSettings(base="x", clean=replace(DecoderSettings().clean, epochs=5))
+        DecoderSettings(base="x", clean=DecoderSettings().resolved().clean)
 
 
 @pytest.mark.parametrize("change", [{"temperature": 0}, {"top_p": 0}, {"max_new_tokens": 0}, {"tokens_per_batch": 0}])

@@ -19,15 +19,31 @@ def test_all_problems_are_reported_at_once():
 
 
 def test_a_base_gets_gentler_rates_unless_told():
-    given = PhaseSettings(epochs=2, learning_rate=3e-5)
-    settings = EncoderSettings(base="some/base", clean=given)
-    assert settings.clean == given
-    assert settings.noisy.learning_rate < EncoderSettings().noisy.learning_rate / 5
+    settings = EncoderSettings(base="some/base", clean=PhaseSettings(epochs=2, learning_rate=3e-5)).resolved()
+    assert (settings.clean.epochs, settings.clean.learning_rate) == (2, 3e-5)
+    assert settings.noisy.rate < EncoderSettings().resolved().noisy.rate / 5
+
+
+def test_one_field_given_leaves_the_others_to_the_base():
+    for base in (None, "some/base"):
+        usual = EncoderSettings(base).resolved().clean
+        assert EncoderSettings(base, clean=PhaseSettings(epochs=7)).resolved().clean == replace(usual, epochs=7)
+
+
+def test_what_is_given_stays_even_where_it_is_the_default_of_a_model_from_scratch():
+    scratch = EncoderSettings().resolved().clean
+    given = replace(scratch, learning_rate=4e-4)
+    assert EncoderSettings("some/base", clean=given).resolved().clean == given
+
+
+def test_resolving_twice_changes_nothing():
+    settings = EncoderSettings("some/base").resolved()
+    assert settings.resolved() == settings
 
 
 def test_a_rate_that_would_wipe_out_a_base_is_refused():
     with pytest.raises(UserError, match="clean.learning_rate"):
-        EncoderSettings(base="some/base", clean=replace(EncoderSettings().clean, epochs=3))
+        EncoderSettings(base="some/base", clean=EncoderSettings().resolved().clean)
 
 
 def test_settings_come_from_a_config(tmp_path):
@@ -39,7 +55,7 @@ def test_settings_come_from_a_config(tmp_path):
     parsed = parser.parse_args(["--config", str(config), "--encoder.clean.epochs", "4"])
     settings = parser.instantiate_classes(parsed).encoder
     assert (settings.max_tokens, settings.loss.name, settings.head.epochs, settings.clean.epochs) == (64, "focal", 3, 4)
-    assert settings.clean.learning_rate == EncoderSettings().clean.learning_rate
+    assert settings.resolved().clean.learning_rate == EncoderSettings().resolved().clean.learning_rate
 
 
 def test_trainer_arguments_pass_through():

@@ -17,8 +17,7 @@ from ..balance import Calibration, Decider, resolve_prior
 from ..common import fingerprint, replacing_folder
 from ..corpus import Record
 from ..decoder import DecoderSettings, TopicDecoder, fit_decoder, implied_topic_prior, merge
-from ..encoder import EncoderSettings, TopicEncoder, fit_encoder, relabelled
-from ..encoder import implied_topic_prior as implied_encoder_prior
+from ..encoder import EncoderSettings, fit_topic_encoder, relabelled
 from ..evaluation import TopicJudge
 from ..pipeline import Sets, choose_device
 from ..training import PhaseSettings, tracing
@@ -110,7 +109,7 @@ class Stages:
         settings = self.settings.encoder_of(arm)
         if arm.decide == "head":
             base = self.settings.decoder_of(arm).base or str(self._scratch_base(self.decoder(arm)))
-            settings = replace(settings, base=base, noisy=PhaseSettings(epochs=0))
+            settings = replace(settings, base=base, recipe="phases", noisy=PhaseSettings(epochs=0))
         key = fingerprint(replace(settings, trainer={}), arm.synthetic)
         if key not in self._encoders:
             self._encoders[key] = self._fit_encoder(settings, self.sets(arm))
@@ -147,13 +146,13 @@ class Stages:
     def _fit_encoder(self, settings: EncoderSettings, sets: Sets) -> Fitted:
         measured = replace(settings, trainer=_metered(settings.trainer))
         with tracing() as folders:
-            encoder: TopicEncoder = fit_encoder(
+            fitted = fit_topic_encoder(
                 sets.train, sets.validation, sets.noisy, sets.topics, measured, self.folder / "encoder", self.seed
             )
+        encoder = fitted.encoder
         encoder.model.to(choose_device())  # pyright: ignore[reportArgumentType]
         trainable = sum(p.numel() for p in encoder.model.parameters() if p.requires_grad)
-        implied = {False: implied_encoder_prior(settings, sets.train, sets.topics)}
-        return Fitted(encoder, settings, implied, trainable, read_costs(folders))
+        return Fitted(encoder, settings, {False: fitted.implied}, trainable, read_costs(folders))
 
 
 def once(fitted: Fitted, question: Any, answer: Callable[[], Answer]) -> tuple[Answer, float]:

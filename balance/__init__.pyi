@@ -9,17 +9,24 @@ from .calibration import (
 )
 from .conformal import ConformalSets, fit_conformal, rows_needed
 from .confusion import shares_shifted
-from .label_shift import ShiftEstimate, bbse_prior, em_prior, em_standard_error, estimate_target
+from .label_shift import ShiftEstimate, bbse_prior, em_prior, em_standard_error, estimate_target, shrunk_em_prior
 from .losses import TopicLoss, make_loss
 from .metrics import BINS, calibration_error, measure, negative_log_likelihood, prior_pull, topic_recall
-from .noise import noise_matrix, redrawn_noise
+from .noise import denoised_labels, noise_matrix, redrawn_noise
 from .posterior import Decider, resolve_prior
 from .priors import implied_prior, measured_prior
 from .sampling import TemperedDraw, View, span_dropout, tempered_counts
+from .scaling import both_nlls, fit_scale, row_nll, smaller_by
 from .settings import CalibrationKind, LossSettings, TargetPrior
 from .weights import class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
 
 __all__ = [
+    "denoised_labels",
+    "both_nlls",
+    "fit_scale",
+    "row_nll",
+    "smaller_by",
+    "shrunk_em_prior",
     "BINS",
     "Calibration",
     "CalibrationKind",

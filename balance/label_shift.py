@@ -22,6 +22,8 @@ from .posterior import Decider
 log = logging.getLogger("unskew")
 
 MAX_ITERATIONS = 2000
+PSEUDO_ROWS = 10.0  # for each topic, on which an estimate leans
+_SHRUNK_ITERATIONS = 200
 MOST_ROWS = 50_000  # standard errors are then under 0.01 where topics can be told apart at all
 SHOWN = 3  # topics named in a log line
 MAX_ERROR = 0.1  # the standard error of a share above which an estimate is refused
@@ -60,6 +62,31 @@ def em_prior(
                 f"topic {worst} is {errors[worst].item():.2g}, above {max_error:g}; give more rows or a target prior"
             )
     return prior / prior.sum()
+
+
+def shrunk_em_prior(logits: Tensor, center: Tensor, weight: float | None = None) -> Tensor:
+    """The prior (C,) of unlabelled rows, drawn toward a centre by pseudo-rows: the mode under a Dirichlet prior.
+
+    q <- (sum_i softmax(g_i + log q) + m c) / (n + m): expectation maximisation (Saerens et al. 2002) with m pseudo-rows
+    of the shares c. Without rows it is c, with many it is the plain estimate, and no topic's share is ever 0.
+
+    Args:
+        logits: g (n, C) of the rows, by a model that favours no topic.
+        center: c (C,).
+        weight: m; ten for each topic unless given.
+    """
+    rows, center = logits.detach().cpu().double(), center.detach().cpu().double()
+    center = center / center.sum()
+    pseudo = PSEUDO_ROWS * rows.shape[1] if weight is None else weight
+    prior = center
+    for _ in range(_SHRUNK_ITERATIONS):
+        summed = (rows + prior.log()).softmax(-1).sum(0) if len(rows) else torch.zeros_like(prior)
+        found = (summed + pseudo * center) / (len(rows) + pseudo)
+        moved = (found - prior).abs().max().item()
+        prior = found
+        if moved < 1e-7:
+            break
+    return prior
 
 
 def em_standard_error(probabilities: Tensor, model_prior: Tensor, prior: Tensor) -> Tensor:

@@ -76,3 +76,31 @@ def checked_noise(noise: Tensor, topics: int) -> Tensor:
     if (values.sum(0) == 0).any():
         raise UserError(f"no true topic is ever labelled as topic {int(values.sum(0).argmin())}: a column of zeros")
     return values
+
+
+def denoised_labels(probabilities: Tensor, labels: Tensor, rounds: int = 3) -> Tensor:
+    """What the true topic of each noisy row is (n, C), rows summing to 1: its text's posterior and its label together.
+
+    Expectation maximisation over one annotator whose errors depend on the true topic alone (Dawid and Skene 1979),
+    with the classifier's posterior in the place of the topics' shares: in turn the noise matrix
+    T_jl ~ sum_i q_ij [label_i = l] and q_ij ~ p_ij T_j,label_i. A row of T that few rows speak of leans toward the
+    labels' own shares, under which a label says nothing.
+
+    Args:
+        probabilities: p (n, C), of a classifier trained on clean rows, under the noisy set's own prior.
+        labels: The topics (n,) that the rows came with.
+        rounds: Of the two steps.
+    """
+    rows, labels = probabilities.detach().cpu().double(), labels.detach().cpu().long()
+    if rows.ndim != 2 or labels.shape != rows.shape[:1] or len(labels) == 0:
+        raise UserError(f"probabilities {tuple(rows.shape)} do not fit labels {tuple(labels.shape)}")
+    topics = rows.shape[1]
+    shares = torch.bincount(labels, minlength=topics).double() / len(labels)
+    posterior = rows
+    for _ in range(rounds):
+        counts = torch.zeros(topics, topics, dtype=torch.float64).index_add_(0, labels, posterior).T
+        smoothed = counts + 0.5 * shares + 0.01
+        noise = smoothed / smoothed.sum(-1, keepdim=True)
+        posterior = rows * noise[:, labels].T
+        posterior = posterior / posterior.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+    return posterior

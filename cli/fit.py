@@ -24,7 +24,7 @@ def command(
     output: str,
     encoder: EncoderSettings = EncoderSettings(),  # noqa: B008 frozen
     decoder: DecoderSettings | None = DecoderSettings(),  # noqa: B008 frozen
-    calibration: CalibrationKind = "bias_corrected_temperature",
+    calibration: CalibrationKind | None = None,
     model_prior: ModelPrior = "loss",
     target_prior: TargetPrior = "uniform",
     seed: int = 0,
@@ -37,7 +37,8 @@ def command(
         output: The bundle's folder.
         encoder: Stage 1.
         decoder: Stage 2; null fits the topic classifier alone.
-        calibration: How the topics' probabilities are calibrated; kept only where the held-out NLL improves.
+        calibration: How the topics' probabilities are calibrated; kept only where the held-out NLL improves. Unless
+            given bias_corrected_temperature in phases, none for the recipes "tuned" and "probe" (they fit a scale).
         model_prior: Where the prior that is divided out comes from: loss (derived from loss and counts) or
             mean_posterior (measured on the validation rows).
         target_prior: The prior to be right for: uniform, train, or shares by topic.

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from docstring_parser import parse as parse_docstring
 
 COLUMN = 30  # where explanations begin
-WIDEST = 110
+WIDEST = 118
 _TITLES = {
     "ArmSettings": "an arm",
     "LossSettings": "a loss",

@@ -21,8 +21,7 @@ from ..balance import Calibration, Decider, LossSettings, TargetPrior
 from ..common import UserError
 from ..corpus import Record, Topics, stratified_split
 from ..training import PhaseSettings, ScratchSettings
-from .fitting import fit_encoder
-from .sampling import implied_topic_prior
+from .recipe import fit_topic_encoder
 from .settings import EncoderSettings
 from .texts_and_labels import as_classes, as_texts, topic_names
 from .topic_encoder import TopicEncoder
@@ -38,6 +37,8 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         base: Hub id or local folder of a pretrained model; None trains a small one from scratch.
+        recipe: "tuned", "probe" or "phases", see `unskew.encoder.EncoderSettings`; None is what suits `base`. "tuned"
+            and "probe" hold rows out by themselves and then train on all.
         scratch: Size of the model from scratch; None is the default size of `EncoderSettings`.
         max_tokens: Texts are read up to this many tokens.
         epochs: Passes over the training rows at most; None is what suits `base`.
@@ -50,7 +51,8 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
             the rows as they are.
         validation_share: Share of the rows held out, each class in proportion. 0 holds none out: then training rows
             decide which epoch is kept, and nothing is calibrated.
-        calibration: Kind of calibration, see `unskew.balance.fit_calibration`; "none" for none.
+        calibration: Kind of calibration, see `unskew.balance.fit_calibration`; "none" for none; None is none for the
+            recipes "tuned" and "probe", which fit a scale, and bias_corrected_temperature otherwise.
         target_prior: The class shares to be right for: "uniform", "train", or {label: share}. Read when predicting:
             changing it needs no refit.
         trainer: Arguments of `lightning.Trainer`; one device unless given.
@@ -71,6 +73,7 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
         self,
         base: str | None = None,
         *,
+        recipe: Any = None,
         scratch: ScratchSettings | None = None,
         max_tokens: int = 256,
         epochs: int | None = None,
@@ -80,13 +83,14 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
         weights: Any = "auto",
         sampling_ratio: float | None = None,
         validation_share: float = 0.15,
-        calibration: str = "bias_corrected_temperature",
+        calibration: str | None = None,
         target_prior: Any = "uniform",
         trainer: Mapping[str, Any] | None = None,
         work_folder: str | Path | None = None,
         random_state: Any = None,
     ) -> None:
         self.base = base
+        self.recipe = recipe
         self.scratch = scratch
         self.max_tokens = max_tokens
         self.epochs = epochs
@@ -113,21 +117,23 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
         names = topic_names(self.classes_)
         labels = [names[index] for index in indices]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        rest, held_out = self._split(texts, labels, seed)
+        settings = self._settings(names)
+        probed = settings.recipe_in_force != "phases"
+        rest, held_out = (list(range(len(texts))), []) if probed else self._split(texts, labels, seed)
         train, validation = ([Record(texts[i], str(i), labels[i]) for i in rows] for rows in (rest, held_out))
         self.class_count_ = np.bincount(indices[rest], minlength=len(names))
         topics = Topics(tuple(names), tuple(self.class_count_.tolist()))
-        settings = self._settings(names)
         folder = nullcontext(self.work_folder) if self.work_folder else tempfile.TemporaryDirectory()
         with folder as place, _quiet(), torch.random.fork_rng():
-            self.encoder_ = fit_encoder(train, validation or train, None, topics, settings, str(place), seed)
-        self.implied_prior_ = np.array(implied_topic_prior(settings, train, topics))
+            measured = validation if probed else validation or train
+            fitted = fit_topic_encoder(train, measured, None, topics, settings, str(place), seed)
+        self.encoder_ = fitted.encoder
+        self.implied_prior_ = np.array(fitted.implied)
         self.calibration_ = Calibration()
-        if validation:
-            logits = self._logits([record.text for record in validation])
-            targets = torch.from_numpy(indices[held_out])
-            kind: Any = self.calibration
-            self.calibration_ = self._decider().fitted(logits, targets, kind).calibration
+        if fitted.held_out is not None and (validation or probed):
+            kind: Any = self.calibration or ("none" if probed else "bias_corrected_temperature")
+            held = fitted.held_out
+            self.calibration_ = self._decider().fitted(held.logits, held.labels, kind).calibration
         return self
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
@@ -169,6 +175,7 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
             weights = dict(zip(names, self._by_class(weights, 1.0, "weights"), strict=True))
         return EncoderSettings(
             base=self.base,
+            recipe=self.recipe,
             scratch=self.scratch or EncoderSettings().scratch,
             max_tokens=self.max_tokens,
             tokens_per_batch=self.tokens_per_batch,

@@ -49,26 +49,29 @@ class EncoderData(lightning.LightningDataModule):
 
     Args:
         train: Rows to learn from.
-        validation: Rows to measure on.
+        validation: Rows to measure on; None measures nothing.
         pad_id: Of the tokenizer.
         tokens_per_batch: Budget of padded tokens.
         seed: Of the order of the rows.
         draw: The rows of an epoch; a repeated row becomes another view by span dropout. None takes each once.
+        max_rows: At most this many rows in a training batch.
     """
 
     def __init__(
         self,
         train: Rows,
-        validation: Rows,
+        validation: Rows | None,
         *,
         pad_id: int,
         tokens_per_batch: int,
         seed: int,
         draw: TemperedDraw | None = None,
+        max_rows: int | None = None,
     ) -> None:
         super().__init__()
         self.train, self.validation = train, validation
         self._pad_id, self._tokens, self._seed, self._draw = pad_id, tokens_per_batch, seed, draw
+        self._max_rows = max_rows
         self.rows_per_batch = 1.0
 
     def train_dataloader(self) -> DataLoader:
@@ -78,9 +81,9 @@ class EncoderData(lightning.LightningDataModule):
         self.rows_per_batch = rows / (batches * self._world_size)
         return loader
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """This rank's share of the validation rows."""
-        return self._loader(self.validation, shuffle=False)[0]
+        return [] if self.validation is None else self._loader(self.validation, shuffle=False)[0]
 
     def _loader(self, rows: Rows, *, shuffle: bool, draw: TemperedDraw | None = None) -> tuple[DataLoader, int]:
         batches = TokenBudgetBatches(
@@ -89,6 +92,7 @@ class EncoderData(lightning.LightningDataModule):
             shuffle=shuffle,
             seed=self._seed,
             draw=draw,
+            max_rows=self._max_rows if shuffle else None,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self._world_size,
         )

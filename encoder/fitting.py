@@ -83,11 +83,11 @@ def fit_encoder(
         trainer_choices(settings.trainer),
         topics.to_dict(),
         seed,
-        _contents(validation),
+        record_contents(validation),
     )
     for phase in _phases(train, noisy, settings):
         records, draw = drawn(phase.records, topics, phase.sampling_ratio, seed)
-        state = fingerprint(state, phase.settings, phase.loss, phase.sampling_ratio, _contents(records))
+        state = fingerprint(state, phase.settings, phase.loss, phase.sampling_ratio, record_contents(records))
         rows = Rows.from_records(records, topics, tokenizer, settings.max_tokens)
         data = EncoderData(
             rows,
@@ -107,7 +107,7 @@ def fit_encoder(
             patience=phase.settings.patience,
             trainer=settings.trainer,
         )
-        measures = run(_module(model, phase, measured, topics, settings.layer_decay), data, options)
+        measures = run(_module(model, phase, measured, topics, settings.layer_decay or 1.0), data, options)
         log.info("%s: best macro-F1 %.3f", options.name, measures[MONITOR])
     return TopicEncoder(model, tokenizer, settings.max_tokens)
 
@@ -146,7 +146,8 @@ def _module(
     )
 
 
-def _contents(records: Sequence[Record]) -> list[tuple[str | None, ...]]:
+def record_contents(records: Sequence[Record]) -> list[tuple[str | None, ...]]:
+    """What a fit depends on of its rows, for a fingerprint."""
     # Ids count only where a paraphrase names one.
     named = {record.of for record in records}
     return [(r.text, r.topic, r.of, r.id if r.id in named else None) for r in records]

@@ -30,6 +30,13 @@ def freeze_body(model: PreTrainedModel) -> None:
         parameter.requires_grad_(name in head)
 
 
+def freeze_embeddings(model: PreTrainedModel) -> None:
+    """Leave the body's embeddings as they are: those of words that a small set lacks would not move with the rest."""
+    for name, parameter in model.base_model.named_parameters():
+        if _depth(f".{name}") == 0:
+            parameter.requires_grad_(False)
+
+
 def body_modules(model: PreTrainedModel) -> list[nn.Module]:
     """The children of the body that are not head, for switching their dropout off while they are frozen."""
     return [child for name, child in model.base_model.named_children() if name != "pooler"]

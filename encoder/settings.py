@@ -1,7 +1,7 @@
 """What a user chooses about the encoder. Knows the settings of its parts; builds nothing."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ..balance import LossSettings
 from ..common import UserError
@@ -18,44 +18,60 @@ BASE = SCRATCH | {
     "noisy": PhaseSettings(epochs=1, learning_rate=5e-5),
     "clean": PhaseSettings(epochs=5, learning_rate=1e-4),
 }
+PROBED = {"clean": PhaseSettings(epochs=2, learning_rate=1e-4)}
 NOISY_LOSS = LossSettings("generalised_cross_entropy", weights="effective_number", q=0.5)
+
+
+Recipe = Literal["tuned", "probe", "phases"]
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """How the topic classifier is made. The phases run in the order noisy, head, clean; one of 0 epochs is left out.
+    """How the topic classifier is made.
 
     Attributes:
         base: Hub id or local folder of a model to start from; None builds a small one from scratch.
+        recipe: "probe" fits a linear head on the frozen base, in seconds to a minute; "tuned" fine-tunes from there
+            and keeps what is better on held-out rows; "phases" trains in the order noisy, head, clean. Unless given
+            "tuned" for a `base`, "phases" from scratch.
+        names: Whether each topic's name is one more row to learn from (tuned and probe); left out where it hurts.
         scratch: Size of the model from scratch.
         max_tokens: Texts are read up to this many tokens, the model's own marks included.
         tokens_per_batch: Budget of padded tokens of a training batch; `trainer.accumulate_grad_batches` multiplies it.
-        noisy: Warm-up on the noisy set, where there is one; unless given 1 epoch at 5e-5 of a `base`, 3 at 4e-3 from
-            scratch.
+        rows_per_batch: At most so many rows in a training batch of "tuned": small batches are many steps.
+        max_steps: Training steps of "tuned" at most, as far as one pass over the rows allows.
+        noisy: In "phases", warm-up on the noisy set, where there is one; unless given 1 epoch at 5e-5 of a `base`, 3
+            at 4e-3 from scratch.
         noisy_loss: Its loss; unless given one that wrong topics pull little, generalised cross-entropy with q 0.5 and
             weights effective_number.
-        head: Training of the classification head on a frozen body, over the clean set; left out unless given.
+        head: In "phases", training of the classification head on a frozen body, over the clean set; left out unless
+            given.
         head_loss: Its loss; balanced, whatever the last phase uses.
-        clean: Fine-tuning of everything on the clean set; unless given 5 epochs at 1e-4 of a `base`, 6 at
-            1e-3 from scratch.
-        loss: Its loss.
-        layer_decay: In noisy and clean, each layer's learning rate is this factor times that of the layer above it.
-        sampling_ratio: Largest over smallest topic in an epoch of the clean set after tempered over- and
+        clean: Fine-tuning of everything on the clean set; unless given 2 epochs at 1e-4 for "tuned", and for "phases"
+            5 at 1e-4 of a `base`, 6 at 1e-3 from scratch. "tuned" takes its epochs and learning rate alone.
+        loss: Its loss, in "phases".
+        layer_decay: In noisy and clean, each layer's learning rate is this factor times that of the layer above it;
+            unless given 0.9 for "tuned", 1 for "phases".
+        sampling_ratio: In "phases", largest over smallest topic in an epoch of the clean set after tempered over- and
             undersampling; None samples the set as it is.
         trainer: Arguments of `lightning.Trainer`: accelerator, devices, strategy, precision, ...
     """
 
     base: str | None = None
+    recipe: Recipe | None = None
+    names: bool = True
     scratch: ScratchSettings = ScratchSettings(layers=1, width=64, heads=2)
     max_tokens: int = 256
     tokens_per_batch: int = 4096
+    rows_per_batch: int = 16
+    max_steps: int = 600
     noisy: PhaseSettings = PhaseSettings()
     noisy_loss: LossSettings | None = None
     head: PhaseSettings = PhaseSettings()
     head_loss: LossSettings = LossSettings()
     clean: PhaseSettings = PhaseSettings()
     loss: LossSettings = LossSettings()
-    layer_decay: float = 1.0
+    layer_decay: float | None = None
     sampling_ratio: float | None = None
     trainer: dict[str, Any] = field(default_factory=dict)
 
@@ -70,17 +86,44 @@ class EncoderSettings:
             problems.append(f"max_tokens is {self.max_tokens}, must be at least 8")
         if self.tokens_per_batch < 1:
             problems.append(f"tokens_per_batch is {self.tokens_per_batch}, must be positive")
-        if not 0 < self.layer_decay <= 1:
+        if self.rows_per_batch < 1 or self.max_steps < 1:
+            problems.append("rows_per_batch and max_steps must be positive")
+        if self.recipe not in (None, *get_args(Recipe)):
+            problems.append(f"recipe is {self.recipe!r}, must be one of {', '.join(get_args(Recipe))}")
+        if self.base is None and self.recipe in ("probe", "tuned"):
+            problems.append(f"recipe {self.recipe} needs a pretrained base, there is nothing to probe in a new model")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             problems.append(f"layer_decay is {self.layer_decay}, must lie above 0 and at most 1")
         if self.sampling_ratio is not None and self.sampling_ratio < 1:
             problems.append(f"sampling_ratio is {self.sampling_ratio}, must be 1 or more, or null")
         if self.clean.is_left_out and not self.head.epochs:
             problems.append("head.epochs and clean.epochs are both 0, so nothing would learn from the clean set")
         phases = {"noisy": self.noisy, "clean": self.clean}
-        return problems + too_fast(self.base, phases, HIGHEST_BASE_RATE, "2e-5 to 2e-4")
+        return problems + self._without_meaning() + too_fast(self.base, phases, HIGHEST_BASE_RATE, "2e-5 to 2e-4")
+
+    def _without_meaning(self) -> list[str]:
+        """Settings of the phases, given beside a recipe that has none."""
+        if self.recipe_in_force == "phases":
+            return []
+        unused = EncoderSettings.__dataclass_fields__
+        names = ("noisy", "noisy_loss", "head", "head_loss", "loss", "sampling_ratio")
+        return [
+            f"{name} has no meaning for recipe {self.recipe_in_force}: leave it out, or give recipe phases"
+            for name in names
+            if getattr(self, name) != unused[name].default
+        ]
+
+    @property
+    def recipe_in_force(self) -> Recipe:
+        """The recipe, where none was given what suits the base."""
+        return self.recipe or ("phases" if self.base is None else "tuned")
 
     def resolved(self) -> "EncoderSettings":
-        """With what was left open filled in as suits the base, or the model from scratch."""
-        usual = SCRATCH if self.base is None else BASE
+        """With what was left open filled in as suits the base and the recipe."""
+        recipe = self.recipe_in_force
+        usual = SCRATCH if self.base is None else BASE if recipe == "phases" else PROBED
         phases = {name: getattr(self, name).resolved(phase) for name, phase in usual.items()}
-        return replace(self, noisy_loss=self.noisy_loss or NOISY_LOSS, **phases)
+        if recipe == "phases":
+            phases["noisy_loss"] = self.noisy_loss or NOISY_LOSS
+        decay = self.layer_decay or (1.0 if recipe == "phases" else 0.9)
+        return replace(self, recipe=recipe, layer_decay=decay, **phases)

@@ -14,6 +14,7 @@ from transformers import (
 
 from ..common import UserError
 from ..runtime import in_batches, pack_linears
+from .output_layer import output_layer, without_output_layer
 from .tokens import pad, pad_id_of, tokenize
 
 CPU_TOKENS = 2048  # more only adds padding: the cores are busy already
@@ -55,18 +56,39 @@ class TopicEncoder:
                 device.
             progress: Called with the number of texts done after each batch.
         """
+        return self._outputs(texts, len(self.topics), tokens_per_batch, progress)
+
+    @torch.inference_mode()
+    def features(
+        self,
+        texts: Sequence[str],
+        tokens_per_batch: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> torch.Tensor:
+        """What goes into the last layer: float32 (n, d) on the CPU, in the order of `texts`; otherwise as `logits`."""
+        width = output_layer(self.model)[1].in_features
+        with without_output_layer(self.model):
+            return self._outputs(texts, width, tokens_per_batch, progress)
+
+    def _outputs(
+        self,
+        texts: Sequence[str],
+        width: int,
+        tokens_per_batch: int | None,
+        progress: Callable[[int], None] | None,
+    ) -> torch.Tensor:
         device = self.model.device
         budget = tokens_per_batch or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
         rows = tokenize(self.tokenizer, texts, self.max_tokens)
-        result = torch.empty(len(rows), len(self.topics))
+        result = torch.empty(len(rows), width)
 
         def work(batch: list[int]) -> torch.Tensor:
             inputs = pad((rows[i] for i in batch), pad_id_of(self.tokenizer))
             output = self.model(**{name: tensor.to(device) for name, tensor in inputs.items()})
             return output.logits.float().cpu()
 
-        for batch, logits in in_batches([len(row) for row in rows], budget, work):
-            result[batch] = logits
+        for batch, outputs in in_batches([len(row) for row in rows], budget, work):
+            result[batch] = outputs
             if progress is not None:
                 progress(len(batch))
         return result

@@ -34,15 +34,17 @@ class Sets:
         train: The clean set, less what is held out; then the synthetic rows, if there are any.
         validation: Held out of it.
         noisy: None where there is none.
-        topics: With their counts in the clean rows of `train`: synthetic rows say nothing of how frequent a topic is,
-            so the training prior, under which validation rows are drawn, leaves them out. What prior a loss teaches is
-            another matter: there all rows count.
+        topics: With their counts in the clean rows, those held out included: synthetic rows say nothing of how frequent
+            a topic is, so the training prior leaves them out. What prior a loss teaches is another matter: there all
+            rows that are trained on count.
+        is_split: Whether `validation` was split off the clean set, so that a recipe that needs none may train on it.
     """
 
     train: list[Record]
     validation: list[Record]
     noisy: list[Record] | None
     topics: Topics
+    is_split: bool = False
 
 
 def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
@@ -70,13 +72,14 @@ def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
     else:
         train, (validation, _) = clean, load_labelled(settings.validation, columns)
         check_disjoint(train, validation, settings.train, settings.validation)
-    topics = Topics.from_labels(str(record.topic) for record in train)
+    split_off = validation if settings.validation is None else []
+    topics = Topics.from_labels(str(record.topic) for record in [*train, *split_off])
     check_known_topics(validation, topics, settings.validation or settings.train)
     noisy = _noisy(settings, columns, topics, validation) if settings.noisy else None
     if settings.synthetic is not None:
         train = train + _synthetic(settings, topics, train, validation)
     log.info("%d topics; %d rows to train on, %d to validate on", len(topics), len(train), len(validation))
-    return Sets(train, validation, noisy, topics)
+    return Sets(train, validation, noisy, topics, is_split=settings.validation is None)
 
 
 def load_labelled(source: Source, columns: Columns) -> tuple[list[Record], list[BadRow]]:

@@ -5,9 +5,10 @@ interrupted fit goes on, and a stage whose inputs have not changed is not fitted
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -15,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from ..balance import Calibration, Decider, measure, measured_prior, resolve_prior, topic_recall
 from ..common import check_writable, refuse_existing
 from ..decoder import TopicDecoder, fit_decoder
-from ..encoder import TopicEncoder, fit_encoder, implied_topic_prior, relabelled
+from ..encoder import FittedEncoder, fit_topic_encoder, relabelled
 from ..runtime import choose_precision, to_precision
 from . import bundle
 from .datasets import Sets, read_sets
@@ -23,6 +24,8 @@ from .hybrid import HybridPipeline, choose_device
 from .settings import FitSettings
 
 log = logging.getLogger("unskew")
+
+PRIORS: tuple[Literal["uniform", "train"], ...] = ("uniform", "train")  # whose meaning is said after a fit
 
 
 def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -> HybridPipeline:
@@ -43,12 +46,11 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
     check_writable(work)
     sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None)
     target = resolve_prior(settings.target_prior, sets.topics)
-    encoder = fit_encoder(
-        sets.train, sets.validation, sets.noisy, sets.topics, settings.encoder, work / "encoder", settings.seed
-    )
+    fitted = _fit_encoder(sets, settings, work / "encoder")
+    encoder = fitted.encoder
     device = choose_device()
     encoder.model.to(device)  # pyright: ignore[reportArgumentType]
-    decider, metrics = _decide(encoder, sets, settings, target)
+    decider, metrics = _decide(fitted, sets, settings, target)
     decoder = None
     if settings.decoder is not None:
         noisy = relabelled(sets.noisy or (), encoder, decider)
@@ -63,30 +65,46 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
     return pipeline
 
 
+def _fit_encoder(sets: Sets, settings: FitSettings, folder: Path) -> FittedEncoder:
+    """Stage 1; where its recipe holds rows out by itself, on every clean row."""
+    train, validation = sets.train, sets.validation
+    if sets.is_split and settings.encoder.recipe_in_force != "phases":
+        train, validation = [*train, *validation], []
+    return fit_topic_encoder(train, validation, sets.noisy, sets.topics, settings.encoder, folder, settings.seed)
+
+
 def _decide(
-    encoder: TopicEncoder, sets: Sets, settings: FitSettings, target: tuple[float, ...]
+    fitted: FittedEncoder, sets: Sets, settings: FitSettings, target: tuple[float, ...]
 ) -> tuple[Decider, dict[str, Any]]:
-    implied = implied_topic_prior(settings.encoder, sets.train, sets.topics)
-    decider = Decider(sets.topics, implied, Calibration(), target)
-    if not sets.validation:
+    decider = Decider(sets.topics, fitted.implied, Calibration(), target)
+    held_out = fitted.held_out
+    if held_out is None:
         log.warning("no rows to validate on: the probabilities are not calibrated")
         return decider, {}
-    logits = encoder.logits([record.text for record in sets.validation])
-    targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))
+    logits, labels = held_out.logits, held_out.labels
     if settings.model_prior == "mean_posterior":
-        measured = measured_prior(logits.softmax(-1), targets, torch.tensor(implied, dtype=torch.float64))
+        measured = measured_prior(logits.softmax(-1), labels, torch.tensor(fitted.implied, dtype=torch.float64))
         decider = replace(decider, implied=tuple(measured.tolist()))
-    decider = decider.fitted(logits, targets, settings.calibration)
+    decider = decider.fitted(logits, labels, settings.calibration or "none")
     log.info("calibration: %s", decider.calibration.report)
+    views = {prior: measure(decider.aimed_at(prior)(logits), labels, sets.topics.counts) for prior in PRIORS}
+    log.info("held-out rows: %s", "; ".join(_said_of(prior, view) for prior, view in views.items()))
     probabilities = decider(logits)
-    recall = topic_recall(probabilities, targets).tolist()
+    recall = topic_recall(probabilities, labels).tolist()
     return decider, {
-        "validation": measure(probabilities, targets, sets.topics.counts),
+        "validation": measure(probabilities, labels, sets.topics.counts),
+        "validation_by_target_prior": views,
         "validation_recall": {
             name: value for name, value in zip(sets.topics.names, recall, strict=True) if value == value
         },
         "calibration": str(decider.calibration.report),
+        "encoder": list(fitted.notes),
     }
+
+
+def _said_of(prior: str, measures: Mapping[str, float | None]) -> str:
+    figures = ("accuracy", "balanced_accuracy", "macro_f1")
+    return f"target_prior {prior}: " + ", ".join(f"{name.replace('_', ' ')} {measures[name]:.3f}" for name in figures)
 
 
 def _description(settings: FitSettings, decoder: TopicDecoder | None) -> dict[str, Any]:

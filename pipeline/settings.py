@@ -45,8 +45,9 @@ class FitSettings:
         data: The records.
         encoder: Stage 1.
         decoder: Stage 2; None fits the topic classifier alone.
-        calibration: How the encoder's probabilities are calibrated on the validation rows; kept only where the
-            held-out NLL improves.
+        calibration: How the encoder's probabilities are calibrated on rows held out; kept only where their NLL
+            improves. Unless given bias_corrected_temperature for an encoder fitted in phases, and none for the
+            recipes "tuned" and "probe", which fit their own scale.
         model_prior: Where the prior that is divided out comes from: "loss" derives it from the encoder's loss and
             counts; "mean_posterior" measures it on the validation rows, for a loss that promises none (focal, ldam,
             weights that began late) or a model that did not reach what its loss promises.
@@ -58,11 +59,17 @@ class FitSettings:
     data: DataSettings
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     decoder: DecoderSettings | None = field(default_factory=DecoderSettings)
-    calibration: CalibrationKind = "bias_corrected_temperature"
+    calibration: CalibrationKind | None = None
     model_prior: ModelPrior = "loss"
     target_prior: TargetPrior = "uniform"
     seed: int = 0
 
     def resolved(self) -> "FitSettings":
         """With what was left open in either stage filled in as suits its base."""
-        return replace(self, encoder=self.encoder.resolved(), decoder=self.decoder and self.decoder.resolved())
+        usual: CalibrationKind = "bias_corrected_temperature" if self.encoder.recipe_in_force == "phases" else "none"
+        return replace(
+            self,
+            encoder=self.encoder.resolved(),
+            decoder=self.decoder and self.decoder.resolved(),
+            calibration=self.calibration or usual,
+        )

@@ -27,7 +27,8 @@ def parsed(*arguments):
     settings = FitSettings(**{name: options[name] for name in FitSettings.__dataclass_fields__}).resolved()
     plain = asdict(settings)
     for name in ("loss", "noisy_loss", "head_loss"):
-        plain["encoder"][name]["weights"] = getattr(settings.encoder, name).scheme
+        if (loss := getattr(settings.encoder, name)) is not None:
+            plain["encoder"][name]["weights"] = loss.scheme
     return plain
 
 
@@ -45,15 +46,14 @@ def test_a_config_has_only_options_that_there_are(file):
 def test_the_recommended_combination_is_the_default():
     config = ROOT / "configs" / "recommended.yaml"
     assert parsed("--config", str(config), *BASES) == parsed(*BASES)
-    assert parsed("--config", str(config), *BASES, "--encoder.loss.weights", "none") != parsed(*BASES)
+    assert parsed("--config", str(config), *BASES, "--encoder.recipe", "probe") != parsed(*BASES)
 
 
 def test_the_recommended_combination_is_what_its_name_says():
     spelled = yaml.safe_load((ROOT / "configs" / "recommended.yaml").read_text("utf-8"))
     assert spelled["decoder"]["adaptation"] == "lora"
     assert spelled["decoder"]["prompt"] == "instruction"
-    assert spelled["encoder"]["loss"]["weights"] == "effective_number"
-    assert spelled["calibration"] != "none"
+    assert spelled["encoder"]["recipe"] == "tuned"
 
 
 @pytest.mark.parametrize("block", blocks("yaml"))

@@ -39,7 +39,7 @@ class RunOptions:
         name: What the progress bar and the log lines call it.
         epochs: At most.
         seed: Of everything random.
-        monitor: The validation measure that decides which weights are best.
+        monitor: The validation measure that decides which weights are best; None takes the last, and validates nothing.
         mode: Whether `monitor` is to be large or small.
         patience: Epochs without improvement before the run stops.
         trainer: Further arguments of `lightning.Trainer` (accelerator, devices, strategy, precision, ...); the strategy
@@ -50,9 +50,9 @@ class RunOptions:
     name: str
     epochs: int
     seed: int
-    monitor: str
-    mode: Literal["min", "max"]
-    patience: int
+    monitor: str | None = None
+    mode: Literal["min", "max"] = "min"
+    patience: int = 3
     trainer: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -128,7 +128,7 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
     callbacks: list[Callback] = [
         _Best(filename="best", monitor=options.monitor, mode=options.mode, **checkpoints),
         ModelCheckpoint(filename="last", **checkpoints),
-        EarlyStopping(options.monitor, mode=options.mode, patience=options.patience),
+        *([EarlyStopping(options.monitor, mode=options.mode, patience=options.patience)] if options.monitor else []),
         _ReseedEachStep(options.seed),
         RichProgressBar(leave=True) if terminal else _LogEachEpoch(options.name),
         *given.pop("callbacks", []),
@@ -141,6 +141,8 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
         "enable_model_summary": False,
         "log_every_n_steps": 20,
     }
+    if options.monitor is None:
+        defaults["limit_val_batches"] = 0
     ours: dict[str, Any] = {
         "max_epochs": options.epochs,
         "callbacks": callbacks,

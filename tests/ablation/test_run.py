@@ -214,7 +214,7 @@ def test_budget_keeps_the_shares_of_topics(settings):
     from unskew.ablation.data import read_training
 
     whole, half = read_training(settings, 0), read_training(replace(settings, budget=0.5), 0)
-    assert whole.topics.counts == (51, 20, 7)
+    assert whole.topics.counts == (60, 24, 8)
     assert half.topics.counts == (25, 10, 3)
     assert len(half.noisy) == round(len(whole.noisy) / 2)
     assert len(half.validation) == pytest.approx(len(whole.validation) / 2, abs=1)

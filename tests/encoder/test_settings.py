@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from jsonargparse import ArgumentParser
 
+from unskew.balance import LossSettings
 from unskew.common import UserError
 from unskew.encoder import EncoderSettings
 from unskew.training import PhaseSettings
@@ -19,7 +20,8 @@ def test_all_problems_are_reported_at_once():
 
 
 def test_a_base_gets_gentler_rates_unless_told():
-    settings = EncoderSettings(base="some/base", clean=PhaseSettings(epochs=2, learning_rate=3e-5)).resolved()
+    given = PhaseSettings(epochs=2, learning_rate=3e-5)
+    settings = EncoderSettings(base="some/base", recipe="phases", clean=given).resolved()
     assert (settings.clean.epochs, settings.clean.learning_rate) == (2, 3e-5)
     assert settings.noisy.rate < EncoderSettings().resolved().noisy.rate / 5
 
@@ -64,3 +66,16 @@ def test_trainer_arguments_pass_through():
     given = ["--encoder.trainer", "{accelerator: cpu, devices: 2, strategy: ddp}"]
     settings = parser.instantiate_classes(parser.parse_args(given)).encoder
     assert settings.trainer == {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
+
+
+def test_the_recipe_is_what_suits_the_base():
+    assert EncoderSettings().resolved().recipe == "phases"
+    assert EncoderSettings("some/base").resolved().recipe == "tuned"
+    with pytest.raises(UserError, match="recipe probe needs a pretrained base"):
+        EncoderSettings(recipe="probe")
+
+
+def test_settings_of_the_phases_are_refused_beside_another_recipe():
+    with pytest.raises(UserError, match=r"loss has no meaning for recipe tuned.*recipe phases"):
+        EncoderSettings("some/base", loss=LossSettings("focal"))
+    assert EncoderSettings("some/base", recipe="phases", loss=LossSettings("focal")).resolved().loss.name == "focal"

@@ -21,7 +21,7 @@ def test_layout(bundle):
     weights = [p for p in bundle.rglob("*") if p.suffix in (".bin", ".pt", ".ckpt", ".pkl")]
     assert weights == []
     card = (bundle / "README.md").read_text()
-    assert "| football | 7 | few |" in card
+    assert "| football | 8 | few |" in card
 
 
 def test_plain_transformers_reads_the_encoder(bundle, fitted, texts):

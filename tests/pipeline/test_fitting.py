@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unskew.common import UserError, write_jsonl
-from unskew.encoder import TopicEncoder
+from unskew.encoder import TopicEncoder, implied_topic_prior
 from unskew.pipeline import DataSettings, FitSettings, HybridPipeline, fit, fitting, read_sets
 
 
@@ -22,7 +22,7 @@ def test_bundle_records_what_was_done(fitted):
     assert loaded.description["settings"]["data"]["train"] == "train.jsonl"  # no path of this machine
     assert loaded.description["decoder_facts"]["trainable_share"] < 1
     assert loaded.metrics["validation"]["accuracy"] == pipeline.metrics["validation"]["accuracy"]
-    assert loaded.topics.counts == (51, 20, 7)
+    assert loaded.topics.counts == (60, 24, 8)
 
 
 def test_the_models_prior_can_be_measured(tiny, tmp_path, monkeypatch):
@@ -39,7 +39,7 @@ def test_the_models_prior_can_be_measured(tiny, tmp_path, monkeypatch):
     ((measured, implied),) = found
     assert pipeline.decider.implied == tuple(measured.tolist())
     sets = read_sets(settings.data, settings.seed)
-    assert fitting.implied_topic_prior(settings.encoder, sets.train, sets.topics) == tuple(implied.tolist())
+    assert implied_topic_prior(settings.encoder, sets.train, sets.topics) == tuple(implied.tolist())
     assert HybridPipeline.from_pretrained(tmp_path / "bundle", device="cpu").decider.implied == pipeline.decider.implied
 
 

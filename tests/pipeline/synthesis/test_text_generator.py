@@ -74,13 +74,20 @@ def test_a_text_without_words_to_leave_out(text):
     assert written({"oil": [1]}, {"oil": [Record(text, "r", "oil")]})[0].text == f"oil: {text}"
 
 
-def test_a_small_writer_writes_in_its_topic(make_settings, topics, make_records, tmp_path):
-    settings = make_settings(
+def test_a_small_writer_writes_in_its_topic(tmp_path):
+    names, topics = ("Anna", "Boris", "Clara", "Dmitri"), Topics(("oil", "wheat"), (40, 20))
+    settings = DecoderSettings(
         scratch=ScratchSettings(layers=1, width=32, heads=2, vocabulary=400),
+        prompt="plain",
+        max_tokens=128,
+        rank=2,
         noisy=PhaseSettings(epochs=15, learning_rate=1e-2, patience=15),
+        clean=PhaseSettings(epochs=1, learning_rate=1e-2),
         tokens_per_batch=512,
+        trainer={"accelerator": "cpu", "devices": 1},
     )
-    records = [Record(f"{r.topic} prices rose, says {r.text.split()[1]}", r.id, r.topic) for r in make_records(60)]
+    rows = [(("oil", "wheat")[i % 3 == 0], names[i % 4]) for i in range(60)]
+    records = [Record(f"{topic} prices rose, says {name}", str(i), topic) for i, (topic, name) in enumerate(rows)]
     writer = fit_writer(records, records[:9], records, topics, writer_settings(settings, 20), tmp_path)
     options = GenerationSettings(sample=True, temperature=0.7)
     found = list(write_candidates(writer, dict.fromkeys(topics.names, range(8)), {}, options))

@@ -1,0 +1,37 @@
+"""What fitting an encoder gives: the model, and what it said of rows that it had not seen. Plain data."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .topic_encoder import TopicEncoder
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What models said of rows that they were not fitted on.
+
+    Attributes:
+        logits: (n, C) float32.
+        labels: Topic indices (n,).
+    """
+
+    logits: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class FittedEncoder:
+    """A fitted topic classifier.
+
+    Attributes:
+        encoder: The classifier.
+        implied: The prior (C,) that the softmax of its logits holds.
+        held_out: What was said of rows held out, on which it is calibrated; None where there were none.
+        notes: What was chosen and why, a line each.
+    """
+
+    encoder: TopicEncoder
+    implied: tuple[float, ...]
+    held_out: HeldOut | None
+    notes: tuple[str, ...] = ()

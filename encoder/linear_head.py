@@ -1,0 +1,150 @@
+"""A linear head on features that stand still, fitted in closed loop. Knows features and labels; no model, no text.
+
+scikit-learn's logistic regression has neither labels that are shares (of noisy rows) nor a start from the last fit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+ITERATIONS = 300
+_TOLERANCE = 1e-7  # of the mean loss, relative, between two steps
+_FEWEST = 0.5  # rows that a topic without any counts as having
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Rows to fit on.
+
+    Attributes:
+        features: (n, d) float32.
+        labels: Topic indices (n,), or shares of the topics (n, C).
+        weight: How much each of the rows counts.
+    """
+
+    features: Tensor
+    labels: Tensor
+    weight: float = 1.0
+
+    def counts(self, topics: int) -> Tensor:
+        """Weighted rows of each topic (C,), float64."""
+        if self.labels.ndim == 2:
+            return self.weight * self.labels.double().sum(0)
+        return self.weight * torch.bincount(self.labels, minlength=topics).double()
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """Logits g = x W^T + b that favour no topic: softmax(g + log p) is the posterior under the prior p.
+
+    Attributes:
+        weight: W (C, d).
+        bias: b (C,).
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Logits (n, C) of features (n, d)."""
+        return features @ self.weight.T + self.bias
+
+    def scaled(self, scale: float) -> "LinearHead":
+        """The head whose logits are `scale` times as large."""
+        return LinearHead(self.weight * scale, self.bias * scale)
+
+    def __add__(self, other: "LinearHead") -> "LinearHead":
+        """The head whose logits are the sum of both."""
+        return LinearHead(self.weight + other.weight, self.bias + other.bias)
+
+
+def fit_linear_head(
+    rows: Sequence[LabelledFeatures],
+    topics: int,
+    strength: float,
+    start: LinearHead | None = None,
+    iterations: int = ITERATIONS,
+) -> LinearHead:
+    """Multinomial logistic regression with a free bias, the rows' counts divided out of it.
+
+    Minimises sum_i w_i CE(W x_i + b', y_i) + |W|^2 / (2 strength) over features with mean 0 and a mean square length
+    of 1, so that one strength means the same of any base. The head is then b = b' - log n with n the weighted counts:
+    with a free bias the minimiser of balanced softmax (Ren et al. 2020) at the same strength.
+
+    Args:
+        rows: What to fit on, in one or several blocks.
+        topics: C.
+        strength: scikit-learn's C: larger regularises less.
+        start: A head to start from, for a grid of strengths.
+        iterations: Of L-BFGS at most.
+    """
+    mean, spread = _location(rows)
+    width = rows[0].features.shape[1]
+    log_counts = sum((block.counts(topics) for block in rows), torch.zeros(topics).double()).clamp(min=_FEWEST).log()
+    log_counts = (log_counts - log_counts.mean()).numpy()
+    blocks = [_Block.of(block, mean, spread) for block in rows]
+    total = sum(block.weight * len(block.features) for block in blocks)
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weight, bias = flat[: topics * width].reshape(topics, width).astype(np.float32), flat[topics * width :]
+        value = float((weight.astype(np.float64) ** 2).sum()) / (2 * strength)
+        weight_slope, bias_slope = weight / strength, np.zeros(topics)
+        for block in blocks:
+            row_values, slope = block.loss(weight, bias.astype(np.float32))
+            value += row_values
+            weight_slope = weight_slope + slope.T @ block.features
+            bias_slope += slope.sum(0)
+        return value / total, np.concatenate([weight_slope.ravel(), bias_slope]).astype(np.float64) / total
+
+    begin = np.zeros(topics * width + topics)
+    if start is not None:
+        weight, bias = start.weight.double(), start.bias.double() + start.weight.double() @ mean.double()
+        begin = np.concatenate([(weight * spread).numpy().ravel(), bias.numpy() + log_counts])
+    options = {"maxiter": iterations, "gtol": 1e-5, "ftol": _TOLERANCE}
+    found = minimize(loss, begin, jac=True, method="L-BFGS-B", options=options).x
+    weight = torch.from_numpy(found[: topics * width].reshape(topics, width)) / spread
+    bias = torch.from_numpy(found[topics * width :] - log_counts) - weight @ mean.double()
+    return LinearHead(weight.float(), (bias - bias.mean()).float())
+
+
+def _location(rows: Sequence[LabelledFeatures]) -> tuple[Tensor, float]:
+    """The rows' mean (d,), and the root mean square of their distance from it."""
+    features = torch.cat([block.features for block in rows])
+    mean = features.mean(0)
+    spread = (features - mean).square().sum(-1).mean().sqrt().item()
+    return mean, max(spread, 1e-12)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Rows as NumPy arrays, and their part of the loss."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    weight: float
+
+    @classmethod
+    def of(cls, rows: LabelledFeatures, mean: Tensor, spread: float) -> "_Block":
+        labels = rows.labels.float() if rows.labels.ndim == 2 else rows.labels
+        return cls(((rows.features - mean) / spread).numpy(), labels.numpy(), rows.weight)
+
+    def loss(self, weight: np.ndarray, bias: np.ndarray) -> tuple[float, np.ndarray]:
+        """The weighted sum of the rows' cross-entropies, and its slope in their logits (n, C)."""
+        logits = self.features @ weight.T + bias
+        logits -= logits.max(1, keepdims=True)
+        slope = np.exp(logits)
+        sums = slope.sum(1, keepdims=True)
+        slope /= sums
+        log_p = logits - np.log(sums)
+        if self.labels.ndim == 2:
+            value = -float((log_p * self.labels).sum(dtype=np.float64))
+            slope -= self.labels
+        else:
+            places = np.arange(len(self.labels)), self.labels
+            value = -float(log_p[places].sum(dtype=np.float64))
+            slope[places] -= 1
+        return self.weight * value, self.weight * slope

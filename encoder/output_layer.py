@@ -1,0 +1,52 @@
+"""The last linear layer of a classifier, and what goes into it. Knows the layout transformers gives its models."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from ..common import UserError
+from .layers import head_names
+
+
+def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
+    """Name and module of the layer that makes the logits: the last linear layer outside the body.
+
+    Raises:
+        UserError: If the model has none, or one without a bias (as decoders have), where no fitted head fits.
+    """
+    topics = model.config.num_labels
+    head = {name.rpartition(".")[0] for name in head_names(model)}
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name in head and module.out_features == topics and module.bias is not None
+    ]
+    if not found:
+        raise UserError(
+            f"a {type(model).__name__} has no last linear layer with a bias to fit; choose another encoder base, or "
+            "give --encoder.recipe phases"
+        )
+    return found[-1]
+
+
+@contextmanager
+def without_output_layer(model: PreTrainedModel) -> Generator[None]:
+    """In the block, the model's logits are what goes into its last layer: the features that a head reads."""
+    name, layer = output_layer(model)
+    parent = model.get_submodule(name.rpartition(".")[0])
+    setattr(parent, name.rpartition(".")[2], nn.Identity())
+    try:
+        yield
+    finally:
+        setattr(parent, name.rpartition(".")[2], layer)
+
+
+@torch.no_grad()
+def set_output_layer(model: PreTrainedModel, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    """Put a head, weight (C, d) and bias (C,), into the model, in place."""
+    _, layer = output_layer(model)
+    layer.weight.copy_(weight)
+    layer.bias.copy_(bias)

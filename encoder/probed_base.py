@@ -1,0 +1,167 @@
+"""A pretrained base and the rows it is fitted on: its features, its folds, its tuning from a probe's head.
+
+Knows the model and the rows; which head is right and whether tuning paid are the recipe's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..common import fingerprint
+from ..corpus import Record, Topics
+from ..training import base_contents, trainer_choices
+from .base import make_base
+from .data import Rows
+from .fitting import record_contents
+from .folds import deal_folds
+from .linear_head import LabelledFeatures, LinearHead
+from .output_layer import output_layer, set_output_layer
+from .probe import Probe, ProbeRows, fit_head
+from .settings import EncoderSettings
+from .tokens import pad_id_of
+from .topic_encoder import TopicEncoder
+from .topic_texts import name_as_text
+from .tuning import tune
+
+MOST_NOISY = 20_000  # noisy rows that a probe reads: more change it little
+
+
+@dataclass(frozen=True)
+class ProbedBase:
+    """A base with the rows to fit it on.
+
+    Attributes:
+        model: A classifier over `topics`.
+        tokenizer: Its tokenizer.
+        settings: Resolved.
+        topics: In the order of the logits.
+        folder: Of checkpoints and logs.
+        seed: Random seed.
+        clean: The clean rows.
+        names: The topics' names as rows.
+        noisy: The noisy rows.
+        start: The model's weights before any tuning.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    settings: EncoderSettings
+    topics: Topics
+    folder: Path
+    seed: int
+    clean: tuple[Record, ...]
+    names: tuple[Record, ...]
+    noisy: tuple[Record, ...]
+    start: dict[str, Tensor]
+
+    @classmethod
+    def make(
+        cls,
+        clean: Sequence[Record],
+        noisy: Sequence[Record],
+        topics: Topics,
+        settings: EncoderSettings,
+        folder: Path,
+        seed: int,
+    ) -> "ProbedBase":
+        """Load the base that resolved settings name."""
+        model, tokenizer = make_base(settings, topics, (), seed)
+        if settings.trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+            model.to("cuda")  # pyright: ignore[reportArgumentType]
+        texts = ((name, name_as_text(name)) for name in topics.names) if settings.names else ()
+        names = tuple(Record(text, f"name-{name}", name) for name, text in texts if text)
+        if len(noisy) > MOST_NOISY:
+            noisy = Random(f"noisy/{seed}").sample(list(noisy), MOST_NOISY)
+        start = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        return cls(model, tokenizer, settings, topics, folder, seed, tuple(clean), names, tuple(noisy), start)
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Topics (n,) of the clean rows."""
+        return self._labels(self.clean)
+
+    @property
+    def encoder(self) -> TopicEncoder:
+        """The model as it stands."""
+        return TopicEncoder(self.model, self.tokenizer, self.settings.max_tokens)
+
+    def using(self, probe: Probe) -> "ProbedBase":
+        """With the rows that a probe chose to use."""
+        noisy = () if probe.noisy is None else self.noisy
+        return replace(self, names=self.names if probe.names else (), noisy=noisy)
+
+    def features(self, records: Sequence[Record]) -> Tensor:
+        """What goes into the last layer (n, d), by the model as it stands."""
+        return self.encoder.features([record.text for record in records])
+
+    def rows(self) -> ProbeRows:
+        """All rows with their features, by the model as it stands."""
+        labelled = [
+            LabelledFeatures(self.features(records), self._labels(records)) if records else None
+            for records in (self.clean, self.names, self.noisy)
+        ]
+        assert labelled[0] is not None
+        return ProbeRows(labelled[0], labelled[1], labelled[2], len(self.topics))
+
+    def folds(self, count: int) -> list[int]:
+        """A fold for each clean row; a paraphrase is in the fold of its original."""
+        texts = {record.id: record.text for record in self.clean if record.of is None}
+        keys = [texts.get(record.of or "", record.text) for record in self.clean]
+        return deal_folds(keys, self.labels.tolist(), count, self.seed)
+
+    def tune(self, kept: Tensor, name: str, head: LinearHead, probe: Probe) -> tuple[LinearHead, LinearHead]:
+        """Tune the model, from its first weights, on some of the clean rows, a mask (n,), and the names.
+
+        Args:
+            kept: Which clean rows.
+            name: For log lines and the folder.
+            head: To start from.
+            probe: Says how the head is refitted on the tuned features.
+
+        Returns:
+            The head that was tuned, and one refitted on the tuned features of the same rows.
+        """
+        clean = tuple(record for record, keep in zip(self.clean, kept.tolist(), strict=True) if keep)
+        own = replace(self, clean=clean)
+        self.restore()
+        set_output_layer(self.model, head.weight, head.bias)
+        records = [*own.clean, *own.names]
+        tokens = Rows.from_records(records, self.topics, self.tokenizer, self.settings.max_tokens)
+        folder = self.folder / f"tuned-{own.state(head)[:12]}"
+        pad_id = pad_id_of(self.tokenizer)
+        tune(self.model, tokens, self.topics, self.settings, folder, f"encoder, {name}", self.seed, pad_id)
+        layer = output_layer(self.model)[1]
+        tuned = LinearHead(layer.weight.detach().cpu().float().clone(), layer.bias.detach().cpu().float().clone())
+        return tuned, fit_head(own.rows(), probe.strength, probe.scale)
+
+    def restore(self) -> None:
+        """The model as it was before any tuning."""
+        self.model.load_state_dict(self.start)
+
+    def state(self, head: LinearHead) -> str:
+        """Fingerprint of all that a tuning depends on."""
+        settings = self.settings
+        return fingerprint(
+            settings.base,
+            base_contents(settings.base),
+            settings.max_tokens,
+            settings.tokens_per_batch,
+            settings.rows_per_batch,
+            settings.max_steps,
+            settings.clean,
+            settings.layer_decay,
+            trainer_choices(settings.trainer),
+            self.topics.names,
+            self.seed,
+            record_contents([*self.clean, *self.names]),
+            head.bias.tolist(),
+        )
+
+    def _labels(self, records: Sequence[Record]) -> Tensor:
+        return torch.tensor(self.topics.encode(str(record.topic) for record in records))

@@ -1,0 +1,116 @@
+"""Stage 1 from rows to a fitted classifier: by phases, by a probe, or tuned from a probe where that is better.
+
+Knows which recipe the settings name and what is compared with what; each step is its own module's. With a probe every
+clean row is trained on: what is chosen and calibrated is so on what models said of rows that they were not fitted on.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..balance import uniform_prior
+from ..corpus import Record, Topics
+from .choice import Choice, choose
+from .fitted import FittedEncoder, HeldOut
+from .fitting import fit_encoder
+from .output_layer import set_output_layer
+from .probe import Probe, fit_head, fit_probe
+from .probed_base import ProbedBase
+from .sampling import implied_topic_prior
+from .settings import EncoderSettings
+from .topic_encoder import TopicEncoder
+
+log = logging.getLogger("unskew")
+
+PROBE_FOLDS = 5
+TUNING_FOLDS = 2
+MANY_ROWS = 4000  # from here on half of the rows are enough to choose on, so only one of the two folds is tuned for it
+
+
+def fit_topic_encoder(
+    train: Sequence[Record],
+    validation: Sequence[Record],
+    noisy: Sequence[Record] | None,
+    topics: Topics,
+    settings: EncoderSettings,
+    folder: str | Path,
+    seed: int = 0,
+) -> FittedEncoder:
+    """Fit a topic classifier by the recipe of its settings, going on where an equal call was interrupted.
+
+    Args:
+        train: The clean set; each topic has at least one row.
+        validation: Clean rows held out of it. The recipes "tuned" and "probe" need none: where there are some, they
+            are what the classifier is calibrated on.
+        noisy: Rows whose topics need not be right, if there are any; "tuned" and "probe" use them where that helps on
+            clean rows.
+        topics: Of the clean set, with their counts.
+        settings: The user's choices.
+        folder: Where checkpoints and logs go; made if missing.
+        seed: Random seed.
+
+    Raises:
+        UserError: If the base cannot be used.
+    """
+    settings = settings.resolved()
+    if settings.recipe == "phases":
+        encoder = fit_encoder(train, validation, noisy, topics, settings, folder, seed)
+        fitted = FittedEncoder(encoder, implied_topic_prior(settings, train, topics), None)
+    else:
+        fitted = _fit_probed(ProbedBase.make(train, noisy or (), topics, settings, Path(folder), seed))
+    answers = _answers(fitted.encoder, validation, topics)
+    return fitted if answers is None else replace(fitted, held_out=answers)
+
+
+def _fit_probed(base: ProbedBase) -> FittedEncoder:
+    probe = fit_probe(base.rows(), base.folds(PROBE_FOLDS))
+    base = base.using(probe)
+    log.info("encoder, probe: %s", "; ".join(probe.report))
+    notes = (f"probe: {'; '.join(probe.report)}",)
+    held_out, head = probe.held_out, probe.head
+    if base.settings.recipe == "tuned":
+        choice = _choose(base, probe)
+        log.info("encoder, %s", choice)
+        notes += (str(choice),)
+        if choice.refit_share is not None:
+            tuned, refit = base.tune(torch.ones(len(base.clean), dtype=torch.bool), "all rows", probe.head, probe)
+            held_out, head = choice.logits, choice.head(tuned, refit)
+        else:
+            base.restore()
+    set_output_layer(base.model, head.weight, head.bias)
+    implied = tuple(uniform_prior(len(base.topics)).tolist())
+    return FittedEncoder(base.encoder, implied, _known(held_out, base.labels), notes)
+
+
+def _choose(base: ProbedBase, probe: Probe) -> Choice:
+    """Tune on part of the rows, ask about the others, and compare with probes fitted on the same parts."""
+    folds = torch.tensor(base.folds(TUNING_FOLDS))
+    frozen = base.rows()
+    unsaid = torch.full((len(base.clean), len(base.topics)), torch.nan)
+    by_probe, by_tuned, by_refit = unsaid.clone(), unsaid.clone(), unsaid.clone()
+    for fold in range(1 if len(base.clean) > MANY_ROWS else TUNING_FOLDS):
+        held_out = folds == fold
+        if not held_out.any():
+            continue
+        head = fit_head(frozen.without(held_out), probe.strength, probe.scale)
+        tuned, refit = base.tune(~held_out, f"fold {fold + 1}", head, probe)
+        features = base.features([record for record, out in zip(base.clean, held_out.tolist(), strict=True) if out])
+        by_probe[held_out] = head(frozen.clean.features[held_out])
+        by_tuned[held_out], by_refit[held_out] = tuned(features), refit(features)
+    return choose(by_probe, by_tuned, by_refit, base.labels, frozen.prior)
+
+
+def _known(logits: Tensor, labels: Tensor) -> HeldOut | None:
+    known = logits.isfinite().all(-1)
+    return HeldOut(logits[known], labels[known]) if known.any() else None
+
+
+def _answers(encoder: TopicEncoder, records: Sequence[Record], topics: Topics) -> HeldOut | None:
+    if not records:
+        return None
+    labels = torch.tensor(topics.encode(str(record.topic) for record in records))
+    return HeldOut(encoder.logits([record.text for record in records]), labels)

@@ -1,0 +1,74 @@
+"""The scale of logits that favour no topic, and paired comparisons."""
+
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.stats import ttest_rel
+
+from unskew.balance import denoised_labels, fit_scale, row_nll, shrunk_em_prior, smaller_by
+from unskew.common import UserError
+
+PRIOR = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
+
+
+@pytest.fixture
+def drawn():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.multinomial(PRIOR.float(), 800, replacement=True, generator=generator)
+    logits = 2 * torch.nn.functional.one_hot(labels, 3) + 1.5 * torch.randn(800, 3, generator=generator)
+    return logits, labels
+
+
+def test_the_scale_is_where_an_independent_search_finds_it(drawn):
+    logits, labels = drawn
+
+    counts = torch.bincount(labels).double()
+
+    def nll(log_scale):
+        scores = logits.double() * torch.tensor(log_scale).double().exp()
+        alike = torch.nn.functional.cross_entropy(scores, labels, weight=1 / counts)
+        return (torch.nn.functional.cross_entropy(scores + PRIOR.log(), labels) + alike).item()
+
+    expected = minimize_scalar(nll, bounds=(-3, 3), method="bounded", options={"xatol": 1e-8}).x
+    assert fit_scale(logits, labels, PRIOR) == pytest.approx(torch.tensor(expected).exp().item(), rel=1e-3)
+
+
+def test_row_losses_are_cross_entropy_under_the_prior(drawn):
+    logits, labels = drawn
+    expected = torch.nn.functional.cross_entropy(logits.double() + PRIOR.log(), labels, reduction="none")
+    torch.testing.assert_close(row_nll(logits, labels, PRIOR), expected)
+
+
+def test_logits_that_are_no_numbers_are_refused(drawn):
+    logits, labels = drawn
+    with pytest.raises(UserError, match="finite"):
+        fit_scale(logits.clone().fill_(torch.nan), labels, PRIOR)
+
+
+def test_paired_comparison_is_the_t_statistic_of_pairs():
+    generator = torch.Generator().manual_seed(1)
+    one, other = torch.rand(50, generator=generator).double(), torch.rand(50, generator=generator).double()
+    change, error = smaller_by(one, other)
+    assert change / error == pytest.approx(ttest_rel(one.numpy(), other.numpy()).statistic)
+
+
+def test_without_rows_the_shrunk_prior_is_its_centre_and_with_many_the_truth():
+    assert torch.allclose(shrunk_em_prior(torch.zeros(0, 3), PRIOR), PRIOR)
+    labels = torch.tensor([0] * 300 + [1] * 300 + [2] * 3000)
+    logits = 12.0 * torch.nn.functional.one_hot(labels, 3)
+    expected = (torch.tensor([300, 300, 3000]) + 30 * PRIOR) / 3630
+    torch.testing.assert_close(shrunk_em_prior(logits, PRIOR), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_labels_are_believed_as_far_as_they_agree_with_the_texts():
+    generator = torch.Generator().manual_seed(2)
+    truth = torch.randint(0, 3, (3000,), generator=generator)
+    posterior = (1.2 * torch.nn.functional.one_hot(truth, 3) + torch.randn(3000, 3, generator=generator)).softmax(-1)
+    kept = torch.rand(3000, generator=generator) < 0.8
+    labels = torch.where(kept, truth, torch.randint(0, 3, (3000,), generator=generator))
+    said = denoised_labels(posterior, labels)
+    assert torch.allclose(said.sum(-1), torch.ones(3000).double())
+    right = [(each.argmax(-1) == truth).double().mean() for each in (said, posterior)]
+    assert right[0] > right[1] + 0.1
+    shuffled = labels[torch.randperm(3000, generator=generator)]
+    torch.testing.assert_close(denoised_labels(posterior, shuffled), posterior.double(), atol=0.15, rtol=1)

@@ -1,0 +1,37 @@
+"""Folds for cross-fitting: balanced, the same for equal texts, and never a topic's only text."""
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unskew.encoder.folds import ALWAYS_TRAINED, deal_folds
+
+ROWS = st.lists(st.tuples(st.sampled_from("abcdefghij"), st.integers(0, 3)), min_size=1, max_size=60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.integers(2, 5), st.integers(0, 3))
+def test_equal_texts_share_a_fold_and_a_lone_text_has_none(rows, folds, seed):
+    texts, labels = zip(*rows, strict=True)
+    dealt = deal_folds(texts, labels, folds, seed)
+    of_text = dict(zip(texts, dealt, strict=True))
+    assert [of_text[text] for text in texts] == dealt
+    assert set(dealt) <= {ALWAYS_TRAINED, *range(folds)}
+    topics = dict(rows)
+    texts_of = Counter(topics.values())
+    for text, label in topics.items():
+        assert (of_text[text] == ALWAYS_TRAINED) == (texts_of[label] == 1)
+
+
+def test_every_topic_is_spread_evenly():
+    labels = [topic for topic, count in enumerate([50, 20, 7, 2]) for _ in range(count)]
+    dealt = deal_folds([f"text {i}" for i in range(len(labels))], labels, 5, 0)
+    for topic in range(4):
+        counts = Counter(fold for fold, label in zip(dealt, labels, strict=True) if label == topic)
+        assert max(counts.values()) - min(counts[fold] for fold in range(5)) <= 1
+
+
+def test_the_seed_alone_decides():
+    texts, labels = [str(i) for i in range(40)], [i % 3 for i in range(40)]
+    assert deal_folds(texts, labels, 4, 1) == deal_folds(texts, labels, 4, 1) != deal_folds(texts, labels, 4, 2)

@@ -1,0 +1,93 @@
+"""The probe's choices: strength, names and the noisy set, each on rows held out."""
+
+import pytest
+import torch
+
+from unskew.balance import both_nlls, row_nll
+from unskew.encoder.folds import deal_folds
+from unskew.encoder.linear_head import LabelledFeatures
+from unskew.encoder.probe import ProbeRows, fit_probe
+
+COUNTS = [80, 30, 10, 4]
+WIDTH = 12
+
+
+def draw(counts, seed, noise=1.6):
+    centers = 1.4 * torch.randn(len(COUNTS), WIDTH, generator=torch.Generator().manual_seed(99))
+    labels = torch.tensor([topic for topic, count in enumerate(counts) for _ in range(count)])
+    generator = torch.Generator().manual_seed(seed)
+    return LabelledFeatures(centers[labels] + noise * torch.randn(len(labels), WIDTH, generator=generator), labels)
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return draw(COUNTS, 0)
+
+
+@pytest.fixture(scope="module")
+def folds(clean):
+    return deal_folds([str(i) for i in range(len(clean.labels))], clean.labels.tolist(), 5, 0)
+
+
+@pytest.fixture(scope="module")
+def alone(clean, folds):
+    return fit_probe(ProbeRows(clean, None, None, 4), folds)
+
+
+def test_the_held_out_logits_are_honest_under_the_rows_own_shares(clean, alone):
+    prior = torch.tensor(COUNTS).double() / sum(COUNTS)
+    held_out = row_nll(alone.held_out, clean.labels, prior).mean()
+    fresh = draw([400, 150, 50, 20], 1)
+    tested = row_nll(alone.head(fresh.features), fresh.labels, prior).mean()
+    assert held_out == pytest.approx(tested.item(), abs=0.15)
+    for scale in (0.5, 2.0):
+        assert sum(both_nlls(alone.held_out, clean.labels, prior)) < sum(
+            both_nlls(alone.held_out * scale, clean.labels, prior)
+        )
+
+
+def test_names_that_say_what_the_topics_are_stay(clean, folds):
+    names = draw([1, 1, 1, 1], 5, noise=0.1)
+    assert fit_probe(ProbeRows(clean, names, None, 4), folds).names
+
+
+def test_names_that_mislead_are_left_out(clean, folds, alone):
+    misleading = draw([1, 1, 1, 1], 5, noise=0.1)
+    swapped = LabelledFeatures(misleading.features.repeat(25, 1), misleading.labels.flip(0).repeat(25))
+    probe = fit_probe(ProbeRows(clean, swapped, None, 4), folds)
+    assert not probe.names
+    assert "left out" in "; ".join(probe.report)
+    torch.testing.assert_close(probe.head.weight, alone.head.weight)
+
+
+def test_a_noisy_set_that_helps_is_used():
+    clean = draw([3 * count for count in COUNTS], 0, noise=3.0)
+    folds = deal_folds([str(i) for i in range(len(clean.labels))], clean.labels.tolist(), 5, 0)
+    more = draw([400] * 4, 7, noise=3.0)
+    wrong = torch.rand(len(more.labels), generator=torch.Generator().manual_seed(1)) < 0.1
+    labels = torch.where(wrong, torch.zeros_like(more.labels), more.labels)
+    probe = fit_probe(ProbeRows(clean, None, LabelledFeatures(more.features, labels), 4), folds)
+    assert probe.noisy is not None
+    assert probe.noisy < 0
+    fresh = draw([100] * 4, 8, noise=3.0)
+    alone = fit_probe(ProbeRows(clean, None, None, 4), folds)
+    right = [(each.head(fresh.features).argmax(-1) == fresh.labels).double().mean() for each in (probe, alone)]
+    assert right[0] > right[1]
+
+
+@pytest.mark.parametrize("kind", ["pure noise", "all one topic"])
+def test_a_noisy_set_that_says_nothing_is_left_out_and_said(clean, folds, alone, kind):
+    more = draw([300, 120, 40, 16], 7)
+    generator = torch.Generator().manual_seed(3)
+    shuffled = more.labels[torch.randperm(len(more.labels), generator=generator)]
+    labels = shuffled if kind == "pure noise" else torch.zeros_like(more.labels)
+    probe = fit_probe(ProbeRows(clean, None, LabelledFeatures(more.features, labels), 4), folds)
+    assert probe.noisy is None
+    assert "does not help" in "; ".join(probe.report)
+    torch.testing.assert_close(probe.head.weight, alone.head.weight)
+
+
+def test_rows_that_no_fold_holds_out_still_give_a_probe():
+    lone = draw([1, 1, 1, 1], 2)
+    probe = fit_probe(ProbeRows(lone, None, None, 4), [-1] * 4)
+    assert (probe.head(lone.features).argmax(-1) == lone.labels).all()

@@ -1,0 +1,231 @@
+"""Stage 1 on real sets: what a newcomer's first fit reaches, beside what takes a minute with scikit-learn.
+
+    python benchmarks/real.py --data FOLDER --encoder BASE --output runs/real
+
+FOLDER holds a folder for each set with train.jsonl, test.jsonl and, where there is one, noisy.jsonl; BASE is a
+pretrained encoder. Every run is a file of OUTPUT/runs, so that the same command goes on where it stopped; the table and
+the picture are made from all the files there. A learning curve: --shares 0.1,0.3,1. Nothing is chosen on test rows.
+
+The peers are plain scikit-learn over the frozen encoder's mean-pooled, normalised features, or over TF-IDF.
+"""
+
+import argparse
+import json
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+from transformers import AutoModel, AutoTokenizer
+
+from unskew.balance import Calibration, Decider, measure, resolve_prior
+from unskew.common import write_text
+from unskew.corpus import Record, Topics, load, stratified_split
+from unskew.encoder import EncoderSettings, fit_topic_encoder
+from unskew.training import PhaseSettings
+
+SETS = ("snips-lt", "hwu64-lt", "atis", "reuters-r52")
+SHOWN = {
+    "macro_f1": "macro-F1",
+    "balanced_accuracy": "balanced accuracy",
+    "nll": "NLL",
+    "ece": "calibration error",
+    "prior_pull": "prior pull",
+    "train_accuracy": "accuracy, training prior",
+    "train_macro_f1": "macro-F1, training prior",
+    "seconds": "seconds",
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One set: rows to train on, noisy ones, and test rows of topics that training rows have."""
+
+    train: list[Record]
+    noisy: list[Record]
+    test: list[Record]
+    topics: Topics
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Topics of the training rows (n,)."""
+        return np.array(self.topics.encode(str(record.topic) for record in self.train))
+
+
+def read(folder: Path, share: float, seed: int) -> Rows:
+    """A set, or a share of its training rows, each topic in proportion and with a row at least."""
+    sets = {name: load(folder / f"{name}.jsonl") if (folder / f"{name}.jsonl").exists() else [] for name in
+            ("train", "noisy", "test")}  # fmt: skip
+    train = [record for record in sets["train"] if record.topic]
+    if share < 1:
+        train = [train[i] for i in stratified_split([str(r.topic) for r in train], share, seed)[1]]
+    topics = Topics.from_labels(str(record.topic) for record in train)
+    known = {name: [record for record in sets[name] if record.topic in topics] for name in ("noisy", "test")}
+    return Rows(train, known["noisy"], known["test"], topics)
+
+
+def frozen(base: str, texts: list[str]) -> np.ndarray:
+    """Mean-pooled, normalised features (n, d) of texts up to 128 tokens, by plain transformers."""
+    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModel.from_pretrained(base, dtype=torch.float32).eval()
+    order, found = np.argsort([len(text) for text in texts]), np.empty((len(texts), model.config.hidden_size))
+    with torch.inference_mode():
+        for rows in np.array_split(order, max(1, len(texts) // 32)):
+            inputs = tokenizer(
+                [texts[i] for i in rows], truncation=True, max_length=128, padding=True, return_tensors="pt"
+            )
+            mask = inputs["attention_mask"][..., None]
+            pooled = (model(**inputs).last_hidden_state * mask).sum(1) / mask.sum(1)
+            found[rows] = torch.nn.functional.normalize(pooled, dim=-1)
+    return found
+
+
+def svm(rows: Rows, base: str, folder: Path, seed: int) -> tuple[torch.Tensor, bool]:
+    """TF-IDF and a linear SVM with balanced weights: its margins, which are no probabilities."""
+    vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    model = make_pipeline(vectors, LinearSVC(class_weight="balanced", random_state=seed))
+    model.fit([record.text for record in rows.train], rows.labels)
+    margins = model.decision_function([record.text for record in rows.test])
+    return torch.from_numpy(np.atleast_2d(margins)), False
+
+
+def regression(weights: str | None, corrected: bool) -> Callable[..., tuple[torch.Tensor, bool]]:
+    """Logistic regression on frozen features; the training counts divided out where `corrected`."""
+
+    def arm(rows: Rows, base: str, folder: Path, seed: int) -> tuple[torch.Tensor, bool]:
+        features = frozen(base, [record.text for record in [*rows.train, *rows.test]])
+        model = LogisticRegression(C=10, class_weight=weights, max_iter=2000).fit(
+            features[: len(rows.train)], rows.labels
+        )
+        scores = model.decision_function(features[len(rows.train) :])
+        scores = np.stack([-scores, scores], 1) / 2 if scores.ndim == 1 else scores
+        return torch.from_numpy(scores - (np.log(rows.topics.counts) if corrected else 0)), True
+
+    return arm
+
+
+def unskew(noisy: bool, **settings: object) -> Callable[..., tuple[torch.Tensor, bool]]:
+    """A fit of ours, with its defaults but for `settings`; logits that favour no topic."""
+
+    def arm(rows: Rows, base: str, folder: Path, seed: int) -> tuple[torch.Tensor, bool]:
+        chosen = EncoderSettings(base, trainer={"accelerator": "cpu", "devices": 1}, **settings)  # pyright: ignore[reportArgumentType]
+        fitted = fit_topic_encoder(rows.train, [], rows.noisy if noisy else None, rows.topics, chosen, folder, seed)
+        logits = fitted.encoder.logits([record.text for record in rows.test])
+        return logits.double() - torch.tensor(fitted.implied).log(), True
+
+    return arm
+
+
+ARMS = {
+    "TF-IDF + balanced SVM": svm,
+    "frozen, balanced regression": regression("balanced", corrected=False),
+    "frozen, regression, counts divided out": regression(None, corrected=True),
+    "plain fine-tuning": unskew(False, recipe="phases", clean=PhaseSettings(epochs=5, learning_rate=1e-4)),
+    "unskew, probe": unskew(False, recipe="probe"),
+    "unskew, default": unskew(False),
+    "unskew, probe, with the noisy set": unskew(True, recipe="probe"),
+    "unskew, default, with the noisy set": unskew(True),
+}
+
+
+def run(rows: Rows, arm: str, base: str, folder: Path, seed: int) -> dict[str, float | None]:
+    """Fit an arm and measure it: topics alike, and under the training prior."""
+    begun = time.monotonic()
+    scores, probabilities = ARMS[arm](rows, base, folder, seed)
+    seconds = time.monotonic() - begun
+    labels = torch.tensor(rows.topics.encode(str(record.topic) for record in rows.test))
+    uniform = resolve_prior("uniform", rows.topics)
+    decider = Decider(rows.topics, uniform, Calibration(), uniform)
+    alike = measure(decider(scores.float()), labels, rows.topics.counts)
+    natural = measure(decider.aimed_at("train")(scores.float()), labels, rows.topics.counts)
+    if not probabilities:
+        alike = {**alike, "nll": None, "ece": None}
+        natural = alike
+    return {**alike, "train_accuracy": natural["accuracy"], "train_macro_f1": natural["macro_f1"], "seconds": seconds}
+
+
+def table(found: dict[tuple[str, str, float], list[dict[str, float | None]]]) -> str:
+    """Markdown: one row an arm of a set, means over its seeds."""
+    lines = [
+        "| set | rows | arm | seeds | " + " | ".join(SHOWN.values()) + " |",
+        "|---|---|---|---|" + "---|" * len(SHOWN),
+    ]
+    for (name, arm, share), runs in found.items():
+        figures = []
+        for key in SHOWN:
+            values = [value for one in runs if (value := one.get(key)) is not None]
+            figures.append("" if not values else f"{mean(values):.0f}" if key == "seconds" else f"{mean(values):.3f}")
+        lines.append(f"| {name} | {share:.0%} | {arm} | {len(runs)} | " + " | ".join(figures) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(found: dict[tuple[str, str, float], list[dict[str, float | None]]], path: Path) -> None:
+    """Macro-F1 of every arm on every set, a dot a seed and a bar at their mean."""
+    from matplotlib.figure import Figure
+
+    sets = list(dict.fromkeys(name for name, _, share in found if share == 1))
+    figure = Figure(figsize=(4 * len(sets), 3.6), layout="constrained")
+    for place, name in enumerate(sets):
+        axes = figure.add_subplot(1, len(sets), place + 1)
+        arms = [arm for arm in ARMS if (name, arm, 1.0) in found]
+        for row, arm in enumerate(reversed(arms)):
+            values = [float(one["macro_f1"] or 0) for one in found[name, arm, 1.0]]
+            axes.barh(row, mean(values), color="#2563d4" if arm.startswith("unskew") else "#b9c2cd")
+            axes.plot(values, [row] * len(values), "o", color="#1b2430", markersize=3)
+        axes.set_yticks(range(len(arms)), list(reversed(arms)) if place == 0 else [])
+        axes.set_xlim(0.4, 1)
+        axes.set_title(f"{name}: macro-F1, topics alike", fontsize=9)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Run what has not been run, then make table and picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--encoder", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument(
+        "--arms", default="", help="parts of the arms' names, separated by semicolons; all unless given"
+    )
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--shares", default="1")
+    chosen = parser.parse_args()
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("unskew").setLevel(logging.INFO)
+    arms = (
+        [arm for arm in ARMS if any(part in arm for part in chosen.arms.split(";"))]
+        if ";" in chosen.arms
+        else list(ARMS)
+    )
+    for name in chosen.sets.split(","):
+        for share in map(float, chosen.shares.split(",")):
+            for seed in map(int, chosen.seeds.split(",")):
+                rows = read(chosen.data / name, share, seed)
+                for arm in arms:
+                    place = chosen.output / "runs" / f"{name}~{share:g}~{seed}~{list(ARMS).index(arm)}.json"
+                    if place.exists() or ("noisy" in arm and not rows.noisy):
+                        continue
+                    print(f"{name}, {share:.0%} of the rows, seed {seed}: {arm}", flush=True)
+                    work = chosen.output / "work" / place.stem
+                    figures = run(rows, arm, chosen.encoder, work, seed)
+                    write_text(place, json.dumps({"set": name, "arm": arm, "share": share, "seed": seed, **figures}))
+    found: dict[tuple[str, str, float], list[dict[str, float | None]]] = defaultdict(list)
+    for path in sorted((chosen.output / "runs").glob("*.json")):
+        one = json.loads(path.read_text("utf-8"))
+        found[one["set"], one["arm"], one["share"]].append(one)
+    write_text(chosen.output / "table.md", table(found))
+    draw(found, chosen.output / "real.png")
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()

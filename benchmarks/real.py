@@ -193,9 +193,7 @@ def main() -> None:
     parser.add_argument("--encoder", required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument(
-        "--arms", default="", help="parts of the arms' names, separated by semicolons; all unless given"
-    )
+    parser.add_argument("--arms", default="", help="parts of their names, separated by semicolons; all unless given")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--shares", default="1")
     chosen = parser.parse_args()

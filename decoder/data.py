@@ -1,21 +1,16 @@
 """The rows a decoder trains on, as Lightning wants them. Knows sequences; knows no model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import lightning
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ..balance import View, span_dropout
 from ..corpus import Record, Topics
-from ..runtime import RowIndices, TokenBudgetBatches
+from ..training import Batch, PhaseData
 from .sequences import Sequencer, pad_left
 
-Batch = dict[str, Tensor]
-Draw = Callable[[int], Sequence[int]]
 NO_TOPIC = -1
 
 
@@ -61,6 +56,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row."""
+        return [len(tokens) for tokens in self.tokens]
+
     def __add__(self, other: "Rows") -> "Rows":
         """These rows, and those of `other` after them."""
         names = ("tokens", "written", "topics", "texts", "fair")
@@ -75,73 +75,25 @@ class Rows:
         return [*ids[:start], *span_dropout(ids[start:stop], index.repeat, index.seed), *ids[stop:]]
 
 
-class DecoderData(lightning.LightningDataModule):
-    """Training and validation batches, grouped by length under a budget of padded tokens.
+class DecoderData(PhaseData[Rows]):
+    """Batches of sequences; `written_per_batch` is the mean number of target tokens in one.
 
     A batch holds `input_ids` and `attention_mask` (B, T), padded on the left, `written` (B,) the length of the
     target at the end of each row, and `topic` (B,) the topic's index or `NO_TOPIC`; all int64; and `fair` (B,), bool.
-
-    Args:
-        train: Rows to learn from.
-        validation: Rows to measure on.
-        pad_id: Of the tokenizer.
-        tokens_per_batch: Budget of padded tokens.
-        seed: Of the order of the rows.
-        draw: The rows of an epoch; a repeated row becomes another view by span dropout. None takes each once.
     """
 
-    def __init__(
-        self,
-        train: Rows,
-        validation: Rows,
-        *,
-        pad_id: int,
-        tokens_per_batch: int,
-        seed: int,
-        draw: Draw | None = None,
-    ) -> None:
-        super().__init__()
-        self.train, self.validation = train, validation
-        self._pad_id, self._tokens, self._seed, self._draw = pad_id, tokens_per_batch, seed, draw
-        self.rows_per_batch = 1.0
-        self.written_per_batch = 1.0
+    written_per_batch = 1.0
 
-    def train_dataloader(self) -> DataLoader:
-        """This rank's share of the current epoch; sets the mean rows and target tokens of a batch."""
-        loader, batches = self._loader(self.train, shuffle=True)
-        drawn = range(len(self.train)) if self._draw is None else self._draw(self._epoch)
-        self.rows_per_batch = len(drawn) / batches
+    def count(self, drawn: Sequence[int], batches: int) -> None:
+        """Note the mean rows and target tokens of a batch."""
+        super().count(drawn, batches)
         self.written_per_batch = sum(self.train.written[i] for i in drawn) / batches
-        return loader
 
-    def val_dataloader(self) -> DataLoader:
-        """This rank's share of the validation rows."""
-        return self._loader(self.validation, shuffle=False)[0]
-
-    @property
-    def _epoch(self) -> int:
-        return self.trainer.current_epoch if self.trainer else 0
-
-    def _loader(self, rows: Rows, *, shuffle: bool) -> tuple[DataLoader, int]:
-        world = self.trainer.world_size if self.trainer else 1
-        batches = TokenBudgetBatches(
-            [len(tokens) for tokens in rows.tokens],
-            self._tokens,
-            shuffle=shuffle,
-            seed=self._seed,
-            draw=self._draw if shuffle else None,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=world,
-        )
-        batches.set_epoch(self._epoch if shuffle else 0)
-
-        def collate(indices: list[int]) -> Batch:
-            return {
-                **pad_left([rows.view(i) for i in indices], self._pad_id),
-                "written": torch.tensor([rows.written[i] for i in indices]),
-                "topic": torch.tensor([rows.topics[i] for i in indices]),
-                "fair": torch.tensor([rows.fair[i] for i in indices]),
-            }
-
-        loader = DataLoader(RowIndices(len(rows)), batch_sampler=batches, collate_fn=collate)
-        return loader, len(batches) * world
+    def collate(self, rows: Rows, indices: list[int]) -> Batch:
+        """Pad rows on the left."""
+        return {
+            **pad_left([rows.view(i) for i in indices], self.pad_id),
+            "written": torch.tensor([rows.written[i] for i in indices]),
+            "topic": torch.tensor([rows.topics[i] for i in indices]),
+            "fair": torch.tensor([rows.fair[i] for i in indices]),
+        }

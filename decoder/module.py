@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..balance import TopicLoss
-from ..training import PhaseModule, PhaseSettings
+from ..training import Batch, PhaseModule, PhaseSettings
 from .adaptation import Model
-from .data import NO_TOPIC, Batch
+from .data import NO_TOPIC
 from .sequences import last_logits
 
 MONITOR = "validation/loss"

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from ..balance import TemperedDraw, TopicLoss, View, implied_prior, make_loss, tempered_counts
 from ..common import UserError
 from ..corpus import Record, Topics, set_apart
-from .data import Draw
+from ..training import Draw
 from .settings import BALANCED_RATIO, DecoderSettings
 
 

@@ -14,7 +14,14 @@ from transformers import PreTrainedModel
 from ..balance import LossSettings, make_loss
 from ..common import fingerprint
 from ..corpus import Record, Topics
-from ..training import PhaseSettings, RunOptions, base_contents, run, tokenizer_contents, trainer_choices
+from ..training import (
+    Phases,
+    PhaseSettings,
+    base_contents,
+    record_contents,
+    tokenizer_contents,
+    trainer_choices,
+)
 from .base import make_base
 from .data import EncoderData, Rows
 from .layers import freeze_body, layer_rates
@@ -83,32 +90,21 @@ def fit_encoder(
         trainer_choices(settings.trainer),
         topics.to_dict(),
         seed,
-        record_contents(validation),
+        record_contents(validation, targets=False),
     )
+    phases = Phases("encoder", Path(folder), seed, MONITOR, "max", settings.trainer, state)
     for phase in _phases(train, noisy, settings):
         records, draw = drawn(phase.records, topics, phase.sampling_ratio, seed)
-        state = fingerprint(state, phase.settings, phase.loss, phase.sampling_ratio, record_contents(records))
-        rows = Rows.from_records(records, topics, tokenizer, settings.max_tokens)
+        phases.depend_on(phase.settings, phase.loss, phase.sampling_ratio, record_contents(records, targets=False))
         data = EncoderData(
-            rows,
+            Rows.from_records(records, topics, tokenizer, settings.max_tokens),
             measured,
             pad_id=pad_id_of(tokenizer),
             tokens_per_batch=settings.tokens_per_batch,
             seed=seed,
             draw=draw,
         )
-        options = RunOptions(
-            folder=Path(folder) / f"{phase.name}-{state[:12]}",
-            name=f"encoder, {phase.name}",
-            epochs=phase.settings.epochs or 0,
-            seed=seed,
-            monitor=MONITOR,
-            mode="max",
-            patience=phase.settings.patience,
-            trainer=settings.trainer,
-        )
-        measures = run(_module(model, phase, measured, topics, settings.layer_decay or 1.0), data, options)
-        log.info("%s: best macro-F1 %.3f", options.name, measures[MONITOR])
+        phases.run(phase.name, phase.settings, _module(model, phase, measured, topics, settings.layer_decay or 1.0), data)
     return TopicEncoder(model, tokenizer, settings.max_tokens)
 
 
@@ -144,10 +140,3 @@ def _module(
         rates=None if phase.frozen_body else layer_rates(model, layer_decay),
         frozen_body=phase.frozen_body,
     )
-
-
-def record_contents(records: Sequence[Record]) -> list[tuple[str | None, ...]]:
-    """What a fit depends on of its rows, for a fingerprint."""
-    # Ids count only where a paraphrase names one.
-    named = {record.of for record in records}
-    return [(r.text, r.topic, r.of, r.id if r.id in named else None) for r in records]

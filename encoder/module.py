@@ -10,8 +10,7 @@ from transformers import PreTrainedModel
 from ..balance import TopicLoss
 from ..balance import metrics as measures
 from ..corpus import Topics
-from ..training import PhaseModule, PhaseSettings
-from .data import Batch
+from ..training import Batch, PhaseModule, PhaseSettings
 from .layers import body_modules
 
 MONITOR = "validation/macro_f1"

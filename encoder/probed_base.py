@@ -15,10 +15,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common import fingerprint
 from ..corpus import Record, Topics
-from ..training import base_contents, trainer_choices
+from ..training import base_contents, record_contents, trainer_choices
 from .base import make_base
 from .data import Rows
-from .fitting import record_contents
 from .folds import deal_folds
 from .linear_head import LabelledFeatures, LinearHead
 from .output_layer import output_layer, set_output_layer
@@ -159,7 +158,7 @@ class ProbedBase:
             trainer_choices(settings.trainer),
             self.topics.names,
             self.seed,
-            record_contents([*self.clean, *self.names]),
+            record_contents([*self.clean, *self.names], targets=False),
             head.bias.tolist(),
         )
 

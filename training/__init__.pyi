@@ -1,14 +1,21 @@
+from .data import Batch, Draw, PhaseData
 from .fingerprints import base_contents, tokenizer_contents, trainer_choices
 from .phase import PhaseModule
+from .phases import Phases, record_contents
 from .runner import RunOptions, run, tracing
 from .settings import PhaseSettings, ScratchSettings, too_fast
 
 __all__ = [
+    "Batch",
+    "Draw",
+    "PhaseData",
     "PhaseModule",
     "PhaseSettings",
+    "Phases",
     "RunOptions",
     "ScratchSettings",
     "base_contents",
+    "record_contents",
     "run",
     "tokenizer_contents",
     "too_fast",

@@ -5,7 +5,7 @@ Knows the room's parts and how they follow each other; the training itself is Li
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..balance import make_loss
 from ..common import UserError, fingerprint, replacing_folder
 from ..corpus import Record, Topics
-from ..training import PhaseSettings, RunOptions, base_contents, run, tokenizer_contents, trainer_choices
+from ..training import Draw, Phases, base_contents, record_contents, tokenizer_contents, trainer_choices
 from . import saving
 from .adaptation import Model, adapt, adaptation_facts, finish
 from .base import load_model, load_tokenizer, make_scratch_model, make_scratch_tokenizer
@@ -82,22 +82,33 @@ class _Sets:
     noisy: list[Record] | None
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A model that knows the control tokens, and what is needed to train it and to use it."""
+
+    model: Model
+    tokenizer: PreTrainedTokenizerBase
+    control: ControlTokens
+    prompt: Prompt
+    sequencer: Sequencer
+
+
 class _Fit:
     """One call of `fit_decoder`: what its phases share."""
 
     def __init__(self, sets: _Sets, topics: Topics, settings: DecoderSettings, folder: Path, seed: int) -> None:
-        self.sets, self.topics, self.settings = sets, topics, settings
-        self.folder, self.seed = folder, seed
+        self.sets, self.topics, self.settings, self.seed = sets, topics, settings, seed
         # What every phase depends on. The rest enters where it begins to act, so that fits that differ in it alone
         # share the phases before: from scratch, all of a base's training.
-        self.state = fingerprint(
+        state = fingerprint(
             [getattr(settings, name) for name in _COMMON],
             base_contents(settings.base),
             trainer_choices(settings.trainer),
             topics.names,
             seed,
-            _contents(sets.validation),
+            record_contents(sets.validation, targets=True),
         )
+        self.phases = Phases("decoder", folder, seed, MONITOR, "min", settings.trainer, state)
 
     def from_scratch(self) -> TopicDecoder:
         """Train a small base, all of its weights, then adapt it."""
@@ -107,22 +118,23 @@ class _Fit:
         # The prompt stands in every sequence, so it should cost few tokens.
         tokenizer = make_scratch_tokenizer(scratch, chain(words, [template] * 1000))
         # Made from both sets' texts, so the base phase depends on a set that it does not train on.
-        self.state = fingerprint(self.state, tokenizer_contents(tokenizer))
-        control, prompt, sequencer = self._prepare(tokenizer)
+        self.phases.depend_on(tokenizer_contents(tokenizer))
+        control, prompt, sequencer = self._token_parts(tokenizer)
         model = make_scratch_model(scratch, tokenizer, self.seed)
         make_rows(model, tokenizer, control, new=control.ids)
-        where = self._phase("base", model, sequencer, tokenizer, control, self.settings.noisy, sets.noisy or sets.train)
+        parts = Prepared(model, tokenizer, control, prompt, sequencer)
+        where = self._train_noisy("base", parts, sets.noisy or sets.train)
         # All processes hold the same weights, and share the folder; so may other fits with the same base.
         if getattr(rank_zero_only, "rank", 0) == 0 and not (where / "model").exists():
             with replacing_folder(where / "model") as place:
                 saving.save_plain(model.eval(), place)
-        return self._adapt(model, tokenizer, control, prompt, sequencer, where / "model")
+        return self._adapt(parts, model, where / "model")
 
     def from_base(self, base: str) -> TopicDecoder:
         """Adapt a pretrained model, on the noisy set first."""
         model, tokenizer = load_model(base), load_tokenizer(base)
         known = set(tokenizer.get_vocab().values())
-        control, prompt, sequencer = self._prepare(tokenizer)
+        control, prompt, sequencer = self._token_parts(tokenizer)
         make_rows(model, tokenizer, control, new=[i for i in control.ids if i not in known])
         longest = getattr(model.config, "max_position_embeddings", None) or float("inf")
         needed = self.settings.max_tokens + sequencer.longest_mark + self.settings.max_target_tokens + 2
@@ -131,41 +143,35 @@ class _Fit:
                 f"max_tokens and max_target_tokens need {needed} positions, but the base {base} has {longest}; "
                 "make them smaller"
             )
-        return self._adapt(model, tokenizer, control, prompt, sequencer, base)
+        return self._adapt(Prepared(model, tokenizer, control, prompt, sequencer), model, base)
 
-    def _prepare(self, tokenizer: PreTrainedTokenizerBase) -> tuple[ControlTokens, Prompt, Sequencer]:
+    def _token_parts(self, tokenizer: PreTrainedTokenizerBase) -> tuple[ControlTokens, Prompt, Sequencer]:
+        """What is made from the tokenizer, which gets the control tokens; the model's rows for them come after."""
         prompt = Prompt.render(self.settings.prompt_in_force, tokenizer)
         protect_marks(tokenizer, prompt)
         control = ControlTokens.add(tokenizer, self.topics.names)
         settings = self.settings
         return control, prompt, Sequencer(tokenizer, control, prompt, settings.max_tokens, settings.condition)
 
-    def _adapt(
-        self,
-        base_model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        control: ControlTokens,
-        prompt: Prompt,
-        sequencer: Sequencer,
-        base: str | Path | None,
-    ) -> TopicDecoder:
-        settings, sets = self.settings, self.sets
-        self.state = fingerprint(self.state, [getattr(settings, name) for name in _ADAPTATION])
+    def _adapt(self, parts: Prepared, model: PreTrainedModel, base: str | Path | None) -> TopicDecoder:
+        """Train an adapter, or all weights, of `model`, which lies at `base`."""
+        settings, noisy = self.settings, self.sets.noisy
+        self.phases.depend_on([getattr(settings, name) for name in _ADAPTATION])
         lightning.seed_everything(self.seed, verbose=False)
-        model = adapt(base_model, control, settings)
-        facts = adaptation_facts(model, settings.adaptation)
+        parts = replace(parts, model=adapt(model, parts.control, settings))
+        facts = adaptation_facts(parts.model, settings.adaptation)
         log.info("decoder: %s", facts)
-        if settings.base is not None and sets.noisy and settings.noisy.epochs:
-            self._phase("noisy", model, sequencer, tokenizer, control, settings.noisy, sets.noisy)
-        self.state = fingerprint(self.state, [getattr(settings, name) for name in _CLEAN])
-        self._phase("clean", model, sequencer, tokenizer, control, settings.clean, sets.train)
+        if settings.base is not None and noisy and settings.noisy.epochs:
+            self._train_noisy("noisy", parts, noisy)
+        self._train_clean(parts)
+        adapted = parts.model
         if settings.adaptation != "lora":
-            model, base = finish(model), None
+            adapted, base = finish(adapted), None
         return TopicDecoder(
-            model,
-            tokenizer,
-            control,
-            prompt,
+            adapted,
+            parts.tokenizer,
+            parts.control,
+            parts.prompt,
             settings.max_tokens,
             max_target_tokens=settings.max_target_tokens,
             condition=settings.condition,
@@ -174,65 +180,46 @@ class _Fit:
             facts=facts,
         )
 
-    def _phase(
-        self,
-        name: str,
-        model: Model,
-        sequencer: Sequencer,
-        tokenizer: PreTrainedTokenizerBase,
-        control: ControlTokens,
-        phase: PhaseSettings,
-        records: list[Record],
-    ) -> Path:
-        """Train `model` in place on `records`; returns the phase's folder."""
+    def _train_noisy(self, name: str, parts: Prepared, records: list[Record]) -> Path:
+        """Train in place, at the noisy phase's pace and with its topic loss; returns the phase's folder."""
+        settings, topics = self.settings, self.topics
+        self.phases.depend_on(name, settings.noisy, settings.noisy_topic_loss, record_contents(records, targets=True))
+        loss = None
+        if settings.noisy_topic_loss is not None:
+            counts = [sum(record.topic == topic for record in records) for topic in topics.names]
+            loss = make_loss(settings.noisy_topic_loss, counts, topics.names)
+            log.info("decoder: topic loss on the noisy set: %s", loss.description)
+        module = DecoderModule(parts.model, settings.noisy, parts.control.topic_ids, loss)
+        return self.phases.run(name, settings.noisy, module, self._data(parts, records))
+
+    def _train_clean(self, parts: Prepared) -> None:
+        """Train in place on the clean set, with sampling, the fairness token and the topic loss as set."""
         settings = self.settings
-        clean = name == "clean"
-        noisy_loss = None if clean else self.settings.noisy_topic_loss
-        draw = None
-        if clean:
-            records, draw = drawn(settings, records, self.topics, self.seed)
-        self.state = fingerprint(self.state, name, phase, noisy_loss, _contents(records))
-        fairness = clean and settings.fairness
-        rows = self._rows(records, sequencer, fairness)
-        pad_id = tokenizer.pad_token_id
+        records, draw = drawn(settings, self.sets.train, self.topics, self.seed)
+        self.phases.depend_on([getattr(settings, name) for name in _CLEAN])
+        self.phases.depend_on("clean", settings.clean, None, record_contents(records, targets=True))
+        module = DecoderModule(parts.model, settings.clean, parts.control.topic_ids, *self._topic_losses(records))
+        self.phases.run("clean", settings.clean, module, self._data(parts, records, draw, settings.fairness))
+
+    def _data(
+        self, parts: Prepared, records: list[Record], draw: Draw | None = None, fairness: bool = False
+    ) -> DecoderData:
+        pad_id = parts.tokenizer.pad_token_id
         assert isinstance(pad_id, int)  # `load_tokenizer` and `make_scratch_tokenizer` see to it
-        data = DecoderData(
-            rows,
-            self._rows(self.sets.validation, sequencer, fairness),
+        return DecoderData(
+            self._rows(records, parts.sequencer, fairness),
+            self._rows(self.sets.validation, parts.sequencer, fairness),
             pad_id=pad_id,
-            tokens_per_batch=settings.tokens_per_batch,
+            tokens_per_batch=self.settings.tokens_per_batch,
             seed=self.seed,
             draw=draw,
         )
-        options = RunOptions(
-            folder=self.folder / f"{name}-{self.state[:12]}",
-            name=f"decoder, {name}",
-            epochs=phase.epochs or 0,
-            seed=self.seed,
-            monitor=MONITOR,
-            mode="min",
-            patience=phase.patience,
-            trainer=settings.trainer,
-        )
-        losses = self._topic_losses(records) if clean else self._noisy_topic_losses(records)
-        measures = run(DecoderModule(model, phase, control.topic_ids, *losses), data, options)
-        log.info("%s: best loss %.3f", options.name, measures[MONITOR])
-        return options.folder
 
     def _rows(self, records: list[Record], sequencer: Sequencer, fairness: bool) -> Rows:
         """Tokenised; with `fairness` once more after it, with the token."""
         length = self.settings.max_target_tokens
         rows = Rows.from_records(records, sequencer, self.topics, length)
         return rows + Rows.from_records(records, sequencer, self.topics, length, fairness=True) if fairness else rows
-
-    def _noisy_topic_losses(self, records: list[Record]) -> tuple[Any, ...]:
-        """What the module of a phase on the noisy set needs to train on its topics."""
-        if self.settings.noisy_topic_loss is None:
-            return ()
-        counts = [sum(record.topic == name for record in records) for name in self.topics.names]
-        loss = make_loss(self.settings.noisy_topic_loss, counts, self.topics.names)
-        log.info("decoder: topic loss on the noisy set: %s", loss.description)
-        return (loss,)
 
     def _topic_losses(self, records: list[Record]) -> tuple[Any, ...]:
         """What the module of the clean phase needs to train on the topic; nothing if the settings do not ask for it."""
@@ -264,9 +251,3 @@ def _with_targets(records: Sequence[Record], name: str) -> list[Record]:
     if 0 < len(kept) < len(records):
         log.warning("decoder: %d rows of the %s set have no target and are left out", len(records) - len(kept), name)
     return kept
-
-
-def _contents(records: Sequence[Record]) -> list[list[str | None]]:
-    # Ids count only where a paraphrase names one.
-    named = {record.of for record in records}
-    return [[r.text, r.topic, r.target, r.of, r.id if r.id in named else None] for r in records]

@@ -17,7 +17,7 @@ from typing import Any
 
 from .settings import AblationSettings
 
-SIGNIFICANT = 0.05
+SIGNIFICANT = 0.05  # corrected p below which a difference is marked
 PULLED = 0.1  # prior pull from which decisions count as dragged: above what an ideal classifier shows
 ALIKE = "the test rows come in the training set's shares, where pull cannot be told from chance"
 LISTENS = 0.9  # share of outputs that read like their topic from which a decoder counts as following it

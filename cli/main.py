@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from jsonargparse import ActionYesNo, ArgumentParser
 
-from ..common import Terminated, UserError
+from ..common import Terminated, UserError, check_system
 from .help import help_text
 
 COMMANDS = {
@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     _quiet()
     try:
+        check_system()
         sys.exit(_run(given[0], given[1:]))
     except UserError as error:
         print(f"unskew: {error}", file=sys.stderr)

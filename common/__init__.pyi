@@ -1,8 +1,8 @@
 from .atomic import replacing_file, replacing_folder, restore_folder, write_jsonl, write_text
 from .console import make_console
-from .errors import UserError
-from .fingerprint import file_fingerprint, fingerprint
-from .paths import check_writable, refuse_existing
+from .errors import UserError, first_line
+from .fingerprint import file_fingerprint, file_sha256, fingerprint
+from .paths import check_disk, check_system, check_writable, refuse_existing
 from .progress import ProgressKind, Tell, showing, track
 from .signals import SOME_ROWS_BAD, Terminated, ending_on_sigterm
 
@@ -12,10 +12,14 @@ __all__ = [
     "Tell",
     "Terminated",
     "UserError",
+    "check_disk",
+    "check_system",
     "check_writable",
     "ending_on_sigterm",
     "file_fingerprint",
+    "file_sha256",
     "fingerprint",
+    "first_line",
     "make_console",
     "refuse_existing",
     "replacing_file",

@@ -31,10 +31,15 @@ def file_fingerprint(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[
         UserError: if a file cannot be read.
     """
     listed = [paths] if isinstance(paths, str | os.PathLike) else paths
-    return fingerprint([_digest(Path(path)) for path in listed])
+    return fingerprint([file_sha256(Path(path)) for path in listed])
 
 
-def _digest(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's contents, 64 hex digits.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

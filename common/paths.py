@@ -1,12 +1,13 @@
 """Where a command may write. Knows paths only."""
 
+import os
 import shutil
 from pathlib import Path
 
 from .atomic import write_text
 from .errors import UserError
 
-LEAST_FREE = 100 * 2**20
+LEAST_FREE = 100 * 10**6
 
 
 def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> None:
@@ -34,5 +35,19 @@ def check_writable(folder: Path) -> None:
     probe = folder / ".writable"
     write_text(probe, "")
     probe.unlink(missing_ok=True)
-    if shutil.disk_usage(folder).free < LEAST_FREE:
+    check_disk(folder)
+
+
+def check_disk(folder: Path) -> int:
+    """Bytes free on the disk of `folder`, which need not exist yet; raises a UserError if they are hardly any."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if free < LEAST_FREE:
         raise UserError(f"less than 100 MB are free on the disk of {folder}; free some space or choose another place")
+    return free
+
+
+def check_system() -> None:
+    """Raise a UserError where the system is not POSIX: folders cannot be flushed, nor processes' memory read there."""
+    if os.name != "posix":
+        raise UserError("unskew runs on Linux and macOS; on Windows, run it in the Windows Subsystem for Linux (WSL)")

@@ -1,4 +1,4 @@
-from .checks import check_disjoint, check_known_topics, check_training, overlapping
+from .checks import check_disjoint, check_known_topics, check_training, check_usable, overlapping
 from .formats import RawRow, format_of, read_rows
 from .hub import HubDataset
 from .newsroom import Newsroom
@@ -38,6 +38,7 @@ __all__ = [
     "check_disjoint",
     "check_known_topics",
     "check_training",
+    "check_usable",
     "format_of",
     "load",
     "load_usable",

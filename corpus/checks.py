@@ -10,6 +10,8 @@ from ..common import UserError
 from .records import Record
 from .topics import Topics
 
+MOST_UNUSABLE = 0.1  # share of rows: beyond it a wrong column or format is likelier than a few bad rows
+
 
 def check_training(records: Sequence[Record], name: str = "the training set") -> list[str]:
     """Check a set to train on, and return warnings, one line each: rare topics, repeated texts, missing targets.
@@ -109,6 +111,18 @@ def _untargeted(records: Sequence[Record], name: str) -> list[str]:
     if missing in (0, len(records)):
         return []
     return [f"{name}: {missing} of {len(records)} records have no target to write"]
+
+
+def check_usable(bad: int, usable: int, first: str) -> None:
+    """Raise a UserError where so many rows are bad that something else must be wrong.
+
+    Args:
+        bad: Rows that cannot be used.
+        usable: The others.
+        first: Place and reason of the first bad one.
+    """
+    if bad > MOST_UNUSABLE * (bad + usable):
+        raise UserError(f"{first}; mend or remove this row ({bad - 1} further rows are bad)")
 
 
 def _squeezed(text: str) -> str:

@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..common import UserError
+from ..common import UserError, first_line
 from ..runtime import train_tokenizer
 from ..training import ScratchSettings
 
@@ -80,7 +80,7 @@ def _readable(reference: str | Path) -> Generator[None]:
     try:
         yield
     except (OSError, SafetensorError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"cannot load the language model {str(reference)!r}: {reason}; "
             "give the id of a model on the hub or a folder that holds one with safetensors weights"

@@ -13,19 +13,20 @@ import json
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..common import UserError
-from .adaptation import AdaptationFacts
+from ..common import UserError, first_line
+from .adaptation import AdaptationFacts, Model
 from .adaptation import merge as merge_adapter
 from .base import load_model, load_tokenizer
 from .control import ControlTokens, make_rows
 from .prompts import Prompt
+from .settings import Condition
 
 if TYPE_CHECKING:
     from .topic_decoder import TopicDecoder
@@ -66,27 +67,38 @@ def save_plain(model: PreTrainedModel, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def load(folder: Path, *, merge: bool) -> dict[str, Any]:
-    """Read a decoder's parts, as the arguments of `TopicDecoder`; weights in float32, on the CPU."""
+@dataclass(frozen=True)
+class Parts:
+    """What a decoder's folder holds; the attributes are the arguments of `TopicDecoder`."""
+
+    model: Model
+    tokenizer: PreTrainedTokenizerBase
+    control: ControlTokens
+    prompt: Prompt
+    max_tokens: int
+    max_target_tokens: int
+    condition: Condition
+    facts: AdaptationFacts | None
+    base: str | Path | None = None
+    base_is_ours: bool = False
+
+
+def load(folder: Path, *, merge: bool) -> Parts:
+    """Read a decoder's parts; weights in float32, on the CPU."""
     with _explained(folder):
         described = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         prompt, topics = Prompt(**described["prompt"]), tuple(described["topics"])
         facts = AdaptationFacts(**described["facts"]) if described["facts"] else None
         condition = described.get("condition", "token")  # decoders of version 0.1.0 do not say it
-        limits = {name: int(described[name]) for name in ("max_tokens", "max_target_tokens")}
+        max_tokens, max_target_tokens = int(described["max_tokens"]), int(described["max_target_tokens"])
     tokenizer = load_tokenizer(folder)
     control = ControlTokens.add(tokenizer, topics)
-    parts = {
-        "tokenizer": tokenizer,
-        "control": control,
-        "prompt": prompt,
-        "condition": condition,
-        "facts": facts,
-        **limits,
-    }
-    if not (folder / "adapter_config.json").exists():
-        return {**parts, "model": load_model(folder)}
-    return {**parts, **_load_adapter(folder, tokenizer, control, merge=merge)}
+    is_adapter = (folder / "adapter_config.json").exists()
+    model, base = _load_adapter(folder, tokenizer, control) if is_adapter else (load_model(folder), None)
+    ours = base == folder / _OWN_BASE
+    if merge and isinstance(model, PeftModel):
+        model, base, ours = merge_adapter(model), None, False
+    return Parts(model, tokenizer, control, prompt, max_tokens, max_target_tokens, condition, facts, base, ours)
 
 
 def _save_adapter(decoder: "TopicDecoder", model: PeftModel, folder: Path) -> None:
@@ -111,7 +123,10 @@ def _copy_base(source: Path, destination: Path) -> None:
     shutil.copytree(source, destination, dirs_exist_ok=True)
 
 
-def _load_adapter(folder: Path, tokenizer: Any, control: ControlTokens, *, merge: bool) -> dict[str, Any]:
+def _load_adapter(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, control: ControlTokens
+) -> tuple[PeftModel, str | Path]:
+    """The adapted model, and where its base is."""
     with _explained(folder):
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         reference = config["base_model_name_or_path"]
@@ -129,10 +144,7 @@ def _load_adapter(folder: Path, tokenizer: Any, control: ControlTokens, *, merge
     if not ours:
         make_rows(model, tokenizer, control, new=control.ids)
     with _explained(folder):
-        adapted = PeftModel.from_pretrained(model, str(folder))
-    if merge:
-        return {"model": merge_adapter(adapted)}
-    return {"model": adapted, "base": base, "base_is_ours": ours}
+        return PeftModel.from_pretrained(model, str(folder)), base
 
 
 @contextmanager
@@ -140,7 +152,7 @@ def _explained(folder: Path) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"the decoder folder {folder} is incomplete or damaged ({reason}); restore it from a copy, or fit again"
         ) from error

@@ -208,13 +208,14 @@ class TopicDecoder:
         if writer == "vllm" and not merge:
             raise UserError("writer vllm is for merged weights; leave merge=True, or writer as torch")
         parts = saving.load(Path(folder), merge=merge)
-        to_precision(parts["model"].to("cpu" if writer == "vllm" else device), precision)
-        decoder = cls(**parts)
+        model: Any = parts.model
+        to_precision(model.to("cpu" if writer == "vllm" else device), precision)
+        decoder = cls(**vars(parts))
         if writer == "vllm":
             longest = decoder.max_tokens + 1 + decoder._sequencer.longest_mark  # 1 for fairness
-            decoder._vllm = VllmWriter(parts["model"], longest, decoder.max_target_tokens + 1)
+            decoder._vllm = VllmWriter(model, longest, decoder.max_target_tokens + 1)
         if merge:  # an adapter left apart may be trained on
-            pack_linears(parts["model"])
+            pack_linears(model)
         return decoder
 
     def _write(

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..common import UserError
+from ..common import UserError, first_line
 from ..corpus import Topics
 from ..runtime import train_tokenizer
 from ..training import ScratchSettings
@@ -93,7 +93,7 @@ def _pretrained(base: str, max_tokens: int, topics: Topics) -> tuple[PreTrainedM
             base, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True
         )
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"encoder base {base!r} cannot be loaded ({reason}): "
             "give a hub id or a folder with config.json, model.safetensors and a tokenizer"

@@ -12,7 +12,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..common import UserError
+from ..common import UserError, first_line
 from ..runtime import in_batches, pack_linears
 from .output_layer import output_layer, without_output_layer
 from .tokens import pad, pad_id_of, tokenize
@@ -111,7 +111,7 @@ class TopicEncoder:
             model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, use_safetensors=True)
             tokenizer = AutoTokenizer.from_pretrained(folder)
         except Exception as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise UserError(f"encoder folder {folder} cannot be loaded ({reason}): restore or refit it") from error
         model.to(device)
         pack_linears(model)

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..common import UserError
-from ..corpus import BadRow, RawRow, Source, as_label, place_of, read_rows, source_files
-
-MOST_UNUSABLE = 0.1  # share of rows: beyond it a wrong column or format is likelier than a few bad rows
+from ..corpus import BadRow, RawRow, Source, as_label, check_usable, place_of, read_rows, source_files
 
 
 @dataclass(frozen=True)
@@ -131,8 +129,7 @@ class Unusable:
 
     def check(self, usable: int) -> None:
         """Raise a UserError where so many are unusable that something else must be wrong."""
-        if self.rows > MOST_UNUSABLE * (self.rows + usable):
-            raise UserError(f"{self.first}; mend or remove this row ({self.rows - 1} further rows are bad)")
+        check_usable(self.rows, usable, self.first)
 
 
 def values_of(row: RawRow) -> Mapping[str, Any]:

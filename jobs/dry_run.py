@@ -3,17 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..common import UserError
+from ..common import check_disk
 from ..corpus import BadRow, place_of, stream
 from .folder import finished_shards, read_manifest
-from .inputs import free_bytes
 from .job import prepare
 from .model import System
 from .resume import opening
 from .settings import JobSettings
 
 _LOOKED_AT = 100
-_LEAST_FREE = 100 * 2**20
 
 
 def describe(system: System, job: JobSettings) -> str:
@@ -39,9 +37,7 @@ def _lines(system: System, job: JobSettings) -> Iterator[str]:
     yield f"output:   {place.output} ({place.form}), worked on in {place.folder}{shards} of {shard_rows:,} rows"
     done = f"; {len(finished_shards(place)):,} shards are done" if begun else ""
     yield f"job:      {what}{done}"
-    free = free_bytes(place.folder.absolute())
-    if free < _LEAST_FREE:
-        raise UserError(f"less than 100 MB are free on the disk of {place.output}; choose another place")
+    free = check_disk(place.folder)
     yield f"disk:     {free / 1e9:.1f} GB free"
     on = f"{job.workers} Ray workers, each on " if job.engine == "ray" else ""
     where = ", ".join(str(system.state[name]) for name in ("device", "precision", "writer") if name in system.state)

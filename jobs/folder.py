@@ -11,10 +11,10 @@ Every file is written whole or not at all, and a shard without its file in `done
 interrupts a job, what it finds again is whole shards. Knows no model and no input.
 """
 
-import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,7 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..common import UserError, replacing_file, write_text
+from filelock import FileLock, Timeout
+
+from ..common import UserError, file_sha256, replacing_file, write_text
 from .encoding import RowFormat, join
 from .predict_shard import AnsweredShard
 
@@ -161,7 +163,7 @@ def finish(place: Place, manifest: Mapping[str, Any], shards: list[dict[str, Any
     if not place.is_folder:
         with replacing_file(place.output, "wb") as file:
             join((place.part(shard["index"]) for shard in shards), place.form, file)
-        written |= {"bytes": place.output.stat().st_size, "sha256": _sha256(place.output)}
+        written |= {"bytes": place.output.stat().st_size, "sha256": file_sha256(place.output)}
     write_manifest(place, {**manifest, "finished": written, "shards": shards})
     clear(place, parts=not place.is_folder)
 
@@ -192,21 +194,18 @@ def locked(place: Place) -> Generator[None]:
     Raises:
         UserError: If another process holds it.
     """
+    file = place.folder / ".lock"
+    lock = FileLock(file, timeout=0)
     try:
         place.folder.mkdir(parents=True, exist_ok=True)
-        file = (place.folder / ".lock").open("a+", encoding="utf-8")
+        lock.acquire()
+    except Timeout as error:
+        who = file.read_text("utf-8").strip() or "another process"
+        raise UserError(f"{who} is at work on {place.output}; wait for it, or choose another output") from error
     except OSError as error:
         raise UserError(f"cannot write to {place.folder}: {error.strerror}; choose a place that can be") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            who = file.read().strip() or "another process"
-            raise UserError(f"{who} is at work on {place.output}; wait for it, or choose another output") from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} of {os.uname().nodename}")
-        file.flush()
+    with lock:
+        file.write_text(f"process {os.getpid()} of {platform.node()}", "utf-8")
         yield
 
 
@@ -222,9 +221,4 @@ def _check(place: Place, shard: Mapping[str, Any]) -> None:
 
 
 def _is(path: Path, size: int, sha256: str) -> bool:
-    return path.is_file() and path.stat().st_size == size and _sha256(path) == sha256
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return path.is_file() and path.stat().st_size == size and file_sha256(path) == sha256

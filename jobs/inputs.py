@@ -7,7 +7,6 @@ for each gigabyte, where predicting it takes hours.
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -138,11 +137,3 @@ def _revision(part: HubDataset) -> str | None:
         return HfApi().dataset_info(name).sha
     except Exception:  # the hub's client raises many kinds; reading the rows will say what is wrong
         return None
-
-
-def free_bytes(folder: Path) -> int:
-    """What the disk under `folder`, which need not exist yet, has room for."""
-    while not folder.exists():
-        folder = folder.parent
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize

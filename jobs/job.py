@@ -176,7 +176,7 @@ def _answered(
     pipeline = None
     for shard in shards:
         pipeline = pipeline or system.load(prior)
-        yield answer_shard(pipeline, shard, job.asked(system.window), form, tally.add)
+        yield answer_shard(pipeline, shard, job.predict_options(system.window), form, tally.add)
 
 
 def cut(job: JobSettings, shard_rows: int, finished: set[int]) -> Iterator[Shard]:

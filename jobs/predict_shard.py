@@ -9,9 +9,10 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..corpus import BadRow, Located
+from ..pipeline import PredictOptions
 from .encoding import Row, RowFormat, encode, encode_lines
 
 if TYPE_CHECKING:  # the models' libraries take seconds to load
@@ -66,14 +67,14 @@ class Failure:
 
 
 def answer_shard(
-    pipeline: Predictor, shard: Shard, asked: dict[str, Any], form: RowFormat, told: Told | None = None
+    pipeline: Predictor, shard: Shard, options: PredictOptions, form: RowFormat, told: Told | None = None
 ) -> AnsweredShard:
     """Run the pipeline over a shard.
 
     Args:
         pipeline: Both stages.
         shard: Its rows.
-        asked: The arguments of the pipeline's call, `window` among them.
+        options: Of the pipeline's call.
         form: Of the result rows.
         told: Called after each row with the results and errors it gave (0 or 1 each), and the reason of an error.
 
@@ -84,7 +85,7 @@ def answer_shard(
     bad: list[Row] = []
     first_bad = None
     texts = [row.text for row, _, _ in shard.rows if not isinstance(row, BadRow)]
-    answers = answer_texts(pipeline, texts, asked)
+    answers = answer_texts(pipeline, texts, options)
     for row, file, line in shard.rows:
         answer = Failure(row.reason) if isinstance(row, BadRow) else next(answers)
         reason = None
@@ -107,36 +108,35 @@ def answer_shard(
     return AnsweredShard(shard.index, len(good), len(bad), first_bad, encode(good, form), encode_lines(bad))
 
 
-def answer_texts(pipeline: Predictor, texts: Sequence[str], asked: dict[str, Any]) -> "Iterator[Result | Failure]":
+def answer_texts(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -> "Iterator[Result | Failure]":
     """A result or a failure for each text, in order; windows are those of one call over all of them."""
-    window = asked["window"]
     done = 0
     while done < len(texts):
         try:
-            for result in pipeline(texts[done:], **asked):
+            for result in pipeline(texts[done:], **vars(options)):
                 yield _checked(result)
                 done += 1
             _check_count(done, len(texts))
         except BaseException as error:
             _raise_unless_a_rows(error)
             # The pipeline may read ahead: the window at fault need not be this one, which then passes whole.
-            stop = min(len(texts), (done // window + 1) * window)
-            yield from _halved(pipeline, texts[done:stop], asked)
+            stop = min(len(texts), (done // options.window + 1) * options.window)
+            yield from _halved(pipeline, texts[done:stop], options)
             done = stop
 
 
-def _halved(pipeline: Predictor, texts: Sequence[str], asked: dict[str, Any]) -> "Iterator[Result | Failure]":
+def _halved(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -> "Iterator[Result | Failure]":
     try:
-        results = [_checked(result) for result in pipeline(texts, **asked)]
+        results = [_checked(result) for result in pipeline(texts, **vars(options))]
         _check_count(len(results), len(texts))
     except BaseException as error:
         _raise_unless_a_rows(error)
         if len(texts) > 1:
             middle = len(texts) // 2
-            yield from _halved(pipeline, texts[:middle], asked)
-            yield from _halved(pipeline, texts[middle:], asked)
+            yield from _halved(pipeline, texts[:middle], options)
+            yield from _halved(pipeline, texts[middle:], options)
             return
-        list(pipeline([HARMLESS], **asked))
+        list(pipeline([HARMLESS], **vars(options)))
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
         log.warning("a row was set apart: %s", reason)
         yield Failure(reason)

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..common import UserError, ending_on_sigterm
+from ..common import UserError, ending_on_sigterm, first_line
+from ..pipeline import PredictOptions
 from .encoding import RowFormat
 from .model import Load, Prior, System
 from .predict_shard import AnsweredShard, Predictor, Shard, answer_shard
@@ -37,10 +38,10 @@ class Worker:
         self._prior: Prior = prior
         self._pipeline: Predictor | None = None
 
-    def answer(self, shard: Shard, asked: dict[str, Any], form: RowFormat) -> AnsweredShard:
+    def answer(self, shard: Shard, options: PredictOptions, form: RowFormat) -> AnsweredShard:
         """As `answer_shard`."""
         self._pipeline = self._pipeline or self._load(self._prior)
-        return answer_shard(self._pipeline, shard, asked, form)
+        return answer_shard(self._pipeline, shard, options, form)
 
 
 def answer_on_ray(
@@ -56,7 +57,7 @@ def answer_on_ray(
         make = ray.remote(num_cpus=_cpus(ray, job), num_gpus=job.gpus_per_worker)(Worker)
         pool = _Pool(ray, lambda: make.remote(system.load, prior), job.workers)
         try:
-            yield from pool.answers(shards, job.asked(system.window), form)
+            yield from pool.answers(shards, job.predict_options(system.window), form)
         finally:
             pool.end()
 
@@ -71,10 +72,10 @@ class _Pool:
     again: deque[Shard] = field(default_factory=deque)
     deaths: Counter[int] = field(default_factory=Counter)
 
-    def answers(self, shards: Iterator[Shard], asked: dict[str, Any], form: RowFormat) -> Iterator[AnsweredShard]:
+    def answers(self, shards: Iterator[Shard], options: PredictOptions, form: RowFormat) -> Iterator[AnsweredShard]:
         self.workers = [self.start() for _ in range(self.size)]
         while True:
-            self._hand_out(shards, asked, form)
+            self._hand_out(shards, options, form)
             if not self.running:
                 return
             ready, _ = self.ray.wait(list(self.running), num_returns=1)
@@ -92,7 +93,7 @@ class _Pool:
         for worker in self.workers:
             self.ray.kill(worker)
 
-    def _hand_out(self, shards: Iterator[Shard], asked: dict[str, Any], form: RowFormat) -> None:
+    def _hand_out(self, shards: Iterator[Shard], options: PredictOptions, form: RowFormat) -> None:
         for most in range(1, IN_FLIGHT + 1):
             for worker in self.workers:
                 if sum(its is worker for its, _ in self.running.values()) >= most:
@@ -100,7 +101,7 @@ class _Pool:
                 shard = self.again.popleft() if self.again else next(shards, None)
                 if shard is None:
                     return
-                self.running[worker.answer.remote(shard, asked, form)] = (worker, shard)
+                self.running[worker.answer.remote(shard, options, form)] = (worker, shard)
 
     def _bury(self, dead: Any, error: Exception) -> None:
         """Give a dead worker's shards to others, and the worker a successor.
@@ -109,7 +110,7 @@ class _Pool:
         """
         lost = [answer for answer, (worker, _) in self.running.items() if worker is dead and self._is_lost(answer)]
         shard, *waiting = [self.running.pop(answer)[1] for answer in lost]
-        said = str(error).strip().splitlines()[0]
+        said = first_line(error)
         self.deaths[shard.index] += 1
         if self.deaths[shard.index] == ATTEMPTS:
             raise UserError(

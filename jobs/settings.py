@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..common import ProgressKind, UserError
 from ..corpus import Columns, Source
+from ..pipeline import PredictOptions
 
 if TYPE_CHECKING:  # its room loads the models' libraries, which a mistake in an option need not wait for
     from ..decoder import GenerationSettings
@@ -85,24 +86,17 @@ class JobSettings:
         if isinstance(self.target_prior, str) and self.target_prior not in _PRIORS:
             object.__setattr__(self, "target_prior", _read_prior(Path(self.target_prior)))
 
-    def asked(self, window: int) -> dict[str, Any]:
-        """The arguments of the pipeline's call, whose batches are formed within so many rows."""
-        return {
-            "top_k": self.top_k,
-            "generation": self.generation,
-            "fairness": self.fairness,
-            "min_confidence": self.min_confidence,
-            "write_undecided": self.write_undecided,
-            "window": window,
-        }
+    def predict_options(self, window: int) -> PredictOptions:
+        """What the pipeline's call is asked for, with batches formed within `window` rows."""
+        return PredictOptions(
+            self.top_k, self.generation, self.fairness, self.min_confidence, self.write_undecided, window
+        )
 
     def in_results(self, window: int) -> dict[str, Any]:
         """The settings that change a byte of the results, as plain values; the others may differ in a resumed run."""
-        generation = None if self.generation is None else asdict(self.generation)
         estimate_rows = self.estimate_rows if self.target_prior == "estimate" else None
         return {
-            **self.asked(window),
-            "generation": generation,
+            **asdict(self.predict_options(window)),
             "columns": asdict(self.columns),
             "target_prior": self.target_prior,
             "estimate_rows": estimate_rows,

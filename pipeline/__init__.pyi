@@ -1,7 +1,7 @@
 from .datasets import Sets, load_labelled, read_sets
 from .fitting import fit
 from .hybrid import HybridPipeline, Result, choose_device
-from .settings import DataSettings, FitSettings, ModelPrior
+from .settings import DataSettings, FitSettings, ModelPrior, PredictOptions
 from .synthesis.fill_topics import synthesise
 from .synthesis.results import Synthesis
 from .synthesis.settings import DIVERSE, FilterSettings
@@ -13,6 +13,7 @@ __all__ = [
     "FitSettings",
     "HybridPipeline",
     "ModelPrior",
+    "PredictOptions",
     "Result",
     "Sets",
     "Synthesis",

@@ -14,6 +14,7 @@ from ..corpus import (
     check_disjoint,
     check_known_topics,
     check_training,
+    check_usable,
     load_usable,
     overlapping,
     place_of,
@@ -22,8 +23,6 @@ from ..corpus import (
 from .settings import DataSettings
 
 log = logging.getLogger("unskew")
-
-MOST_UNUSABLE = 0.1  # share of rows: beyond it a wrong column or format is likelier than a few bad rows
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,7 @@ def load_labelled(source: Source, columns: Columns) -> tuple[list[Record], list[
     records, bad = load_usable(source, columns, needs=("text", "topic"))
     if bad:
         first = f"{place_of(bad[0])}: {bad[0].reason}"
-        if len(bad) > MOST_UNUSABLE * (len(bad) + len(records)):
-            raise UserError(f"{first}; mend or remove this row ({len(bad) - 1} further rows are bad)")
+        check_usable(len(bad), len(records), first)
         log.warning("%d of %d rows are left out, the first: %s", len(bad), len(bad) + len(records), first)
     return records, bad
 

@@ -19,8 +19,7 @@ from ..decoder import GenerationSettings, TopicDecoder, Writer, check_writer
 from ..encoder import TopicEncoder
 from ..runtime import Precision, choose_precision
 from . import bundle
-
-WINDOW = 1024  # texts held at once: long enough to sort by length, short enough to stream
+from .settings import WINDOW, PredictOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +56,6 @@ def choose_device(name: str | torch.device | None = None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"there is no device {name!r} here; give cpu, or cuda on a machine with a GPU") from error
     return device
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a call asks of every text; see `HybridPipeline.__call__`."""
-
-    top_k: int
-    generation: GenerationSettings | None
-    fairness: bool
-    min_confidence: float
-    write_undecided: bool
-
-    def __post_init__(self) -> None:
-        if self.top_k < 1:
-            raise UserError(f"top_k is {self.top_k}, must be positive")
-        if not 0 <= self.min_confidence <= 1:
-            raise UserError(f"min_confidence is {self.min_confidence}, must lie between 0 and 1")
 
 
 class HybridPipeline:
@@ -138,9 +120,8 @@ class HybridPipeline:
         """
         if isinstance(texts, str):
             raise UserError("texts is one string; give a list of strings, or [text]")
-        if window < 1:
-            raise UserError(f"window is {window}, must be positive")
-        return self._stream(iter(texts), Asked(top_k, generation, fairness, min_confidence, write_undecided), window)
+        options = PredictOptions(top_k, generation, fairness, min_confidence, write_undecided, window)
+        return self._stream(iter(texts), options)
 
     def probabilities(self, texts: Sequence[str]) -> torch.Tensor:
         """Float32 probabilities (n, C) of the topics under the target prior: stage 1 alone."""
@@ -166,11 +147,11 @@ class HybridPipeline:
         """The same system, right for another target prior."""
         return HybridPipeline(self.encoder, self.decoder, self.decider.aimed_at(prior), self.description, self.metrics)
 
-    def _stream(self, texts: Iterator[str], asked: Asked, window: int) -> Iterator[Result]:
+    def _stream(self, texts: Iterator[str], options: PredictOptions) -> Iterator[Result]:
         # On a CPU either stage takes all cores by itself.
         overlap = self.encoder.model.device.type != "cpu"
-        for held, probabilities in self._classified(_windows(texts, window), overlap):
-            yield from self._results(held, probabilities, asked)
+        for held, probabilities in self._classified(_windows(texts, options.window), overlap):
+            yield from self._results(held, probabilities, options)
 
     def _classified(self, windows: Iterator[list[str]], overlap: bool) -> Iterator[tuple[list[str], torch.Tensor]]:
         """Windows with their probabilities; with `overlap` the next one's are found while the caller is busy."""
@@ -188,20 +169,22 @@ class HybridPipeline:
                 pending = ahead.submit(step)
                 yield done
 
-    def _results(self, texts: list[str], probabilities: torch.Tensor, asked: Asked) -> Iterator[Result]:
-        values, indices = probabilities.topk(min(asked.top_k, len(self.topics)), dim=-1)
+    def _results(self, texts: list[str], probabilities: torch.Tensor, options: PredictOptions) -> Iterator[Result]:
+        values, indices = probabilities.topk(min(options.top_k, len(self.topics)), dim=-1)
         names = [[self.topics.names[i] for i in row] for row in indices.tolist()]
-        decided = (values[:, 0] >= asked.min_confidence).tolist()
-        outputs = self._outputs(texts, [row[0] for row in names], decided, asked)
+        decided = (values[:, 0] >= options.min_confidence).tolist()
+        outputs = self._outputs(texts, [row[0] for row in names], decided, options)
         for row, shares, sure, output in zip(names, values.tolist(), decided, outputs, strict=True):
             yield Result(row[0] if sure else None, shares[0], dict(zip(row, shares, strict=True)), output)
 
-    def _outputs(self, texts: list[str], topics: list[str], decided: list[bool], asked: Asked) -> list[str | None]:
+    def _outputs(
+        self, texts: list[str], topics: list[str], decided: list[bool], options: PredictOptions
+    ) -> list[str | None]:
         outputs: list[str | None] = [None] * len(texts)
         if self.decoder is None:
             return outputs
-        rows = [i for i, sure in enumerate(decided) if sure or asked.write_undecided]
-        written = self.write([texts[i] for i in rows], [topics[i] for i in rows], asked.generation, asked.fairness)
+        rows = [i for i, sure in enumerate(decided) if sure or options.write_undecided]
+        written = self.write([texts[i] for i in rows], [topics[i] for i in rows], options.generation, options.fairness)
         for i, output in zip(rows, written, strict=True):
             outputs[i] = output
         return outputs

@@ -6,8 +6,10 @@ from typing import Literal
 from ..balance import CalibrationKind, TargetPrior
 from ..common import UserError
 from ..corpus import Columns
-from ..decoder import DecoderSettings
+from ..decoder import DecoderSettings, GenerationSettings
 from ..encoder import EncoderSettings
+
+WINDOW = 1024  # texts held at once: long enough to sort by length, short enough to stream
 
 ModelPrior = Literal["loss", "mean_posterior"]
 
@@ -35,6 +37,35 @@ class DataSettings:
     def __post_init__(self) -> None:
         if not 0 < self.validation_share < 1:
             raise UserError(f"data: validation_share is {self.validation_share}, must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What a call of a pipeline asks of every text.
+
+    Attributes:
+        top_k: How many topics a result names.
+        generation: How outputs are written; None: greedily.
+        fairness: Whether `<force_fairness>` precedes the topic.
+        min_confidence: A text whose most probable topic has less is undecided: its topic is None.
+        write_undecided: Whether undecided texts get an output all the same, under their most probable topic.
+        window: Texts held at once; batches are formed by length within it.
+    """
+
+    top_k: int = 5
+    generation: GenerationSettings | None = None
+    fairness: bool = False
+    min_confidence: float = 0.0
+    write_undecided: bool = False
+    window: int = WINDOW
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise UserError(f"top_k is {self.top_k}, must be positive")
+        if not 0 <= self.min_confidence <= 1:
+            raise UserError(f"min_confidence is {self.min_confidence}, must lie between 0 and 1")
+        if self.window < 1:
+            raise UserError(f"window is {self.window}, must be positive")
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,25 @@ oneDNN has, without AMX, a routine thousands of times slower. Without VNNI pairs
 the whole range would overflow: there inputs have 7 bits.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 LARGEST = 127
-LARGEST_INPUT = 127 if torch.cpu._is_vnni_supported() else 63
 _SMALLEST = 1e-20  # of a scale: rows of zeros stay zeros
 
 
 def int8_available() -> bool:
     """Whether this build of torch has oneDNN's int8 product."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qlinear_pointwise")
+
+
+@cache
+def largest_input() -> int:
+    """What a row's largest input is rounded to: 127, or 63 where this CPU has no VNNI."""
+    return 127 if torch.cpu.get_capabilities().get("avx512_vnni") else 63
 
 
 class Int8Linear(nn.Module):
@@ -45,8 +51,9 @@ class Int8Linear(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(..., in) to (..., out), in the type of `inputs`."""
         rows = inputs.reshape(-1, self.in_features)
-        scale = _scale(rows, LARGEST_INPUT)
-        middle = LARGEST_INPUT + 1
+        largest = largest_input()
+        scale = _scale(rows, largest)
+        middle = largest + 1
         rounded = (rows / scale).round_().add_(middle).to(torch.uint8)
         multiply: Any = torch.ops.onednn.qlinear_pointwise
         # Input scale 1: each row's own comes after the product, which knows only one for all.

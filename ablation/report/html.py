@@ -14,11 +14,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..claims import SIGNIFICANT
 from .colours import COLOURS
 from .tables import TITLES
 from .values import (
     GROUPS,
-    SIGNIFICANT,
     Arm,
     Mark,
     Results,

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...corpus import BANDS
+from ..claims import SIGNIFICANT
 
 Results = Mapping[str, Any]
 Arm = Mapping[str, Any]
 Standing = Literal["best", "tied", ""]
 
-SIGNIFICANT = 0.05  # corrected p below which a difference is marked
 GROUPS = {
     "decoder": "Decoder alone",
     "encoder": "Encoder and classical",

@@ -1,0 +1,37 @@
+"""The lock on a job's working folder."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from unskew.common import UserError
+from unskew.jobs import folder
+
+HOLD = """
+import sys, time
+from unskew.jobs import folder
+with folder.locked(folder.Place.of(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_held_folder_is_refused_by_the_holders_name_and_free_once_the_holder_is_killed(tmp_path):
+    output = str(tmp_path / "out.jsonl")
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, output], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(UserError, match=f"process {holder.pid} of .* is at work on"),
+            folder.locked(folder.Place.of(output)),
+        ):
+            pass
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+    with folder.locked(folder.Place.of(output)):
+        assert f"process {os.getpid()} of" in (tmp_path / "out.jsonl.job" / ".lock").read_text("utf-8")

@@ -104,7 +104,9 @@ def fit_encoder(
             seed=seed,
             draw=draw,
         )
-        phases.run(phase.name, phase.settings, _module(model, phase, measured, topics, settings.layer_decay or 1.0), data)
+        phases.run(
+            phase.name, phase.settings, _module(model, phase, measured, topics, settings.layer_decay or 1.0), data
+        )
     return TopicEncoder(model, tokenizer, settings.max_tokens)
 
 

@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from ..common import UserError
-from ..runtime import in_batches, pack_linears
+from ..runtime import TextTokenizer, in_batches, pack_linears, refuse_after_fork
 from .output_layer import output_layer, without_output_layer
 from .tokens import pad, pad_id_of, tokenize
 
@@ -22,7 +22,7 @@ GPU_TOKENS = 65_536
 
 
 class TopicEncoder:
-    """Texts to logits over topics.
+    """Texts to logits over topics. Threads may share one; a fork of a process that has used a model may not.
 
     Args:
         model: A sequence classifier whose `config.id2label` names the topics; put into evaluation mode.
@@ -34,6 +34,7 @@ class TopicEncoder:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
+        self._reader = TextTokenizer.private(tokenizer)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -55,6 +56,9 @@ class TopicEncoder:
             tokens_per_batch: Budget of padded tokens, halved where it is too much for the memory; None chooses by the
                 device.
             progress: Called with the number of texts done after each batch.
+
+        Raises:
+            UserError: In a fork of a process that has used a model, where torch would wait for ever.
         """
         return self._outputs(texts, len(self.topics), tokens_per_batch, progress)
 
@@ -77,9 +81,10 @@ class TopicEncoder:
         tokens_per_batch: int | None,
         progress: Callable[[int], None] | None,
     ) -> torch.Tensor:
+        refuse_after_fork()
         device = self.model.device
         budget = tokens_per_batch or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
-        rows = tokenize(self.tokenizer, texts, self.max_tokens)
+        rows = tokenize(self._reader, texts, self.max_tokens)
         result = torch.empty(len(rows), width)
 
         def work(batch: list[int]) -> torch.Tensor:

@@ -18,6 +18,7 @@ from ..common import check_writable, refuse_existing
 from ..decoder import TopicDecoder, fit_decoder
 from ..encoder import FittedEncoder, fit_topic_encoder, relabelled
 from ..runtime import choose_precision, to_precision
+from ..training import one_fit_at_a_time
 from . import bundle
 from .datasets import Sets, read_sets
 from .hybrid import HybridPipeline, choose_device
@@ -29,7 +30,7 @@ PRIORS: tuple[Literal["uniform", "train"], ...] = ("uniform", "train")  # whose 
 
 
 def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -> HybridPipeline:
-    """Fit a system and write its bundle.
+    """Fit a system and write its bundle. Fits in several threads of a process wait for each other.
 
     Args:
         settings: The user's choices.
@@ -39,8 +40,11 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
     Raises:
         UserError: If an input cannot be used, or `output` exists and must not be replaced.
     """
-    settings = settings.resolved()
-    output = Path(output).resolve()
+    with one_fit_at_a_time():
+        return _fit(settings.resolved(), Path(output).resolve(), overwrite)
+
+
+def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline:
     refuse_existing(output, overwrite, bundle.MANIFEST)
     work = output.with_name(output.name + ".work")
     check_writable(work)

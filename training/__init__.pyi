@@ -1,3 +1,4 @@
+from .exclusive import one_fit_at_a_time
 from .fingerprints import base_contents, tokenizer_contents, trainer_choices
 from .phase import PhaseModule
 from .runner import RunOptions, run, tracing
@@ -9,6 +10,7 @@ __all__ = [
     "RunOptions",
     "ScratchSettings",
     "base_contents",
+    "one_fit_at_a_time",
     "run",
     "tokenizer_contents",
     "too_fast",

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel
 
-from ..common import UserError
+from ..common import UserError, first_line
+from ..runtime import check_finite
 from .adaptation import AdaptationFacts
 from .adaptation import merge as merge_adapter
 from .base import load_model, load_tokenizer
@@ -38,8 +39,9 @@ def save(decoder: "TopicDecoder", folder: Path) -> None:
     """Write a decoder; files of another decoder in the folder are overwritten.
 
     Raises:
-        UserError: if a base that was trained here and belongs into the folder is gone.
+        UserError: if a base that was trained here and belongs into the folder is gone, or a weight is not finite.
     """
+    check_finite(decoder.model, "the decoder cannot be saved", "fit again with a smaller learning rate")
     folder.mkdir(parents=True, exist_ok=True)
     decoder.tokenizer.save_pretrained(folder)
     if isinstance(decoder.model, PeftModel):
@@ -130,6 +132,7 @@ def _load_adapter(folder: Path, tokenizer: Any, control: ControlTokens, *, merge
         make_rows(model, tokenizer, control, new=control.ids)
     with _explained(folder):
         adapted = PeftModel.from_pretrained(model, str(folder))
+    check_finite(adapted, f"the decoder folder {folder}", "restore it from a copy, or fit again")
     if merge:
         return {"model": merge_adapter(adapted)}
     return {"model": adapted, "base": base, "base_is_ours": ours}
@@ -140,7 +143,7 @@ def _explained(folder: Path) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"the decoder folder {folder} is incomplete or damaged ({reason}); restore it from a copy, or fit again"
+            f"the decoder folder {folder} is incomplete or damaged ({first_line(error)}); "
+            "restore it from a copy, or fit again"
         ) from error

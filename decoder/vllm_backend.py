@@ -16,7 +16,7 @@ from typing import Any, get_args
 import torch
 from transformers import PreTrainedModel
 
-from ..common import UserError
+from ..common import UserError, first_line
 from ..runtime import Precision
 from .saving import save_plain
 from .settings import GenerationSettings, Writer
@@ -81,8 +81,7 @@ class VllmWriter:
                     enable_prefix_caching=True,
                 )
             except Exception as error:  # of many kinds: an unknown architecture, too little memory, a missing library
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                raise UserError(f"vLLM cannot load the decoder ({reason}); leave writer as torch") from error
+                raise UserError(f"vLLM cannot load the decoder ({first_line(error)}); leave writer as torch") from error
 
     def write(
         self,

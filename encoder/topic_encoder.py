@@ -5,16 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..common import UserError
-from ..runtime import TextTokenizer, in_batches, pack_linears, refuse_after_fork
+from ..common import UserError, first_line
+from ..runtime import TextTokenizer, check_finite, in_batches, pack_linears, refuse_after_fork
 from .output_layer import output_layer, without_output_layer
+from .padding import check_padding
+from .reading import longest_text, read_classifier
 from .tokens import pad, pad_id_of, tokenize
 
 CPU_TOKENS = 2048  # more only adds padding: the cores are busy already
@@ -99,7 +96,12 @@ class TopicEncoder:
         return result
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write model and tokenizer as transformers does (safetensors); plain transformers loads the folder."""
+        """Write model and tokenizer as transformers does (safetensors); plain transformers loads the folder.
+
+        Raises:
+            UserError: If a weight is not finite.
+        """
+        check_finite(self.model, "the encoder cannot be saved", "fit again with a smaller learning rate")
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -107,17 +109,23 @@ class TopicEncoder:
     def from_pretrained(
         cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
     ) -> "TopicEncoder":
-        """Read what `save_pretrained` wrote, or any sequence classifier in that layout; no remote code is run.
+        """Read what `save_pretrained` wrote, or any sequence classifier in that layout; no code of its own is run.
+
+        Texts are read up to the tokenizer's limit and the model's positions, where they have none to 512 tokens.
 
         Raises:
-            UserError: The folder is missing, truncated, or not a classifier's.
+            UserError: If the folder is missing, truncated, or not a classifier's, has weights that are not finite, or
+                the classifier says something else of a text when a longer one stands beside it.
         """
         try:
-            model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model, tokenizer, _ = read_classifier(folder, dtype)
+            if dtype == torch.float32:  # in less, rounding is too coarse to tell
+                check_padding(model, tokenizer, str(folder))
         except Exception as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"encoder folder {folder} cannot be loaded ({reason}): restore or refit it") from error
-        model.to(device)
+            raise UserError(
+                f"encoder folder {folder} cannot be loaded ({first_line(error)}): restore or refit it"
+            ) from error
+        model.to(device)  # pyright: ignore[reportArgumentType]
+        longest = longest_text(model, tokenizer)
         pack_linears(model)
-        return cls(model, tokenizer, tokenizer.model_max_length)
+        return cls(model, tokenizer, longest)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..common import UserError, ending_on_sigterm
+from ..common import UserError, ending_on_sigterm, first_line
 from .encoding import RowFormat
 from .model import Load, Prior, System
 from .predict_shard import AnsweredShard, Predictor, Shard, answer_shard
@@ -109,7 +109,7 @@ class _Pool:
         """
         lost = [answer for answer, (worker, _) in self.running.items() if worker is dead and self._is_lost(answer)]
         shard, *waiting = [self.running.pop(answer)[1] for answer in lost]
-        said = str(error).strip().splitlines()[0]
+        said = first_line(error)
         self.deaths[shard.index] += 1
         if self.deaths[shard.index] == ATTEMPTS:
             raise UserError(

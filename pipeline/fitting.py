@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ..balance import Calibration, Decider, measure, measured_prior, resolve_prior, topic_recall
 from ..common import check_writable, refuse_existing
-from ..decoder import TopicDecoder, fit_decoder
+from ..decoder import TopicDecoder, check_base, fit_decoder
 from ..encoder import FittedEncoder, fit_topic_encoder, relabelled
 from ..runtime import choose_precision, to_precision
 from ..training import one_fit_at_a_time
@@ -50,6 +50,8 @@ def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline
     check_writable(work)
     sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None)
     target = resolve_prior(settings.target_prior, sets.topics)
+    if settings.decoder is not None:
+        check_base(settings.decoder, sets.topics)  # before the encoder is trained
     fitted = _fit_encoder(sets, settings, work / "encoder")
     encoder = fitted.encoder
     device = choose_device()

@@ -83,7 +83,7 @@ def _from_scratch(
 
 def _pretrained(base: str, max_tokens: int, topics: Topics) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
-        model, tokenizer, missing = read_classifier(base, new_head=True)
+        model, tokenizer, missing = read_classifier(base)
         place_topics(model, topics, missing)
         if model.config.model_type == "bert" and pools_by_mean(base):
             add_mean_layer(model)

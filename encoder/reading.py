@@ -12,17 +12,16 @@ UNLIMITED = 512  # tokens that are read where neither model nor tokenizer has a 
 
 
 def read_classifier(
-    reference: str | Path, dtype: torch.dtype = torch.float32, *, new_head: bool = False
+    reference: str | Path, dtype: torch.dtype = torch.float32
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, set[str]]:
-    """A classifier in evaluation mode, its tokenizer, and the names of the head's weights that are new.
+    """A classifier in evaluation mode, its tokenizer, and the names of the head's weights that the files lack.
 
     Args:
         reference: Hub id or folder.
         dtype: Of the weights.
-        new_head: Whether the head may be new: that of a body without one is.
 
     Raises:
-        UserError: If it is an adapter or is not whole.
+        UserError: If it is an adapter, or lacks weights of its body.
         Exception: Of many kinds, if there is none.
     """
     config = read_config(reference)
@@ -32,7 +31,7 @@ def read_classifier(
     if stated not in (None, tokenizer.pad_token_id) and _position_padding(model) is not None:
         config.pad_token_id = stated  # positions are counted from it, and the weights know those
         model, missing = read_model(AutoModelForSequenceClassification, reference, config, dtype)
-    refuse_missing(missing - head_names(model) if new_head else missing, reference)
+    refuse_missing(missing - head_names(model), reference)
     grow_embedding(model, tokenizer)
     return model, tokenizer, missing
 

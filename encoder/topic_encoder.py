@@ -1,5 +1,6 @@
 """A fitted topic classifier: fast logits for texts, saved as a plain transformers folder. Knows no training."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from .output_layer import output_layer, without_output_layer
 from .padding import check_padding
 from .reading import longest_text, read_classifier
 from .tokens import pad, pad_id_of, tokenize
+
+log = logging.getLogger("unskew")
 
 CPU_TOKENS = 2048  # more only adds padding: the cores are busy already
 GPU_TOKENS = 65_536
@@ -118,13 +121,16 @@ class TopicEncoder:
                 the classifier says something else of a text when a longer one stands beside it.
         """
         try:
-            model, tokenizer, _ = read_classifier(folder, dtype)
+            model, tokenizer, missing = read_classifier(folder, dtype)
             if dtype == torch.float32:  # in less, rounding is too coarse to tell
                 check_padding(model, tokenizer, str(folder))
+        except UserError:
+            raise
         except Exception as error:
-            raise UserError(
-                f"encoder folder {folder} cannot be loaded ({first_line(error)}): restore or refit it"
-            ) from error
+            reason = first_line(error)
+            raise UserError(f"encoder folder {folder} cannot be loaded ({reason}): restore or refit it") from error
+        if missing:
+            log.warning("%s has no classifier's head: a random one stands in, and its topics mean nothing", folder)
         model.to(device)  # pyright: ignore[reportArgumentType]
         longest = longest_text(model, tokenizer)
         pack_linears(model)

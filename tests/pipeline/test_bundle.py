@@ -124,3 +124,15 @@ def test_weights_that_are_no_numbers_are_not_saved(bundle, tmp_path, stage):
     with pytest.raises(UserError, match=f"the {stage} cannot be saved: .* is not finite"):
         pipe.save_pretrained(tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder/base"])
+def test_code_in_a_bundle_is_not_run_and_nobody_is_asked(bundle, part, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked on the terminal"))
+    config = json.loads((bundle / part / "config.json").read_text())
+    classes = ("AutoConfig", "AutoModelForCausalLM", "AutoModelForSequenceClassification", "AutoTokenizer")
+    own = {"model_type": "own", "auto_map": dict.fromkeys(classes, "own.Own")}
+    (bundle / part / "config.json").write_text(json.dumps({**config, **own}))
+    (bundle / part / "own.py").write_text("raise SystemExit('run')")
+    with pytest.raises(UserError, match="custom code"):
+        HybridPipeline.from_pretrained(bundle, device="cpu")

@@ -41,20 +41,20 @@ class StopAtDivergence(Callback):
         if bool(torch.isfinite(loss + norm)):
             return
         what = ("loss", loss) if not torch.isfinite(loss) else ("norm of the gradients", norm)
-        self._stop(trainer, what[0], float(what[1]))
+        self._stop(trainer, *what, f"at step {trainer.global_step + 1}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at what the epoch's validation measured, before a checkpoint keeps it."""
         for name, value in trainer.callback_metrics.items():
             if name.startswith("validation/") and not math.isfinite(value):
-                self._stop(trainer, name.replace("/", " "), float(value))
+                self._stop(trainer, name.replace("/", " "), value, f"after step {trainer.global_step}")
 
-    def _stop(self, trainer: Trainer, what: str, value: float) -> None:
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
+    def _stop(self, trainer: Trainer, what: str, value: Tensor, when: str) -> None:
+        rate, epoch = trainer.optimizers[0].param_groups[0]["lr"], trainer.current_epoch + 1
         raise UserError(
-            f"{self._name}: training diverged: the {what} is {value} at step {trainer.global_step + 1} of epoch "
-            f"{trainer.current_epoch + 1}, with learning rate {rate:.3g}; give this phase a smaller learning_rate "
-            "(or weight_decay, or alpha), and look for absurd values in the settings"
+            f"{self._name}: training diverged: the {what} is {float(value)} {when} (epoch {epoch}), with learning rate "
+            f"{rate:.3g}; give this phase a smaller learning_rate (or weight_decay, or alpha), and look for absurd "
+            "values in the settings"
         )
 
 

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..common import UserError
 from ..corpus import Topics
-from .layers import head_names
+from .output_layer import last_layer
 
 log = logging.getLogger("unskew")
 
@@ -27,7 +26,7 @@ def place_topics(model: PreTrainedModel, topics: Topics, missing: set[str]) -> N
         topics: One output each.
         missing: Names of the weights that are new already.
     """
-    name, old = output_layer(model)
+    name, old = last_layer(model)
     named: dict[Any, str] = dict(model.config.id2label or {})
     rows = {} if f"{name}.weight" in missing else {label: int(row) for row, label in named.items()}
     new = nn.Linear(old.in_features, len(topics.names), bias=old.bias is not None).to(old.weight)
@@ -45,19 +44,6 @@ def place_topics(model: PreTrainedModel, topics: Topics, missing: set[str]) -> N
     if known:
         log.info("encoder: the base has outputs for %d of the %d topics, which are kept", len(known), len(topics.names))
     _describe(model, topics)
-
-
-def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
-    """The name and the module of a classifier's last layer, from which its logits come."""
-    head = head_names(model)
-    found = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module.out_features == model.config.num_labels and f"{name}.weight" in head
-    ]
-    if not found:
-        raise UserError(f"a {model.config.model_type} has no output layer that unskew finds; choose another base")
-    return found[-1]
 
 
 def labels(topics: Topics) -> dict[str, Any]:

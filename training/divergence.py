@@ -44,10 +44,14 @@ class StopAtDivergence(Callback):
         self._stop(trainer, *what, f"at step {trainer.global_step + 1}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at what the epoch's validation measured, before a checkpoint keeps it."""
+        """Look at what the epoch's validation measured and at the weights, before a checkpoint keeps them."""
         for name, value in trainer.callback_metrics.items():
             if name.startswith("validation/") and not math.isfinite(value):
                 self._stop(trainer, name.replace("/", " "), value, f"after step {trainer.global_step}")
+
+        for name, weight in pl_module.named_parameters():
+            if weight.requires_grad and not (total := _whole(weight.detach().sum())).isfinite():
+                self._stop(trainer, f"sum of {name}", total, f"after step {trainer.global_step}")
 
     def _stop(self, trainer: Trainer, what: str, value: Tensor, when: str) -> None:
         rate, epoch = trainer.optimizers[0].param_groups[0]["lr"], trainer.current_epoch + 1
@@ -65,5 +69,9 @@ def _scaled(trainer: Trainer) -> bool:
 
 def _gradient_norm(optimizer: Any) -> Tensor:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm: Any = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of weights shared among processes
+    return _whole(get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None]))
+
+
+def _whole(value: Any) -> Tensor:
+    """Over all processes, where the weights are shared among them."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value

@@ -167,3 +167,13 @@ def test_batches_that_make_a_step_together_are_looked_at_together(tmp_path):
     )
     with pytest.raises(UserError, match="loss is nan at step 3"):
         run(Breaking("loss", at=10), Data(), together)
+
+
+def test_weights_that_break_in_the_last_step_are_seen_without_validation(tmp_path):
+    class Last(Net):
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            if self.steps == 8:
+                self.model[2].bias.data.fill_(float("inf"))
+
+    with pytest.raises(UserError, match=r"sum of model.2.bias is inf after step 8"):
+        run(Last(1), Data(), dataclasses.replace(options(tmp_path, 1), monitor=None))

@@ -142,13 +142,14 @@ def exported_encoder(folder: Path, rows: dict[str, Any], load: Callable[[Path], 
     from unskew.encoder import TopicEncoder
     from unskew.encoder.tokens import pad, pad_id_of, tokenize
     from unskew.encoder.topic_encoder import CPU_TOKENS
-    from unskew.runtime import group_by_length
+    from unskew.runtime import TextTokenizer, group_by_length
 
     encoder = TopicEncoder.from_pretrained(folder / "bundle" / "encoder")
     plain = AutoModelForSequenceClassification.from_pretrained(
         folder / "bundle" / "encoder", dtype=torch.float32
     ).eval()
-    sample = pad(tokenize(encoder.tokenizer, rows["texts"][:3], encoder.max_tokens), pad_id_of(encoder.tokenizer))
+    reader = TextTokenizer.private(encoder.tokenizer)
+    sample = pad(tokenize(reader, rows["texts"][:3], encoder.max_tokens), pad_id_of(encoder.tokenizer))
     file = folder / "encoder.onnx"
     axes = {0: torch.export.Dim("rows"), 1: torch.export.Dim("tokens", max=encoder.max_tokens)}
     program: Any = torch.onnx.export(plain, (), kwargs=sample, dynamo=True, dynamic_shapes=dict.fromkeys(sample, axes))
@@ -156,7 +157,7 @@ def exported_encoder(folder: Path, rows: dict[str, Any], load: Callable[[Path], 
     run = load(file)
 
     def encode() -> None:
-        ids = tokenize(encoder.tokenizer, rows["texts"], encoder.max_tokens)
+        ids = tokenize(reader, rows["texts"], encoder.max_tokens)
         for batch in group_by_length(range(len(ids)), [len(row) for row in ids], CPU_TOKENS):
             inputs = pad([ids[i] for i in batch], pad_id_of(encoder.tokenizer))
             run({name: tensor.numpy() for name, tensor in inputs.items()})

@@ -1,6 +1,7 @@
 from .adaptation import AdaptationFacts, merge
 from .control import FAIRNESS_TOKEN, ControlTokens, topic_token
 from .fitting import fit_decoder
+from .preparation import check_base
 from .sampling import implied_topic_prior
 from .settings import BALANCED_RATIO, DecoderSettings, GenerationSettings, Writer
 from .templates import INSTRUCTION, PLAIN, TEMPLATES
@@ -19,6 +20,7 @@ __all__ = [
     "TEMPLATES",
     "TopicDecoder",
     "Writer",
+    "check_base",
     "check_writer",
     "fit_decoder",
     "implied_topic_prior",

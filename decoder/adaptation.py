@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..common import UserError
+from ..common import UserError, first_line
 from .control import ControlTokens
 from .settings import DecoderSettings
 
@@ -40,11 +40,20 @@ class AdaptationFacts:
 
 
 def adapt(base: PreTrainedModel, control: ControlTokens, settings: DecoderSettings) -> Model:
-    """Make `base` ready for training: only what `settings.adaptation` names requires gradients afterwards."""
+    """Make `base` ready for training: only what `settings.adaptation` names requires gradients afterwards.
+
+    Raises:
+        UserError: if the base cannot be adapted so.
+    """
     if settings.adaptation == "full":
         return base.requires_grad_(True)
     if settings.adaptation == "lora":
-        return get_peft_model(base, _lora_config(base, control, settings))
+        try:
+            return get_peft_model(base, _lora_config(base, control, settings))
+        except ValueError as error:  # PEFT does not adapt some recurrent models
+            raise UserError(
+                f"adaptation lora does not fit the base ({first_line(error)}); use adaptation top_blocks or full"
+            ) from error
     blocks = find_blocks(base)
     if settings.blocks > len(blocks):
         raise UserError(f"blocks is {settings.blocks}, but the base has only {len(blocks)}; set it to fewer")

@@ -1,53 +1,92 @@
 """The causal language model a decoder starts from: a named one, or a small one made here. Knows no topics."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from ..common import UserError, first_line
-from ..runtime import train_tokenizer
+from ..runtime import read_config, read_model, read_tokenizer, refuse_missing, same_logits, train_tokenizer
 from ..training import ScratchSettings
+from .sequences import last_logits, pad_left
 
 _LONGEST_SCRATCH = 4096  # positions; rotary embeddings cost nothing for those unused
+
+
+def load_config(reference: str | Path) -> PreTrainedConfig:
+    """The configuration of a language model.
+
+    Raises:
+        UserError: if there is none, or it is an adapter.
+    """
+    with _readable(reference):
+        return read_config(reference)
 
 
 def load_model(reference: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A causal language model by hub id or folder, from safetensors, without code of its own.
 
     Raises:
-        UserError: if there is no such model, or it cannot be read.
+        UserError: if there is no such model, it is an adapter, it cannot be read, or it lacks weights.
     """
     with _readable(reference):
-        return AutoModelForCausalLM.from_pretrained(
-            reference, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        )
+        model, missing = read_model(AutoModelForCausalLM, reference, read_config(reference), dtype)
+        refuse_missing(missing, reference)
+    return model
 
 
-def load_tokenizer(reference: str | Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(reference: str | Path, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a model; where it has no padding token the end token serves, as it is masked anyway.
+
+    Args:
+        reference: Hub id or folder.
+        config: Of the model; gets the tokenizer's padding token.
 
     Raises:
         UserError: if there is none, or it has no end token.
     """
     with _readable(reference):
-        tokenizer = AutoTokenizer.from_pretrained(reference, trust_remote_code=False)
+        tokenizer = read_tokenizer(reference, config)
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of {reference} has no end token; set eos_token in its tokenizer_config.json")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that fills rows up."""
+    pad_id = tokenizer.pad_token_id
+    assert isinstance(pad_id, int)  # `load_tokenizer` and `make_scratch_tokenizer` see to it
+    return pad_id
+
+
+@torch.inference_mode()
+def check_padding(model: PreTrainedModel, rows: Sequence[Sequence[int]], pad_id: int) -> None:
+    """Make sure that what a model says after a row is the same alone and beside a longer row.
+
+    Args:
+        model: In float32 and evaluation mode.
+        rows: Token ids, a shorter row and a longer one.
+        pad_id: Fills rows up, on the left.
+
+    Raises:
+        UserError: if it is not: the model does not mask padding.
+    """
+    alone, beside = (last_logits(model, pad_left(batch, pad_id), last=1)[0] for batch in (rows[:1], rows))
+    if not same_logits(alone, beside):
+        raise UserError(
+            f"the language model {model.name_or_path} says something else after a text when a longer one stands beside "
+            "it, so padding is not masked; choose another base"
+        )
 
 
 def make_scratch_tokenizer(settings: ScratchSettings, texts: Iterable[str]) -> PreTrainedTokenizerBase:
@@ -79,9 +118,10 @@ def make_scratch_model(settings: ScratchSettings, tokenizer: PreTrainedTokenizer
 def _readable(reference: str | Path) -> Generator[None]:
     try:
         yield
-    except (OSError, SafetensorError, ValueError) as error:
-        reason = first_line(error)
+    except UserError:
+        raise
+    except Exception as error:  # of many kinds: files may hold anything
         raise UserError(
-            f"cannot load the language model {str(reference)!r}: {reason}; "
+            f"cannot load the language model {str(reference)!r}: {first_line(error)}; "
             "give the id of a model on the hub or a folder that holds one with safetensors weights"
         ) from error

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common import UserError
-from ..runtime import encode_user_text
+from ..runtime import embedding_matrices, encode_user_text, grow_embedding
 
 FAIRNESS_TOKEN = "<force_fairness>"
 _FAIRNESS_NAME = "force fairness"
@@ -90,12 +89,7 @@ def make_rows(
         control: Their ids.
         new: The ids among them that the model has not been trained with.
     """
-    if max(control.ids) >= len(embedding_matrices(model)[0]):
-        # A multiple of 64 suits a GPU's matrix units. The rows of no token are random unless set, and would differ
-        # between a decoder in memory and the same one loaded.
-        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64, mean_resizing=False)
-        for matrix in embedding_matrices(model):
-            matrix.data[len(tokenizer) :] = 0
+    grow_embedding(model, tokenizer, multiple=64)  # what suits a GPU's matrix units
     names = dict(zip(control.ids, (*control.topics, _FAIRNESS_NAME), strict=True))
     new_ids = [i for i in names if i in set(new)]
     encoded = encode_user_text(tokenizer, [names[i] for i in new_ids], _LONGEST_NAME)
@@ -103,13 +97,3 @@ def make_rows(
         with torch.no_grad():
             for row, parts in zip(new_ids, encoded, strict=True):
                 matrix[row] = matrix[parts].float().mean(dim=0).to(matrix.dtype)
-
-
-def embedding_matrices(model: PreTrainedModel) -> list[nn.Parameter]:
-    """The input embedding's weight and, if it is not the same matrix, the output one's."""
-    found: list[nn.Parameter] = []
-    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-        weight = getattr(module, "weight", None)
-        if weight is not None and all(weight is not other for other in found):
-            found.append(weight)
-    return found

@@ -20,11 +20,12 @@ from ..corpus import Record, Topics
 from ..training import Draw, Phases, base_contents, record_contents, tokenizer_contents, trainer_choices
 from . import saving
 from .adaptation import Model, adapt, adaptation_facts, finish
-from .base import load_model, load_tokenizer, make_scratch_model, make_scratch_tokenizer
+from .base import check_padding, load_model, load_tokenizer, make_scratch_model, make_scratch_tokenizer, pad_id_of
 from .control import ControlTokens, make_rows
 from .data import DecoderData, Rows
 from .module import MONITOR, DecoderModule
-from .prompts import Prompt, protect_marks
+from .preparation import check_room, prepare
+from .prompts import Prompt
 from .sampling import drawn, has_target, make_topic_loss, shown_to_held_out
 from .sequences import Sequencer
 from .settings import DecoderSettings
@@ -119,7 +120,7 @@ class _Fit:
         tokenizer = make_scratch_tokenizer(scratch, chain(words, [template] * 1000))
         # Made from both sets' texts, so the base phase depends on a set that it does not train on.
         self.phases.depend_on(tokenizer_contents(tokenizer))
-        control, prompt, sequencer = self._token_parts(tokenizer)
+        control, prompt, sequencer = prepare(tokenizer, self.topics, self.settings)
         model = make_scratch_model(scratch, tokenizer, self.seed)
         make_rows(model, tokenizer, control, new=control.ids)
         parts = Prepared(model, tokenizer, control, prompt, sequencer)
@@ -132,26 +133,14 @@ class _Fit:
 
     def from_base(self, base: str) -> TopicDecoder:
         """Adapt a pretrained model, on the noisy set first."""
-        model, tokenizer = load_model(base), load_tokenizer(base)
+        model = load_model(base)
+        tokenizer = load_tokenizer(base, model.config)
         known = set(tokenizer.get_vocab().values())
-        control, prompt, sequencer = self._token_parts(tokenizer)
+        control, prompt, sequencer = prepare(tokenizer, self.topics, self.settings)
+        check_room(self.settings, sequencer, model.config)
         make_rows(model, tokenizer, control, new=[i for i in control.ids if i not in known])
-        longest = getattr(model.config, "max_position_embeddings", None) or float("inf")
-        needed = self.settings.max_tokens + sequencer.longest_mark + self.settings.max_target_tokens + 2
-        if needed > longest:
-            raise UserError(
-                f"max_tokens and max_target_tokens need {needed} positions, but the base {base} has {longest}; "
-                "make them smaller"
-            )
+        check_padding(model, sequencer.prompts(["one", "one two three four five six"]), pad_id_of(tokenizer))
         return self._adapt(Prepared(model, tokenizer, control, prompt, sequencer), model, base)
-
-    def _token_parts(self, tokenizer: PreTrainedTokenizerBase) -> tuple[ControlTokens, Prompt, Sequencer]:
-        """What is made from the tokenizer, which gets the control tokens; the model's rows for them come after."""
-        prompt = Prompt.render(self.settings.prompt_in_force, tokenizer)
-        protect_marks(tokenizer, prompt)
-        control = ControlTokens.add(tokenizer, self.topics.names)
-        settings = self.settings
-        return control, prompt, Sequencer(tokenizer, control, prompt, settings.max_tokens, settings.condition)
 
     def _adapt(self, parts: Prepared, model: PreTrainedModel, base: str | Path | None) -> TopicDecoder:
         """Train an adapter, or all weights, of `model`, which lies at `base`."""
@@ -204,12 +193,10 @@ class _Fit:
     def _data(
         self, parts: Prepared, records: list[Record], draw: Draw | None = None, fairness: bool = False
     ) -> DecoderData:
-        pad_id = parts.tokenizer.pad_token_id
-        assert isinstance(pad_id, int)  # `load_tokenizer` and `make_scratch_tokenizer` see to it
         return DecoderData(
             self._rows(records, parts.sequencer, fairness),
             self._rows(self.sets.validation, parts.sequencer, fairness),
-            pad_id=pad_id,
+            pad_id=pad_id_of(parts.tokenizer),
             tokens_per_batch=self.settings.tokens_per_batch,
             seed=self.seed,
             draw=draw,

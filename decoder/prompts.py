@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from transformers import AddedToken, PreTrainedTokenizerBase
 
-from ..common import UserError
+from ..common import UserError, first_line
 from .templates import resolve_template
 
 _PLACEHOLDER = "UNSKEWTEXTPLACEHOLDER"
@@ -26,13 +26,22 @@ class Prompt:
         """Render a template; where the tokenizer has a chat template, as the user's turn in it.
 
         The result is stored with a fitted decoder and not rendered again: chat templates may write today's date.
+
+        Raises:
+            UserError: if the chat template fails, or does not write the turn as it is.
         """
         template = resolve_template(prompt)
         if not tokenizer.chat_template:
             before, _, after = template.partition("{text}")
             return cls(_start_mark(tokenizer) + before, after)
         turn = [{"role": "user", "content": template.replace("{text}", _PLACEHOLDER)}]
-        rendered = str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        try:
+            rendered = str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        except Exception as error:  # of many kinds: a template is a program
+            raise UserError(
+                f"the base's chat template cannot write a single user's turn ({first_line(error)}); choose a base with "
+                "an ordinary chat template, or take chat_template out of a copy of this one"
+            ) from error
         before, found, after = rendered.partition(_PLACEHOLDER)
         if not found or _PLACEHOLDER in after:
             raise UserError(

@@ -21,6 +21,7 @@ from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common import UserError, first_line
+from ..runtime import check_finite
 from .adaptation import AdaptationFacts, Model
 from .adaptation import merge as merge_adapter
 from .base import load_model, load_tokenizer
@@ -39,8 +40,9 @@ def save(decoder: "TopicDecoder", folder: Path) -> None:
     """Write a decoder; files of another decoder in the folder are overwritten.
 
     Raises:
-        UserError: if a base that was trained here and belongs into the folder is gone.
+        UserError: if a base that was trained here and belongs into the folder is gone, or a weight is not finite.
     """
+    check_finite(decoder.model, "the decoder cannot be saved", "fit again with a smaller learning rate")
     folder.mkdir(parents=True, exist_ok=True)
     decoder.tokenizer.save_pretrained(folder)
     if isinstance(decoder.model, PeftModel):
@@ -144,7 +146,9 @@ def _load_adapter(
     if not ours:
         make_rows(model, tokenizer, control, new=control.ids)
     with _explained(folder):
-        return PeftModel.from_pretrained(model, str(folder)), base
+        adapted = PeftModel.from_pretrained(model, str(folder))
+    check_finite(adapted, f"the decoder folder {folder}", "restore it from a copy, or fit again")
+    return adapted, base
 
 
 @contextmanager
@@ -152,7 +156,7 @@ def _explained(folder: Path) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        reason = first_line(error)
         raise UserError(
-            f"the decoder folder {folder} is incomplete or damaged ({reason}); restore it from a copy, or fit again"
+            f"the decoder folder {folder} is incomplete or damaged ({first_line(error)}); "
+            "restore it from a copy, or fit again"
         ) from error

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..common import UserError
-from ..runtime import encode_user_text
+from ..runtime import TextTokenizer, encode_user_text
 from .control import ControlTokens
 from .prompts import Prompt
 from .settings import Condition
@@ -49,8 +49,9 @@ class Sequencer:
         max_tokens: int,
         condition: Condition = "token",
     ) -> None:
-        self._tokenizer = tokenizer
+        self._reader = TextTokenizer.private(tokenizer)
         self._control = control
+        self._end_id: Any = tokenizer.eos_token_id
         self._before, self._after = prompt.encode(tokenizer)
         self._marks = dict(zip(control.topics, ([i] for i in control.topic_ids), strict=True))
         if condition == "text":
@@ -65,12 +66,17 @@ class Sequencer:
 
     def prompts(self, texts: Sequence[str], fairness: bool = False) -> list[list[int]]:
         """The sequences up to where the topic token comes, at most `max_tokens` long (one more with fairness)."""
-        parts = encode_user_text(self._tokenizer, texts, self._room)
+        parts = encode_user_text(self._reader, texts, self._room)
         reserved = frozenset(self._control.ids)
         if any(not reserved.isdisjoint(part) for part in parts):  # `ControlTokens.check_unreachable` rules this out
             raise RuntimeError("a control token came out of a text; this is a defect of unskew, please report it")
         end = [*self._after, self._control.fairness_id] if fairness else self._after
         return [[*self._before, *part, *end] for part in parts]
+
+    @property
+    def prefix(self) -> list[int]:
+        """The tokens that every sequence begins with."""
+        return self._before
 
     @property
     def longest_mark(self) -> int:
@@ -93,17 +99,16 @@ class Sequencer:
 
     def topic_line_start(self) -> list[int]:
         """The tokens of a topic's line before its name."""
-        return encode_user_text(self._tokenizer, [TOPIC_LINE], _LONGEST_LINE)[0]
+        return encode_user_text(self._reader, [TOPIC_LINE], _LONGEST_LINE)[0]
 
     def targets(self, targets: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Targets with the end token; one cut at `max_tokens` has no end token, as it does not end there."""
-        end: Any = self._tokenizer.eos_token_id
-        encoded = encode_user_text(self._tokenizer, targets, max_tokens + 1)
-        return [[*ids, end] if len(ids) <= max_tokens else ids[:max_tokens] for ids in encoded]
+        encoded = encode_user_text(self._reader, targets, max_tokens + 1)
+        return [[*ids, self._end_id] if len(ids) <= max_tokens else ids[:max_tokens] for ids in encoded]
 
     def _lines(self, topics: Sequence[str]) -> list[list[int]]:
         # As user text: a topic may be named like a mark of the base's format.
-        return encode_user_text(self._tokenizer, [f"{TOPIC_LINE} {name}\n" for name in topics], _LONGEST_LINE)
+        return encode_user_text(self._reader, [f"{TOPIC_LINE} {name}\n" for name in topics], _LONGEST_LINE)
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..common import UserError
-from ..runtime import Precision, choose_precision, is_quantized, pack_linears, to_precision
+from ..runtime import Precision, choose_precision, is_quantized, pack_linears, refuse_after_fork, to_precision
 from . import saving
 from .adaptation import AdaptationFacts, Model
 from .control import ControlTokens
@@ -24,7 +24,7 @@ Progress = Callable[[int], Any]
 
 
 class TopicDecoder:
-    """Texts and topics to outputs.
+    """Texts and topics to outputs. Threads may share one; a fork of a process that has used a model may not.
 
     Args:
         model: A causal language model, or one under a LoRA adapter; put into evaluation mode.
@@ -92,7 +92,8 @@ class TopicDecoder:
             progress: Called with the number of texts done after each batch.
 
         Raises:
-            UserError: if a topic is unknown, or the numbers of texts and topics differ.
+            UserError: if a topic is unknown, the numbers of texts and topics differ, or in a fork of a process that has
+                used a model, where torch would wait for ever.
         """
         if len(texts) != len(topics):
             raise UserError(f"{len(texts)} texts but {len(topics)} topics; give one topic for each text")
@@ -101,6 +102,7 @@ class TopicDecoder:
         options = options or GenerationSettings()
         if options.max_new_tokens is None:
             options = replace(options, max_new_tokens=self.max_target_tokens + 1)  # one for the end
+        refuse_after_fork()
         prompts = self._sequencer.prompts(texts, fairness)
         rows = [[*ids, *self._sequencer.mark(topic)] for ids, topic in zip(prompts, topics, strict=True)]
         keys = [row_key(options.seed, text, topic) for text, topic in zip(texts, topics, strict=True)]
@@ -126,6 +128,7 @@ class TopicDecoder:
             fairness: Whether `<force_fairness>` precedes the topic.
             progress: Called with the number of texts done after each batch.
         """
+        refuse_after_fork()
         rows = self._sequencer.prompts(texts, fairness)
         result = torch.empty(len(rows), len(self.topics))
         for batch, logits in self._engine.read(rows, tokens_per_batch):
@@ -154,6 +157,7 @@ class TopicDecoder:
             fairness: Whether `<force_fairness>` precedes the topic.
             progress: Called with the number of texts done after each batch.
         """
+        refuse_after_fork()
         prompts = self._sequencer.prompts(texts, fairness)
         if self.condition == "text":
             return self._free_lines(prompts, tokens_per_batch, progress)
@@ -253,7 +257,7 @@ class TopicDecoder:
     def _engine(self) -> Engine:
         pad_id: Any = self.tokenizer.pad_token_id
         end_id: Any = self.tokenizer.eos_token_id
-        return Engine(self.model, self.prompt.encode(self.tokenizer)[0], pad_id, end_id)
+        return Engine(self.model, self._sequencer.prefix, pad_id, end_id)
 
     @property
     def _suppressed(self) -> list[int]:

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, get_args
 
 import torch
 from transformers import PreTrainedModel
 
-from ..common import UserError
+from ..common import UserError, first_line
 from ..runtime import Precision
 from .saving import save_plain
 from .settings import GenerationSettings, Writer
@@ -63,6 +64,7 @@ class VllmWriter:
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it says a hundred lines while it loads
         self._longest = longest + max(longest_output, LEAST_OUTPUT)
+        self._writing = Lock()  # vLLM would mix what two threads ask of it
         if positions := getattr(model.config, "max_position_embeddings", None):
             self._longest = min(self._longest, positions)
         with TemporaryDirectory(prefix="unskew-vllm-") as folder:
@@ -79,8 +81,7 @@ class VllmWriter:
                     enable_prefix_caching=True,
                 )
             except Exception as error:  # of many kinds: an unknown architecture, too little memory, a missing library
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                raise UserError(f"vLLM cannot load the decoder ({reason}); leave writer as torch") from error
+                raise UserError(f"vLLM cannot load the decoder ({first_line(error)}); leave writer as torch") from error
 
     def write(
         self,
@@ -120,4 +121,6 @@ class VllmWriter:
         }
         asked = [SamplingParams(**shared, seed=key if options.sample else None) for key in row_keys]
         prompts = [{"prompt_token_ids": list(row)} for row in rows]
-        return [list(done.outputs[0].token_ids) for done in self._llm.generate(prompts, asked, use_tqdm=False)]
+        with self._writing:
+            written = self._llm.generate(prompts, asked, use_tqdm=False)
+        return [list(done.outputs[0].token_ids) for done in written]

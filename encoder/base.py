@@ -9,9 +9,6 @@ from typing import Any
 import torch
 from tokenizers.processors import TemplateProcessing
 from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
     ModernBertConfig,
     ModernBertForSequenceClassification,
     PreTrainedModel,
@@ -22,7 +19,10 @@ from ..common import UserError, first_line
 from ..corpus import Topics
 from ..runtime import train_tokenizer
 from ..training import ScratchSettings
+from .head import labels, place_topics
+from .padding import check_padding
 from .pooling import add_mean_layer, pools_by_mean
+from .reading import read_classifier, room
 from .settings import EncoderSettings
 from .tokens import token_id
 
@@ -37,6 +37,9 @@ def make_base(
         topics: One output each, in this order.
         texts: What the tokenizer of a model from scratch is trained on; not read for a pretrained base.
         seed: Of the new weights.
+
+    Raises:
+        UserError: If the base cannot be used: it is damaged, an adapter, of another kind or shorter than `max_tokens`.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -46,13 +49,6 @@ def make_base(
             model, tokenizer = _pretrained(settings.base, settings.max_tokens, topics)
     tokenizer.model_max_length = settings.max_tokens
     return model, tokenizer
-
-
-def _labels(topics: Topics) -> dict[str, Any]:
-    return {
-        "id2label": dict(enumerate(topics.names)),
-        "label2id": {name: index for index, name in enumerate(topics.names)},
-    }
 
 
 def _from_scratch(
@@ -82,36 +78,26 @@ def _from_scratch(
         "sep_token_id": ids[end],
         "eos_token_id": ids[end],
     }
-    return ModernBertForSequenceClassification(ModernBertConfig(**shape, **_labels(topics))), tokenizer
+    return ModernBertForSequenceClassification(ModernBertConfig(**shape, **labels(topics))), tokenizer
 
 
 def _pretrained(base: str, max_tokens: int, topics: Topics) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
-        config = AutoConfig.from_pretrained(base, **_labels(topics))
-        tokenizer = AutoTokenizer.from_pretrained(base)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            base, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True
-        )
-    except (OSError, ValueError) as error:
-        reason = first_line(error)
+        model, tokenizer, missing = read_classifier(base)
+        place_topics(model, topics, missing)
+        if model.config.model_type == "bert" and pools_by_mean(base):
+            add_mean_layer(model)
+        check_padding(model, tokenizer, base)
+    except UserError:
+        raise
+    except Exception as error:  # of many kinds: files may hold anything
         raise UserError(
-            f"encoder base {base!r} cannot be loaded ({reason}): "
+            f"encoder base {base!r} cannot be loaded ({first_line(error)}): "
             "give a hub id or a folder with config.json, model.safetensors and a tokenizer"
         ) from error
-    room = _positions(model)
-    if max_tokens > room:
-        raise UserError(f"encoder max_tokens is {max_tokens}, but {base} has {room} positions: give at most {room}")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-        model.config.pad_token_id = tokenizer.pad_token_id
-    if model.config.model_type == "bert" and pools_by_mean(base):
-        add_mean_layer(model)
+    longest = room(model)
+    if longest is not None and max_tokens > longest:
+        raise UserError(
+            f"encoder max_tokens is {max_tokens}, but {base} has {longest} positions: give at most {longest}"
+        )
     return model, tokenizer
-
-
-def _positions(model: PreTrainedModel) -> int:
-    """Tokens a model can place; the RoBERTa family loses those up to its padding index."""
-    positions = getattr(model.config, "max_position_embeddings", None) or 1 << 30
-    tables = (m for name, m in model.named_modules() if name.endswith("position_embeddings"))
-    padding = getattr(next(tables, None), "padding_idx", None)
-    return positions if padding is None else positions - padding - 1

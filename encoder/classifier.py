@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,20 @@ from sklearn.utils.validation import check_is_fitted
 from ..balance import Calibration, Decider, LossSettings, TargetPrior
 from ..common import UserError
 from ..corpus import Record, Topics, stratified_split
-from ..training import PhaseSettings, ScratchSettings
+from ..training import PhaseSettings, ScratchSettings, one_fit_at_a_time
 from .recipe import fit_topic_encoder
 from .settings import EncoderSettings
 from .texts_and_labels import as_classes, as_texts, topic_names
 from .topic_encoder import TopicEncoder
 
+_ON_GPU = Lock()  # a thread that is done would take the model away from another
 _LOUD = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric", "transformers")
 
 
 class TopicClassifier(ClassifierMixin, BaseEstimator):
     """A text classifier that does not copy the class frequencies of its training set.
+
+    Threads may share one, fitted; fits in several threads wait for each other. After a fork see `TopicEncoder`.
 
     X is a sequence of strings: a list, a 1-D array, a pandas Series. A share of it is held out: it decides which
     epoch's weights are kept, and calibrates the probabilities; those are right for `target_prior`.
@@ -124,7 +128,7 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
         self.class_count_ = np.bincount(indices[rest], minlength=len(names))
         topics = Topics(tuple(names), tuple(self.class_count_.tolist()))
         folder = nullcontext(self.work_folder) if self.work_folder else tempfile.TemporaryDirectory()
-        with folder as place, _quiet(), torch.random.fork_rng():
+        with one_fit_at_a_time(), folder as place, _quiet(), torch.random.fork_rng():
             measured = validation if probed else validation or train
             fitted = fit_topic_encoder(train, measured, None, topics, settings, str(place), seed)
         self.encoder_ = fitted.encoder
@@ -217,11 +221,12 @@ def _logits(encoder: TopicEncoder, texts: list[str], accelerator: str) -> torch.
     """Logits (n, C), on a GPU where training would take one; the model rests on the CPU: its pickles load anywhere."""
     if accelerator == "cpu" or not torch.cuda.is_available():
         return encoder.logits(texts)
-    encoder.model.to("cuda")  # pyright: ignore[reportArgumentType]
-    try:
-        return encoder.logits(texts)
-    finally:
-        encoder.model.to("cpu")  # pyright: ignore[reportArgumentType]
+    with _ON_GPU:
+        encoder.model.to("cuda")  # pyright: ignore[reportArgumentType]
+        try:
+            return encoder.logits(texts)
+        finally:
+            encoder.model.to("cpu")  # pyright: ignore[reportArgumentType]
 
 
 @contextmanager

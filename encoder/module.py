@@ -98,15 +98,14 @@ def validation_measures(logits: Tensor, targets: Tensor, topics: Topics) -> dict
         `macro_f1`, `accuracy`, `balanced_accuracy`, `nll` (nats a row), `recall_BAND` (mean over the topics of the
         band) and `recall/TOPIC`; bands and topics without a row are left out.
     """
-    probabilities = logits.double().softmax(dim=-1)
+    rows = logits.double().softmax(dim=-1), targets
     values = {
-        "macro_f1": measures.macro_f1(probabilities, targets),
-        "accuracy": measures.accuracy(probabilities, targets),
-        "balanced_accuracy": measures.balanced_accuracy(probabilities, targets),
-        "nll": measures.negative_log_likelihood(probabilities, targets),
+        "macro_f1": measures.macro_f1(*rows),
+        "accuracy": measures.accuracy(*rows),
+        "balanced_accuracy": measures.balanced_accuracy(*rows),
+        "nll": measures.negative_log_likelihood(*rows),  # NaN where a logit is: that stops the run
     }
-    bands = measures.band_recall(probabilities, targets, topics.counts)
-    values |= {f"recall_{band}": recall for band, recall in bands.items()}
-    recalls = measures.topic_recall(probabilities, targets).tolist()
-    values |= {f"recall/{name}": recall for name, recall in zip(topics.names, recalls, strict=True)}
-    return {name: value for name, value in values.items() if not math.isnan(value)}
+    recalls = {f"recall_{band}": recall for band, recall in measures.band_recall(*rows, topics.counts).items()}
+    each = measures.topic_recall(*rows).tolist()
+    recalls |= {f"recall/{name}": recall for name, recall in zip(topics.names, each, strict=True)}
+    return values | {name: recall for name, recall in recalls.items() if not math.isnan(recall)}

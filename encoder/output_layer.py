@@ -11,25 +11,36 @@ from ..common import UserError
 from .layers import head_names
 
 
-def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
+def last_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
     """Name and module of the layer that makes the logits: the last linear layer outside the body.
 
     Raises:
-        UserError: If the model has none, or one without a bias (as decoders have), where no fitted head fits.
+        UserError: If the model has none.
     """
-    topics = model.config.num_labels
     head = {name.rpartition(".")[0] for name in head_names(model)}
     found = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name in head and module.out_features == topics and module.bias is not None
+        if isinstance(module, nn.Linear) and name in head and module.out_features == model.config.num_labels
     ]
     if not found:
+        raise UserError(f"a {type(model).__name__} has no last linear layer; choose another encoder base")
+    return found[-1]
+
+
+def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
+    """Name and module of the last layer, where a fitted head fits.
+
+    Raises:
+        UserError: If the model has none, or one without a bias, as decoders have.
+    """
+    name, layer = last_layer(model)
+    if layer.bias is None:
         raise UserError(
             f"a {type(model).__name__} has no last linear layer with a bias to fit; choose another encoder base, or "
             "give --encoder.recipe phases"
         )
-    return found[-1]
+    return name, layer
 
 
 @contextmanager

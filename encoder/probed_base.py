@@ -85,7 +85,7 @@ class ProbedBase:
         """Topics (n,) of the clean rows."""
         return self._labels(self.clean)
 
-    @property
+    @cached_property
     def encoder(self) -> TopicEncoder:
         """The model as it stands."""
         return TopicEncoder(self.model, self.tokenizer, self.settings.max_tokens)

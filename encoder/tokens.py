@@ -5,32 +5,32 @@ from collections.abc import Iterable, Sequence
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from ..runtime import TextTokenizer
+
 LONGEST_TOKEN = 64  # characters: far above the mean of any real text, so the cut below never reaches a kept token
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Token ids of each text with the model's own special tokens around it, at most `max_tokens` in all.
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase | TextTokenizer, texts: Sequence[str], max_tokens: int
+) -> list[list[int]]:
+    """Token ids of each text with the model's own special tokens around it, at most `max_tokens` in all, at least one.
 
     Control strings inside a text ("[CLS]", "</s>") are plain characters here, whatever the tokenizer's own setting.
     A text is cut by characters before it is tokenised, so that one of 100,000 words costs no more than its start.
+
+    Args:
+        tokenizer: A `TextTokenizer` where threads may share it; of any other a copy is made.
+        texts: Any strings.
+        max_tokens: What follows them is left out.
     """
     if not texts:
         return []
     cut = [text[: max_tokens * LONGEST_TOKEN] for text in texts]
-    encoded = tokenizer(
-        cut,
-        truncation=True,
-        max_length=max_tokens,
-        split_special_tokens=True,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        return_special_tokens_mask=True,
-    )
-    special = {i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id}
-    return [
-        _without_spoofs(ids, mask, special)
-        for ids, mask in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
-    ]
+    reader = tokenizer if isinstance(tokenizer, TextTokenizer) else TextTokenizer.private(tokenizer)
+    known = reader.tokenizer
+    special = {i for i in known.all_special_ids if i != known.unk_token_id}
+    rows = [_without_spoofs(ids, mask, special) for ids, mask in reader.encode_with_special(cut, max_tokens)]
+    return [ids or [pad_id_of(known)] for ids in rows]
 
 
 def _without_spoofs(ids: list[int], mask: list[int], special: set[int]) -> list[int]:

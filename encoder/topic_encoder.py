@@ -1,28 +1,28 @@
 """A fitted topic classifier: fast logits for texts, saved as a plain transformers folder. Knows no training."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common import UserError, first_line
-from ..runtime import in_batches, pack_linears
+from ..runtime import TextTokenizer, check_finite, in_batches, pack_linears, refuse_after_fork
 from .output_layer import output_layer, without_output_layer
+from .padding import check_padding
+from .reading import longest_text, read_classifier
 from .tokens import pad, pad_id_of, tokenize
+
+log = logging.getLogger("unskew")
 
 CPU_TOKENS = 2048  # more only adds padding: the cores are busy already
 GPU_TOKENS = 65_536
 
 
 class TopicEncoder:
-    """Texts to logits over topics.
+    """Texts to logits over topics. Threads may share one; a fork of a process that has used a model may not.
 
     Args:
         model: A sequence classifier whose `config.id2label` names the topics; put into evaluation mode.
@@ -34,6 +34,7 @@ class TopicEncoder:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
+        self._reader = TextTokenizer.private(tokenizer)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -55,6 +56,9 @@ class TopicEncoder:
             tokens_per_batch: Budget of padded tokens, halved where it is too much for the memory; None chooses by the
                 device.
             progress: Called with the number of texts done after each batch.
+
+        Raises:
+            UserError: In a fork of a process that has used a model, where torch would wait for ever.
         """
         return self._outputs(texts, len(self.topics), tokens_per_batch, progress)
 
@@ -77,9 +81,10 @@ class TopicEncoder:
         tokens_per_batch: int | None,
         progress: Callable[[int], None] | None,
     ) -> torch.Tensor:
+        refuse_after_fork()
         device = self.model.device
         budget = tokens_per_batch or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
-        rows = tokenize(self.tokenizer, texts, self.max_tokens)
+        rows = tokenize(self._reader, texts, self.max_tokens)
         result = torch.empty(len(rows), width)
 
         def work(batch: list[int]) -> torch.Tensor:
@@ -94,7 +99,12 @@ class TopicEncoder:
         return result
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write model and tokenizer as transformers does (safetensors); plain transformers loads the folder."""
+        """Write model and tokenizer as transformers does (safetensors); plain transformers loads the folder.
+
+        Raises:
+            UserError: If a weight is not finite.
+        """
+        check_finite(self.model, "the encoder cannot be saved", "fit again with a smaller learning rate")
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -102,17 +112,26 @@ class TopicEncoder:
     def from_pretrained(
         cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
     ) -> "TopicEncoder":
-        """Read what `save_pretrained` wrote, or any sequence classifier in that layout; no remote code is run.
+        """Read what `save_pretrained` wrote, or any sequence classifier in that layout; no code of its own is run.
+
+        Texts are read up to the tokenizer's limit and the model's positions, where they have none to 512 tokens.
 
         Raises:
-            UserError: The folder is missing, truncated, or not a classifier's.
+            UserError: If the folder is missing, truncated, or not a classifier's, has weights that are not finite, or
+                the classifier says something else of a text when a longer one stands beside it.
         """
         try:
-            model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model, tokenizer, missing = read_classifier(folder, dtype)
+            if dtype == torch.float32:  # in less, rounding is too coarse to tell
+                check_padding(model, tokenizer, str(folder))
+        except UserError:
+            raise
         except Exception as error:
             reason = first_line(error)
             raise UserError(f"encoder folder {folder} cannot be loaded ({reason}): restore or refit it") from error
-        model.to(device)
+        if missing:
+            log.warning("%s has no classifier's head: a random one stands in, and its topics mean nothing", folder)
+        model.to(device)  # pyright: ignore[reportArgumentType]
+        longest = longest_text(model, tokenizer)
         pack_linears(model)
-        return cls(model, tokenizer, tokenizer.model_max_length)
+        return cls(model, tokenizer, longest)

@@ -15,9 +15,10 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ..balance import Calibration, Decider, measure, measured_prior, resolve_prior, topic_recall
 from ..common import check_writable, refuse_existing
-from ..decoder import TopicDecoder, fit_decoder
+from ..decoder import TopicDecoder, check_base, fit_decoder
 from ..encoder import FittedEncoder, fit_topic_encoder, relabelled
 from ..runtime import choose_precision, to_precision
+from ..training import one_fit_at_a_time
 from . import bundle
 from .datasets import Sets, read_sets
 from .hybrid import HybridPipeline, choose_device
@@ -29,7 +30,7 @@ PRIORS: tuple[Literal["uniform", "train"], ...] = ("uniform", "train")  # whose 
 
 
 def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -> HybridPipeline:
-    """Fit a system and write its bundle.
+    """Fit a system and write its bundle. Fits in several threads of a process wait for each other.
 
     Args:
         settings: The user's choices.
@@ -39,13 +40,18 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
     Raises:
         UserError: If an input cannot be used, or `output` exists and must not be replaced.
     """
-    settings = settings.resolved()
-    output = Path(output).resolve()
+    with one_fit_at_a_time():
+        return _fit(settings.resolved(), Path(output).resolve(), overwrite)
+
+
+def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline:
     refuse_existing(output, overwrite, bundle.MANIFEST)
     work = output.with_name(output.name + ".work")
     check_writable(work)
     sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None)
     target = resolve_prior(settings.target_prior, sets.topics)
+    if settings.decoder is not None:
+        check_base(settings.decoder, sets.topics)  # before the encoder is trained
     fitted = _fit_encoder(sets, settings, work / "encoder")
     encoder = fitted.encoder
     device = choose_device()

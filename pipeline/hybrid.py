@@ -61,6 +61,10 @@ def choose_device(name: str | torch.device | None = None) -> torch.device:
 class HybridPipeline:
     """A fitted two-stage system.
 
+    Threads may share one. Processes may not inherit one that has been used: a fork of a process that has used a model
+    would wait for ever for torch's threads, so it gets a `UserError`. Start workers by spawn or forkserver and load the
+    bundle in each, or fork before a model is used.
+
     Args:
         encoder: Stage 1.
         decoder: Stage 2; None for a topic classifier alone.

@@ -1,21 +1,47 @@
 from .batching import RowIndices, TokenBudgetBatches, group_by_length
+from .finite import check_finite
+from .forking import refuse_after_fork
 from .memory import free_bytes, in_batches
 from .precision import choose_precision, is_quantized, to_precision
 from .prepacked import pack_linears
+from .pretrained import (
+    embedding_matrices,
+    grow_embedding,
+    positions,
+    read_config,
+    read_model,
+    read_tokenizer,
+    refuse_missing,
+    same_logits,
+    sensible_limit,
+)
 from .settings import Precision
+from .text_tokenizer import TextTokenizer
 from .tokenizing import encode_user_text, train_tokenizer
 
 __all__ = [
     "Precision",
     "RowIndices",
+    "TextTokenizer",
     "TokenBudgetBatches",
+    "check_finite",
     "choose_precision",
+    "embedding_matrices",
     "encode_user_text",
     "free_bytes",
     "group_by_length",
+    "grow_embedding",
     "in_batches",
     "is_quantized",
     "pack_linears",
+    "positions",
+    "read_config",
+    "read_model",
+    "read_tokenizer",
+    "refuse_after_fork",
+    "refuse_missing",
+    "same_logits",
+    "sensible_limit",
     "to_precision",
     "train_tokenizer",
 ]

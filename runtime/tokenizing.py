@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from .text_tokenizer import TextTokenizer
+
 _MARKS = {
     "pad_token": "<|pad|>",
     "bos_token": "<|bos|>",
@@ -43,25 +45,24 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, split_special_tokens=True, **_MARKS)
 
 
-def encode_user_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+def encode_user_text(
+    tokenizer: PreTrainedTokenizerBase | TextTokenizer, texts: Sequence[str], max_tokens: int
+) -> list[list[int]]:
     """Token ids of users' text, at most `max_tokens` each: no mark is added, and none written in the text counts.
 
     Only a prefix of a very long text is read. It is generous (64 characters a token, at least 50,000), so the
     result differs from reading the whole only where tokens are longer than that on average.
+
+    Args:
+        tokenizer: A `TextTokenizer` where threads may share it; any other is set up to read texts.
+        texts: Any strings.
+        max_tokens: What follows them is left out.
     """
     if not texts:
         return []
     prefix = max(_LONGEST_PREFIX, 64 * max_tokens)
-    encoded = tokenizer(
-        [_whole(text[:prefix]) for text in texts],
-        add_special_tokens=False,
-        split_special_tokens=True,
-        truncation=True,
-        max_length=max_tokens,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-    )
-    return [list(ids) for ids in encoded["input_ids"]]
+    reader = tokenizer if isinstance(tokenizer, TextTokenizer) else TextTokenizer(tokenizer)
+    return reader.encode([_whole(text[:prefix]) for text in texts], max_tokens)
 
 
 def _whole(text: str) -> str:

@@ -1,4 +1,5 @@
 from .data import Batch, Draw, PhaseData
+from .exclusive import one_fit_at_a_time
 from .fingerprints import base_contents, tokenizer_contents, trainer_choices
 from .phase import PhaseModule
 from .phases import Phases, record_contents
@@ -16,6 +17,7 @@ __all__ = [
     "ScratchSettings",
     "base_contents",
     "record_contents",
+    "one_fit_at_a_time",
     "run",
     "tokenizer_contents",
     "too_fast",

@@ -6,11 +6,13 @@ Knows what a base's folder holds and which trainer options matter; nothing of ei
 import json
 import re
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..common import file_fingerprint
 
+_READ = ("json", "safetensors", "jinja", "txt", "model")  # endings of the files that a base is read from
 # A fit may go on with these changed: where it runs, and who watches.
 _FREE = frozenset({"accelerator", "devices", "strategy", "num_nodes", "callbacks", "logger"})
 
@@ -23,7 +25,7 @@ def base_contents(base: str | None) -> str | None:
     """
     if base is None or not Path(base).is_dir():
         return None
-    return file_fingerprint(sorted([*Path(base).glob("*.json"), *Path(base).glob("*.safetensors")]))
+    return file_fingerprint(sorted(chain.from_iterable(Path(base).glob(f"*.{ending}") for ending in _READ)))
 
 
 def tokenizer_contents(tokenizer: Any) -> str:

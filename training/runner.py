@@ -24,6 +24,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from ..common import UserError, replacing_file, write_text
 from . import sharding
+from .divergence import StopAtDivergence
 
 log = logging.getLogger("unskew")
 
@@ -65,6 +66,9 @@ def run(
 
     Returns:
         The validation measures of the best epoch.
+
+    Raises:
+        UserError: If training diverges or `options.trainer` does not fit.
     """
     _note(options.folder)
     done = options.folder / "done.json"
@@ -130,6 +134,7 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
         ModelCheckpoint(filename="last", **checkpoints),
         *([EarlyStopping(options.monitor, mode=options.mode, patience=options.patience)] if options.monitor else []),
         _ReseedEachStep(options.seed),
+        StopAtDivergence(options.name),
         RichProgressBar(leave=True) if terminal else _LogEachEpoch(options.name),
         *given.pop("callbacks", []),
     ]

@@ -174,3 +174,14 @@ def test_fit_from_a_config_file(capsys, corpus, tmp_path):
     assert code == 0, err
     manifest = json.loads((tmp_path / "bundle" / "unskew.json").read_text())
     assert manifest["description"]["settings"]["encoder"]["loss"]["name"] == "balanced_softmax"
+
+
+@pytest.mark.parametrize("option", ["--encoder.clean.learning_rate=1e30", "--encoder.clean.weight_decay=1e38"])
+def test_training_that_diverges_writes_nothing(capsys, corpus, tmp_path, option):
+    code, _, err = call(
+        capsys, "fit", "--data.train", str(corpus / "train.jsonl"), "--output", str(tmp_path / "bundle"),
+        "--decoder", "null", "--encoder.max_tokens", "32", option,
+    )  # fmt: skip
+    assert code == 2
+    assert "encoder, clean: training diverged: the " in err.splitlines()[-1]
+    assert not (tmp_path / "bundle").exists()

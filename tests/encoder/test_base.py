@@ -4,7 +4,14 @@ import json
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, BertTokenizer, RobertaConfig, RobertaForSequenceClassification
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    BertTokenizer,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from unskew.common import UserError
 from unskew.encoder import EncoderSettings
@@ -70,6 +77,41 @@ def test_a_classifier_of_other_topics_gets_a_new_head(folder, topics):
     config = RobertaConfig(max_position_embeddings=66, num_labels=9, **SMALL)
     RobertaForSequenceClassification(config).save_pretrained(folder)
     assert make(folder, topics)[0].classifier.out_proj.out_features == len(topics)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_a_classifiers_outputs_go_to_the_topics_of_their_names(kind, folder, topics):
+    labels = [*reversed(topics.names), "chess"]
+    named = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+    if kind == "bert":
+        model = BertForSequenceClassification(BertConfig(max_position_embeddings=64, **named, **SMALL))
+    else:
+        model = RobertaForSequenceClassification(RobertaConfig(max_position_embeddings=66, **named, **SMALL))
+    model.eval().save_pretrained(folder)
+    ids = torch.tensor([[2, 5, 6, 3]])
+    wanted = model(input_ids=ids).logits[:, [labels.index(name) for name in topics.names]]
+    torch.testing.assert_close(make(folder, topics)[0](input_ids=ids).logits, wanted)
+
+
+def test_topics_that_a_classifier_does_not_know_begin_anew(folder, topics):
+    config = BertConfig(max_position_embeddings=64, id2label={0: "chess", 1: "sport"}, **SMALL)
+    known = BertForSequenceClassification(config)
+    known.save_pretrained(folder)
+    weight = make(folder, topics)[0].classifier.weight
+    sport = topics.index("sport")
+    assert torch.equal(weight[sport], known.classifier.weight[1])
+    others = [row for row in range(len(topics)) if row != sport]
+    assert (weight[others, None] != known.classifier.weight[None]).all()
+    assert (weight[others].std(dim=1) > 0).all()
+
+
+def test_what_was_done_to_a_bases_outputs_is_not_done_to_ours(folder, topics):
+    theirs = {"problem_type": "multi_label_classification", "function_to_apply": "sigmoid", "num_labels": 3}
+    config = BertConfig(max_position_embeddings=64, **theirs, **SMALL)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    config = make(folder, topics)[0].config
+    assert config.problem_type == "single_label_classification"
+    assert not hasattr(config, "function_to_apply")
 
 
 def test_a_folder_that_cannot_serve_is_named(folder, topics):

@@ -259,3 +259,13 @@ def test_noise_finders_see_a_wrong_label(texts, labels):
 def test_calibrated_by_scikit_learn(texts, labels, method):
     model = CalibratedClassifierCV(TopicClassifier(**TINY, epochs=4, calibration="none"), method=method, cv=2)
     assert model.fit(texts, labels).score(texts, labels) > 0.9
+
+
+def test_fits_in_threads_are_those_that_each_would_be_alone(texts, labels):
+    def probabilities(seed):
+        return TopicClassifier(**{**TINY, "random_state": seed, "epochs": 1}).fit(texts, labels).predict_proba(texts)
+
+    alone = [probabilities(seed) for seed in range(3)]
+    with joblib.parallel_backend("threading", n_jobs=3):
+        together = joblib.Parallel()(joblib.delayed(probabilities)(seed) for seed in range(3))
+    np.testing.assert_array_equal(together, alone)

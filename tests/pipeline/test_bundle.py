@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from unskew.common import UserError
 from unskew.encoder import TopicEncoder
@@ -104,3 +105,34 @@ def test_stages_of_different_systems_are_refused(fitted):
     other = replace(pipeline.decider, topics=Topics(("x", "y", "z"), (1, 1, 1)))
     with pytest.raises(UserError, match="mixed"):
         HybridPipeline(pipeline.encoder, pipeline.decoder, other)
+
+
+@pytest.mark.parametrize("name", ["encoder/model.safetensors", "decoder/adapter_model.safetensors"])
+def test_weights_that_are_no_numbers_are_refused(bundle, name):
+    weights = load_file(bundle / name)
+    last = sorted(weights)[-1]
+    weights[last].view(-1)[0] = float("inf")
+    save_file(weights, bundle / name, metadata={"format": "pt"})
+    with pytest.raises(UserError, match="is not finite"):
+        HybridPipeline.from_pretrained(bundle, device="cpu")
+
+
+@pytest.mark.parametrize("stage", ["encoder", "decoder"])
+def test_weights_that_are_no_numbers_are_not_saved(bundle, tmp_path, stage):
+    pipe = HybridPipeline.from_pretrained(bundle, device="cpu", merge=False)
+    next(getattr(pipe, stage).model.parameters()).data.view(-1)[0] = float("nan")
+    with pytest.raises(UserError, match=f"the {stage} cannot be saved: .* is not finite"):
+        pipe.save_pretrained(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder/base"])
+def test_code_in_a_bundle_is_not_run_and_nobody_is_asked(bundle, part, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked on the terminal"))
+    config = json.loads((bundle / part / "config.json").read_text())
+    classes = ("AutoConfig", "AutoModelForCausalLM", "AutoModelForSequenceClassification", "AutoTokenizer")
+    own = {"model_type": "own", "auto_map": dict.fromkeys(classes, "own.Own")}
+    (bundle / part / "config.json").write_text(json.dumps({**config, **own}))
+    (bundle / part / "own.py").write_text("raise SystemExit('run')")
+    with pytest.raises(UserError, match="custom code"):
+        HybridPipeline.from_pretrained(bundle, device="cpu")

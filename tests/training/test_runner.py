@@ -117,3 +117,63 @@ def test_settings_report_every_problem_at_once():
     with pytest.raises(UserError, match=r"epochs.*learning_rate.*patience"):
         PhaseSettings(epochs=-1, learning_rate=0, patience=0)
     assert dataclasses.asdict(PhaseSettings())["epochs"] == 5
+
+
+class Breaking(Net):
+    """Like Net, with a fault at one step."""
+
+    def __init__(self, fault, at):
+        super().__init__(4)
+        self.fault, self.at = fault, at
+
+    def training_step(self, batch, batch_index):
+        loss = super().training_step(batch, batch_index)
+        if self.steps != self.at:
+            return loss
+        if self.fault == "loss":
+            return loss * float("nan")
+        # Finite itself, with a gradient that is not.
+        return loss + torch.sqrt(self.model[2].bias.sum() * 0)
+
+    def validation_step(self, batch, batch_index):
+        super().validation_step(batch, batch_index)
+        if self.fault == "validation":
+            self.log("validation/other", float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("loss", r"^test: training diverged: the loss is nan at step 11 \(epoch 2\), with learning rate 0\.0\d+; give"),
+        ("gradient", "norm of the gradients is nan at step 11"),
+        ("validation", "the validation other is inf after step 8"),
+    ],
+)
+def test_the_first_number_that_is_not_finite_ends_the_run(tmp_path, fault, told):
+    with pytest.raises(UserError, match=told):
+        run(Breaking(fault, at=11), Data(), options(tmp_path))
+    assert not (tmp_path / "done.json").exists()
+
+
+def test_it_does_not_go_on_from_there_as_if_it_were_done(tmp_path):
+    for at in (11, 3):  # the second run begins with the second epoch
+        with pytest.raises(UserError, match="loss is nan at step 11"):
+            run(Breaking("loss", at=at), Data(), options(tmp_path))
+
+
+def test_batches_that_make_a_step_together_are_looked_at_together(tmp_path):
+    together = dataclasses.replace(
+        options(tmp_path), trainer={**options(tmp_path).trainer, "accumulate_grad_batches": 4}
+    )
+    with pytest.raises(UserError, match="loss is nan at step 3"):
+        run(Breaking("loss", at=10), Data(), together)
+
+
+def test_weights_that_break_in_the_last_step_are_seen_without_validation(tmp_path):
+    class Last(Net):
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            if self.steps == 8:
+                self.model[2].bias.data.fill_(float("inf"))
+
+    with pytest.raises(UserError, match=r"sum of model.2.bias is inf after step 8"):
+        run(Last(1), Data(), dataclasses.replace(options(tmp_path, 1), monitor=None))

@@ -1,0 +1,63 @@
+"""A classifier's outputs, one for each topic. Knows the layout transformers gives its classifiers; trains nothing."""
+
+import logging
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from ..corpus import Topics
+from .output_layer import last_layer
+
+log = logging.getLogger("unskew")
+
+# Other tools' settings for what is done to the outputs. Ours are logits of exclusive topics, whatever a base's were.
+_ACTIVATIONS = ("function_to_apply", "sbert_ce_default_activation_function", "sentence_transformers")
+
+
+def place_topics(model: PreTrainedModel, topics: Topics, missing: set[str]) -> None:
+    """Give a classifier the outputs `topics`, in their order, in place.
+
+    A topic that the classifier has a label of that name for keeps that label's weights; the others begin anew.
+
+    Args:
+        model: With the labels it was made with.
+        topics: One output each.
+        missing: Names of the weights that are new already.
+    """
+    name, old = last_layer(model)
+    named: dict[Any, str] = dict(model.config.id2label or {})
+    rows = {} if f"{name}.weight" in missing else {label: int(row) for row, label in named.items()}
+    new = nn.Linear(old.in_features, len(topics.names), bias=old.bias is not None).to(old.weight)
+    nn.init.normal_(new.weight, std=getattr(model.config, "initializer_range", 0.02))
+    if new.bias is not None:
+        nn.init.zeros_(new.bias)
+    known = [(row, rows[topic]) for row, topic in enumerate(topics.names) if topic in rows]
+    with torch.no_grad():
+        for row, source in known:
+            new.weight[row] = old.weight[source]
+            if new.bias is not None:
+                new.bias[row] = old.bias[source]
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, new)
+    if known:
+        log.info("encoder: the base has outputs for %d of the %d topics, which are kept", len(known), len(topics.names))
+    _describe(model, topics)
+
+
+def labels(topics: Topics) -> dict[str, Any]:
+    """The topics as a transformers configuration names them."""
+    return {
+        "id2label": dict(enumerate(topics.names)),
+        "label2id": {name: index for index, name in enumerate(topics.names)},
+    }
+
+
+def _describe(model: PreTrainedModel, topics: Topics) -> None:
+    model.config.update(labels(topics))
+    model.config.problem_type = "single_label_classification"
+    setattr(model, "num_labels", len(topics.names))  # noqa: B010 modules take no plain values, says their type
+    for setting in _ACTIVATIONS:
+        if hasattr(model.config, setting):
+            delattr(model.config, setting)

@@ -1,0 +1,34 @@
+"""Whether padding leaves a classifier's outputs alone. Knows tokens and logits; changes nothing."""
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..common import UserError
+from ..runtime import same_logits
+from .tokens import pad, pad_id_of, tokenize
+
+_TEXTS = ("one", "one two three four five six seven eight")
+
+
+@torch.inference_mode()
+def check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, what: str) -> None:
+    """Make sure that a row's logits are the same alone and beside a longer row.
+
+    Args:
+        model: In float32 and evaluation mode.
+        tokenizer: Its tokenizer.
+        what: Named in the message.
+
+    Raises:
+        UserError: If they are not.
+    """
+    rows = tokenize(tokenizer, _TEXTS, 16)
+    alone, beside = (
+        model(**{name: value.to(model.device) for name, value in pad(batch, pad_id_of(tokenizer)).items()}).logits[0]
+        for batch in (rows[:1], rows)
+    )
+    if not same_logits(alone, beside):
+        raise UserError(
+            f"{what}: its logits of a text change when a longer one stands beside it, so padding is not masked; "
+            "choose another base, or correct pad_token_id in its config.json"
+        )

@@ -1,0 +1,143 @@
+"""Reads a pretrained model and its tokenizer, from a folder or the hub, and takes neither as it lies.
+
+No code of their own is run, weights are safetensors, and the padding token is one for both. Knows transformers; knows
+no stage.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from ..common import UserError
+from .finite import check_finite
+
+LARGEST_LIMIT = 1 << 24  # tokens; tokenizers without a limit say 1e30
+
+
+def read_config(reference: str | Path) -> PreTrainedConfig:
+    """A model's configuration.
+
+    Raises:
+        UserError: If what lies there is an adapter, or names code of its own for its attention.
+        Exception: Of many kinds, if there is none or it cannot be read.
+    """
+    if find_adapter_config_file(str(reference)) is not None:
+        raise UserError(
+            f"{reference} is an adapter and no model of its own: merge it into its base first (PEFT's "
+            "merge_and_unload, then save_pretrained with the tokenizer) and give that folder"
+        )
+    config = AutoConfig.from_pretrained(reference, trust_remote_code=False)
+    if "/" in str(config._attn_implementation):
+        raise UserError(f"{reference} names code of its own for its attention, which is not run; choose another base")
+    return config
+
+
+def read_tokenizer(reference: str | Path, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:
+    """A model's tokenizer; its padding token becomes that of `config` too, for batches are made with it.
+
+    A tokenizer without one takes the configuration's, if it is no ordinary piece of text, or its end token.
+
+    Raises:
+        UserError: If there is no token to pad with.
+        Exception: Of many kinds, if there is no tokenizer or it cannot be read.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(reference, trust_remote_code=False)
+    parts = [] if config is None else [config, config.get_text_config()]
+    if tokenizer.pad_token_id is None:
+        stated = [tokenizer.added_tokens_decoder.get(getattr(part, "pad_token_id", None)) for part in parts]
+        special = [str(token) for token in stated if token is not None and token.special]
+        tokenizer.pad_token = next(iter(special), tokenizer.eos_token)
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"the tokenizer of {reference} has no padding token; set pad_token in tokenizer_config.json")
+    for part in parts:
+        part.pad_token_id = tokenizer.pad_token_id
+    return tokenizer
+
+
+def read_model(
+    auto: Any, reference: str | Path, config: PreTrainedConfig, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, set[str]]:
+    """A model in evaluation mode on the CPU, and the names of those of its weights that the files lack: they are new.
+
+    Args:
+        auto: The class of transformers that makes it, `AutoModelForCausalLM` or the like.
+        reference: Hub id or folder.
+        config: From `read_config`.
+        dtype: Of the weights, whatever the files hold.
+
+    Raises:
+        UserError: If a weight is NaN or infinite.
+        Exception: Of many kinds, if the files are missing or damaged.
+    """
+    model, info = auto.from_pretrained(
+        reference,
+        config=config,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    check_finite(model, str(reference), "restore it, or give another")
+    return model, set(info["missing_keys"])
+
+
+def refuse_missing(missing: set[str], reference: str | Path) -> None:
+    """Refuse weights that would be random.
+
+    Raises:
+        UserError: If there are any.
+    """
+    if missing:
+        raise UserError(
+            f"{reference} lacks {len(missing)} of the model's weights (such as {min(missing)}): it is damaged, or a "
+            "model of another kind"
+        )
+
+
+def grow_embedding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, multiple: int | None = None) -> None:
+    """Give every token a row, in place: some tokenizers have had tokens added that their model does not know.
+
+    A new row begins as the mean of all old ones, so that it is the same whenever the model is read; rows that fill the
+    matrix up to a multiple of `multiple` are zeros.
+    """
+    before = len(embedding_matrices(model)[0])
+    needed = 1 + max(tokenizer.get_vocab().values())
+    if needed <= before:
+        return
+    model.resize_token_embeddings(needed, pad_to_multiple_of=multiple, mean_resizing=False)
+    with torch.no_grad():
+        for matrix in embedding_matrices(model):
+            matrix[before:needed] = matrix[:before].float().mean(dim=0).to(matrix.dtype)
+            matrix[needed:] = 0
+
+
+def embedding_matrices(model: PreTrainedModel) -> list[nn.Parameter]:
+    """The input embedding's weight and, if it is not the same matrix, the output one's."""
+    found: list[nn.Parameter] = []
+    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+        weight = getattr(module, "weight", None)
+        if weight is not None and all(weight is not other for other in found):
+            found.append(weight)
+    return found
+
+
+def positions(config: PreTrainedConfig) -> int | None:
+    """Tokens that a model can place; None where it has no limit, or says none that makes sense."""
+    return sensible_limit(getattr(config.get_text_config(), "max_position_embeddings", None))
+
+
+def sensible_limit(tokens: Any) -> int | None:
+    """A number of tokens, or None where it is none, negative or absurd."""
+    return int(tokens) if isinstance(tokens, int | float) and 0 < tokens <= LARGEST_LIMIT else None
+
+
+def same_logits(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two float32 results for one row differ by no more than rounding, which is far below 1% of the largest.
+
+    A row at wrong positions, or one that sees its padding, differs by far more.
+    """
+    return bool((first - second).abs().max() <= 0.01 * first.abs().max())

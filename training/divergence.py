@@ -1,0 +1,77 @@
+"""Ends a run at its first number that is not finite. Knows Lightning's steps; knows nothing of what is trained.
+
+Without it a model of NaNs would be saved, as its loss is never worse than another; and early stopping ends such a run
+as if it were done.
+"""
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from ..common import UserError
+
+
+class StopAtDivergence(Callback):
+    """Raises a `UserError` at the first loss, gradient norm or validation measure that is NaN or infinite.
+
+    It looks once a step, before the weights change: a loss that is not finite on one of several processes makes the
+    shared gradients so on all, and all of them stop.
+
+    Args:
+        name: Of the run, for the message.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._losses: list[Tensor] = []
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Keep the loss; of several batches in a step, all of them."""
+        self._losses.append(loss.detach())
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        """Look at the step's losses and at its gradients, on the device in one go."""
+        loss = torch.stack(self._losses).sum()
+        self._losses.clear()
+        norm = loss.new_zeros(()) if _scaled(trainer) else _gradient_norm(optimizer)
+        if bool(torch.isfinite(loss + norm)):
+            return
+        what = ("loss", loss) if not torch.isfinite(loss) else ("norm of the gradients", norm)
+        self._stop(trainer, *what, f"at step {trainer.global_step + 1}")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at what the epoch's validation measured and at the weights, before a checkpoint keeps them."""
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith("validation/") and not math.isfinite(value):
+                self._stop(trainer, name.replace("/", " "), value, f"after step {trainer.global_step}")
+
+        for name, weight in pl_module.named_parameters():
+            if weight.requires_grad and not (total := _whole(weight.detach().sum())).isfinite():
+                self._stop(trainer, f"sum of {name}", total, f"after step {trainer.global_step}")
+
+    def _stop(self, trainer: Trainer, what: str, value: Tensor, when: str) -> None:
+        rate, epoch = trainer.optimizers[0].param_groups[0]["lr"], trainer.current_epoch + 1
+        raise UserError(
+            f"{self._name}: training diverged: the {what} is {float(value)} {when} (epoch {epoch}), with learning rate "
+            f"{rate:.3g}; give this phase a smaller learning_rate (or weight_decay, or alpha), and look for absurd "
+            "values in the settings"
+        )
+
+
+def _scaled(trainer: Trainer) -> bool:
+    """Whether float16 gradients are scaled: such a step may overflow, and is then left out."""
+    return getattr(trainer.precision_plugin, "scaler", None) is not None
+
+
+def _gradient_norm(optimizer: Any) -> Tensor:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return _whole(get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None]))
+
+
+def _whole(value: Any) -> Tensor:
+    """Over all processes, where the weights are shared among them."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value

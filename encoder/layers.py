@@ -8,6 +8,8 @@ import re
 from torch import nn
 from transformers import PreTrainedModel
 
+from .pooling import mean_layer
+
 _LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
 _EMBEDDING = re.compile(r"embed", re.IGNORECASE)
 
@@ -30,11 +32,19 @@ def freeze_body(model: PreTrainedModel) -> None:
         parameter.requires_grad_(name in head)
 
 
-def freeze_embeddings(model: PreTrainedModel) -> None:
-    """Leave the body's embeddings as they are: those of words that a small set lacks would not move with the rest."""
-    for name, parameter in model.base_model.named_parameters():
-        if _depth(f".{name}") == 0:
-            parameter.requires_grad_(False)
+def freeze_all_but_layers(model: PreTrainedModel, output: nn.Module) -> None:
+    """Leave the body's layers and the output layer trainable.
+
+    Embeddings stay: those of words that a small set lacks would not move with the rest. So does what was made anew
+    between the body and the output layer, which only passes the features on.
+    """
+    head = head_names(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in head and _depth(f".{name}") != 0)
+    mean = mean_layer(model)
+    if mean is not None:
+        mean.requires_grad_(False)
+    output.requires_grad_(True)
 
 
 def body_modules(model: PreTrainedModel) -> list[nn.Module]:

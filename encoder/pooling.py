@@ -55,6 +55,16 @@ def add_mean_layer(model: PreTrainedModel) -> None:
     model.config.num_hidden_layers = len(body.encoder.layer)
 
 
+def mean_layer(model: PreTrainedModel) -> nn.Module | None:
+    """The layer that `add_mean_layer` gave a model and that nothing has trained since; None where there is none."""
+    layers: Any = getattr(getattr(model.base_model, "encoder", None), "layer", None)
+    if not layers or not isinstance(layers[-1], BertLayer):
+        return None
+    attention: Any = layers[-1].attention
+    uniform = not any(part.weight.any() for part in (attention.self.query, attention.self.key))
+    return layers[-1] if uniform else None
+
+
 def _set(linear: nn.Linear, weight: torch.Tensor) -> None:
     linear.weight.copy_(weight)
     linear.bias.zero_()

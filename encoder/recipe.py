@@ -77,7 +77,8 @@ def _fit_probed(base: ProbedBase) -> FittedEncoder:
         log.info("encoder, %s", choice)
         notes += (str(choice),)
         if choice.refit_share is not None:
-            tuned, refit = base.tune(torch.ones(len(base.clean), dtype=torch.bool), "all rows", probe.head, probe)
+            everything = torch.ones(len(base.clean), dtype=torch.bool)
+            tuned, refit = base.tune(everything, "all rows", head.scaled(1 / probe.scale), probe)
             held_out, head = choice.logits, choice.head(tuned, refit)
         else:
             base.restore()

@@ -13,8 +13,9 @@ from ..balance import LossSettings, make_loss
 from ..corpus import Topics
 from ..training import RunOptions, run
 from .data import EncoderData, Rows
-from .layers import freeze_embeddings, layer_rates
+from .layers import freeze_all_but_layers, layer_rates
 from .module import EncoderModule
+from .output_layer import output_layer
 from .settings import EncoderSettings
 
 LOSS = LossSettings("logit_adjusted")  # its logits favour no topic, as the probe's do
@@ -49,8 +50,7 @@ def tune(
         pad_id: Padding token id.
     """
     counts = [max(1, rows.targets.count(index)) for index in range(len(topics))]
-    model.requires_grad_(True)
-    freeze_embeddings(model)
+    freeze_all_but_layers(model, output_layer(model)[1])
     module = EncoderModule(
         model,
         settings.clean,

@@ -42,10 +42,12 @@ def read_tokenizer(reference: str | Path, config: PreTrainedConfig | None = None
     A tokenizer without one takes the configuration's, if it is no ordinary piece of text, or its end token.
 
     Raises:
-        UserError: If there is no token to pad with.
+        UserError: If there is no tokenizer, or no token to pad with.
         Exception: Of many kinds, if there is no tokenizer or it cannot be read.
     """
     tokenizer = AutoTokenizer.from_pretrained(reference, trust_remote_code=False)
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a folder that holds none
+        raise UserError(f"{reference} cannot be loaded: it has no tokenizer; put tokenizer.json beside its weights")
     parts = [] if config is None else [config, config.get_text_config()]
     if tokenizer.pad_token_id is None:
         stated = [tokenizer.added_tokens_decoder.get(getattr(part, "pad_token_id", None)) for part in parts]

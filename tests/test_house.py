@@ -1,6 +1,8 @@
 """The house: imports between rooms run downward only and through the rooms' faces; no room holds everything."""
 
 import ast
+import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +98,13 @@ def test_balance_needs_torch_alone():
     heavy = {"transformers", "lightning", "peft", "datasets", "sklearn", "pandas"}
     script = "import unskew.balance as room\nfor name in room.__all__: getattr(room, name)"
     assert loaded_by(script, heavy) == "[]"
+
+
+def test_the_picture_of_the_rooms_shows_the_arrows_that_there_are():
+    spec = importlib.util.spec_from_file_location("rooms", ROOT / "docs" / "rooms.py")
+    drawing = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawing)
+    arrows = re.compile(r'data-arrow="([\w-]+)"')
+    committed = (ROOT / "docs" / "rooms.svg").read_text("utf-8")
+    assert set(arrows.findall(committed)) == set(arrows.findall(drawing.draw()))
+    assert {room for row in drawing.ROWS for room in row} == set(BELOW)

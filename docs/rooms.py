@@ -55,7 +55,7 @@ def draw() -> str:
         "text{font:600 15px sans-serif;text-anchor:middle;fill:#1b2430}"
         ".small{font:12px sans-serif;fill:#5a6675}</style>"
         '<defs><marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0 0L8 4L0 8z" style="fill:#5a6675;stroke:none"/></marker></defs>'
+        '<path d="M0 0L8 4L0 8z" style="fill:#5a6675;stroke:none;marker-end:none"/></marker></defs>'
         f'<rect width="{WIDTH}" height="{height}" style="stroke:none;fill:#f6f8fb"/>{"".join(parts)}</svg>\n'
     )
 

@@ -11,14 +11,23 @@ from .conformal import ConformalSets, fit_conformal, rows_needed
 from .confusion import shares_shifted
 from .label_shift import ShiftEstimate, bbse_prior, em_prior, em_standard_error, estimate_target, shrunk_em_prior
 from .losses import TopicLoss, make_loss
-from .metrics import BINS, calibration_error, measure, negative_log_likelihood, prior_pull, topic_recall
-from .noise import denoised_labels, noise_matrix, redrawn_noise
+from .metrics import (
+    BINS,
+    calibration_error,
+    judged_prior_pull,
+    measure,
+    negative_log_likelihood,
+    prior_pull,
+    skew,
+    topic_recall,
+)
+from .noise import noise_matrix, redrawn_noise
 from .posterior import Decider, resolve_prior
 from .priors import implied_prior, measured_prior
 from .sampling import TemperedDraw, View, span_dropout, tempered_counts
 from .scaling import both_nlls, fit_scale, row_nll, smaller_by
 from .settings import CalibrationKind, LossSettings, TargetPrior
-from .weights import class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
+from .weights import Counts, class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
 
 __all__ = [
     "denoised_labels",
@@ -32,6 +41,7 @@ __all__ = [
     "CalibrationKind",
     "CalibrationReport",
     "ConformalSets",
+    "Counts",
     "Decider",
     "LossSettings",
     "ShiftEstimate",
@@ -52,6 +62,7 @@ __all__ = [
     "fit_conformal",
     "implied_prior",
     "inverse_frequency",
+    "judged_prior_pull",
     "make_loss",
     "measure",
     "measured_prior",
@@ -65,6 +76,7 @@ __all__ = [
     "resolve_prior",
     "rows_needed",
     "shares_shifted",
+    "skew",
     "span_dropout",
     "tempered_counts",
     "topic_recall",

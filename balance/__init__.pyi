@@ -9,7 +9,8 @@ from .calibration import (
 )
 from .conformal import ConformalSets, fit_conformal, rows_needed
 from .confusion import shares_shifted
-from .label_shift import ShiftEstimate, bbse_prior, em_prior, em_standard_error, estimate_target, shrunk_em_prior
+from .label_shift import ShiftEstimate, bbse_prior, em_prior, em_standard_error, estimate_target
+from .links import LossLink, loss_link
 from .losses import TopicLoss, make_loss
 from .metrics import (
     BINS,
@@ -43,6 +44,7 @@ __all__ = [
     "ConformalSets",
     "Counts",
     "Decider",
+    "LossLink",
     "LossSettings",
     "ShiftEstimate",
     "TargetPrior",
@@ -63,6 +65,7 @@ __all__ = [
     "implied_prior",
     "inverse_frequency",
     "judged_prior_pull",
+    "loss_link",
     "make_loss",
     "measure",
     "measured_prior",

@@ -1,13 +1,13 @@
 """From the encoder's logits to the probabilities that decide: calibrated, and right for a chosen prior.
 
-Knows tensors, topics and priors; no model and no file. Three steps: the prior that the loss
+Knows tensors, topics and priors; no model and no file. Four steps: what the loss distorts is undone, the prior that it
 taught is exchanged for the training prior, the calibration is applied there (it was fitted on rows of that prior),
 and the training prior is exchanged for the target prior.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,15 @@ from torch import Tensor
 
 from ..common import UserError
 from ..corpus import Topics
-from .calibration import Calibration, fit_calibration, prior_correct, prior_from_counts, uniform_prior
+from .calibration import (
+    Calibration,
+    fit_calibration,
+    prior_correct,
+    prior_from_counts,
+    training_weights,
+    uniform_prior,
+)
+from .links import LossLink
 from .settings import CalibrationKind, TargetPrior
 
 
@@ -25,15 +33,17 @@ class Decider:
 
     Attributes:
         topics: With their training counts.
-        implied: The prior that the encoder's softmax holds, (C,).
+        implied: The prior that the encoder's softmax holds, (C,), once `link` is applied.
         calibration: Fitted under the training prior.
         target: The prior to be right for, (C,).
+        link: Undoes a loss that is not proper, see `loss_link`; as made, nothing.
     """
 
     topics: Topics
     implied: tuple[float, ...]
     calibration: Calibration
     target: tuple[float, ...]
+    link: LossLink = field(default_factory=LossLink)
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Float32 probabilities (n, C) under the target prior."""
@@ -47,9 +57,17 @@ class Decider:
         """Calibrated log-probabilities (n, C) under the training prior: what a target prior is estimated from."""
         return self.calibration(self._uncalibrated(logits))
 
-    def fitted(self, logits: Tensor, targets: Tensor, kind: CalibrationKind) -> "Decider":
-        """With a calibration fitted on held-out rows of the training prior: logits (n, C), topic indices (n,)."""
-        return replace(self, calibration=fit_calibration(self._uncalibrated(logits), targets, kind))
+    def fitted(
+        self, logits: Tensor, targets: Tensor, kind: CalibrationKind, weights: Tensor | None = None
+    ) -> "Decider":
+        """With a calibration fitted on held-out rows: logits (n, C), topic indices (n,).
+
+        The map is to be right under the training prior. Held-out rows hardly come in its shares (each topic has one at
+        least), and biases would learn the difference: so topics are weighted to their shares of the training set,
+        beside the rows' own `weights` (n,), where there are any.
+        """
+        weights = training_weights(targets, self.topics.counts, weights)
+        return replace(self, calibration=fit_calibration(self._uncalibrated(logits), targets, kind, weights))
 
     def aimed_at(self, prior: TargetPrior) -> "Decider":
         """For another target prior.
@@ -66,6 +84,7 @@ class Decider:
             "implied_prior": list(self.implied),
             "calibration": self.calibration.to_dict(),
             "target_prior": list(self.target),
+            "loss_link": self.link.to_dict(),
         }
 
     @classmethod
@@ -76,10 +95,11 @@ class Decider:
             tuple(stored["implied_prior"]),
             Calibration.from_dict(stored["calibration"]),
             tuple(stored["target_prior"]),
+            LossLink.from_dict(stored.get("loss_link", {})),
         )
 
     def _uncalibrated(self, logits: Tensor) -> Tensor:
-        return prior_correct(logits, torch.tensor(self.implied), prior_from_counts(self.topics.counts))
+        return prior_correct(self.link(logits), torch.tensor(self.implied), prior_from_counts(self.topics.counts))
 
 
 def resolve_prior(prior: TargetPrior, topics: Topics) -> tuple[float, ...]:

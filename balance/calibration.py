@@ -78,7 +78,7 @@ class Calibration:
         fitted = {len(self.bias), len(self.log_temperature)} - {0, 1}
         if fitted and logits.shape[-1] not in fitted:
             raise ValueError(f"logits of {logits.shape[-1]} topics for a calibration of {max(fitted)}")
-        return _apply(logits.float(), log_temperature, bias)
+        return _apply(checked_logits(logits).float(), log_temperature, bias)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -171,6 +171,20 @@ def training_weights(targets: Tensor, train_counts: Counts, weights: Tensor | No
     return own * (counts / held_out.clamp(min=torch.finfo(torch.float64).tiny))[targets]
 
 
+def checked_probabilities(probabilities: Tensor) -> Tensor:
+    """The probabilities (n, C), float64 on the CPU.
+
+    Raises:
+        UserError: if one is no number, or outside [0, 1].
+    """
+    rows = probabilities.detach().cpu().double()
+    bad = ~((rows >= 0) & (rows <= 1 + 1e-6))
+    if bad.any():
+        row = int(bad.nonzero()[0, 0])
+        raise UserError(f"row {row} holds what are no probabilities: {rows[row].tolist()[:5]}")
+    return rows
+
+
 def checked_logits(logits: Tensor) -> Tensor:
     """The logits or log-probabilities (n, C), detached; those of exact zeros, -inf, are allowed.
 
@@ -195,11 +209,11 @@ def prior_from_counts(counts: Counts) -> Tensor:
     return as_counts(counts) / as_counts(counts).sum()
 
 
-def model_prior(probabilities: Tensor, weights: Tensor | None = None) -> Tensor:
-    """The prior (C,) that a model holds: its mean posterior over held-out rows (n, C), with row weights (n,).
+def mean_posterior(probabilities: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The mean (C,) of probabilities (n, C), with row weights (n,).
 
-    A model trained with re-weighting no longer has the shares of the counts as its prior. The rows must come from
-    the population that the model was fitted to: sum_x P(x) P(y | x) = P(y).
+    It is a model's prior only where the rows come from the population that the model was fitted to: sum_x P(x) P(y | x)
+    = P(y). After re-weighting held-out rows do not; `measured_prior` is for them.
     """
     rows = probabilities.detach().double()
     weights = torch.ones(len(rows), dtype=torch.float64) if weights is None else weights.double()
@@ -214,14 +228,17 @@ def prior_correct(logits: Tensor, model_prior: Tensor, target_prior: Tensor) -> 
 
     Args:
         logits: logits or log-probabilities (n, C).
-        model_prior: (C,) positive, what the model believes: `model_prior` or `prior_from_counts`.
+        model_prior: (C,) positive, what the model believes: `implied_prior`, `measured_prior` or `prior_from_counts`.
         target_prior: (C,) what to be right for; a topic of share 0 gets probability 0.
     """
     model, target = (_as_prior(prior, logits.shape[-1]) for prior in (model_prior, target_prior))
     if (model <= 0).any():
         raise UserError("the model's prior has a topic of share 0: nothing can be divided by it")
     shift = (target / model).log()
-    return (logits.float().log_softmax(-1) + shift.to(logits.device, torch.float32)).log_softmax(-1)
+    # The floor: where every allowed topic had a probability of exactly 0, there is still a most probable one.
+    return (
+        checked_logits(logits).float().log_softmax(-1).clamp(min=FLOOR) + shift.to(logits.device, torch.float32)
+    ).log_softmax(-1)
 
 
 def _as_prior(prior: Tensor, topics: int) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..common import UserError
+from .calibration import checked_probabilities
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ConformalSets:
         thresholds = torch.tensor(self.thresholds, dtype=torch.float64)
         if probabilities.shape[-1] != len(thresholds):
             raise ValueError(f"probabilities of {probabilities.shape[-1]} topics for {len(thresholds)} thresholds")
-        rows = probabilities.detach().cpu().double()
+        rows = checked_probabilities(probabilities)
         sets = rows >= thresholds
         return sets.scatter(-1, rows.argmax(-1, keepdim=True), True)
 
@@ -66,7 +67,7 @@ def fit_conformal(probabilities: Tensor, targets: Tensor, error_rate: float = 0.
     Score 1 - p(true topic), and for each topic the ceil((n_c + 1)(1 - error_rate))-th smallest score (Sadinle et
     al. 2019; Angelopoulos & Bates 2021, section 4.2 in arXiv:2107.07511v6). Topics under `rows_needed` rows are pooled.
     """
-    probabilities, targets = probabilities.detach().cpu().double(), targets.detach().cpu().long()
+    probabilities, targets = checked_probabilities(probabilities), targets.detach().cpu().long()
     if not 0 < error_rate < 1:
         raise UserError(f"the error rate of conformal sets must lie in (0, 1), got {error_rate}")
     if probabilities.ndim != 2 or targets.shape != probabilities.shape[:1] or len(targets) == 0:

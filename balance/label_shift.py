@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..common import UserError
 from ..corpus import Topics
-from .calibration import prior_from_counts
+from .calibration import checked_probabilities, prior_from_counts
 from .posterior import Decider
 
 log = logging.getLogger("unskew")
@@ -40,7 +40,7 @@ def em_prior(
 
     Args:
         probabilities: (n, C) of the unlabelled rows, under the model's prior.
-        model_prior: (C,) the prior that the probabilities hold, see `calibration.model_prior`.
+        model_prior: (C,) the prior that the probabilities hold, see `prior_from_counts` and `measured_prior`.
         tolerance: stop when the mean log-likelihood of a row is within this many nats of its maximum.
         max_error: refuse the estimate if the standard error of a share is above this: too few rows, or topics that
             the model cannot tell apart. None: refuse nothing.
@@ -140,7 +140,7 @@ def bbse_prior(
             f"black-box shift estimation needs unlabelled rows ({len(probabilities)} given) and held-out rows of "
             f"every topic (none of topics {absent[:5]}); use EM or a given prior"
         )
-    decided = held_out_probabilities.detach().cpu().argmax(-1)
+    decided = checked_probabilities(held_out_probabilities).argmax(-1)
     joint = torch.bincount(decided * topics + targets, minlength=topics * topics).view(topics, topics).double()
     rates = joint / rows
     condition = torch.linalg.cond(rates).item()
@@ -151,7 +151,7 @@ def bbse_prior(
             f"above {max_condition:g} (topic {worst} has a recall of {rates[worst, worst].item():.2g}); "
             "use EM or a given prior"
         )
-    observed = torch.bincount(probabilities.detach().cpu().argmax(-1), minlength=topics).double()
+    observed = torch.bincount(checked_probabilities(probabilities).argmax(-1), minlength=topics).double()
     prior = torch.linalg.solve(rates, observed / observed.sum()).clamp(min=0)
     return prior / prior.sum()
 

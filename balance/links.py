@@ -16,6 +16,7 @@ from .losses import ldam_margins
 from .settings import LossSettings
 from .weights import Counts, as_counts
 
+LOWEST = -1000.0  # nats: what an exact 0 counts as
 LEAST = 1e-3  # of a probability is left of it where smoothing explains all of it: order is kept, and no log of 0
 
 
@@ -54,7 +55,7 @@ class LossLink:
         if self == LossLink():
             return logits.float().log_softmax(-1)
         shift = torch.tensor(self.adjustment or [0.0], dtype=torch.float64, device=logits.device)
-        log_q = (logits.double() + shift).log_softmax(-1)
+        log_q = (logits.double() + shift).log_softmax(-1).clamp(min=LOWEST)
         undone = self._undone(log_q)
         return (undone - shift).log_softmax(-1).float()
 
@@ -82,16 +83,19 @@ def loss_link(settings: LossSettings, counts: Counts) -> LossLink:
 
     Mean absolute error (generalised cross-entropy with q of 1) only says which topic is likeliest: as it stands.
     """
-    rows, smoothing = as_counts(counts), settings.label_smoothing
+    rows, smoothing = as_counts(counts), settings.value("label_smoothing")
     match settings.name:
         case "focal":
-            return LossLink(settings.gamma, smoothing)
+            return LossLink(settings.value("gamma"), smoothing)
         case "logit_adjusted" | "balanced_softmax" if smoothing:
-            return LossLink(0.0, smoothing, tuple((settings.tau * (rows / rows.sum()).log()).tolist()))
+            return LossLink(0.0, smoothing, tuple((settings.value("tau") * (rows / rows.sum()).log()).tolist()))
         case "ldam":
-            return LossLink(margins=tuple(ldam_margins(rows, settings.max_margin * settings.scale).tolist()))
+            return LossLink(
+                margins=tuple(ldam_margins(rows, settings.value("max_margin") * settings.value("scale")).tolist())
+            )
         case "generalised_cross_entropy":
-            return LossLink(power=settings.q if settings.q < 1 else 0.0)
+            power = settings.value("q")
+            return LossLink(power=power if power < 1 else 0.0)
     return LossLink(0.0, smoothing)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..common import UserError
+from .calibration import checked_probabilities
 from .losses import make_loss
 from .settings import LossSettings
 from .weights import Counts, as_counts
@@ -53,7 +54,7 @@ def measured_prior(probabilities: Tensor, targets: Tensor, implied: Tensor) -> T
         targets: Their topics (n,).
         implied: What the loss should have taught (C,), see `implied_prior`.
     """
-    rows, targets = probabilities.detach().cpu().double(), targets.detach().cpu().long()
+    rows, targets = checked_probabilities(probabilities), targets.detach().cpu().long()
     shares = implied.detach().cpu().double()
     if rows.ndim != 2 or targets.shape != rows.shape[:1] or shares.shape != rows.shape[1:] or len(rows) == 0:
         raise UserError(f"{tuple(rows.shape)} probabilities, {tuple(targets.shape)} targets: nothing to measure")

@@ -95,7 +95,7 @@ def _probabilities(arm: ArmSettings, fitted: Fitted, sets: Sets, logits: Tensor)
     if arm.target_prior == "raw":
         return logits.softmax(-1)
     target = resolve_prior(arm.target_prior, sets.topics)
-    decider = Decider(sets.topics, fitted.implied[arm.fairness], Calibration(), target)
+    decider = Decider(sets.topics, fitted.implied[arm.fairness], Calibration(), target, fitted.links[arm.fairness])
     if sets.validation and arm.calibration != "none":
         held_out, _ = _logits(fitted, [r.text for r in sets.validation], "validation", sets.topics, arm.fairness)
         targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))

@@ -7,7 +7,7 @@ from .calibration import (
     prior_from_counts,
     uniform_prior,
 )
-from .conformal import ConformalSets, fit_conformal, rows_needed
+from .conformal import ConformalKind, ConformalSets, fit_conformal, rows_needed
 from .confusion import shares_shifted
 from .label_shift import ShiftEstimate, bbse_prior, em_prior, em_standard_error, estimate_target
 from .links import LossLink, loss_link
@@ -41,6 +41,7 @@ __all__ = [
     "Calibration",
     "CalibrationKind",
     "CalibrationReport",
+    "ConformalKind",
     "ConformalSets",
     "Counts",
     "Decider",

@@ -115,12 +115,13 @@ def _interval(own: Runs, measure: str, drawn: Mapping[int, Mapping[str, Tensor]]
 
 
 def _against(
-    reference: str, runs: Mapping[str, Runs], drawn: Mapping[str, Any], settings: AblationSettings
+    reference: str, runs: Mapping[str, Runs], drawn: Mapping[str, Mapping[int, Any]], settings: AblationSettings
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """By arm and measure; the correction is over the arms."""
     found: dict[str, dict[str, Difference]] = {}
     for name in runs:
-        own, values = runs[name], drawn[name]
+        own: Runs = runs[name]
+        values = drawn[name]
         if settings.arms[name].decide == "bayes":  # no seed enters it, so its one run stands for each
             own = dict.fromkeys(runs[reference], next(iter(own.values())))
             values = dict.fromkeys(runs[reference], next(iter(values.values())))

@@ -137,7 +137,7 @@ def interval_of(values: Sequence[float], drawn: Tensor) -> tuple[float, float]:
         return low, high
     deviations = _deviations(values, drawn)
     largest = 10 * float(deviations.max())
-    half = 0.0 if largest == 0 else float(brentq(lambda x: _tail(x, deviations) - (1 - LEVEL), 0.0, largest))
+    half: Any = 0.0 if largest == 0 else brentq(lambda x: _tail(x, deviations) - (1 - LEVEL), 0.0, largest)
     return mean(values) - half, mean(values) + half
 
 

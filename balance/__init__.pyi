@@ -9,7 +9,7 @@ from .calibration import (
 )
 from .conformal import ConformalKind, ConformalSets, fit_conformal, rows_needed
 from .confusion import shares_shifted
-from .label_shift import ShiftEstimate, bbse_prior, em_prior, em_standard_error, estimate_target
+from .label_shift import ShiftEstimate, bbse_prior, bootstrap_errors, em_prior, em_standard_error, estimate_target
 from .links import LossLink, loss_link
 from .losses import TopicLoss, make_loss
 from .metrics import (
@@ -53,6 +53,7 @@ __all__ = [
     "TopicLoss",
     "View",
     "bbse_prior",
+    "bootstrap_errors",
     "calibration_error",
     "class_weights",
     "derive_beta",

@@ -157,6 +157,13 @@ def fit_calibration(
     return Calibration(tuple(log_temperature.tolist()), tuple(bias.tolist()) if bias is not None else (), report)
 
 
+def refit_calibration(logits: Tensor, targets: Tensor, kind: CalibrationKind, weights: Tensor) -> Calibration:
+    """A map on all rows, kept whether it helps or not; the arguments are those of `fit_calibration`."""
+    logits, targets = checked_logits(logits).cpu().double().log_softmax(-1), targets.detach().cpu().long()
+    log_temperature, bias = _fit(logits, targets, weights.double() / weights.sum(), kind)
+    return Calibration(tuple(log_temperature.tolist()), tuple(bias.tolist()) if bias is not None else ())
+
+
 def training_weights(targets: Tensor, train_counts: Counts, weights: Tensor | None = None) -> Tensor:
     """Weights (n,) under which rows of targets (n,) come in the training shares, in proportion to `weights` in a topic.
 

@@ -77,8 +77,8 @@ class ConformalSets:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "ConformalSets":
         """The inverse of `to_dict`."""
-        lists = (tuple(stored[name]) for name in ("thresholds", "pooled", "always"))
-        return cls(stored["error_rate"], *lists, stored.get("kind", "pooled"))
+        thresholds, pooled, always = (tuple(stored[name]) for name in ("thresholds", "pooled", "always"))
+        return cls(stored["error_rate"], thresholds, pooled, always, stored.get("kind", "pooled"))
 
 
 def rows_needed(error_rate: float) -> int:

@@ -74,7 +74,9 @@ class LossLink:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "LossLink":
         """The inverse of `to_dict`."""
-        given = {name: tuple(value) if isinstance(value, Sequence) else value for name, value in stored.items()}
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, Sequence) else value for name, value in stored.items()
+        }
         return cls(**given)
 
 

@@ -20,6 +20,7 @@ from .calibration import (
     fit_calibration,
     prior_correct,
     prior_from_counts,
+    refit_calibration,
     training_weights,
     uniform_prior,
 )
@@ -68,6 +69,14 @@ class Decider:
         """
         weights = training_weights(targets, self.topics.counts, weights)
         return replace(self, calibration=fit_calibration(self._uncalibrated(logits), targets, kind, weights))
+
+    def refitted(self, logits: Tensor, targets: Tensor) -> "Decider":
+        """With the same kind of calibration, fitted on these rows without asking whether it helps: for a bootstrap."""
+        report = self.calibration.report
+        if report is None or not report.kept:
+            return self
+        weights = training_weights(targets, self.topics.counts)
+        return replace(self, calibration=refit_calibration(self._uncalibrated(logits), targets, report.kind, weights))
 
     def aimed_at(self, prior: TargetPrior) -> "Decider":
         """For another target prior.

@@ -5,6 +5,7 @@ Knows joined predictions and the balance room's measures; no model, and so it st
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,7 +38,6 @@ WITH_INTERVAL = (
     "balanced_accuracy",
     "macro_f1",
     *(f"recall_{name}" for name in BANDS),
-    "errors_to_frequent",
 )
 
 
@@ -157,7 +157,6 @@ def _of_decisions(rows: Tensor, joined: Joined) -> dict[str, Tensor]:
     if joined.trained:
         bands = counted.band_means(recall, joined.topics.counts)
         measures |= {f"recall_{name}": value for name, value in bands.items()}
-        measures["errors_to_frequent"] = counted.errors_to_frequent(rows, joined.topics.counts)
     return measures
 
 
@@ -195,7 +194,19 @@ def _intervals(rows: Tensor, joined: Joined, seed: int) -> dict[str, tuple[float
             intervals[name] = (low, high)
     if joined.trained and (pull := pull_interval(rows, joined.topics.counts, seed)) is not None:
         intervals["prior_pull"] = pull
+    wrong = rows[:, : len(rows)].sum().item() - rows.diagonal().sum().item()
+    if joined.trained and wrong:
+        share = counted.errors_to_frequent(rows, joined.topics.counts).item()
+        intervals["errors_to_frequent"] = wilson_interval(share, wrong)
     return intervals
+
+
+def wilson_interval(share: float, rows: float) -> tuple[float, float]:
+    """The 95% interval of a share of rows (Wilson 1927): right for shares near 0 and 1 and for few rows."""
+    z = 1.96
+    middle = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    half = z * math.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2)) / (1 + z**2 / rows)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def pull_interval(rows: Tensor, counts: Counts, seed: int = 0) -> tuple[float, float] | None:

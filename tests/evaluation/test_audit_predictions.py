@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
+from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import f1_score, recall_score
 
 from unskew.balance import confusion as counted
@@ -20,7 +20,7 @@ from unskew.balance import judged_prior_pull, measure
 from unskew.cli.main import main
 from unskew.common import UserError, write_jsonl
 from unskew.evaluation.audit_files import AuditColumns
-from unskew.evaluation.audit_predictions import _resampled, audit, measure_skew, pull_interval
+from unskew.evaluation.audit_predictions import _resampled, audit, measure_skew, pull_interval, wilson_interval
 from unskew.evaluation.audit_tables import most_skewed, verdict
 from unskew.evaluation.labelled_predictions import join
 
@@ -291,3 +291,9 @@ def test_starts_without_the_models_libraries():
     code = f"import sys, unskew.evaluation.audit_tables; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("right", "rows"), [(9, 10), (0, 7), (20, 20), (150, 400)])
+def test_wilson_interval_is_scipys(right, rows):
+    theirs = binomtest(right, rows).proportion_ci(method="wilson")
+    assert wilson_interval(right / rows, rows) == pytest.approx((theirs.low, theirs.high), abs=1e-4)

@@ -9,6 +9,15 @@ from .calibration import (
 )
 from .conformal import ConformalKind, ConformalSets, fit_conformal, rows_needed
 from .confusion import shares_shifted
+from .decisions import (
+    UNDECIDED,
+    ConfidenceThreshold,
+    Decision,
+    TunedOffsets,
+    threshold_for_accuracy,
+    threshold_for_undecided,
+    tune_offsets,
+)
 from .label_shift import ShiftEstimate, bbse_prior, bootstrap_errors, em_prior, em_standard_error, estimate_target
 from .links import LossLink, loss_link
 from .losses import TopicLoss, make_loss
@@ -41,16 +50,20 @@ __all__ = [
     "Calibration",
     "CalibrationKind",
     "CalibrationReport",
+    "ConfidenceThreshold",
     "ConformalKind",
     "ConformalSets",
     "Counts",
     "Decider",
+    "Decision",
     "LossLink",
     "LossSettings",
     "ShiftEstimate",
     "TargetPrior",
     "TemperedDraw",
     "TopicLoss",
+    "TunedOffsets",
+    "UNDECIDED",
     "View",
     "bbse_prior",
     "bootstrap_errors",
@@ -84,6 +97,9 @@ __all__ = [
     "skew",
     "span_dropout",
     "tempered_counts",
+    "threshold_for_accuracy",
+    "threshold_for_undecided",
     "topic_recall",
+    "tune_offsets",
     "uniform_prior",
 ]

@@ -136,7 +136,7 @@ def fit_calibration(
     before, folds = _row_nll(logits.clamp(min=FLOOR), targets), min(FOLDS, len(targets))
     best, after, tried = "none", before, before
     if folds > 1 and kind != "none":
-        fold = _folds(targets, folds, seed)
+        fold = stratified_folds(targets, folds, seed)
         for map_ in dict.fromkeys(("temperature", kind)):
             tried = _held_out_nll(logits, targets, weights, map_, fold)
             if _improves(after, tried, weights):
@@ -300,7 +300,7 @@ def _fit(logits: Tensor, targets: Tensor, weights: Tensor, kind: CalibrationKind
     return log_temperature.detach(), None if bias is None else bias.detach()
 
 
-def _folds(targets: Tensor, folds: int, seed: int) -> Tensor:
+def stratified_folds(targets: Tensor, folds: int, seed: int) -> Tensor:
     """The fold (n,) of each row: rows of a topic fall into different folds as evenly as can be."""
     shuffled = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     by_topic = shuffled[targets[shuffled].argsort(stable=True)]

@@ -7,7 +7,7 @@ from .calibration import (
     prior_from_counts,
     uniform_prior,
 )
-from .conformal import ConformalKind, ConformalSets, fit_conformal, rows_needed
+from .conformal import ConformalSets, fit_conformal, rows_needed
 from .confusion import shares_shifted
 from .decisions import (
     UNDECIDED,
@@ -32,11 +32,10 @@ from .metrics import (
     topic_recall,
 )
 from .noise import noise_matrix, redrawn_noise
-from .posterior import Decider, resolve_prior
+from .posterior import Decider, HeldOut, resolve_prior
 from .priors import implied_prior, measured_prior
 from .sampling import TemperedDraw, View, span_dropout, tempered_counts
-from .scaling import both_nlls, fit_scale, row_nll, smaller_by
-from .settings import CalibrationKind, LossSettings, TargetPrior
+from .settings import CalibrationKind, ConformalKind, LossSettings, TargetPrior
 from .weights import Counts, class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
 
 __all__ = [
@@ -56,6 +55,7 @@ __all__ = [
     "Counts",
     "Decider",
     "Decision",
+    "HeldOut",
     "LossLink",
     "LossSettings",
     "ShiftEstimate",

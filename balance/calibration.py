@@ -157,6 +157,21 @@ def fit_calibration(
     return Calibration(tuple(log_temperature.tolist()), tuple(bias.tolist()) if bias is not None else (), report)
 
 
+def cross_fitted(calibration: Calibration, logits: Tensor, targets: Tensor, weights: Tensor, seed: int = 0) -> Tensor:
+    """Log-probabilities (n, C) of calibration rows, each by a map of the same kind fitted on the other folds."""
+    report = calibration.report
+    if report is None or not report.kept:
+        return calibration(logits)
+    fold = stratified_folds(targets.detach().cpu().long(), report.folds, seed)
+    found = torch.empty(logits.shape)
+    for number in fold.unique():
+        rest, held_out = fold != number, fold == number
+        found[held_out] = refit_calibration(logits[rest], targets[rest], report.kind, weights[rest])(
+            logits[held_out]
+        ).cpu()
+    return found
+
+
 def refit_calibration(logits: Tensor, targets: Tensor, kind: CalibrationKind, weights: Tensor) -> Calibration:
     """A map on all rows, kept whether it helps or not; the arguments are those of `fit_calibration`."""
     logits, targets = checked_logits(logits).cpu().double().log_softmax(-1), targets.detach().cpu().long()

@@ -7,15 +7,14 @@ scikit-learn and do not pool or cluster rare classes; this room needs torch alon
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from ..common import UserError
 from .calibration import checked_probabilities
-
-ConformalKind = Literal["per_topic", "clustered", "pooled"]
+from .settings import ConformalKind
 
 
 @dataclass(frozen=True)
@@ -105,11 +104,18 @@ def fit_conformal(
         UserError: If there are no rows, they hold no probabilities, or the rate or kind is none.
     """
     probabilities, targets = checked_probabilities(probabilities), targets.detach().cpu().long()
-    if not 0 < error_rate < 1:
-        raise UserError(f"the error rate of conformal sets must lie in (0, 1), got {error_rate}")
     if probabilities.ndim != 2 or targets.shape != probabilities.shape[:1] or len(targets) == 0:
         raise UserError(f"conformal sets need rows: {tuple(probabilities.shape)} and {tuple(targets.shape)} given")
-    own, topics = probabilities.gather(-1, targets[:, None]).squeeze(-1), probabilities.shape[-1]
+    own = probabilities.gather(-1, targets[:, None]).squeeze(-1)
+    return conformal_of_scores(own, targets, probabilities.shape[-1], error_rate, kind, seed)
+
+
+def conformal_of_scores(
+    own: Tensor, targets: Tensor, topics: int, error_rate: float, kind: ConformalKind, seed: int = 0
+) -> ConformalSets:
+    """The same from the probabilities (n,) of the true topics alone."""
+    if not 0 < error_rate < 1:
+        raise UserError(f"the error rate of conformal sets must lie in (0, 1), got {error_rate}")
     rare = torch.bincount(targets, minlength=topics) < rows_needed(error_rate)
     if kind == "per_topic":
         groups = torch.where(rare, -1, torch.arange(topics))

@@ -7,7 +7,7 @@ and the training prior is exchanged for the target prior.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from ..common import UserError
 from ..corpus import Topics
 from .calibration import (
     Calibration,
+    cross_fitted,
     fit_calibration,
     prior_correct,
     prior_from_counts,
@@ -24,8 +25,22 @@ from .calibration import (
     training_weights,
     uniform_prior,
 )
+from .conformal import ConformalSets, conformal_of_scores
 from .links import LossLink
-from .settings import CalibrationKind, TargetPrior
+from .settings import CalibrationKind, ConformalKind, TargetPrior
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What held-out rows showed, for conformal sets of any error rate.
+
+    Attributes:
+        scores: Of each row (n,), the probability of its true topic with all topics alike, calibrated on other rows.
+        targets: Their topics (n,).
+    """
+
+    scores: tuple[float, ...]
+    targets: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,7 @@ class Decider:
         calibration: Fitted under the training prior.
         target: The prior to be right for, (C,).
         link: Undoes a loss that is not proper, see `loss_link`; as made, nothing.
+        held_out: What conformal sets are made from; None before a calibration is fitted.
     """
 
     topics: Topics
@@ -45,6 +61,7 @@ class Decider:
     calibration: Calibration
     target: tuple[float, ...]
     link: LossLink = field(default_factory=LossLink)
+    held_out: HeldOut | None = None
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Float32 probabilities (n, C) under the target prior."""
@@ -68,7 +85,33 @@ class Decider:
         beside the rows' own `weights` (n,), where there are any.
         """
         weights = training_weights(targets, self.topics.counts, weights)
-        return replace(self, calibration=fit_calibration(self._uncalibrated(logits), targets, kind, weights))
+        uncalibrated = self._uncalibrated(logits)
+        calibration = fit_calibration(uncalibrated, targets, kind, weights)
+        crossed = self._alike(cross_fitted(calibration, uncalibrated, targets, weights)).exp().cpu()
+        own = crossed.gather(-1, targets.detach().cpu().long()[:, None])[:, 0].tolist()
+        held_out = HeldOut(tuple(round(score, 7) for score in own), tuple(targets.tolist()))
+        return replace(self, calibration=calibration, held_out=held_out)
+
+    def sets(self, error_rate: float, kind: ConformalKind = "per_topic") -> ConformalSets:
+        """Conformal sets for an error rate, called with `alike`; see `fit_conformal` for what is promised.
+
+        The rows that calibrated are used again, each scored by a map that it had no part in. Rows that chose weights or
+        settings of the encoder make the promise a little too good; out-of-fold rows of the training set do not.
+
+        Raises:
+            UserError: If there were no held-out rows, or the rate is none.
+        """
+        if self.held_out is None:
+            raise UserError("conformal sets need held-out rows, and this system stored none: fit it again with some")
+        scores, targets = torch.tensor(self.held_out.scores).double(), torch.tensor(self.held_out.targets)
+        return conformal_of_scores(scores, targets, len(self.topics), error_rate, kind)
+
+    def alike(self, logits: Tensor) -> Tensor:
+        """Float32 probabilities (n, C) with all topics alike, whatever the target prior: what sets are made from."""
+        return self._alike(self.natural(logits)).exp()
+
+    def _alike(self, natural: Tensor) -> Tensor:
+        return prior_correct(natural, prior_from_counts(self.topics.counts), uniform_prior(len(self.topics)))
 
     def refitted(self, logits: Tensor, targets: Tensor) -> "Decider":
         """With the same kind of calibration, fitted on these rows without asking whether it helps: for a bootstrap."""
@@ -94,17 +137,20 @@ class Decider:
             "calibration": self.calibration.to_dict(),
             "target_prior": list(self.target),
             "loss_link": self.link.to_dict(),
+            "held_out": None if self.held_out is None else asdict(self.held_out),
         }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Decider":
         """The inverse of `to_dict`."""
+        held_out = stored.get("held_out")
         return cls(
             Topics.from_dict(stored["topics"]),
             tuple(stored["implied_prior"]),
             Calibration.from_dict(stored["calibration"]),
             tuple(stored["target_prior"]),
             LossLink.from_dict(stored.get("loss_link", {})),
+            HeldOut(*(tuple(values) for values in held_out.values())) if held_out else None,
         )
 
     def _uncalibrated(self, logits: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ Scheme = Literal["none", "balanced", "inverse_frequency", "effective_number"]
 CalibrationKind = Literal[
     "none", "temperature", "per_class_temperature", "bias_corrected_temperature", "vector_scaling"
 ]
+ConformalKind = Literal["per_topic", "clustered", "pooled"]
 TargetPrior = Literal["uniform", "train"] | dict[str, float]
 LossName = Literal[
     "cross_entropy",

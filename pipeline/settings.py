@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ..balance import CalibrationKind, TargetPrior
+from ..balance import CalibrationKind, ConformalKind, TargetPrior
 from ..common import UserError
 from ..corpus import Columns
 from ..decoder import DecoderSettings, GenerationSettings
@@ -50,6 +50,8 @@ class PredictOptions:
         min_confidence: A text whose most probable topic has less is undecided: its topic is None.
         write_undecided: Whether undecided texts get an output all the same, under their most probable topic.
         window: Texts held at once; batches are formed by length within it.
+        sets: Error rate of conformal sets; None goes without.
+        sets_kind: What is promised of the sets, see `unskew.balance.ConformalSets`.
     """
 
     top_k: int = 5
@@ -58,6 +60,8 @@ class PredictOptions:
     min_confidence: float = 0.0
     write_undecided: bool = False
     window: int = WINDOW
+    sets: float | None = None
+    sets_kind: ConformalKind = "per_topic"
 
     def __post_init__(self) -> None:
         if self.top_k < 1:

@@ -30,7 +30,7 @@ def drawn(rows, seed, sharp=1.5):
 
 @pytest.mark.parametrize("measure", ["macro_f1", "balanced_accuracy"])
 def test_tuned_offsets_are_better_on_new_rows(measure):
-    probabilities, targets = drawn(800, 0)
+    probabilities, targets = drawn(3000, 0)
     tuned = tune_offsets(probabilities, targets, measure)
     assert tuned.kept
     assert tuned.after > tuned.before

@@ -17,9 +17,7 @@ from ..balance import Calibration, Decider, LossLink, resolve_prior
 from ..common import fingerprint, replacing_folder
 from ..corpus import Record
 from ..decoder import DecoderSettings, TopicDecoder, fit_decoder, implied_topic_prior, merge, topic_loss_link
-from ..encoder import EncoderSettings, TopicEncoder, fit_encoder, relabelled
-from ..encoder import implied_topic_prior as implied_encoder_prior
-from ..encoder import topic_loss_link as encoder_loss_link
+from ..encoder import EncoderSettings, fit_topic_encoder, relabelled
 from ..evaluation import TopicJudge
 from ..pipeline import Sets, choose_device
 from ..training import PhaseSettings, tracing
@@ -153,9 +151,7 @@ class Stages:
         encoder = fitted.encoder
         encoder.model.to(choose_device())  # pyright: ignore[reportArgumentType]
         trainable = sum(p.numel() for p in encoder.model.parameters() if p.requires_grad)
-        implied = {False: implied_encoder_prior(settings, sets.train, sets.topics)}
-        links = {False: encoder_loss_link(settings, sets.train, sets.topics)}
-        return Fitted(encoder, settings, implied, links, trainable, read_costs(folders))
+        return Fitted(encoder, settings, {False: fitted.implied}, {False: fitted.link}, trainable, read_costs(folders))
 
 
 def once(fitted: Fitted, question: Any, answer: Callable[[], Answer]) -> tuple[Answer, float]:

@@ -18,7 +18,15 @@ from .decisions import (
     threshold_for_undecided,
     tune_offsets,
 )
-from .label_shift import ShiftEstimate, bbse_prior, bootstrap_errors, em_prior, em_standard_error, estimate_target
+from .label_shift import (
+    ShiftEstimate,
+    bbse_prior,
+    bootstrap_errors,
+    em_prior,
+    em_standard_error,
+    estimate_target,
+    shrunk_em_prior,
+)
 from .links import LossLink, loss_link
 from .losses import TopicLoss, make_loss
 from .metrics import (
@@ -31,10 +39,11 @@ from .metrics import (
     skew,
     topic_recall,
 )
-from .noise import noise_matrix, redrawn_noise
-from .posterior import Decider, HeldOut, resolve_prior
+from .noise import denoised_labels, noise_matrix, redrawn_noise
+from .posterior import Decider, HeldOutScores, resolve_prior
 from .priors import implied_prior, measured_prior
 from .sampling import TemperedDraw, View, span_dropout, tempered_counts
+from .scaling import both_nlls, fit_scale, row_nll, smaller_by
 from .settings import CalibrationKind, ConformalKind, LossSettings, TargetPrior
 from .weights import Counts, class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
 
@@ -55,7 +64,7 @@ __all__ = [
     "Counts",
     "Decider",
     "Decision",
-    "HeldOut",
+    "HeldOutScores",
     "LossLink",
     "LossSettings",
     "ShiftEstimate",

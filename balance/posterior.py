@@ -31,7 +31,7 @@ from .settings import CalibrationKind, ConformalKind, TargetPrior
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutScores:
     """What held-out rows showed, for conformal sets of any error rate.
 
     Attributes:
@@ -61,7 +61,7 @@ class Decider:
     calibration: Calibration
     target: tuple[float, ...]
     link: LossLink = field(default_factory=LossLink)
-    held_out: HeldOut | None = None
+    held_out: HeldOutScores | None = None
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Float32 probabilities (n, C) under the target prior."""
@@ -89,7 +89,7 @@ class Decider:
         calibration = fit_calibration(uncalibrated, targets, kind, weights)
         crossed = self._alike(cross_fitted(calibration, uncalibrated, targets, weights)).exp().cpu()
         own = crossed.gather(-1, targets.detach().cpu().long()[:, None])[:, 0].tolist()
-        held_out = HeldOut(tuple(round(score, 7) for score in own), tuple(targets.tolist()))
+        held_out = HeldOutScores(tuple(round(score, 7) for score in own), tuple(targets.tolist()))
         return replace(self, calibration=calibration, held_out=held_out)
 
     def sets(self, error_rate: float, kind: ConformalKind = "per_topic") -> ConformalSets:
@@ -150,7 +150,7 @@ class Decider:
             Calibration.from_dict(stored["calibration"]),
             tuple(stored["target_prior"]),
             LossLink.from_dict(stored.get("loss_link", {})),
-            HeldOut(*(tuple(values) for values in held_out.values())) if held_out else None,
+            HeldOutScores(*(tuple(values) for values in held_out.values())) if held_out else None,
         )
 
     def _uncalibrated(self, logits: Tensor) -> Tensor:

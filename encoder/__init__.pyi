@@ -8,6 +8,9 @@ from .settings import EncoderSettings
 from .topic_encoder import TopicEncoder
 
 __all__ = [
+    "FittedEncoder",
+    "HeldOut",
+    "fit_topic_encoder",
     "EncoderSettings",
     "TopicClassifier",
     "TopicEncoder",

@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from jsonargparse import auto_cli
+from matplotlib.ticker import NullFormatter
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
@@ -94,6 +95,7 @@ def _draw(path: Path, found: dict[tuple[str, str], Audit]) -> None:
         axes.axhline(1, color="0.6", linewidth=1)
         axes.scatter([t.training_share * 100 for t in topics if t.training_share], [t.times for t in topics], s=14)
         axes.set(xscale="log", yscale="log", title=f"{name}, {model}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel="training share, %", ylabel="predicted / true rows" if axes in panels[:, 0] else "")
     figure.savefig(path, dpi=110)
 

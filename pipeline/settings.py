@@ -84,8 +84,8 @@ class FitSettings:
             improves. Unless given bias_corrected_temperature for an encoder fitted in phases, and none for the
             recipes "tuned" and "probe", which fit their own scale.
         model_prior: Where the prior that is divided out comes from: "loss" derives it from the encoder's loss and
-            counts; "mean_posterior" measures it on the validation rows, for a loss that promises none (focal, ldam,
-            weights that began late) or a model that did not reach what its loss promises.
+            counts; "mean_posterior" measures it on the validation rows, for weights that began late
+            or a model that did not reach what its loss promises.
         target_prior: The prior to be right for: "uniform" treats all topics alike, "train" expects the shares of the
             clean set, or shares by topic.
         seed: Of everything random.

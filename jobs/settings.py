@@ -109,7 +109,9 @@ class JobSettings:
     def _options_in_results(self, window: int) -> dict[str, Any]:
         # Jobs without sets are named as they were before there were any: one that was begun then goes on.
         options = asdict(self.predict_options(window))
-        return options if self.sets is not None else {k: v for k, v in options.items() if k not in ("sets", "sets_kind")}
+        return (
+            options if self.sets is not None else {k: v for k, v in options.items() if k not in ("sets", "sets_kind")}
+        )
 
     def in_results(self, window: int) -> dict[str, Any]:
         """The settings that change a byte of the results, as plain values; the others may differ in a resumed run."""

@@ -132,9 +132,7 @@ class HybridPipeline:
         """
         if isinstance(texts, str):
             raise UserError("texts is one string; give a list of strings, or [text]")
-        options = PredictOptions(
-            top_k, generation, fairness, min_confidence, write_undecided, window, sets, sets_kind
-        )
+        options = PredictOptions(top_k, generation, fairness, min_confidence, write_undecided, window, sets, sets_kind)
         fitted = None if sets is None else self.decider.sets(sets, sets_kind)
         return self._stream(iter(texts), options, fitted)
 
@@ -162,9 +160,7 @@ class HybridPipeline:
         """The same system, right for another target prior."""
         return HybridPipeline(self.encoder, self.decoder, self.decider.aimed_at(prior), self.description, self.metrics)
 
-    def _stream(
-        self, texts: Iterator[str], options: PredictOptions, sets: ConformalSets | None
-    ) -> Iterator[Result]:
+    def _stream(self, texts: Iterator[str], options: PredictOptions, sets: ConformalSets | None) -> Iterator[Result]:
         # On a CPU either stage takes all cores by itself.
         overlap = self.encoder.model.device.type != "cpu"
         for held, logits in self._classified(_windows(texts, options.window), overlap):

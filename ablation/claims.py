@@ -7,6 +7,8 @@ macro-F1 and balanced accuracy are told apart in its favour: macro-F1 alone rewa
 the topics, even of a model that has learnt nothing, whereas the balanced accuracy of any guess made without looking is
 1 / C on average. The headline names as winner the arm of the three contenders that is beaten by none and beats one.
 
+With fewer than five seeds nothing of this is said: the figures are those of "these runs", and no claim is judged.
+
 A claim *holds* where its difference is told apart in the claimed direction, *holds partly* where the mean goes that way
 without being told apart, and *does not hold here* otherwise. Prior pull is less where its distance from 0 is; where the
 test rows come in the shares of the training set there is nothing to be pulled toward, and no claim of it is judged.
@@ -16,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .settings import AblationSettings
+from .statistics import MIN_SEEDS
 
 SIGNIFICANT = 0.05  # corrected p below which a difference is marked
 PULLED = 0.1  # prior pull from which decisions count as dragged: above what an ideal classifier shows
@@ -25,6 +28,7 @@ HYBRID = "hybrid_full"
 EQUAL_LABELS = "hybrid_clean"  # its encoder has seen the labels that the decoder has, and no noisy ones
 
 HOLDS, PARTLY, FAILS, UNKNOWN = "holds", "holds partly", "does not hold here", "not measured"
+UNJUDGED = "not judged"
 
 # A cure's name in a sentence, and the arm that has it alone.
 CURES = {
@@ -45,6 +49,8 @@ def write_headline(arms: Sequence[Arm], settings: AblationSettings) -> str:
     contenders = [name for name in (HYBRID, settings.recommended, settings.baseline) if name in by_name]
     if len(contenders) < 2:
         return "No comparison: run the baseline and at least one of its two contenders."
+    if (seeds := _seeds(arms, settings)) < MIN_SEEDS:
+        return f"Not judged: {_these_runs(seeds)}, {_differences(by_name, contenders, settings)}."
     beats = {(a, b) for a in contenders for b in contenders if a != b and _beats(by_name, a, b)}
     winners = [a for a in contenders if any(x == a for x, _ in beats) and not any(y == a for _, y in beats)]
     if not winners:
@@ -76,13 +82,15 @@ def judge_claims(arms: Sequence[Arm], settings: AblationSettings, topics: int, s
         _writes_well(by_name.get(HYBRID), base),
         _listens(by_name.get("shuffled_topics")),
     ]
+    if (seeds := _seeds(arms, settings)) < MIN_SEEDS:
+        claims = [_unjudged(claim, seeds) for claim in claims]
     return claims
 
 
 def told_apart(arm: Arm, reference: str, measure: str) -> int:
     """1 where the arm's measure is larger than the reference's, -1 where smaller, 0 where it cannot be told."""
     found = arm["against"].get(reference, {}).get(measure)
-    if found is None or found["p_corrected"] >= SIGNIFICANT:
+    if found is None or found["p_corrected"] is None or found["p_corrected"] >= SIGNIFICANT:
         return 0
     return 1 if found["difference"] > 0 else -1
 
@@ -131,8 +139,10 @@ def _reduces(claim: str, arm: Arm | None, reference: str) -> Claim:
         return _claim(claim, UNKNOWN, "")
     pull = arm["mean"]["prior_pull"]
     nearer = abs(pull) < abs(pull - found["difference"])
-    verdict = FAILS if not nearer else HOLDS if found["p_corrected"] < SIGNIFICANT else PARTLY
-    figure = f"{_signed(found['difference'], found['interval'])} to {pull:.2f}, corrected p {found['p_corrected']:.3g}"
+    verdict = FAILS if not nearer else HOLDS if told_apart(arm, reference, "prior_pull") else PARTLY
+    figure = f"{_signed(found['difference'], found['interval'])} to {pull:.2f}"
+    if found["p_corrected"] is not None:
+        figure += f", corrected p {found['p_corrected']:.3g}"
     return _claim(claim, verdict, figure)
 
 
@@ -183,6 +193,22 @@ def _listens(arm: Arm | None) -> Claim:
     verdict = HOLDS if fit >= LISTENS else PARTLY if fit > true else FAILS
     figure = f"given wrong topics, {fit:.1%} of the outputs read like the topic given and {true:.1%} like the true one"
     return _claim(claim, verdict, figure)
+
+
+def _seeds(arms: Sequence[Arm], settings: AblationSettings) -> int:
+    """Of the arm that the others are compared with, or of the first there is."""
+    compared = [arm for arm in arms if arm["name"] in (settings.baseline, settings.recommended)] or list(arms)
+    return len(compared[0]["runs"]) if compared else 0
+
+
+def _these_runs(seeds: int) -> str:
+    return f"in these runs ({seeds} seed{'s' * (seeds != 1)}, {MIN_SEEDS} are needed)"
+
+
+def _unjudged(claim: Claim, seeds: int) -> Claim:
+    if claim["verdict"] == UNKNOWN:
+        return claim
+    return _claim(claim["claim"], UNJUDGED, f"{_these_runs(seeds)}: {claim['figure']}")
 
 
 def _claim(claim: str, verdict: str, figure: str) -> Claim:

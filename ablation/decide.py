@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from ..balance import Calibration, Decider, model_prior, prior_correct, resolve_prior, uniform_prior
+from ..balance import Calibration, Decider, mean_posterior, prior_correct, resolve_prior, uniform_prior
 from ..common import UserError
 from ..corpus import Topics
 from ..decoder import TopicDecoder
@@ -95,7 +95,7 @@ def _probabilities(arm: ArmSettings, fitted: Fitted, sets: Sets, logits: Tensor)
     if arm.target_prior == "raw":
         return logits.softmax(-1)
     target = resolve_prior(arm.target_prior, sets.topics)
-    decider = Decider(sets.topics, fitted.implied[arm.fairness], Calibration(), target)
+    decider = Decider(sets.topics, fitted.implied[arm.fairness], Calibration(), target, fitted.links[arm.fairness])
     if sets.validation and arm.calibration != "none":
         held_out, _ = _logits(fitted, [r.text for r in sets.validation], "validation", sets.topics, arm.fairness)
         targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))
@@ -110,7 +110,7 @@ def divided(logits: Tensor, reference: Tensor) -> Tensor:
     the unlabelled rows themselves it is in the manner of batch calibration (Zhou et al. 2024, eqs. 1 and 2), who
     subtract the rows' mean score where this divides by their mean probability. Both are normalised over the topics.
     """
-    prior = model_prior(reference.softmax(-1))
+    prior = mean_posterior(reference.softmax(-1))
     return prior_correct(logits, prior / prior.sum(), uniform_prior(logits.shape[-1])).exp()
 
 

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from peft import PeftModel
 
-from ..balance import Calibration, Decider, resolve_prior
+from ..balance import Calibration, Decider, LossLink, resolve_prior
 from ..common import fingerprint, replacing_folder
 from ..corpus import Record
-from ..decoder import DecoderSettings, TopicDecoder, fit_decoder, implied_topic_prior, merge
+from ..decoder import DecoderSettings, TopicDecoder, fit_decoder, implied_topic_prior, merge, topic_loss_link
 from ..encoder import EncoderSettings, fit_topic_encoder, relabelled
 from ..evaluation import TopicJudge
 from ..pipeline import Sets, choose_device
@@ -36,6 +36,7 @@ class Fitted:
         model: Of one of the stages.
         settings: It was fitted with.
         implied: The prior that its softmax holds, by whether `<force_fairness>` is given.
+        links: What undoes its loss, likewise.
         trainable: How many parameters were trained last.
         costs: Of the training runs it stands on, by phase.
         base: Folder of the model that the last phase began with, where that was trained here.
@@ -45,6 +46,7 @@ class Fitted:
     model: Any
     settings: Any
     implied: dict[bool, tuple[float, ...]]
+    links: dict[bool, LossLink]
     trainable: int
     costs: dict[str, Cost]
     base: str | None = None
@@ -101,7 +103,7 @@ class Stages:
     def _relabelled(self, arm: ArmSettings, sets: Sets) -> list[Record]:
         encoder = self.encoder(arm)
         uniform = resolve_prior("uniform", sets.topics)
-        decider = Decider(sets.topics, encoder.implied[False], Calibration(), uniform)
+        decider = Decider(sets.topics, encoder.implied[False], Calibration(), uniform, encoder.links[False])
         return relabelled(sets.noisy or (), encoder.model, decider)
 
     def encoder(self, arm: ArmSettings) -> Fitted:
@@ -133,15 +135,12 @@ class Stages:
         if isinstance(decoder.model, PeftModel):  # as it is used: with the adapter in its weights
             decoder.model = merge(decoder.model)
         decoder.model.to(choose_device())  # pyright: ignore[reportArgumentType]
-        implied = {}
-        if settings.topic_loss is not None:
-            implied = {
-                fair: implied_topic_prior(settings, sets.train, sets.topics, fair)
-                for fair in {False, settings.fairness}
-            }
+        kinds = {False, settings.fairness} if settings.topic_loss is not None else set()
+        implied = {fair: implied_topic_prior(settings, sets.train, sets.topics, fair) for fair in kinds}
+        links = {fair: topic_loss_link(settings, sets.train, sets.topics, fair) for fair in kinds}
         trainable = decoder.facts.trainable if decoder.facts else 0
         base = next((str(folder / "model") for folder in folders if (folder / "model").exists()), None)
-        return Fitted(decoder, settings, implied, trainable, read_costs(folders), base)
+        return Fitted(decoder, settings, implied, links, trainable, read_costs(folders), base)
 
     def _fit_encoder(self, settings: EncoderSettings, sets: Sets) -> Fitted:
         measured = replace(settings, trainer=_metered(settings.trainer))
@@ -152,7 +151,7 @@ class Stages:
         encoder = fitted.encoder
         encoder.model.to(choose_device())  # pyright: ignore[reportArgumentType]
         trainable = sum(p.numel() for p in encoder.model.parameters() if p.requires_grad)
-        return Fitted(encoder, settings, {False: fitted.implied}, trainable, read_costs(folders))
+        return Fitted(encoder, settings, {False: fitted.implied}, {False: fitted.link}, trainable, read_costs(folders))
 
 
 def once(fitted: Fitted, question: Any, answer: Callable[[], Answer]) -> tuple[Answer, float]:

@@ -1,7 +1,8 @@
 """From finished runs to results.json. Knows runs, statistics and claims as plain values; trains nothing.
 
-`assemble` gives the whole of it; every value is plain JSON. The interval of a mean is the t interval over seeds, with
-one seed the bootstrap's over test rows. `p_corrected` is Holm's over all arms, for each measure and reference arm.
+`assemble` gives the whole of it; every value is plain JSON. The interval of a mean covers seeds and test rows where
+rows decide the measure (with one seed, rows alone), otherwise it is the t interval over seeds. `p_corrected` is Holm's
+over all arms, for each measure and reference arm; None where there are too few seeds to judge.
 """
 
 import os
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
 from ..balance import shares_shifted
 from ..corpus import Topics
@@ -44,17 +46,17 @@ def assemble(
         rows: Sizes of the sets.
         command: That made them.
     """
-    resampler = Resampler(test, settings.seeds)
+    resampler = Resampler(test)
     drawn = {name: resampler.measures(own) for name, own in runs.items()}
     references = [name for name in (settings.baseline, settings.recommended) if name in runs]
-    against = {reference: _against(reference, runs, drawn, resampler, settings) for reference in references}
+    against = {reference: _against(reference, runs, drawn, settings) for reference in references}
     arms = []
     for name, own in runs.items():
         arm = settings.arms[name]
         found: dict[str, Any] = {"name": name, "title": arm.title, "group": arm.group, "note": arm.note}
         found["runs"] = [{"seed": seed, **_figures(run)} for seed, run in own.items()]
         found["mean"] = {measure: _mean(own, measure) for measure in MEASURES}
-        found["interval"] = {measure: _interval(own, measure, drawn[name], resampler) for measure in MEASURES}
+        found["interval"] = {measure: _interval(own, measure, drawn[name]) for measure in MEASURES}
         found["against"] = {reference: against[reference][name] for reference in references if name != reference}
         arms.append(found)
     return {
@@ -104,37 +106,43 @@ def _mean(own: Runs, measure: str) -> float | None:
     return mean(values) if values else None
 
 
-def _interval(own: Runs, measure: str, drawn: Mapping[int, Any], resampler: Resampler) -> list[float] | None:
-    found = seed_interval(_values(own, measure))
-    if found is None and _values(own, measure) and all(measure in values for values in drawn.values()):
-        found = interval_of(resampler.combined({seed: values[measure] for seed, values in drawn.items()}))
+def _interval(own: Runs, measure: str, drawn: Mapping[int, Mapping[str, Tensor]]) -> list[float] | None:
+    values = _values(own, measure)
+    if values and len(values) == len(own) and all(measure in resampled for resampled in drawn.values()):
+        return list(interval_of(values, torch.stack([drawn[seed][measure] for seed in own])))
+    found = seed_interval(values)
     return None if found is None else list(found)
 
 
 def _against(
-    reference: str, runs: Mapping[str, Runs], drawn: Mapping[str, Any], resampler: Resampler, settings: AblationSettings
+    reference: str, runs: Mapping[str, Runs], drawn: Mapping[str, Mapping[int, Any]], settings: AblationSettings
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """By arm and measure; the correction is over the arms."""
     found: dict[str, dict[str, Difference]] = {}
     for name in runs:
-        own, values = runs[name], drawn[name]
+        own: Runs = runs[name]
+        values = drawn[name]
         if settings.arms[name].decide == "bayes":  # no seed enters it, so its one run stands for each
             own = dict.fromkeys(runs[reference], next(iter(own.values())))
             values = dict.fromkeys(runs[reference], next(iter(values.values())))
         if name != reference:
-            found[name] = differences(resampler, own, runs[reference], values, drawn[reference])
-    corrected = {
-        measure: holm({name: own[measure].p for name, own in found.items() if measure in own}) for measure in MEASURES
-    }
+            found[name] = differences(own, runs[reference], values, drawn[reference])
+    corrected = {measure: holm(_judged(found, measure)) for measure in MEASURES}
     return {
         name: {
             measure: {**asdict(own[measure]), "interval": list(own[measure].interval)}
-            | {"p_corrected": corrected[measure][name]}
+            | {"p_corrected": corrected[measure].get(name)}
             for measure in MEASURES
             if measure in own
         }
         for name, own in found.items()
     }
+
+
+def _judged(found: Mapping[str, Mapping[str, Difference]], measure: str) -> dict[str, float]:
+    """P by arm, of those with seeds enough to have one."""
+    p_values = {name: own[measure].p for name, own in found.items() if measure in own}
+    return {name: p for name, p in p_values.items() if p is not None}
 
 
 def _topics(test: TestRows) -> dict[str, Any]:

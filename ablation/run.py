@@ -27,7 +27,7 @@ log = logging.getLogger("unskew")
 
 RESULTS = "results.json"
 RUNS = "runs"
-MEASURED = 2  # raised when what is trained or measured changes, so that older runs are not mixed in
+MEASURED = 3  # raised when what is trained or measured changes, so that older runs are not mixed in
 
 Runs = dict[str, dict[int, dict[str, Any]]]
 

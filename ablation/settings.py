@@ -84,7 +84,7 @@ class AblationSettings:
         arms: By name, in the order of the tables.
         encoder: Shared by the arms that have a stage 1.
         decoder: Shared by the arms that have a stage 2.
-        seeds: Of splits, weights and order; each arm runs once with each.
+        seeds: Of splits, weights and order; each arm runs once with each. With fewer than five nothing is judged.
         newsroom: The newsroom.json beside the sets, where they are synthetic.
         outputs: Test rows, each topic in proportion, for which outputs are written; topics are measured on all.
         budget: Share of the clean rows of each topic, validation rows included, and of the noisy rows: 1 is all.
@@ -99,7 +99,7 @@ class AblationSettings:
     arms: dict[str, ArmSettings]
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     newsroom: str | None = None
     outputs: int = 240
     budget: float = 1.0

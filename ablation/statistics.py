@@ -1,18 +1,22 @@
-"""How sure the figures are: intervals over seeds, paired bootstrap of differences, correction for many arms.
+"""How sure the figures are: error from seeds and from test rows together, p-values, correction for many arms.
 
-Knows runs (plain values) and topics; no model and no file. A resample draws test rows, and with several seeds also
-seeds, with replacement, the same for every arm: so a difference is paired in both, and covers the luck of the
-training as far as the seeds show it (two-level bootstrap: Efron & Tibshirani 1993, chapter 8; Davison & Hinkley 1997,
-section 3.8).
+Knows runs (plain values) and topics; no model and no file. Seeds and test rows are crossed: every seed's model is
+measured on the same rows. So a mean over seeds errs in two ways (Obuchowski & Rockette 1995 have the same design,
+readers and cases): by the seeds, whose variance is seen in S values, and by the rows, which all seeds share, whose
+variance is the covariance between seeds in a bootstrap of the rows. A difference of two arms is paired in both.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from functools import cache
+from statistics import mean, stdev, variance
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.optimize import brentq
+from scipy.stats import chi2, norm
 from scipy.stats import t as student
 from torch import Tensor
 
@@ -22,46 +26,43 @@ from .data import TestRows
 
 LEVEL = 0.95
 RESAMPLES = 5000
+MIN_SEEDS = 5  # with fewer, no difference is judged
+POINTS = 20_000
 
 Runs = Mapping[int, Mapping[str, Any]]  # by seed
 
 
 @dataclass(frozen=True)
 class Difference:
-    """An arm's measure less a reference arm's: mean over seeds, 95% interval, two-sided p."""
+    """An arm's measure less a reference arm's: mean over seeds, 95% interval, two-sided p.
+
+    With fewer than `MIN_SEEDS` seeds p is None: such runs are described, not judged. With one seed the interval knows
+    test rows alone.
+    """
 
     difference: float
     interval: tuple[float, float]
-    p: float
+    p: float | None
 
 
 class Resampler:
-    """Resamples of the test rows and seeds, the same ones for every arm.
+    """Resamples of the test rows, the same ones for every arm and seed.
 
     Args:
         test: The rows.
-        seeds: Of the ablation.
         resamples: How many (B).
     """
 
-    def __init__(self, test: TestRows, seeds: Sequence[int], resamples: int = RESAMPLES) -> None:
+    def __init__(self, test: TestRows, resamples: int = RESAMPLES) -> None:
         generator = torch.Generator().manual_seed(0)
         self._targets = torch.tensor(test.targets)
         self._counts = test.topics.counts
         self._rows = _weights(len(test.records), resamples, generator)
         self._outputs = _weights(len(test.outputs), resamples, generator)
-        self._seeds = list(seeds)
-        self._drawn = torch.rand(resamples, len(self._seeds), generator=generator)
 
     def measures(self, runs: Runs) -> dict[int, dict[str, Tensor]]:
         """By seed: the resampled values (B,) of every measure that rows decide."""
         return {seed: self._of_run(run) for seed, run in runs.items()}
-
-    def combined(self, values: Mapping[int, Tensor]) -> Tensor:
-        """Means (B,) over seeds drawn with replacement of values (B,) by seed."""
-        stacked = torch.stack([values[seed] for seed in self._seeds if seed in values])
-        chosen = (self._drawn[:, : len(stacked)] * len(stacked)).long().T
-        return stacked.gather(0, chosen).mean(0)
 
     def _of_run(self, run: Mapping[str, Any]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
@@ -84,6 +85,7 @@ class Resampler:
             "balanced_accuracy": recall.nanmean(-1),
             "worst_topic_recall": recall.nan_to_num(nan=math.inf).amin(-1),
             "prior_pull": counted.prior_pull(rows, self._counts),
+            "errors_to_frequent": counted.errors_to_frequent(rows, self._counts),
             "marginal_kl": counted.marginal_divergence(rows),
             **{f"recall_{name}": values for name, values in bands.items()},
         }
@@ -100,12 +102,11 @@ class Resampler:
 
 
 def differences(
-    resampler: Resampler, arm: Runs, reference: Runs, own: Mapping[int, Any], its: Mapping[int, Any]
+    arm: Runs, reference: Runs, own: Mapping[int, Mapping[str, Tensor]], its: Mapping[int, Mapping[str, Tensor]]
 ) -> dict[str, Difference]:
     """The arm less the reference, in every measure that both have, over the seeds that both have.
 
     Args:
-        resampler: That made the resampled values.
         arm: Its runs by seed.
         reference: Those of the reference arm.
         own: `Resampler.measures` of the arm.
@@ -117,28 +118,45 @@ def differences(
         pairs = [(arm[seed]["measures"][name], reference[seed]["measures"][name]) for seed in seeds]
         if any(value is None for pair in pairs for value in pair):
             continue
-        drawn = resampler.combined({seed: own[seed][name] - its[seed][name] for seed in seeds})
-        found[name] = Difference(mean(a - b for a, b in pairs), interval_of(drawn), two_sided(drawn))
+        values = [a - b for a, b in pairs]
+        drawn = torch.stack([own[seed][name] - its[seed][name] for seed in seeds])
+        p = two_sided(values, drawn) if len(seeds) >= MIN_SEEDS else None
+        found[name] = Difference(mean(values), interval_of(values, drawn), p)
     return found
 
 
-def interval_of(drawn: Tensor) -> tuple[float, float]:
-    """The percentiles of resampled values (B,) that hold 95% between them."""
-    drawn = drawn[~drawn.isnan()]
-    edges = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=drawn.dtype)
-    low, high = torch.quantile(drawn, edges).tolist()
-    return low, high
+def interval_of(values: Sequence[float], drawn: Tensor) -> tuple[float, float]:
+    """95% interval of the mean over seeds of values (S,), with their bootstrap over rows `drawn` (S, B).
+
+    One seed: percentiles of the bootstrap, which know nothing of what another seed would give. More: see `two_sided`.
+    """
+    drawn = drawn[:, ~drawn.isnan().any(0)]
+    if len(values) == 1:
+        edges = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=drawn.dtype)
+        low, high = torch.quantile(drawn[0], edges).tolist()
+        return low, high
+    deviations = _deviations(values, drawn)
+    largest = 10 * float(deviations.max())
+    half: Any = 0.0 if largest == 0 else brentq(lambda x: _tail(x, deviations) - (1 - LEVEL), 0.0, largest)
+    return mean(values) - half, mean(values) + half
 
 
-def two_sided(drawn: Tensor) -> float:
-    """Twice the smaller share of resampled differences (B,) on one side of 0, never 0 itself (Davison & Hinkley)."""
-    drawn = drawn[~drawn.isnan()]
-    below, above = int((drawn <= 0).sum()), int((drawn >= 0).sum())
-    return min(1.0, 2 * (min(below, above) + 1) / (len(drawn) + 1))
+def two_sided(values: Sequence[float], drawn: Tensor) -> float:
+    """Two-sided p of a mean over seeds of values (S,) against 0, with their bootstrap over rows `drawn` (S, B).
+
+    The mean is normal around its expectation with the variance v + r. r, from the rows, is known well: thousands of
+    resamples. v, from the seeds, is known from S values alone: s^2 / S is distributed as v chi2 / (S - 1); so
+    p is the normal tail averaged over that chi2. That is the Behrens-Fisher solution where one variance is known: it is
+    the t test over seeds where rows do not matter, the z test over rows where seeds do not, and in between it errs on
+    the safe side, which the Satterthwaite approximation does not at three to five seeds, least of all in the far tails
+    that a correction for many arms needs (`benchmarks/results/statistics.md`).
+    """
+    center, deviations = abs(mean(values)), _deviations(values, drawn[:, ~drawn.isnan().any(0)])
+    return 1.0 if center == 0 else _tail(center, deviations)
 
 
 def seed_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95% t interval of a mean over seeds; None for fewer than two."""
+    """The 95% t interval of a mean over seeds, for figures that no rows decide; None for fewer than two."""
     if len(values) < 2:
         return None
     half = float(student.ppf((1 + LEVEL) / 2, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
@@ -152,6 +170,34 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         largest = max(largest, min(1.0, p * (len(p_values) - rank)))
         corrected[name] = largest
     return corrected
+
+
+def _deviations(values: Sequence[float], drawn: Tensor) -> np.ndarray:
+    """Standard deviations (POINTS,) that the mean over S > 1 seeds may have, equally likely."""
+    seeds = len(values)
+    plausible = variance(values) / seeds * (seeds - 1) / _quantiles(seeds - 1)
+    return np.sqrt(plausible + shared_row_variance(drawn))
+
+
+def shared_row_variance(drawn: Tensor) -> float:
+    """The variance that all seeds share: the mean covariance between seeds of values (S, B), at least 0.
+
+    What rows add to each seed on its own is part of the variance between seeds already.
+    """
+    seeds = len(drawn)
+    total, single = drawn.sum(0).var().item(), drawn.var(1).sum().item()
+    return max(0.0, (total - single) / (seeds * (seeds - 1)))
+
+
+def _tail(distance: float, deviations: np.ndarray) -> float:
+    with np.errstate(divide="ignore"):
+        return float(2 * norm.sf(distance / deviations).mean())
+
+
+@cache
+def _quantiles(freedom: int) -> np.ndarray:
+    """Equally likely values (POINTS,) of chi2."""
+    return chi2.ppf((np.arange(POINTS) + 0.5) / POINTS, freedom)
 
 
 def _weights(rows: int, resamples: int, generator: torch.Generator) -> Tensor:

@@ -2,23 +2,50 @@ from .calibration import (
     Calibration,
     CalibrationReport,
     fit_calibration,
-    model_prior,
+    mean_posterior,
     prior_correct,
     prior_from_counts,
     uniform_prior,
 )
 from .conformal import ConformalSets, fit_conformal, rows_needed
 from .confusion import shares_shifted
-from .label_shift import ShiftEstimate, bbse_prior, em_prior, em_standard_error, estimate_target, shrunk_em_prior
+from .decisions import (
+    UNDECIDED,
+    ConfidenceThreshold,
+    Decision,
+    TunedOffsets,
+    threshold_for_accuracy,
+    threshold_for_undecided,
+    tune_offsets,
+)
+from .label_shift import (
+    ShiftEstimate,
+    bbse_prior,
+    bootstrap_errors,
+    em_prior,
+    em_standard_error,
+    estimate_target,
+    shrunk_em_prior,
+)
+from .links import LossLink, loss_link
 from .losses import TopicLoss, make_loss
-from .metrics import BINS, calibration_error, measure, negative_log_likelihood, prior_pull, topic_recall
+from .metrics import (
+    BINS,
+    calibration_error,
+    judged_prior_pull,
+    measure,
+    negative_log_likelihood,
+    prior_pull,
+    skew,
+    topic_recall,
+)
 from .noise import denoised_labels, noise_matrix, redrawn_noise
-from .posterior import Decider, resolve_prior
+from .posterior import Decider, HeldOutScores, resolve_prior
 from .priors import implied_prior, measured_prior
 from .sampling import TemperedDraw, View, span_dropout, tempered_counts
 from .scaling import both_nlls, fit_scale, row_nll, smaller_by
-from .settings import CalibrationKind, LossSettings, TargetPrior
-from .weights import class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
+from .settings import CalibrationKind, ConformalKind, LossSettings, TargetPrior
+from .weights import Counts, class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
 
 __all__ = [
     "denoised_labels",
@@ -31,15 +58,24 @@ __all__ = [
     "Calibration",
     "CalibrationKind",
     "CalibrationReport",
+    "ConfidenceThreshold",
+    "ConformalKind",
     "ConformalSets",
+    "Counts",
     "Decider",
+    "Decision",
+    "HeldOutScores",
+    "LossLink",
     "LossSettings",
     "ShiftEstimate",
     "TargetPrior",
     "TemperedDraw",
     "TopicLoss",
+    "TunedOffsets",
+    "UNDECIDED",
     "View",
     "bbse_prior",
+    "bootstrap_errors",
     "calibration_error",
     "class_weights",
     "derive_beta",
@@ -52,10 +88,12 @@ __all__ = [
     "fit_conformal",
     "implied_prior",
     "inverse_frequency",
+    "judged_prior_pull",
+    "loss_link",
     "make_loss",
+    "mean_posterior",
     "measure",
     "measured_prior",
-    "model_prior",
     "negative_log_likelihood",
     "noise_matrix",
     "prior_correct",
@@ -65,8 +103,12 @@ __all__ = [
     "resolve_prior",
     "rows_needed",
     "shares_shifted",
+    "skew",
     "span_dropout",
     "tempered_counts",
+    "threshold_for_accuracy",
+    "threshold_for_undecided",
     "topic_recall",
+    "tune_offsets",
     "uniform_prior",
 ]

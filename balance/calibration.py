@@ -20,6 +20,7 @@ from .weights import Counts, as_counts
 
 PENALTY_WIDTH = 2.0  # nats: standard deviation of the normal prior on log temperatures and biases
 FOLDS = 5
+NOISE = 1.64  # standard errors by which a map must win
 FLOOR = -1000.0  # nats: log-probabilities of exact zeros are finite from here on
 
 
@@ -28,12 +29,13 @@ class CalibrationReport:
     """What the held-out rows said.
 
     Attributes:
-        kind: the map that was tried.
-        kept: whether it is in force; it is where the held-out NLL improved.
+        kind: the map in force; where none is, the one that was asked for.
+        kept: whether it is in force; it is where the held-out NLL improved by more than its noise.
         nll_before: mean NLL in nats without the map.
         nll_after: mean NLL with the map fitted on the other folds (of one row alone: not measured, equal to before).
         rows: calibration rows.
         folds: each row was held out of one of that many fits.
+        asked: the map asked for, where one temperature is in force in its place.
     """
 
     kind: CalibrationKind
@@ -42,11 +44,14 @@ class CalibrationReport:
     nll_after: float
     rows: int
     folds: int
+    asked: CalibrationKind | None = None
 
     def __str__(self) -> str:
         verdict = "kept" if self.kept else "not kept"
+        name = self.kind.replace("_", " ")
+        name += f" (as good as {self.asked.replace('_', ' ')})" if self.asked else ""
         change = f"held-out NLL {self.nll_before:.4f} -> {self.nll_after:.4f}"
-        return f"{self.kind.replace('_', ' ')}: {change} ({self.folds} folds of {self.rows} rows), {verdict}"
+        return f"{name}: {change} ({self.folds} folds of {self.rows} rows), {verdict}"
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Calibration:
         fitted = {len(self.bias), len(self.log_temperature)} - {0, 1}
         if fitted and logits.shape[-1] not in fitted:
             raise ValueError(f"logits of {logits.shape[-1]} topics for a calibration of {max(fitted)}")
-        return _apply(logits.float(), log_temperature, bias)
+        return _apply(checked_logits(logits).float(), log_temperature, bias)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -97,7 +102,7 @@ def fit_calibration(
     weights: Tensor | None = None,
     seed: int = 0,
 ) -> Calibration:
-    """Fit a map on held-out logits (n, C) and targets (n,); keep it only where the held-out NLL improves.
+    """Fit a map on held-out logits (n, C) and targets (n,); keep it where the held-out NLL improves beyond its noise.
 
     "temperature": one T (Guo et al. 2017, eq. 9). "per_class_temperature": T_c. "bias_corrected_temperature": one T
     and b_c (Alexandari et al. 2020), the one to use before EM. "vector_scaling": T_c and b_c (Guo et
@@ -105,7 +110,9 @@ def fit_calibration(
     deviation 2 nats) that keeps topics of a row or two, and separable rows, from running away.
 
     Held-out means cross-validation within these rows: five folds, each topic spread evenly over them; every row is
-    scored by the map fitted on the other folds. The map that is kept is fitted on all rows.
+    scored by the map fitted on the other folds. One temperature is tried first, then the map asked for; each must be
+    better than what stands so far by 1.64 standard errors of the mean difference over rows, so that one row in twenty
+    sets of a model that needs no map gets one. The map that is kept is fitted on all rows.
 
     Args:
         logits: of rows that the model was not trained on.
@@ -113,23 +120,105 @@ def fit_calibration(
         kind: the map; "none" is the identity.
         weights: of the rows (n,), positive or 0; None weighs them alike. The NLL that decides is weighted too.
         seed: of the folds.
+
+    Raises:
+        UserError: if there are no rows, or logits or weights are no numbers.
     """
-    logits, targets = logits.detach().cpu().double().log_softmax(-1), targets.detach().cpu().long()
-    weights = torch.ones(len(targets)) if weights is None else weights.detach().cpu()
-    if logits.ndim != 2 or not len(logits) == len(targets) == len(weights) or len(targets) == 0:
+    if logits.ndim != 2 or targets.shape != logits.shape[:1] or len(targets) == 0:
         raise UserError(f"calibration needs rows: logits {tuple(logits.shape)}, targets {tuple(targets.shape)}")
+    logits, targets = checked_logits(logits).cpu().double().log_softmax(-1), targets.detach().cpu().long()
+    weights = torch.ones(len(targets)) if weights is None else weights.detach().cpu()
+    if weights.shape != targets.shape:
+        raise UserError(f"{tuple(weights.shape)} calibration weights for {len(targets)} rows")
     if not (weights.isfinite().all() and weights.min() >= 0 and weights.sum() > 0):
         raise UserError("calibration weights must be numbers of at least 0, not all of them 0")
     weights = weights.double() / weights.double().sum()
-    before = _nll(logits.clamp(min=FLOOR), targets, weights).item()
-    after, folds = before, min(FOLDS, len(targets))
+    before, folds = _row_nll(logits.clamp(min=FLOOR), targets), min(FOLDS, len(targets))
+    best, after, tried = "none", before, before
     if folds > 1 and kind != "none":
-        after = _held_out_nll(logits, targets, weights, kind, _folds(targets, folds, seed))
-    report = CalibrationReport(kind, after < before, before, after, len(targets), folds)
-    if not report.kept:
+        fold = stratified_folds(targets, folds, seed)
+        for map_ in dict.fromkeys(("temperature", kind)):
+            tried = _held_out_nll(logits, targets, weights, map_, fold)
+            if _improves(after, tried, weights):
+                best, after = map_, tried
+    kept = best != "none"
+    report = CalibrationReport(
+        best if kept else kind,
+        kept,
+        (weights * before).sum().item(),
+        (weights * (after if kept else tried)).sum().item(),
+        len(targets),
+        folds,
+        kind if kept and best != kind else None,
+    )
+    if not kept:
         return Calibration(report=report)
-    log_temperature, bias = _fit(logits, targets, weights, kind)
+    log_temperature, bias = _fit(logits, targets, weights, best)
     return Calibration(tuple(log_temperature.tolist()), tuple(bias.tolist()) if bias is not None else (), report)
+
+
+def cross_fitted(calibration: Calibration, logits: Tensor, targets: Tensor, weights: Tensor, seed: int = 0) -> Tensor:
+    """Log-probabilities (n, C) of calibration rows, each by a map of the same kind fitted on the other folds."""
+    report = calibration.report
+    if report is None or not report.kept:
+        return calibration(logits)
+    fold = stratified_folds(targets.detach().cpu().long(), report.folds, seed)
+    found = torch.empty(logits.shape)
+    for number in fold.unique():
+        rest, held_out = fold != number, fold == number
+        found[held_out] = refit_calibration(logits[rest], targets[rest], report.kind, weights[rest])(
+            logits[held_out]
+        ).cpu()
+    return found
+
+
+def refit_calibration(logits: Tensor, targets: Tensor, kind: CalibrationKind, weights: Tensor) -> Calibration:
+    """A map on all rows, kept whether it helps or not; the arguments are those of `fit_calibration`."""
+    logits, targets = checked_logits(logits).cpu().double().log_softmax(-1), targets.detach().cpu().long()
+    log_temperature, bias = _fit(logits, targets, weights.double() / weights.sum(), kind)
+    return Calibration(tuple(log_temperature.tolist()), tuple(bias.tolist()) if bias is not None else ())
+
+
+def training_weights(targets: Tensor, train_counts: Counts, weights: Tensor | None = None) -> Tensor:
+    """Weights (n,) under which rows of targets (n,) come in the training shares, in proportion to `weights` in a topic.
+
+    Where topics have no row, the others keep their shares among themselves.
+    """
+    targets = targets.detach().cpu().long()
+    own = torch.ones(len(targets), dtype=torch.float64) if weights is None else weights.detach().cpu().double()
+    counts = as_counts(train_counts)
+    if own.shape != targets.shape or (len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(counts)):
+        raise UserError(f"{len(own)} weights and targets of {len(targets)} rows do not fit {len(counts)} topics")
+    held_out = torch.zeros_like(counts).index_add_(0, targets, own)
+    return own * (counts / held_out.clamp(min=torch.finfo(torch.float64).tiny))[targets]
+
+
+def checked_probabilities(probabilities: Tensor) -> Tensor:
+    """The probabilities (n, C), float64 on the CPU.
+
+    Raises:
+        UserError: if one is no number, or outside [0, 1].
+    """
+    rows = probabilities.detach().cpu().double()
+    bad = ~((rows >= 0) & (rows <= 1 + 1e-6))
+    if bad.any():
+        row = int(bad.nonzero()[0, 0])
+        raise UserError(f"row {row} holds what are no probabilities: {rows[row].tolist()[:5]}")
+    return rows
+
+
+def checked_logits(logits: Tensor) -> Tensor:
+    """The logits or log-probabilities (n, C), detached; those of exact zeros, -inf, are allowed.
+
+    Raises:
+        UserError: if a row holds nan or +inf, or is -inf throughout.
+    """
+    logits = logits.detach()
+    bad = (logits.isnan() | logits.isposinf()).any(-1) | logits.isneginf().all(-1)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise UserError(f"the logits of row {row} are no numbers: {logits[row].tolist()[:5]}; was the training stable?")
+    return logits
 
 
 def uniform_prior(topics: int) -> Tensor:
@@ -142,11 +231,11 @@ def prior_from_counts(counts: Counts) -> Tensor:
     return as_counts(counts) / as_counts(counts).sum()
 
 
-def model_prior(probabilities: Tensor, weights: Tensor | None = None) -> Tensor:
-    """The prior (C,) that a model holds: its mean posterior over held-out rows (n, C), with row weights (n,).
+def mean_posterior(probabilities: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The mean (C,) of probabilities (n, C), with row weights (n,).
 
-    A model trained with re-weighting no longer has the shares of the counts as its prior. The rows must come from
-    the population that the model was fitted to: sum_x P(x) P(y | x) = P(y).
+    It is a model's prior only where the rows come from the population that the model was fitted to: sum_x P(x) P(y | x)
+    = P(y). After re-weighting held-out rows do not; `measured_prior` is for them.
     """
     rows = probabilities.detach().double()
     weights = torch.ones(len(rows), dtype=torch.float64) if weights is None else weights.double()
@@ -161,14 +250,17 @@ def prior_correct(logits: Tensor, model_prior: Tensor, target_prior: Tensor) -> 
 
     Args:
         logits: logits or log-probabilities (n, C).
-        model_prior: (C,) positive, what the model believes: `model_prior` or `prior_from_counts`.
+        model_prior: (C,) positive, what the model believes: `implied_prior`, `measured_prior` or `prior_from_counts`.
         target_prior: (C,) what to be right for; a topic of share 0 gets probability 0.
     """
     model, target = (_as_prior(prior, logits.shape[-1]) for prior in (model_prior, target_prior))
     if (model <= 0).any():
         raise UserError("the model's prior has a topic of share 0: nothing can be divided by it")
     shift = (target / model).log()
-    return (logits.float().log_softmax(-1) + shift.to(logits.device, torch.float32)).log_softmax(-1)
+    # The floor: where every allowed topic had a probability of exactly 0, there is still a most probable one.
+    return (
+        checked_logits(logits).float().log_softmax(-1).clamp(min=FLOOR) + shift.to(logits.device, torch.float32)
+    ).log_softmax(-1)
 
 
 def _as_prior(prior: Tensor, topics: int) -> Tensor:
@@ -185,8 +277,16 @@ def _apply(log_p: Tensor, log_temperature: Tensor, bias: Tensor | None) -> Tenso
     return (scaled if bias is None else scaled + bias).log_softmax(-1)
 
 
-def _nll(log_p: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    return -(log_p.gather(-1, targets[:, None]).squeeze(-1) * weights).sum()
+def _row_nll(log_p: Tensor, targets: Tensor) -> Tensor:
+    return -log_p.gather(-1, targets[:, None]).squeeze(-1)
+
+
+def _improves(before: Tensor, after: Tensor, weights: Tensor) -> bool:
+    """Whether row NLLs (n,) fall by more than the noise of their weighted mean (n,)."""
+    gain = before - after
+    mean = (weights * gain).sum()
+    error = ((weights * (gain - mean)) ** 2).sum().sqrt()
+    return bool(mean > NOISE * error)
 
 
 def _fit(logits: Tensor, targets: Tensor, weights: Tensor, kind: CalibrationKind) -> tuple[Tensor, Tensor | None]:
@@ -207,7 +307,7 @@ def _fit(logits: Tensor, targets: Tensor, weights: Tensor, kind: CalibrationKind
     def closure() -> Tensor:
         optimizer.zero_grad()
         penalty = strength * sum((values**2).sum() for values in parameters)
-        loss = _nll(_apply(logits, log_temperature, bias), targets, weights) + penalty
+        loss = (weights * _row_nll(_apply(logits, log_temperature, bias), targets)).sum() + penalty
         loss.backward()
         return loss
 
@@ -215,7 +315,7 @@ def _fit(logits: Tensor, targets: Tensor, weights: Tensor, kind: CalibrationKind
     return log_temperature.detach(), None if bias is None else bias.detach()
 
 
-def _folds(targets: Tensor, folds: int, seed: int) -> Tensor:
+def stratified_folds(targets: Tensor, folds: int, seed: int) -> Tensor:
     """The fold (n,) of each row: rows of a topic fall into different folds as evenly as can be."""
     shuffled = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     by_topic = shuffled[targets[shuffled].argsort(stable=True)]
@@ -224,13 +324,12 @@ def _folds(targets: Tensor, folds: int, seed: int) -> Tensor:
     return fold
 
 
-def _held_out_nll(logits: Tensor, targets: Tensor, weights: Tensor, kind: CalibrationKind, fold: Tensor) -> float:
-    total = 0.0
+def _held_out_nll(logits: Tensor, targets: Tensor, weights: Tensor, kind: CalibrationKind, fold: Tensor) -> Tensor:
+    """The NLL of each row (n,) by the map fitted on the other folds; infinite where those have no weight."""
+    nll = torch.full_like(weights, torch.inf)
     for number in fold.unique():
         rest, held_out = fold != number, fold == number
-        if weights[rest].sum() == 0:
-            return float("inf")
-        log_temperature, bias = _fit(logits[rest], targets[rest], weights[rest], kind)
-        mapped = _apply(logits[held_out], log_temperature, bias)
-        total += _nll(mapped, targets[held_out], weights[held_out]).item()
-    return total
+        if weights[rest].sum() > 0:
+            log_temperature, bias = _fit(logits[rest], targets[rest], weights[rest], kind)
+            nll[held_out] = _row_nll(_apply(logits[held_out], log_temperature, bias), targets[held_out])
+    return nll

@@ -1,47 +1,71 @@
-"""Class-conditional conformal sets: for a chosen error rate, a set of topics that covers each topic, rare ones too.
+"""Conformal sets: for a chosen error rate, a set of topics that holds the true one, with a promise that has a name.
 
 Knows probabilities and target indices; knows nothing of models or names of topics. crepes and MAPIE need
-scikit-learn and do not pool rare classes; this room needs torch alone.
+scikit-learn and do not pool or cluster rare classes; this room needs torch alone.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from ..common import UserError
+from .calibration import checked_probabilities
+from .settings import ConformalKind
 
 
 @dataclass(frozen=True)
 class ConformalSets:
     """Called with probabilities (n, C), it gives the sets as a boolean tensor (n, C).
 
-    For a new row of topic c, P(c in its set) >= 1 - error_rate, if c has a threshold of its own and calibration
-    rows and new rows of c are exchangeable (Vovk 2012: Mondrian, by topic). Pooled topics share one threshold: the
-    promise then holds for a row drawn from the pool as it stood in calibration, not for each of its topics. The
-    most probable topic is always in the set, so that no set is empty; that can only raise coverage.
+    The most probable topic is always in the set, so that no set is empty; that can only raise coverage. Every promise
+    needs calibration rows and new rows of a topic to be exchangeable; `promise` says it in words.
+
+    - "per_topic": for a new row of topic c, P(c in its set) >= 1 - error_rate, for each topic (Vovk 2012: Mondrian, by
+      topic). A topic with fewer than `rows_needed` calibration rows is in every set: nothing shorter can promise it.
+    - "clustered": the same for a row drawn from each cluster of topics whose scores are distributed alike; for each
+      topic as far as they are (Ding et al. 2023, arXiv:2306.09335, proposition 2). Topics with too few rows to be
+      clustered share a threshold of all rows, which promises nothing for them alone.
+    - "pooled": topics with `rows_needed` rows have the promise of their own; the others share one threshold, so that it
+      holds for a row drawn from that pool as it stood in calibration, and not for each of its topics.
 
     Attributes:
         error_rate: in (0, 1).
         thresholds: (C,) a topic is in the set if its probability is at least this; 0 takes it always.
-        pooled: topics with too few calibration rows for a threshold of their own.
-        always: those pooled topics that are in every set, because the pool has too few rows as well.
+        pooled: topics without a promise of their own.
+        always: those topics that are in every set, because there are too few rows.
+        kind: which promise.
     """
 
     error_rate: float
     thresholds: tuple[float, ...]
     pooled: tuple[int, ...]
     always: tuple[int, ...]
+    kind: ConformalKind = "pooled"
+
+    @property
+    def promise(self) -> str:
+        """What may be relied on, in one sentence."""
+        own = len(self.thresholds) - len(self.pooled)
+        share = f"at least {1 - self.error_rate:.0%} of its rows"
+        if self.kind == "per_topic":
+            return f"each topic is in the sets of {share}; {len(self.always)} with too few rows are in every set"
+        if self.kind == "clustered":
+            return f"a topic is in the sets of {share} as far as its cluster is like it, for {own} of the topics"
+        return (
+            f"each of {own} topics is in the sets of {share}; the other {len(self.pooled)} are so together, and some "
+            "of them may be less often"
+        )
 
     def __call__(self, probabilities: Tensor) -> Tensor:
         """The sets (n, C)."""
         thresholds = torch.tensor(self.thresholds, dtype=torch.float64)
         if probabilities.shape[-1] != len(thresholds):
             raise ValueError(f"probabilities of {probabilities.shape[-1]} topics for {len(thresholds)} thresholds")
-        rows = probabilities.detach().cpu().double()
+        rows = checked_probabilities(probabilities)
         sets = rows >= thresholds
         return sets.scatter(-1, rows.argmax(-1, keepdim=True), True)
 
@@ -52,7 +76,8 @@ class ConformalSets:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "ConformalSets":
         """The inverse of `to_dict`."""
-        return cls(stored["error_rate"], tuple(stored["thresholds"]), tuple(stored["pooled"]), tuple(stored["always"]))
+        thresholds, pooled, always = (tuple(stored[name]) for name in ("thresholds", "pooled", "always"))
+        return cls(stored["error_rate"], thresholds, pooled, always, stored.get("kind", "pooled"))
 
 
 def rows_needed(error_rate: float) -> int:
@@ -60,27 +85,105 @@ def rows_needed(error_rate: float) -> int:
     return math.ceil(1 / error_rate - 1 - 1e-9)
 
 
-def fit_conformal(probabilities: Tensor, targets: Tensor, error_rate: float = 0.1) -> ConformalSets:
+def fit_conformal(
+    probabilities: Tensor, targets: Tensor, error_rate: float = 0.1, kind: ConformalKind = "pooled", seed: int = 0
+) -> ConformalSets:
     """Fit thresholds on probabilities (n, C) and targets (n,) of rows that neither trained nor calibrated the model.
 
-    Score 1 - p(true topic), and for each topic the ceil((n_c + 1)(1 - error_rate))-th smallest score (Sadinle et
-    al. 2019; Angelopoulos & Bates 2021, section 4.2 in arXiv:2107.07511v6). Topics under `rows_needed` rows are pooled.
+    Score 1 - p(true topic), and for each topic, cluster or pool of m rows the ceil((m + 1)(1 - error_rate))-th smallest
+    score (Sadinle et al. 2019; Angelopoulos & Bates 2021, section 4.2 in arXiv:2107.07511v6).
+
+    Args:
+        probabilities: Of the rows.
+        targets: Their topics.
+        error_rate: In (0, 1).
+        kind: Which promise, see `ConformalSets`.
+        seed: Of "clustered": which rows find the clusters, the others being for the thresholds.
+
+    Raises:
+        UserError: If there are no rows, they hold no probabilities, or the rate or kind is none.
     """
-    probabilities, targets = probabilities.detach().cpu().double(), targets.detach().cpu().long()
-    if not 0 < error_rate < 1:
-        raise UserError(f"the error rate of conformal sets must lie in (0, 1), got {error_rate}")
+    probabilities, targets = checked_probabilities(probabilities), targets.detach().cpu().long()
     if probabilities.ndim != 2 or targets.shape != probabilities.shape[:1] or len(targets) == 0:
         raise UserError(f"conformal sets need rows: {tuple(probabilities.shape)} and {tuple(targets.shape)} given")
     own = probabilities.gather(-1, targets[:, None]).squeeze(-1)
-    topics = probabilities.shape[-1]
+    return conformal_of_scores(own, targets, probabilities.shape[-1], error_rate, kind, seed)
+
+
+def conformal_of_scores(
+    own: Tensor, targets: Tensor, topics: int, error_rate: float, kind: ConformalKind, seed: int = 0
+) -> ConformalSets:
+    """The same from the probabilities (n,) of the true topics alone."""
+    if not 0 < error_rate < 1:
+        raise UserError(f"the error rate of conformal sets must lie in (0, 1), got {error_rate}")
+    rare = torch.bincount(targets, minlength=topics) < rows_needed(error_rate)
+    if kind == "per_topic":
+        groups = torch.where(rare, -1, torch.arange(topics))
+        thresholds = _by_group(own, targets, groups, error_rate, rest=0.0)
+        pooled: list[int] = []
+    elif kind == "clustered":
+        clusters, rest = _clusters(own, targets, topics, error_rate, seed)
+        everything = _threshold(own[rest], error_rate)
+        thresholds = _by_group(own[rest], targets[rest], clusters, error_rate, rest=everything)
+        pooled = (clusters < 0).nonzero().flatten().tolist()
+    elif kind == "pooled":
+        groups = torch.where(rare, topics, torch.arange(topics))
+        thresholds = _by_group(own, targets, groups, error_rate, rest=0.0)
+        pooled = rare.nonzero().flatten().tolist()
+    else:
+        raise UserError(f"unknown kind of conformal sets {kind!r}; there are {', '.join(get_args(ConformalKind))}")
+    always = tuple(topic for topic, threshold in enumerate(thresholds) if threshold == 0)
+    return ConformalSets(error_rate, tuple(thresholds), tuple(pooled), always, kind)
+
+
+def _by_group(own: Tensor, targets: Tensor, groups: Tensor, error_rate: float, rest: float) -> list[float]:
+    """The threshold of each topic (C,): that of its group's rows, `rest` for the group -1."""
+    of_group = {g: _threshold(own[groups[targets] == g], error_rate) for g in groups.unique().tolist() if g >= 0}
+    return [of_group.get(group, rest) for group in groups.tolist()]
+
+
+def _clusters(own: Tensor, targets: Tensor, topics: int, error_rate: float, seed: int) -> tuple[Tensor, Tensor]:
+    """The cluster (C,) of each topic, -1 for none, and which rows (n,) are left for the thresholds.
+
+    Ding et al. 2023, section 2.2 and appendix B.1: a share of the rows describes each topic by quantiles of its scores;
+    k-means, weighted by the root of the rows, clusters those.
+    """
     rows = torch.bincount(targets, minlength=topics)
-    pooled = tuple((rows < rows_needed(error_rate)).nonzero().flatten().tolist())
-    shared = _threshold(own[torch.isin(targets, torch.tensor(pooled, dtype=torch.long))], error_rate)
-    thresholds = tuple(
-        shared if topic in pooled else _threshold(own[targets == topic], error_rate) for topic in range(topics)
-    )
-    always = pooled if shared == 0 else ()
-    return ConformalSets(error_rate, thresholds, pooled, always)
+    enough = rows >= rows_needed(error_rate)
+    least = int(rows[enough].min()) if enough.any() else 0
+    share = int(enough.sum()) / (75 + int(enough.sum()))
+    number = max(1, int(share * least / 2))
+    order = torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))
+    describing = torch.zeros(len(own), dtype=torch.bool)
+    for topic in enough.nonzero().flatten().tolist():
+        mine = order[targets[order] == topic]
+        describing[mine[: max(1, round(share * len(mine)))]] = number > 1
+    clusters = torch.where(enough, 0, -1)
+    if number > 1:
+        levels = torch.tensor([0.5, 0.6, 0.7, 0.8, 0.9, 1 - error_rate], dtype=torch.float64)
+        found = enough.nonzero().flatten()
+        points = torch.stack([own[describing & (targets == topic)].quantile(1 - levels) for topic in found.tolist()])
+        clusters[found] = _k_means(points, rows[found].double().sqrt(), number)
+    return clusters, ~describing
+
+
+def _k_means(points: Tensor, weights: Tensor, number: int) -> Tensor:
+    """The cluster (n,) of each point (n, d) by Lloyd's algorithm, begun from points that are far apart."""
+    chosen = [int(weights.argmax())]
+    while len(chosen) < min(number, len(points)):
+        chosen.append(int(torch.cdist(points, points[chosen]).amin(-1).argmax()))
+    centres = points[chosen]
+    nearest = torch.cdist(points, centres).argmin(-1)
+    for _ in range(100):
+        member = torch.nn.functional.one_hot(nearest, len(centres)).double() * weights[:, None]
+        centres = torch.where(
+            member.sum(0)[:, None] > 0, member.T @ points / member.sum(0).clamp(min=1e-12)[:, None], centres
+        )
+        moved = torch.cdist(points, centres).argmin(-1)
+        if torch.equal(moved, nearest):
+            break
+        nearest = moved
+    return nearest
 
 
 def _threshold(own: Tensor, error_rate: float) -> float:

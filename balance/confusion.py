@@ -6,15 +6,15 @@ the thousand resamples of a bootstrap are measured at once. scikit-learn's funct
 at a time. Where there is nothing to measure the value is nan.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
 from ..corpus import BANDS, band
 from .weights import Counts, as_counts
 
-MIN_SPREAD = 0.05  # nats: where true and training shares differ by less, there is nothing to be pulled toward
+MIN_SPREAD = 0.2  # nats: where true and training shares differ by less, a slope says nothing
+SHIFT_LEVEL = 0.01
+NEWTON_STEPS = 20
 
 
 def confusion(decisions: Tensor, targets: Tensor, topics: int, decidable: int | None = None) -> Tensor:
@@ -56,12 +56,18 @@ def shares(counts: Tensor) -> Tensor:
 
 
 def prior_pull(rows: Tensor, train_counts: Counts) -> Tensor:
-    """How far (...) decisions are dragged from the true shares toward the training shares: 0 none, 1 a copy.
+    """How strongly (...) decisions lean from the true shares toward the training shares: a slope, 0 none, 1 a copy.
 
     With decided shares q, true shares t and training shares p, each add-half smoothed: the t-weighted
-    least-squares slope (with intercept) of log(q/t) on log(p/t). nan where p and t are nearly the same (t-weighted
-    standard deviation of log(p/t) under 0.05). The definition is this project's own: design section 2.
+    least-squares slope (with intercept) of log(q/t) on log(p/t). Being a slope it may pass 1: decisions that exaggerate
+    the training shares have more. nan where p and t are nearly the same (t-weighted standard deviation of log(p/t)
+    under 0.2, a typical topic moved by a fifth): there even the Bayes rule can have a slope of 2. The definition is
+    this project's own: design section 2.
+
+    t is what `true_topic_counts` makes of the rows: as they stand their chance would be on both sides of the
+    regression, and be taken for pull.
     """
+    rows = with_true_counts(rows, true_topic_counts(rows, train_counts))
     true = shares(rows.sum(-1))
     pull = (shares(torch.as_tensor(train_counts)) / true).log()
     pulled = (shares(_decided(rows)) / true).log()
@@ -71,20 +77,85 @@ def prior_pull(rows: Tensor, train_counts: Counts) -> Tensor:
     return slope.masked_fill(spread.sqrt() < MIN_SPREAD, torch.nan)
 
 
-def shares_shifted(true_counts: Counts, train_counts: Counts) -> bool:
-    """Whether the shares of some rows (C,) can be told from the training shares, and so a prior pull from chance.
+def true_topic_counts(rows: Tensor, train_counts: Counts) -> Tensor:
+    """The rows (..., C) that each true topic is expected to have, with the chance of a small sample taken out.
 
-    Where both sets come from the same shares, the t-weighted variance of log(p/t) times n N / (n + N), with n and N
-    their rows, is about chi-squared with C - 1 degrees of freedom (delta method); its mean and two standard deviations
-    are what it must exceed.
+    Counts n are shrunk toward mu = exp(a + b log p), a Poisson regression on the training shares p that holds rows like
+    the training set (b = 1), rows with all topics alike (b = 0) and what lies between: mu (1 + f n) / (1 + f mu), the
+    posterior mean of a gamma-Poisson model. f, its overdispersion, is what Pearson's statistic has in excess of its
+    degrees of freedom, at least 0: with many rows of a topic, or shares of their own, n stays what it is.
     """
-    true, train = torch.as_tensor(true_counts).double(), as_counts(train_counts)
-    shown = shares(true)
-    pull = (shares(train) / shown).log()
-    variance = (shown * pull**2).sum() - (shown * pull).sum() ** 2
-    freedom = len(true) - 1
-    rows = true.sum() * train.sum() / (true.sum() + train.sum())
-    return bool(variance * rows > freedom + 2 * math.sqrt(2 * freedom))
+    counts, topics = rows.sum(-1), rows.shape[-2]
+    expected = _expected_counts(counts, shares(torch.as_tensor(train_counts)).log())
+    statistic = ((counts - expected) ** 2 / expected).sum(-1, keepdim=True)
+    excess = ((statistic - max(topics - 2, 0)) / counts.sum(-1, keepdim=True)).clamp(min=0)
+    return expected * (1 + excess * counts) / (1 + excess * expected)
+
+
+def with_true_counts(rows: Tensor, counts: Tensor) -> Tensor:
+    """Rows (..., C, D) that keep their rates within each true topic and have these true counts (..., C)."""
+    return rows * (counts / rows.sum(-1).clamp(min=1))[..., None]
+
+
+def _expected_counts(counts: Tensor, log_shares: Tensor) -> Tensor:
+    """exp(a + b x) (..., C) of the Poisson regression of counts (..., C) on x (C,), by Newton's method in b."""
+    x, total = log_shares - log_shares.mean(), counts.sum(-1, keepdim=True)
+    slope = torch.zeros_like(total)
+    for _ in range(NEWTON_STEPS):
+        weights = (slope * x).softmax(-1)  # a drops out: it is what makes the expected counts sum to the rows
+        mean = (weights * x).sum(-1, keepdim=True)
+        variance = (weights * (x - mean) ** 2).sum(-1, keepdim=True)
+        step = ((counts * x).sum(-1, keepdim=True) / total - mean) / variance.clamp(min=1e-12)
+        slope = (slope + step.clamp(-0.5, 0.5)).clamp(-2, 2)
+    return total * (slope * x).softmax(-1)
+
+
+def errors_to_frequent(rows: Tensor, train_counts: Counts) -> Tensor:
+    """Share (...) of the wrong decisions that went to a topic with more training rows than the true one; ties half.
+
+    A share whatever the sample: it needs no difference between true and training shares, and few rows make it vague and
+    not wrong. To be compared with `errors_to_frequent_by_chance`. Decisions for no known topic are left out.
+    """
+    wrong = _wrong(rows)
+    return (wrong * _more_frequent(train_counts)).sum((-2, -1)) / wrong.sum((-2, -1))
+
+
+def errors_to_frequent_by_chance(rows: Tensor, train_counts: Counts) -> Tensor:
+    """The same share (...) if each wrong decision had gone to one of the other topics, each as likely."""
+    wrong = _wrong(rows).sum(-1)
+    chance = _more_frequent(train_counts).sum(-1) / (rows.shape[-2] - 1)
+    return (wrong * chance).sum(-1) / wrong.sum(-1)
+
+
+def shares_shifted(true_counts: Counts, train_counts: Counts) -> bool:
+    """Whether the shares of some rows (C,) can be told from the training shares: where not, neither can a prior pull.
+
+    Pearson's test of homogeneity of the two rows of counts, at 1%. The statistic's exact mean and variance given the
+    margins (Dawson 1954; Haldane 1940) and a gamma distribution with these stand for the chi-squared one, which is
+    wrong where topics have a few rows.
+    """
+    table = torch.stack([torch.as_tensor(true_counts).double(), torch.as_tensor(train_counts).double()])
+    table = table[:, table.sum(0) > 0]
+    if len(table.T) < 2 or (table.sum(1) == 0).any():
+        return False
+    total, rows, columns = table.sum(), table.sum(1), table.sum(0)
+    expected = rows[:, None] * columns / total
+    statistic = ((table - expected) ** 2 / expected).sum()
+    mean, variance = _pearson_moments(total, rows, columns)
+    shape, scale = mean**2 / variance, variance / mean
+    return bool(torch.special.gammaincc(shape, statistic / scale) < SHIFT_LEVEL)
+
+
+def _pearson_moments(total: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of Pearson's statistic of a table of these margins, under independence."""
+    mean = total / (total - 1) * (len(rows) - 1) * (len(columns) - 1)
+
+    def terms(margin: Tensor) -> tuple[Tensor, Tensor]:
+        size = len(margin)
+        return (size - 1) * (total - size) / (total - 1), ((total / margin).sum() - size**2) / (total - 2)
+
+    (v1, w1), (v2, w2) = terms(rows), terms(columns)
+    return mean, 2 * total / (total - 3) * (v1 - w1) * (v2 - w2) + total**2 / (total - 1) * w1 * w2
 
 
 def marginal_divergence(rows: Tensor) -> Tensor:
@@ -95,6 +166,18 @@ def marginal_divergence(rows: Tensor) -> Tensor:
 
 def _right(rows: Tensor) -> Tensor:
     return rows.diagonal(dim1=-2, dim2=-1)  # of a matrix with further columns, still [c, c]
+
+
+def _wrong(rows: Tensor) -> Tensor:
+    topics = rows.shape[-2]
+    return rows[..., :topics] * (1 - torch.eye(topics, dtype=rows.dtype))
+
+
+def _more_frequent(train_counts: Counts) -> Tensor:
+    """(C, C): 1 where topic j has more training rows than topic i, 1/2 where as many."""
+    counts = torch.as_tensor(train_counts).double()
+    more, alike = counts[None, :] > counts[:, None], counts[None, :] == counts[:, None]
+    return more.double() + 0.5 * (alike & ~torch.eye(len(counts), dtype=torch.bool)).double()
 
 
 def _decided(rows: Tensor) -> Tensor:

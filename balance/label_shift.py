@@ -2,9 +2,9 @@
 
 Knows probabilities and priors as tensors; knows nothing of models or files. Assumes that P(text | topic) is the
 same in the unlabelled rows as in training, and only P(topic) moved; where texts are of another kind altogether
-nothing here can notice. Either estimate is refused, with a `UserError`
-that says why, where the rows do not determine it. abstention (last released in 2020) and QuaPy have such estimates,
-over scikit-learn and without standard errors or refusals; this room needs torch alone.
+nothing here can notice. Either estimate is refused, with a `UserError` that says why, where the rows do not determine
+it. abstention (last released in 2020) and QuaPy have such estimates, over scikit-learn and without refusals; this room
+needs torch alone.
 """
 
 import logging
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..common import UserError
 from ..corpus import Topics
-from .calibration import prior_from_counts
+from .calibration import checked_probabilities, prior_from_counts
 from .posterior import Decider
 
 log = logging.getLogger("unskew")
@@ -27,6 +27,10 @@ _SHRUNK_ITERATIONS = 200
 MOST_ROWS = 50_000  # standard errors are then under 0.01 where topics can be told apart at all
 SHOWN = 3  # topics named in a log line
 MAX_ERROR = 0.1  # the standard error of a share above which an estimate is refused
+MAX_WIDTH = 0.4  # the same of the width of its interval
+Z = 1.96
+RESAMPLES = 40
+MOST_RESAMPLED = 5000
 
 
 def em_prior(
@@ -40,7 +44,7 @@ def em_prior(
 
     Args:
         probabilities: (n, C) of the unlabelled rows, under the model's prior.
-        model_prior: (C,) the prior that the probabilities hold, see `calibration.model_prior`.
+        model_prior: (C,) the prior that the probabilities hold, see `prior_from_counts` and `measured_prior`.
         tolerance: stop when the mean log-likelihood of a row is within this many nats of its maximum.
         max_error: refuse the estimate if the standard error of a share is above this: too few rows, or topics that
             the model cannot tell apart. None: refuse nothing.
@@ -140,7 +144,7 @@ def bbse_prior(
             f"black-box shift estimation needs unlabelled rows ({len(probabilities)} given) and held-out rows of "
             f"every topic (none of topics {absent[:5]}); use EM or a given prior"
         )
-    decided = held_out_probabilities.detach().cpu().argmax(-1)
+    decided = checked_probabilities(held_out_probabilities).argmax(-1)
     joint = torch.bincount(decided * topics + targets, minlength=topics * topics).view(topics, topics).double()
     rates = joint / rows
     condition = torch.linalg.cond(rates).item()
@@ -151,7 +155,7 @@ def bbse_prior(
             f"above {max_condition:g} (topic {worst} has a recall of {rates[worst, worst].item():.2g}); "
             "use EM or a given prior"
         )
-    observed = torch.bincount(probabilities.detach().cpu().argmax(-1), minlength=topics).double()
+    observed = torch.bincount(checked_probabilities(probabilities).argmax(-1), minlength=topics).double()
     prior = torch.linalg.solve(rates, observed / observed.sum()).clamp(min=0)
     return prior / prior.sum()
 
@@ -173,16 +177,26 @@ class ShiftEstimate:
 
     Attributes:
         topics: With their training counts.
-        prior: The estimated share of each topic (C,), summing to 1. Add-half smoothed, (n q + 1/2) / (n + C/2): an
-            estimate of none would rule a topic out, and rare topics are what must not vanish.
-        errors: Standard errors of the shares (C,).
+        prior: The estimated share of each topic (C,), summing to 1. Shrunk toward the training shares p, where rows are
+            few: (n q + 1/2 + C p / 2) / (n + C). An estimate of none would rule a topic out, and rare topics are what
+            must not vanish.
+        errors: Standard errors of the shares (C,): of the rows and, where `with_classifier`, of calibration and
+            classifier.
         rows: How many it was estimated from.
+        with_classifier: Whether held-out rows showed how far the classifier leads the estimate astray.
     """
 
     topics: Topics
     prior: tuple[float, ...]
     errors: tuple[float, ...]
     rows: int
+    with_classifier: bool = False
+
+    @property
+    def intervals(self) -> tuple[tuple[float, float], ...]:
+        """About 95% of each share (C,), within [0, 1]."""
+        pairs = zip(self.prior, self.errors, strict=True)
+        return tuple((max(0.0, share - Z * error), min(1.0, share + Z * error)) for share, error in pairs)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -204,20 +218,32 @@ class ShiftEstimate:
         )
         return (
             f"target prior estimated from {self.rows} unlabelled rows, {self.divergence:.2f} nats (KL) from the "
-            f"training prior\nlargest changes of share, ± standard error: {changes}"
+            f"training prior\nlargest changes of share, ± standard error{self._of()}: {changes}"
         )
 
+    def _of(self) -> str:
+        return "" if self.with_classifier else " (of the rows alone: the classifier's own errors are not in it)"
 
-def estimate_target(decider: Decider, logits: Tensor) -> ShiftEstimate:
+
+def estimate_target(
+    decider: Decider, logits: Tensor, held_out: tuple[Tensor, Tensor] | None = None, seed: int = 0
+) -> ShiftEstimate:
     """Estimate the prior of unlabelled rows from the encoder's logits (n, C), by EM on calibrated probabilities.
+
+    It is right to use where texts of a topic are what they were in training, only the mixture has moved, and rows come
+    in the hundreds; not for a job whose shares are known, or that macro-recall is to be best for.
 
     Args:
         decider: Its calibration and training prior; its target prior plays no part.
         logits: Of the rows, any number; over 50,000 are thinned out evenly.
+        held_out: Logits (m, C) and topics (m,) of labelled rows that the encoder was not trained on. With them errors
+            are those of `bootstrap_errors`, which know the calibration's and the classifier's share; without them of
+            the rows alone, which is too little wherever the classifier is not perfect.
+        seed: Of that bootstrap.
 
     Raises:
-        UserError: If a share cannot be told to within a standard error of 0.1: too few rows, or topics that the
-            encoder cannot tell apart.
+        UserError: If the 95% interval of a share is wider than 0.4: too few rows, or topics that the encoder cannot
+            tell apart.
     """
     if len(logits) == 0:
         raise UserError("there are no rows to estimate a target prior from")
@@ -230,17 +256,71 @@ def estimate_target(decider: Decider, logits: Tensor) -> ShiftEstimate:
     prior = em_prior(probabilities, trained, max_error=None)
     errors = em_standard_error(probabilities, trained, prior)
     _refuse_vague(errors, topics, len(logits))
-    smoothed = (len(logits) * prior + 0.5) / (len(logits) + len(topics) / 2)
-    return ShiftEstimate(topics, tuple(smoothed.tolist()), tuple(errors.tolist()), len(logits))
+    shrunk = _shrunk(prior, trained, len(logits))
+    if held_out is not None:
+        errors = bootstrap_errors(decider, logits, shrunk, *held_out, seed=seed).maximum(errors)
+        _refuse_vague(errors, topics, len(logits))
+    return ShiftEstimate(topics, tuple(shrunk.tolist()), tuple(errors.tolist()), len(logits), held_out is not None)
+
+
+def bootstrap_errors(
+    decider: Decider, logits: Tensor, prior: Tensor, held_out: Tensor, targets: Tensor, seed: int = 0
+) -> Tensor:
+    """Standard errors (C,) of an estimated prior (C,) that know calibration and classifier.
+
+    The root of a variance and a squared bias. The variance is that of estimates over resampled unlabelled rows, each
+    with a calibration refitted on held-out rows resampled within their topics. The bias is how far estimates from made
+    up jobs, held-out rows drawn in the shares of `prior`, miss those: there the truth is known, and a classifier that
+    takes one topic for another shows it.
+
+    Args:
+        decider: As for `estimate_target`.
+        logits: Of the unlabelled rows (n, C); 5,000 of them are enough.
+        prior: The estimate.
+        held_out: Logits (m, C) of labelled rows.
+        targets: Their topics (m,); topics without any are taken to be recognised.
+        seed: Of the draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    logits, targets = logits[: min(len(logits), MOST_RESAMPLED)], targets.detach().cpu().long()
+    trained, rows = prior_from_counts(decider.topics.counts), torch.bincount(targets, minlength=len(prior))
+    known = torch.where(rows > 0, prior, 0.0)
+    known = known / known.sum()
+    drawing = (known / rows.clamp(min=1))[targets]
+    estimates, made_up = [], []
+    for _ in range(RESAMPLES):
+        again = _within_topics(targets, generator)
+        refitted = decider.refitted(held_out[again], targets[again])
+        some = torch.randint(len(logits), (len(logits),), generator=generator)
+        job = torch.multinomial(drawing, len(logits), replacement=True, generator=generator)
+        for rows_, found in ((logits[some], estimates), (held_out[job], made_up)):
+            found.append(_shrunk(em_prior(refitted.natural(rows_).exp(), trained, 1e-4, None), trained, len(rows_)))
+    bias = torch.stack(made_up).mean(0) - _shrunk(known, trained, len(logits))
+    return (torch.stack(estimates).var(0) + torch.where(rows > 0, bias, 0.0) ** 2).sqrt()
+
+
+def _within_topics(targets: Tensor, generator: torch.Generator) -> Tensor:
+    """Row numbers (m,), drawn with replacement from the rows of the same topic."""
+    order = targets.argsort(stable=True)
+    rows = torch.bincount(targets)
+    first = rows.cumsum(0) - rows
+    drawn = (torch.rand(len(targets), generator=generator, dtype=torch.float64) * rows[targets]).long()
+    return order[first[targets] + drawn]
+
+
+def _shrunk(prior: Tensor, trained: Tensor, rows: int) -> Tensor:
+    topics = len(prior)
+    return (rows * prior + 0.5 + topics * trained / 2) / (rows + topics)
 
 
 def _refuse_vague(errors: Tensor, topics: Topics, rows: int) -> None:
-    vague = [topic for topic in errors.argsort(descending=True).tolist() if not errors[topic] <= MAX_ERROR]
+    widest = MAX_WIDTH / (2 * Z)
+    vague = [topic for topic in errors.argsort(descending=True).tolist() if not errors[topic] <= widest]
     if not vague:
         return
     named = ", ".join(f"{topics.names[topic]!r} ({errors[topic].item():.2g})" for topic in vague[:SHOWN])
     more = f" and {len(vague) - SHOWN} more" if len(vague) > SHOWN else ""
     raise UserError(
         f"the target prior of these {rows} rows cannot be estimated: the standard error of the share is over "
-        f"{MAX_ERROR:g} for {named}{more}; give more rows, or a target prior (uniform, train, or shares by topic)"
+        f"{widest:.1f} for {named}{more}; give more rows, or a target prior (uniform, train, or shares by topic)"
     )

@@ -16,6 +16,8 @@ from .noise import checked_noise, forward_noise_rows, redrawn_noise
 from .settings import LossSettings
 from .weights import Counts, as_counts, class_weights, describe_weights
 
+IGNORED = -100  # of targets, as in torch's cross-entropy
+
 
 def focal_rows(logits: Tensor, targets: Tensor, gamma: float, label_smoothing: float = 0.0) -> Tensor:
     """Row losses (B,): (1 - p_t)^gamma * CE, Lin et al. 2017, eq. 4; p_t of the unweighted distribution."""
@@ -125,15 +127,29 @@ class TopicLoss(nn.Module):
                 return forward_noise_rows(logits, targets, self._noise)
 
     def forward(self, logits: Tensor, targets: Tensor, denominator: float | None = None) -> Tensor:
-        """The loss, a scalar in float32 (float64 for float64 logits)."""
+        """The loss, a scalar in float32 (float64 for float64 logits).
+
+        Targets of -100, torch's `ignore_index`, are left out, also of the number of rows; a batch without rows has a
+        loss of 0.
+
+        Raises:
+            UserError: if the logits are no numbers, as after a rate that was too high.
+        """
         if logits.ndim != 2 or logits.shape[1] != len(self._counts):
             raise ValueError(f"logits {tuple(logits.shape)} for {len(self._counts)} topics")
         if self._counts.device != logits.device:
             self._counts, self._weights = self._counts.to(logits.device), self._weights.to(logits.device)
             self._noise = None if self._noise is None else self._noise.to(logits.device)
         logits = logits if logits.dtype == torch.float64 else logits.float()
+        counted = targets != IGNORED
+        logits, targets = logits[counted], targets[counted].long()
         rows = self.row_losses(logits, targets) * self.weights.to(logits.dtype)[targets]
-        return rows.sum() / (len(targets) if denominator is None else denominator)
+        loss = rows.sum() / (max(1, len(targets)) if denominator is None else denominator)
+        if not loss.isfinite():
+            raise UserError(
+                "the training loss is no longer a finite number: lower the learning rate, or use bf16 or 32"
+            )
+        return loss
 
     def extra_repr(self) -> str:
         """What `print(loss)` shows."""

@@ -89,16 +89,35 @@ def band_calibration_error(probabilities: Tensor, targets: Tensor, train_counts:
 
 
 def prior_pull(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> float:
-    """How far decisions are dragged from the true shares toward the training shares: 0 none, 1 a copy.
+    """How strongly decisions lean from the true shares toward the training shares: a slope, 0 none, 1 a copy.
 
-    The definition is that of `confusion.prior_pull`; nan where true and training shares are nearly the same.
+    See `judged_prior_pull`.
     """
-    return counted.prior_pull(_confusion(probabilities, targets), train_counts).item()
+    return judged_prior_pull(_confusion(probabilities, targets), train_counts)
+
+
+def judged_prior_pull(rows: Tensor, train_counts: Counts) -> float:
+    """`confusion.prior_pull` of rows (C, D); nan where their true shares cannot be told from the training shares.
+
+    There the slope would be made of chance and of what any imperfect classifier does: other rows are needed.
+    """
+    if not counted.shares_shifted(rows.sum(-1), train_counts):
+        return math.nan
+    return counted.prior_pull(rows, train_counts).item()
 
 
 def marginal_divergence(probabilities: Tensor, targets: Tensor) -> float:
     """Kullback-Leibler divergence KL(true shares || decided shares) in nats, both add-half smoothed."""
     return counted.marginal_divergence(_confusion(probabilities, targets)).item()
+
+
+def skew(rows: Tensor, train_counts: Counts) -> dict[str, float]:
+    """What is known of a lean toward frequent topics, from rows (C, D) at [true, decided]; nan where nothing is."""
+    return {
+        "prior_pull": judged_prior_pull(rows, train_counts),
+        "errors_to_frequent": counted.errors_to_frequent(rows, train_counts).item(),
+        "errors_to_frequent_by_chance": counted.errors_to_frequent_by_chance(rows, train_counts).item(),
+    }
 
 
 def measure(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> dict[str, float | None]:
@@ -118,8 +137,8 @@ def measure(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> dic
         "worst_topic_recall": worst_topic_recall(probabilities, targets),
         "nll": negative_log_likelihood(probabilities, targets),
         "ece": calibration_error(probabilities, targets),
-        "prior_pull": prior_pull(probabilities, targets, train_counts),
         "marginal_kl": marginal_divergence(probabilities, targets),
+        **skew(_confusion(probabilities, targets), train_counts),
     }
     recalls = band_recall(probabilities, targets, train_counts)
     errors = band_calibration_error(probabilities, targets, train_counts)

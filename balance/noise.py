@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..common import UserError
+from .calibration import checked_probabilities
 from .weights import Counts, as_counts
 
 
@@ -51,7 +52,7 @@ def noise_matrix(probabilities: Tensor, targets: Tensor) -> Tensor:
         probabilities: of the clean rows (n, C), by the model trained on the noisy set.
         targets: their true topics (n,); every topic must occur.
     """
-    rows, targets = probabilities.detach().cpu().double(), targets.detach().cpu().long()
+    rows, targets = checked_probabilities(probabilities), targets.detach().cpu().long()
     if rows.ndim != 2 or targets.shape != rows.shape[:1]:
         raise UserError(f"probabilities {tuple(rows.shape)} do not fit targets {tuple(targets.shape)}")
     counts = torch.bincount(targets, minlength=rows.shape[1])

@@ -1,13 +1,13 @@
 """From the encoder's logits to the probabilities that decide: calibrated, and right for a chosen prior.
 
-Knows tensors, topics and priors; no model and no file. Three steps: the prior that the loss
+Knows tensors, topics and priors; no model and no file. Four steps: what the loss distorts is undone, the prior that it
 taught is exchanged for the training prior, the calibration is applied there (it was fitted on rows of that prior),
 and the training prior is exchanged for the target prior.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,8 +15,32 @@ from torch import Tensor
 
 from ..common import UserError
 from ..corpus import Topics
-from .calibration import Calibration, fit_calibration, prior_correct, prior_from_counts, uniform_prior
-from .settings import CalibrationKind, TargetPrior
+from .calibration import (
+    Calibration,
+    cross_fitted,
+    fit_calibration,
+    prior_correct,
+    prior_from_counts,
+    refit_calibration,
+    training_weights,
+    uniform_prior,
+)
+from .conformal import ConformalSets, conformal_of_scores
+from .links import LossLink
+from .settings import CalibrationKind, ConformalKind, TargetPrior
+
+
+@dataclass(frozen=True)
+class HeldOutScores:
+    """What held-out rows showed, for conformal sets of any error rate.
+
+    Attributes:
+        scores: Of each row (n,), the probability of its true topic with all topics alike, calibrated on other rows.
+        targets: Their topics (n,).
+    """
+
+    scores: tuple[float, ...]
+    targets: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -25,15 +49,19 @@ class Decider:
 
     Attributes:
         topics: With their training counts.
-        implied: The prior that the encoder's softmax holds, (C,).
+        implied: The prior that the encoder's softmax holds, (C,), once `link` is applied.
         calibration: Fitted under the training prior.
         target: The prior to be right for, (C,).
+        link: Undoes a loss that is not proper, see `loss_link`; as made, nothing.
+        held_out: What conformal sets are made from; None before a calibration is fitted.
     """
 
     topics: Topics
     implied: tuple[float, ...]
     calibration: Calibration
     target: tuple[float, ...]
+    link: LossLink = field(default_factory=LossLink)
+    held_out: HeldOutScores | None = None
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Float32 probabilities (n, C) under the target prior."""
@@ -47,9 +75,51 @@ class Decider:
         """Calibrated log-probabilities (n, C) under the training prior: what a target prior is estimated from."""
         return self.calibration(self._uncalibrated(logits))
 
-    def fitted(self, logits: Tensor, targets: Tensor, kind: CalibrationKind) -> "Decider":
-        """With a calibration fitted on held-out rows of the training prior: logits (n, C), topic indices (n,)."""
-        return replace(self, calibration=fit_calibration(self._uncalibrated(logits), targets, kind))
+    def fitted(
+        self, logits: Tensor, targets: Tensor, kind: CalibrationKind, weights: Tensor | None = None
+    ) -> "Decider":
+        """With a calibration fitted on held-out rows: logits (n, C), topic indices (n,).
+
+        The map is to be right under the training prior. Held-out rows hardly come in its shares (each topic has one at
+        least), and biases would learn the difference: so topics are weighted to their shares of the training set,
+        beside the rows' own `weights` (n,), where there are any.
+        """
+        weights = training_weights(targets, self.topics.counts, weights)
+        uncalibrated = self._uncalibrated(logits)
+        calibration = fit_calibration(uncalibrated, targets, kind, weights)
+        crossed = self._alike(cross_fitted(calibration, uncalibrated, targets, weights)).exp().cpu()
+        own = crossed.gather(-1, targets.detach().cpu().long()[:, None])[:, 0].tolist()
+        held_out = HeldOutScores(tuple(round(score, 7) for score in own), tuple(targets.tolist()))
+        return replace(self, calibration=calibration, held_out=held_out)
+
+    def sets(self, error_rate: float, kind: ConformalKind = "per_topic") -> ConformalSets:
+        """Conformal sets for an error rate, called with `alike`; see `fit_conformal` for what is promised.
+
+        The rows that calibrated are used again, each scored by a map that it had no part in. Rows that chose weights or
+        settings of the encoder make the promise a little too good; out-of-fold rows of the training set do not.
+
+        Raises:
+            UserError: If there were no held-out rows, or the rate is none.
+        """
+        if self.held_out is None:
+            raise UserError("conformal sets need held-out rows, and this system stored none: fit it again with some")
+        scores, targets = torch.tensor(self.held_out.scores).double(), torch.tensor(self.held_out.targets)
+        return conformal_of_scores(scores, targets, len(self.topics), error_rate, kind)
+
+    def alike(self, logits: Tensor) -> Tensor:
+        """Float32 probabilities (n, C) with all topics alike, whatever the target prior: what sets are made from."""
+        return self._alike(self.natural(logits)).exp()
+
+    def _alike(self, natural: Tensor) -> Tensor:
+        return prior_correct(natural, prior_from_counts(self.topics.counts), uniform_prior(len(self.topics)))
+
+    def refitted(self, logits: Tensor, targets: Tensor) -> "Decider":
+        """With the same kind of calibration, fitted on these rows without asking whether it helps: for a bootstrap."""
+        report = self.calibration.report
+        if report is None or not report.kept:
+            return self
+        weights = training_weights(targets, self.topics.counts)
+        return replace(self, calibration=refit_calibration(self._uncalibrated(logits), targets, report.kind, weights))
 
     def aimed_at(self, prior: TargetPrior) -> "Decider":
         """For another target prior.
@@ -66,20 +136,25 @@ class Decider:
             "implied_prior": list(self.implied),
             "calibration": self.calibration.to_dict(),
             "target_prior": list(self.target),
+            "loss_link": self.link.to_dict(),
+            "held_out": None if self.held_out is None else asdict(self.held_out),
         }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Decider":
         """The inverse of `to_dict`."""
+        held_out = stored.get("held_out")
         return cls(
             Topics.from_dict(stored["topics"]),
             tuple(stored["implied_prior"]),
             Calibration.from_dict(stored["calibration"]),
             tuple(stored["target_prior"]),
+            LossLink.from_dict(stored.get("loss_link", {})),
+            HeldOutScores(*(tuple(values) for values in held_out.values())) if held_out else None,
         )
 
     def _uncalibrated(self, logits: Tensor) -> Tensor:
-        return prior_correct(logits, torch.tensor(self.implied), prior_from_counts(self.topics.counts))
+        return prior_correct(self.link(logits), torch.tensor(self.implied), prior_from_counts(self.topics.counts))
 
 
 def resolve_prior(prior: TargetPrior, topics: Topics) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..common import UserError
+from .calibration import checked_probabilities
 from .losses import make_loss
 from .settings import LossSettings
 from .weights import Counts, as_counts
@@ -21,9 +22,9 @@ def implied_prior(settings: LossSettings, counts: Counts, names: Sequence[str] |
     logit adjustment and balanced softmax, else 0) makes softmax(f + a) the posterior under the prior n_y w_y, hence
     softmax(f) the posterior under n_y w_y exp(-a_y); Menon et al. 2021, section 5.2, have the case that ends in equal
     shares. Forward noise without weights holds the true topics' prior, which for redrawn labels has the shares of the
-    counts. Focal, LDAM and generalised cross-entropy are not proper losses, and weights that began late may not have
-    taken hold; for them it is the nearest statement, and calibration with biases (or `measured_prior`) corrects the
-    rest.
+    counts. For losses that are not proper (focal, LDAM, generalised cross-entropy, label smoothing) it is the prior of
+    softmax(logits) once `loss_link` has undone them. Weights that began late may not have taken hold; calibration with
+    biases (or `measured_prior`) corrects the rest.
 
     Args:
         settings: The loss.
@@ -53,7 +54,7 @@ def measured_prior(probabilities: Tensor, targets: Tensor, implied: Tensor) -> T
         targets: Their topics (n,).
         implied: What the loss should have taught (C,), see `implied_prior`.
     """
-    rows, targets = probabilities.detach().cpu().double(), targets.detach().cpu().long()
+    rows, targets = checked_probabilities(probabilities), targets.detach().cpu().long()
     shares = implied.detach().cpu().double()
     if rows.ndim != 2 or targets.shape != rows.shape[:1] or shares.shape != rows.shape[1:] or len(rows) == 0:
         raise UserError(f"{tuple(rows.shape)} probabilities, {tuple(targets.shape)} targets: nothing to measure")

@@ -11,6 +11,7 @@ Scheme = Literal["none", "balanced", "inverse_frequency", "effective_number"]
 CalibrationKind = Literal[
     "none", "temperature", "per_class_temperature", "bias_corrected_temperature", "vector_scaling"
 ]
+ConformalKind = Literal["per_topic", "clustered", "pooled"]
 TargetPrior = Literal["uniform", "train"] | dict[str, float]
 LossName = Literal[
     "cross_entropy",
@@ -55,7 +56,8 @@ class LossSettings:
         name: The loss.
         weights: Class weights, or {topic: weight}. "auto" is effective_number for cross_entropy, focal and ldam, after
             Cui et al. 2019; none for the others, whose formula has its own answer to skew or noise.
-        beta: Of effective_number, in [0, 1); derived from the counts (1 - 1/mean rows per topic) unless given.
+        beta: Of effective_number, in [0, 1); derived from the counts (1 - 1/mean rows per topic, 0.99 at most) unless
+            given.
         exponent: Of inverse_frequency: 1 (unless given) full, 0.5 the usual softer choice, 0 none.
         reweight_from: Share of training after which the class weights act (deferred re-weighting); 0.8 for ldam and 0
             for the others unless given. Acts only where the training calls `set_progress`.

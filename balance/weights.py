@@ -14,6 +14,7 @@ from ..common import UserError
 from .settings import Scheme
 
 Counts = Sequence[int] | Tensor
+MOST_COVERING = 100.0  # rows that cover a topic, at most
 
 
 def as_counts(counts: Counts) -> Tensor:
@@ -36,14 +37,21 @@ def inverse_frequency(counts: Counts, exponent: float = 1.0) -> Tensor:
 
 
 def derive_beta(counts: Counts) -> float:
-    """Beta of the effective number when none is given: 1 - 1/N with N the mean training rows per topic.
+    """Beta of the effective number when none is given: 1 - 1/N with N the mean training rows per topic, at most 100.
 
     In Cui et al. (2019) beta = (N - 1)/N, where N is the number of distinct examples that a topic
     holds, and they tune it by hand. With N the mean count, topics under the mean are weighted about as by inverse
     frequency, and topics far above it count as covered: no weight falls under that of N rows. Any fixed beta would
     be inverse frequency for small files (beta 0.9999: 100 rows count as 99.5) and no weighting for huge ones.
+
+    The cap is that of the band "many": a topic of over 100 rows counts as covered. Without it a row could weigh as many
+    times another as the mean topic has rows, thousands, and the model would learn a few rows by heart.
     """
-    return 1.0 - 1.0 / as_counts(counts).mean().item()
+    return 1.0 - 1.0 / _covering_rows(counts)
+
+
+def _covering_rows(counts: Counts) -> float:
+    return min(MOST_COVERING, as_counts(counts).mean().item())
 
 
 def effective_number(counts: Counts, beta: float | None = None) -> Tensor:
@@ -125,8 +133,9 @@ def describe_weights(
     if scheme == "inverse_frequency":
         label += f" (exponent {1.0 if exponent is None else exponent:g})"
     elif scheme == "effective_number" and beta is None:
-        mean = as_counts(counts).mean().item()
-        label += f" (beta {derive_beta(counts):.6g}, derived: 1 - 1/{mean:.4g}, the mean rows per topic)"
+        mean, covering = as_counts(counts).mean().item(), _covering_rows(counts)
+        source = "the mean rows per topic" if covering == mean else f"a cap; the mean rows per topic are {mean:.4g}"
+        label += f" (beta {derive_beta(counts):.6g}, derived: 1 - 1/{covering:.4g}, {source})"
     elif scheme == "effective_number":
         label += f" (beta {beta:.6g}, given)"
     weights = class_weights(scheme, counts, beta=beta, exponent=exponent, names=names)

@@ -25,8 +25,8 @@ from unskew.balance import (
     Decider,
     LossSettings,
     estimate_target,
+    mean_posterior,
     measure,
-    model_prior,
     prior_correct,
     resolve_prior,
 )
@@ -213,7 +213,7 @@ def decided(cure: Cure, decider: Decider, logits: dict[str, torch.Tensor], sets:
     if cure.decide == "raw":
         return logits[test].softmax(-1)
     if cure.decide == "posterior":
-        prior = model_prior(logits["validation"].softmax(-1))
+        prior = mean_posterior(logits["validation"].softmax(-1))
         return prior_correct(logits[test], prior / prior.sum(), torch.full_like(prior, 1 / len(prior))).exp()
     targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))
     fitted = decider.fitted(logits["validation"], targets, cure.calibration)

@@ -33,7 +33,7 @@ def command(
     encoder: EncoderSettings = EncoderSettings(),  # noqa: B008 frozen
     decoder: DecoderSettings = DecoderSettings(),  # noqa: B008 frozen
     arms: list[str] | str | None = None,
-    seeds: list[int] | int | str = "0,1,2",
+    seeds: list[int] | int | str = "0,1,2,3,4",
     budget: float = 1.0,
     newsroom: str | None = None,
     outputs: int = 240,
@@ -55,7 +55,8 @@ def command(
         encoder: Stage 1, shared by the arms that have one.
         decoder: Stage 2, shared by the arms that have one.
         arms: Which of the definitions to run, as a,b,c; all unless given.
-        seeds: Of splits, weights and order, as 0,1,2; each arm runs once with each.
+        seeds: Of splits, weights and order, as 0,1,2; each arm runs once with each. With fewer than five, runs are
+            described and not judged.
         budget: Share of the clean rows of each topic, validation rows included, and of the noisy rows: 0.1 for a quick
             look.
         newsroom: The newsroom.json beside synthetic rows: adds the Bayes ceiling.

@@ -1,5 +1,6 @@
 """`unskew predict`: its options, and what it prints. Parses nothing and loads no model before it must."""
 
+from ..balance import ConformalKind
 from ..common import SOME_ROWS_BAD, ProgressKind, ending_on_sigterm
 from ..corpus import Columns
 from ..decoder import GenerationSettings, Writer
@@ -29,6 +30,8 @@ def command(
     fairness: bool = False,
     min_confidence: float = 0.0,
     write_undecided: bool = False,
+    sets: float | None = None,
+    sets_kind: ConformalKind = "per_topic",
     target_prior: dict[str, float] | str | None = None,
     estimate_rows: int = 20_000,
     device: str | None = None,
@@ -58,6 +61,8 @@ def command(
         fairness: Put the prior-suppression token before the topic.
         min_confidence: Rows whose most probable topic has less are undecided: their topic is null.
         write_undecided: Write an output for undecided rows too, under their most probable topic.
+        sets: An error rate, as 0.1: each row gets a set of topics that holds the true one but for that share of rows.
+        sets_kind: Of whom that is promised: per_topic, clustered or pooled.
         target_prior: The prior to be right for: uniform, train, estimate (from the job's own rows), a JSON file of
             shares by topic, or the shares; the bundle's own unless given.
         estimate_rows: How many rows an estimate reads at most.
@@ -87,6 +92,8 @@ def command(
         fairness=fairness,
         min_confidence=min_confidence,
         write_undecided=write_undecided,
+        sets=sets,
+        sets_kind=sets_kind,
         target_prior=target_prior,
         estimate_rows=estimate_rows,
         limit=limit,

@@ -2,7 +2,7 @@ from .adaptation import AdaptationFacts, merge
 from .control import FAIRNESS_TOKEN, ControlTokens, topic_token
 from .fitting import fit_decoder
 from .preparation import check_base
-from .sampling import implied_topic_prior
+from .sampling import implied_topic_prior, topic_loss_link
 from .settings import BALANCED_RATIO, DecoderSettings, GenerationSettings, Writer
 from .templates import INSTRUCTION, PLAIN, TEMPLATES
 from .topic_decoder import TopicDecoder
@@ -25,5 +25,6 @@ __all__ = [
     "fit_decoder",
     "implied_topic_prior",
     "merge",
+    "topic_loss_link",
     "topic_token",
 ]

@@ -12,7 +12,16 @@ A text may come once in each kind in an epoch: the same words, told apart by the
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ..balance import TemperedDraw, TopicLoss, View, implied_prior, make_loss, tempered_counts
+from ..balance import (
+    LossLink,
+    TemperedDraw,
+    TopicLoss,
+    View,
+    implied_prior,
+    loss_link,
+    make_loss,
+    tempered_counts,
+)
 from ..common import UserError
 from ..corpus import Record, Topics, set_apart
 from ..training import Draw
@@ -126,6 +135,19 @@ def implied_topic_prior(
         raise UserError("the decoder was not trained to choose topics; set topic_loss in its settings")
     counts = _seen(settings, records, topics, fairness)
     return tuple(implied_prior(settings.topic_loss, counts, topics.names).tolist())
+
+
+def topic_loss_link(
+    settings: DecoderSettings, records: Sequence[Record], topics: Topics, fairness: bool = False
+) -> LossLink:
+    """What undoes the topic loss, where it is not proper; the arguments are those of `implied_topic_prior`.
+
+    Raises:
+        UserError: as `implied_topic_prior`.
+    """
+    if settings.topic_loss is None:
+        raise UserError("the decoder was not trained to choose topics; set topic_loss in its settings")
+    return loss_link(settings.topic_loss, _seen(settings, records, topics, fairness))
 
 
 def has_target(record: Record) -> bool:

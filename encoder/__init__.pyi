@@ -3,7 +3,7 @@ from .fitted import FittedEncoder, HeldOut
 from .fitting import fit_encoder
 from .recipe import fit_topic_encoder
 from .relabel import relabelled
-from .sampling import implied_topic_prior
+from .sampling import implied_topic_prior, topic_loss_link
 from .settings import EncoderSettings
 from .topic_encoder import TopicEncoder
 
@@ -17,4 +17,5 @@ __all__ = [
     "fit_encoder",
     "implied_topic_prior",
     "relabelled",
+    "topic_loss_link",
 ]

@@ -70,6 +70,7 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
             folder that plain transformers loads.
         class_count_: Rows (C,) trained on.
         implied_prior_: The prior (C,) that the loss taught the model.
+        loss_link_: Undoes what the loss distorts, where it is not proper.
         calibration_: The fitted `Calibration` under the training prior; its `report` says whether it helped.
     """
 
@@ -132,7 +133,7 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
             measured = validation if probed else validation or train
             fitted = fit_topic_encoder(train, measured, None, topics, settings, str(place), seed)
         self.encoder_ = fitted.encoder
-        self.implied_prior_ = np.array(fitted.implied)
+        self.implied_prior_, self.loss_link_ = np.array(fitted.implied), fitted.link
         self.calibration_ = Calibration()
         if fitted.held_out is not None and (validation or probed):
             kind: Any = self.calibration or ("none" if probed else "bias_corrected_temperature")
@@ -149,6 +150,10 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
         """Calibrated probabilities (n, C) under the target prior, in the order of `classes_`."""
         probabilities = np.exp(self._log_probabilities(X))
         return probabilities / probabilities.sum(axis=1, keepdims=True)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:  # noqa: N803
+        """The logarithms (n, C) of `predict_proba`, finite where those round to 0."""
+        return self._log_probabilities(X)
 
     def decision_function(self, X: Any) -> np.ndarray:  # noqa: N803
         """Log-probabilities (n, C) of `predict_proba`; of two classes the log-odds (n,) of the second."""
@@ -200,7 +205,7 @@ class TopicClassifier(ClassifierMixin, BaseEstimator):
 
     def _decider(self) -> Decider:
         topics = Topics(self.encoder_.topics, tuple(self.class_count_.tolist()))
-        return Decider(topics, tuple(self.implied_prior_.tolist()), self.calibration_, topics.prior)
+        return Decider(topics, tuple(self.implied_prior_.tolist()), self.calibration_, topics.prior, self.loss_link_)
 
     def _target(self) -> TargetPrior:
         """`target_prior` by topic name."""

@@ -1,9 +1,10 @@
 """What fitting an encoder gives: the model, and what it said of rows that it had not seen. Plain data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ..balance import LossLink
 from .topic_encoder import TopicEncoder
 
 
@@ -29,9 +30,11 @@ class FittedEncoder:
         implied: The prior (C,) that the softmax of its logits holds.
         held_out: What was said of rows held out, on which it is calibrated; None where there were none.
         notes: What was chosen and why, a line each.
+        link: Undoes the loss that it was trained with, where that is not proper.
     """
 
     encoder: TopicEncoder
     implied: tuple[float, ...]
     held_out: HeldOut | None
     notes: tuple[str, ...] = ()
+    link: LossLink = field(default_factory=LossLink)

@@ -20,7 +20,7 @@ from .fitting import fit_encoder
 from .output_layer import set_output_layer
 from .probe import Probe, fit_head, fit_probe
 from .probed_base import ProbedBase
-from .sampling import implied_topic_prior
+from .sampling import implied_topic_prior, topic_loss_link
 from .settings import EncoderSettings
 from .topic_encoder import TopicEncoder
 
@@ -59,7 +59,8 @@ def fit_topic_encoder(
     settings = settings.resolved()
     if settings.recipe == "phases":
         encoder = fit_encoder(train, validation, noisy, topics, settings, folder, seed)
-        fitted = FittedEncoder(encoder, implied_topic_prior(settings, train, topics), None)
+        link = topic_loss_link(settings, train, topics)
+        fitted = FittedEncoder(encoder, implied_topic_prior(settings, train, topics), None, link=link)
     else:
         fitted = _fit_probed(ProbedBase.make(train, noisy or (), topics, settings, Path(folder), seed))
     answers = _answers(fitted.encoder, validation, topics)

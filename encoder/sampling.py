@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from ..balance import TemperedDraw, implied_prior, tempered_counts
+from ..balance import LossLink, LossSettings, TemperedDraw, implied_prior, loss_link, tempered_counts
 from ..corpus import Record, Topics, set_apart
 from .settings import EncoderSettings
 
@@ -39,5 +39,13 @@ def implied_topic_prior(settings: EncoderSettings, records: Sequence[Record], to
         topics: In the order of the logits.
     """
     counts = counts_seen(records, topics, settings.sampling_ratio)
-    loss = settings.head_loss if settings.clean.is_left_out else settings.loss
-    return tuple(implied_prior(loss, counts, topics.names).tolist())
+    return tuple(implied_prior(_last_loss(settings), counts, topics.names).tolist())
+
+
+def topic_loss_link(settings: EncoderSettings, records: Sequence[Record], topics: Topics) -> LossLink:
+    """What undoes the last phase's loss, where it is not proper; the arguments are those of `implied_topic_prior`."""
+    return loss_link(_last_loss(settings), counts_seen(records, topics, settings.sampling_ratio))
+
+
+def _last_loss(settings: EncoderSettings) -> LossSettings:
+    return settings.head_loss if settings.clean.is_left_out else settings.loss

@@ -5,6 +5,7 @@ Knows joined predictions and the balance room's measures; no model, and so it st
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..balance import calibration_error, negative_log_likelihood
+from ..balance import Counts, calibration_error, judged_prior_pull, negative_log_likelihood, skew
 from ..balance import confusion as counted
 from ..common import check_writable, refuse_existing, replacing_folder, write_text
 from ..corpus import BANDS, Source
@@ -26,12 +27,18 @@ log = logging.getLogger("unskew")
 AUDIT_RESULT = "audit.json"
 FORMAT = 1
 RESAMPLES = 1000
+EDGES = torch.tensor([0.025, 0.975], dtype=torch.float64)
 MOST_TOPICS = 5  # at each end
 NEAR = 1.1  # times: a topic predicted this much too often or too rarely is not worth a line
 CELLS_AT_ONCE = 2**22  # of resampled matrices: 32 MB
 # Not of the worst topic's recall, the divergence and the calibration errors: a resample is more uneven than its rows
 # were, which shifts these all one way.
-WITH_INTERVAL = ("accuracy", "balanced_accuracy", "macro_f1", *(f"recall_{name}" for name in BANDS), "prior_pull")
+WITH_INTERVAL = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    *(f"recall_{name}" for name in BANDS),
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ def audit(
         predictions: Rows with an id and the decided topic, and where known the topics' probabilities.
         labels: Rows with an id and the true topic; each prediction is measured against the label of its id.
         train: Rows with a topic, or a JSON object {topic: count}: the set that the predictions' maker learnt from.
-            Without it there are no bands and no prior pull.
+            Without it there are no bands, no prior pull and no word on where wrong predictions go.
         output: A folder for audit.json and audit.png; None writes nothing.
         columns: Which column holds what.
         seed: Random seed of the bootstrap.
@@ -124,6 +131,8 @@ def measure_skew(joined: Joined, seed: int = 0) -> Audit:
     topics = len(joined.topics)
     rows = counted.confusion(joined.decided, joined.true, topics, topics + 1)
     measures = {name: value.item() for name, value in _of_decisions(rows, joined).items()} | _of_probabilities(joined)
+    if joined.trained:
+        measures |= skew(rows, joined.topics.counts)
     return Audit(
         len(joined.true),
         {name: None if value != value else value for name, value in measures.items()},
@@ -148,7 +157,6 @@ def _of_decisions(rows: Tensor, joined: Joined) -> dict[str, Tensor]:
     if joined.trained:
         bands = counted.band_means(recall, joined.topics.counts)
         measures |= {f"recall_{name}": value for name, value in bands.items()}
-        measures["prior_pull"] = counted.prior_pull(rows, joined.topics.counts)
     return measures
 
 
@@ -182,9 +190,39 @@ def _intervals(rows: Tensor, joined: Joined, seed: int) -> dict[str, tuple[float
     for name in WITH_INTERVAL:
         values = torch.cat([part[name] for part in parts if name in part] or [torch.empty(0)]).double()
         if (~values.isnan()).sum() > RESAMPLES / 2:
-            low, high = values.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+            low, high = values.nanquantile(EDGES).tolist()
             intervals[name] = (low, high)
+    if joined.trained and (pull := pull_interval(rows, joined.topics.counts, seed)) is not None:
+        intervals["prior_pull"] = pull
+    wrong = rows[:, : len(rows)].sum().item() - rows.diagonal().sum().item()
+    if joined.trained and wrong:
+        share = counted.errors_to_frequent(rows, joined.topics.counts).item()
+        intervals["errors_to_frequent"] = wilson_interval(share, wrong)
     return intervals
+
+
+def wilson_interval(share: float, rows: float) -> tuple[float, float]:
+    """The 95% interval of a share of rows (Wilson 1927): right for shares near 0 and 1 and for few rows."""
+    z = 1.96
+    middle = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    half = z * math.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2)) / (1 + z**2 / rows)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def pull_interval(rows: Tensor, counts: Counts, seed: int = 0) -> tuple[float, float] | None:
+    """The 95% interval of the prior pull by a parametric bootstrap, less its bias; None where there is no pull.
+
+    Resamples come from the rows as the estimate has them, with the chance of their true counts taken out: resamples of
+    the rows themselves would have that chance twice. Turned round the estimate (the "basic" interval, Davison & Hinkley
+    1997, section 5.2), the interval makes up for the bias that the resamples show.
+    """
+    estimate = judged_prior_pull(rows, counts)
+    if estimate != estimate:
+        return None
+    fitted = counted.with_true_counts(rows, counted.true_topic_counts(rows, counts))
+    drawn = torch.cat([counted.prior_pull(some, counts) for some in _resampled(fitted, seed)])
+    low, high = drawn.nanquantile(EDGES).tolist()
+    return 2 * estimate - high, 2 * estimate - low
 
 
 def _resampled(rows: Tensor, seed: int) -> Iterator[Tensor]:
@@ -196,9 +234,9 @@ def _resampled(rows: Tensor, seed: int) -> Iterator[Tensor]:
     draw = np.random.default_rng(seed)
     filled = rows.flatten().nonzero().squeeze(-1)
     counts = rows.flatten()[filled]
-    total, size = int(counts.sum()), max(1, CELLS_AT_ONCE // rows.numel())
+    total, size = round(counts.sum().item()), max(1, CELLS_AT_ONCE // rows.numel())
     for start in range(0, RESAMPLES, size):
-        drawn = draw.multinomial(total, (counts / total).numpy(), size=min(size, RESAMPLES - start))
+        drawn = draw.multinomial(total, (counts / counts.sum()).numpy(), size=min(size, RESAMPLES - start))
         some = torch.zeros(len(drawn), rows.numel(), dtype=torch.float64)
         some[:, filled] = torch.from_numpy(drawn).double()
         yield some.view(-1, *rows.shape)
@@ -235,7 +273,10 @@ def verdict(audit: Audit) -> str:
         divergence = audit.measures["marginal_kl"]
         return f"predicted shares are {divergence:.3f} nats from the true ones{hit}; --train says what pulls them"
     if pull is None or interval is None:
-        return f"true and training shares are nearly the same, so nothing can be pulled toward the latter{hit}"
+        return (
+            "true and training shares are nearly the same, or the rows too few to tell, so a pull toward the latter "
+            f"cannot be judged: audit rows with other shares, best as many of each topic{hit}{_errors(audit)}"
+        )
     sure = f"95% interval {interval[0]:.2f} to {interval[1]:.2f}"
     if interval[0] <= 0 <= interval[1]:
         return (
@@ -243,7 +284,18 @@ def verdict(audit: Audit) -> str:
         )
     if pull < 0:
         return f"predictions lean away from the training shares: prior pull {pull:.2f} ({sure}){hit}"
-    return f"predictions are dragged {pull:.2f} of the way toward the training shares ({sure}){hit}"
+    return f"predictions are dragged toward the training shares: prior pull {pull:.2f} ({sure}){hit}{_errors(audit)}"
+
+
+def _errors(audit: Audit) -> str:
+    share, interval = audit.measures.get("errors_to_frequent"), audit.intervals.get("errors_to_frequent")
+    chance = audit.measures.get("errors_to_frequent_by_chance")
+    if share is None or interval is None or chance is None:
+        return ""
+    return (
+        f"; {share:.0%} of the wrong predictions ({interval[0]:.0%} to {interval[1]:.0%}) went to a topic more "
+        f"frequent in training than the true one, {chance:.0%} would by chance"
+    )
 
 
 def most_skewed(audit: Audit) -> list[TopicSkew]:

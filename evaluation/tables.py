@@ -19,7 +19,9 @@ TOPIC_ROWS = {
     "recall_few": "recall, topics of under 20",
     "nll": "NLL (nats)",
     "ece": "calibration error",
-    "prior_pull": "prior pull (0 none, 1 a copy)",
+    "prior_pull": "prior pull (a slope: 0 none, 1 a copy)",
+    "errors_to_frequent": "wrong ones that went to a more frequent topic (share)",
+    "errors_to_frequent_by_chance": "the same share if wrong ones went anywhere",
 }
 OUTPUT_ROWS = {
     "rouge1": "ROUGE-1",

@@ -15,9 +15,9 @@ Row = dict[str, Any]
 _COPIED = 2**20
 
 
-def encode(rows: Sequence[Row], form: RowFormat) -> bytes:
-    """The bytes of one shard."""
-    return encode_lines(rows) if form == "jsonl" else _encode_parquet(rows)
+def encode(rows: Sequence[Row], form: RowFormat, sets: bool = False) -> bytes:
+    """The bytes of one shard; `sets` says whether its rows have a `topic_set`."""
+    return encode_lines(rows) if form == "jsonl" else _encode_parquet(rows, sets)
 
 
 def encode_lines(rows: Iterable[Row]) -> bytes:
@@ -37,21 +37,23 @@ def join(parts: Iterable[Path], form: RowFormat, file: IO[bytes]) -> None:
                 file.write(block)
 
 
-def _schema() -> Any:
+def _schema(sets: bool) -> Any:
     import pyarrow as pa
 
     # A list of pairs and not a map: pandas, Polars and `datasets` read it alike, and it keeps the order.
     topics = pa.list_(pa.struct([("topic", pa.string()), ("probability", pa.float64())]))
     names = [("id", pa.string()), ("topic", pa.string()), ("confidence", pa.float64())]
-    return pa.schema([*names, ("topics", topics), ("output", pa.string())])
+    more = [("topic_set", pa.list_(pa.string()))] if sets else []
+    return pa.schema([*names, ("topics", topics), ("output", pa.string()), *more])
 
 
-def _encode_parquet(rows: Sequence[Row]) -> bytes:
+def _encode_parquet(rows: Sequence[Row], sets: bool) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     pairs = [[{"topic": t, "probability": p} for t, p in row["topics"].items()] for row in rows]
-    table = pa.Table.from_pylist([{**row, "topics": pair} for row, pair in zip(rows, pairs, strict=True)], _schema())
+    full = [{**row, "topics": pair} for row, pair in zip(rows, pairs, strict=True)]
+    table = pa.Table.from_pylist(full, _schema(sets))
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     return buffer.getvalue()
@@ -60,8 +62,10 @@ def _encode_parquet(rows: Sequence[Row]) -> bytes:
 def _join_parquet(parts: Iterable[Path], file: IO[bytes]) -> None:
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(file, _schema()) as writer:
-        for part in parts:
+    paths = list(parts)
+    schema = pq.read_schema(paths[0]) if paths else _schema(sets=False)
+    with pq.ParquetWriter(file, schema) as writer:
+        for part in paths:
             with pq.ParquetFile(part) as opened:
                 for index in range(opened.num_row_groups):
                     writer.write_table(opened.read_row_group(index))

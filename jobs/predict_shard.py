@@ -101,11 +101,14 @@ def answer_shard(
                     "confidence": answer.confidence,
                     "topics": answer.topics,
                     "output": answer.output,
+                    **({"topic_set": list(answer.topic_set or ())} if options.sets is not None else {}),
                 }
             )
         if told is not None:
             told(reason is None, reason is not None, reason)
-    return AnsweredShard(shard.index, len(good), len(bad), first_bad, encode(good, form), encode_lines(bad))
+    return AnsweredShard(
+        shard.index, len(good), len(bad), first_bad, encode(good, form, options.sets is not None), encode_lines(bad)
+    )
 
 
 def answer_texts(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -> "Iterator[Result | Failure]":

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..balance import ConformalKind
 from ..common import ProgressKind, UserError
 from ..corpus import Columns, Source
 from ..pipeline import PredictOptions
@@ -31,6 +32,8 @@ class JobSettings:
         fairness: Whether `<force_fairness>` precedes the topic.
         min_confidence: Rows whose most probable topic has less are undecided: their topic is null.
         write_undecided: Whether undecided rows get an output all the same.
+        sets: An error rate: rows then have a conformal set of topics; None goes without.
+        sets_kind: What is promised of the sets, see `unskew.balance.ConformalSets`.
         target_prior: "uniform", "train", "estimate" (from the job's own rows), a JSON file of shares by topic, or the
             shares; None is the bundle's own.
         estimate_rows: "estimate" reads so many rows at most.
@@ -54,6 +57,8 @@ class JobSettings:
     fairness: bool = False
     min_confidence: float = 0.0
     write_undecided: bool = False
+    sets: float | None = None
+    sets_kind: ConformalKind = "per_topic"
     target_prior: dict[str, float] | str | None = None
     estimate_rows: int = 20_000
     limit: int | None = None
@@ -73,6 +78,8 @@ class JobSettings:
         problems = [f"{name} is {value}; give at least 1" for name, value in small.items()]
         if not 0 <= self.min_confidence <= 1:
             problems.append(f"min_confidence is {self.min_confidence}; give a number from 0 to 1")
+        if self.sets is not None and not 0 < self.sets < 1:
+            problems.append(f"sets is {self.sets}; give an error rate between 0 and 1, as 0.1")
         most = self.max_errors
         if most is not None and (most < 0 or (most >= 1 and most % 1)):
             problems.append(f"max_errors is {most}; give a whole number of rows, or a share below 1")
@@ -89,14 +96,28 @@ class JobSettings:
     def predict_options(self, window: int) -> PredictOptions:
         """What the pipeline's call is asked for, with batches formed within `window` rows."""
         return PredictOptions(
-            self.top_k, self.generation, self.fairness, self.min_confidence, self.write_undecided, window
+            self.top_k,
+            self.generation,
+            self.fairness,
+            self.min_confidence,
+            self.write_undecided,
+            window,
+            self.sets,
+            self.sets_kind,
+        )
+
+    def _options_in_results(self, window: int) -> dict[str, Any]:
+        # Jobs without sets are named as they were before there were any: one that was begun then goes on.
+        options = asdict(self.predict_options(window))
+        return (
+            options if self.sets is not None else {k: v for k, v in options.items() if k not in ("sets", "sets_kind")}
         )
 
     def in_results(self, window: int) -> dict[str, Any]:
         """The settings that change a byte of the results, as plain values; the others may differ in a resumed run."""
         estimate_rows = self.estimate_rows if self.target_prior == "estimate" else None
         return {
-            **asdict(self.predict_options(window)),
+            **self._options_in_results(window),
             "columns": asdict(self.columns),
             "target_prior": self.target_prior,
             "estimate_rows": estimate_rows,

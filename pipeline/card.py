@@ -15,7 +15,9 @@ _SHOWN = {
     "worst_topic_recall": "worst topic's recall",
     "nll": "NLL (nats)",
     "ece": "expected calibration error",
-    "prior_pull": "prior pull (0 none, 1 a copy)",
+    "prior_pull": "prior pull (a slope: 0 none, 1 a copy)",
+    "errors_to_frequent": "wrong ones that went to a more frequent topic (share)",
+    "errors_to_frequent_by_chance": "the same share if wrong ones went anywhere",
 }
 
 

@@ -82,14 +82,14 @@ def _fit_encoder(sets: Sets, settings: FitSettings, folder: Path) -> FittedEncod
 def _decide(
     fitted: FittedEncoder, sets: Sets, settings: FitSettings, target: tuple[float, ...]
 ) -> tuple[Decider, dict[str, Any]]:
-    decider = Decider(sets.topics, fitted.implied, Calibration(), target)
+    decider = Decider(sets.topics, fitted.implied, Calibration(), target, fitted.link)
     held_out = fitted.held_out
     if held_out is None:
         log.warning("no rows to validate on: the probabilities are not calibrated")
         return decider, {}
     logits, labels = held_out.logits, held_out.labels
     if settings.model_prior == "mean_posterior":
-        measured = measured_prior(logits.softmax(-1), labels, torch.tensor(fitted.implied, dtype=torch.float64))
+        measured = measured_prior(fitted.link(logits).exp(), labels, torch.tensor(fitted.implied, dtype=torch.float64))
         decider = replace(decider, implied=tuple(measured.tolist()))
     decider = decider.fitted(logits, labels, settings.calibration or "none")
     log.info("calibration: %s", decider.calibration.report)

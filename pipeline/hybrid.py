@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..balance import Decider, TargetPrior
+from ..balance import ConformalKind, ConformalSets, Decider, TargetPrior
 from ..common import UserError
 from ..corpus import Topics
 from ..decoder import GenerationSettings, TopicDecoder, Writer, check_writer
@@ -32,16 +32,20 @@ class Result:
         topics: The most probable topics with their probabilities, most probable first.
         output: The text written under the most probable topic; None where the system has no decoder, or the row is
             undecided and nothing was to be written then.
+        topic_set: The topics of the conformal set, most probable first; None where no sets were asked for.
     """
 
     topic: str | None
     confidence: float
     topics: dict[str, float]
     output: str | None
+    topic_set: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
-        return asdict(self)
+        """Plain values, fit for JSON; `topic_set` only where there is one."""
+        values = asdict(self)
+        topics = values.pop("topic_set")
+        return values if topics is None else {**values, "topic_set": list(topics)}
 
 
 def choose_device(name: str | torch.device | None = None) -> torch.device:
@@ -105,6 +109,8 @@ class HybridPipeline:
         window: int = WINDOW,
         min_confidence: float = 0.0,
         write_undecided: bool = False,
+        sets: float | None = None,
+        sets_kind: ConformalKind = "per_topic",
     ) -> Iterator[Result]:
         """Yield a result for each text, in order, reading `texts` a window at a time.
 
@@ -117,6 +123,8 @@ class HybridPipeline:
                 classified while one is written.
             min_confidence: A text whose most probable topic has less stays undecided: its `topic` is None.
             write_undecided: Whether undecided texts get an output all the same, under their most probable topic.
+            sets: An error rate: results then have a conformal set, which holds the true topic but for that share.
+            sets_kind: What is promised of the sets, see `unskew.balance.ConformalSets`.
 
         Raises:
             UserError: If `texts` is a single string, or one of them is empty or no string, or an option is out of
@@ -124,8 +132,9 @@ class HybridPipeline:
         """
         if isinstance(texts, str):
             raise UserError("texts is one string; give a list of strings, or [text]")
-        options = PredictOptions(top_k, generation, fairness, min_confidence, write_undecided, window)
-        return self._stream(iter(texts), options)
+        options = PredictOptions(top_k, generation, fairness, min_confidence, write_undecided, window, sets, sets_kind)
+        fitted = None if sets is None else self.decider.sets(sets, sets_kind)
+        return self._stream(iter(texts), options, fitted)
 
     def probabilities(self, texts: Sequence[str]) -> torch.Tensor:
         """Float32 probabilities (n, C) of the topics under the target prior: stage 1 alone."""
@@ -151,18 +160,18 @@ class HybridPipeline:
         """The same system, right for another target prior."""
         return HybridPipeline(self.encoder, self.decoder, self.decider.aimed_at(prior), self.description, self.metrics)
 
-    def _stream(self, texts: Iterator[str], options: PredictOptions) -> Iterator[Result]:
+    def _stream(self, texts: Iterator[str], options: PredictOptions, sets: ConformalSets | None) -> Iterator[Result]:
         # On a CPU either stage takes all cores by itself.
         overlap = self.encoder.model.device.type != "cpu"
-        for held, probabilities in self._classified(_windows(texts, options.window), overlap):
-            yield from self._results(held, probabilities, options)
+        for held, logits in self._classified(_windows(texts, options.window), overlap):
+            yield from self._results(held, logits, options, sets)
 
     def _classified(self, windows: Iterator[list[str]], overlap: bool) -> Iterator[tuple[list[str], torch.Tensor]]:
-        """Windows with their probabilities; with `overlap` the next one's are found while the caller is busy."""
+        """Windows with their logits; with `overlap` the next one's are found while the caller is busy."""
 
         def step() -> tuple[list[str], torch.Tensor] | None:
             held = next(windows, None)
-            return None if held is None else (held, self.probabilities(held))
+            return None if held is None else (held, self.encoder.logits(held))
 
         if not overlap:
             yield from iter(step, None)
@@ -173,13 +182,30 @@ class HybridPipeline:
                 pending = ahead.submit(step)
                 yield done
 
-    def _results(self, texts: list[str], probabilities: torch.Tensor, options: PredictOptions) -> Iterator[Result]:
+    def _results(
+        self, texts: list[str], logits: torch.Tensor, options: PredictOptions, fitted: ConformalSets | None
+    ) -> Iterator[Result]:
+        probabilities = self.decider(logits)
         values, indices = probabilities.topk(min(options.top_k, len(self.topics)), dim=-1)
         names = [[self.topics.names[i] for i in row] for row in indices.tolist()]
         decided = (values[:, 0] >= options.min_confidence).tolist()
         outputs = self._outputs(texts, [row[0] for row in names], decided, options)
-        for row, shares, sure, output in zip(names, values.tolist(), decided, outputs, strict=True):
-            yield Result(row[0] if sure else None, shares[0], dict(zip(row, shares, strict=True)), output)
+        sets = self._sets(logits, probabilities, fitted)
+        for row, shares, sure, output, members in zip(names, values.tolist(), decided, outputs, sets, strict=True):
+            yield Result(row[0] if sure else None, shares[0], dict(zip(row, shares, strict=True)), output, members)
+
+    def _sets(
+        self, logits: torch.Tensor, probabilities: torch.Tensor, sets: ConformalSets | None
+    ) -> list[tuple[str, ...]] | list[None]:
+        """The conformal set of each row, most probable topic under the target prior first."""
+        if sets is None:
+            return [None] * len(logits)
+        members = sets(self.decider.alike(logits))
+        order = probabilities.argsort(dim=-1, descending=True, stable=True).cpu()
+        # The topic that is decided for under the target prior is always in its set.
+        members = members.scatter(-1, order[:, :1], True).tolist()
+        names = self.topics.names
+        return [tuple(names[i] for i in row if own[i]) for row, own in zip(order.tolist(), members, strict=True)]
 
     def _outputs(
         self, texts: list[str], topics: list[str], decided: list[bool], options: PredictOptions

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ..balance import CalibrationKind, TargetPrior
+from ..balance import CalibrationKind, ConformalKind, TargetPrior
 from ..common import UserError
 from ..corpus import Columns
 from ..decoder import DecoderSettings, GenerationSettings
@@ -50,6 +50,8 @@ class PredictOptions:
         min_confidence: A text whose most probable topic has less is undecided: its topic is None.
         write_undecided: Whether undecided texts get an output all the same, under their most probable topic.
         window: Texts held at once; batches are formed by length within it.
+        sets: Error rate of conformal sets; None goes without.
+        sets_kind: What is promised of the sets, see `unskew.balance.ConformalSets`.
     """
 
     top_k: int = 5
@@ -58,6 +60,8 @@ class PredictOptions:
     min_confidence: float = 0.0
     write_undecided: bool = False
     window: int = WINDOW
+    sets: float | None = None
+    sets_kind: ConformalKind = "per_topic"
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
@@ -80,8 +84,8 @@ class FitSettings:
             improves. Unless given bias_corrected_temperature for an encoder fitted in phases, and none for the
             recipes "tuned" and "probe", which fit their own scale.
         model_prior: Where the prior that is divided out comes from: "loss" derives it from the encoder's loss and
-            counts; "mean_posterior" measures it on the validation rows, for a loss that promises none (focal, ldam,
-            weights that began late) or a model that did not reach what its loss promises.
+            counts; "mean_posterior" measures it on the validation rows, for weights that began late
+            or a model that did not reach what its loss promises.
         target_prior: The prior to be right for: "uniform" treats all topics alike, "train" expects the shares of the
             clean set, or shares by topic.
         seed: Of everything random.

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..claims import SIGNIFICANT
+from ..statistics import MIN_SEEDS
 from .colours import COLOURS
 from .tables import TITLES
 from .values import (
@@ -38,7 +39,13 @@ from .values import (
 
 TEMPLATES = Path(__file__).with_name("templates")
 MOST_ANSWERS = 6  # of an example, before the others are folded away
-VERDICTS = {"holds": "good", "holds partly": "partly", "does not hold here": "bad", "not measured": "none"}
+VERDICTS = {
+    "holds": "good",
+    "holds partly": "partly",
+    "does not hold here": "bad",
+    "not measured": "none",
+    "not judged": "none",
+}
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ def render_page(results: Results) -> str:
         short_of_seeds=[arm for arm in arms_run(results) if 1 < len(results["seeds"]) > len(_seeds(arm)) > 0],
         has_intervals=any(interval(arm, results["primary"]) for arm in arms_run(results)),
         significant=SIGNIFICANT,
+        judged=len(results["seeds"]) >= MIN_SEEDS,
+        min_seeds=MIN_SEEDS,
         verdicts=VERDICTS,
         examples=_examples(results),
         titles={arm["name"]: arm["title"] for arm in results["arms"]},

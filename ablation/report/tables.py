@@ -5,6 +5,7 @@ import io
 import re
 from typing import Any
 
+from ..statistics import MIN_SEEDS
 from .values import (
     Arm,
     Results,
@@ -85,15 +86,21 @@ def _legend(results: Results) -> str:
     lines = [
         f"Mean over {seeds} seeds [95% interval]." if seeds > 1 else "One seed [95% interval over test rows, if any]."
     ]
+    if seeds < MIN_SEEDS:
+        lines.append(f"These runs alone: with fewer than {MIN_SEEDS} seeds no difference is judged.")
+        return " ".join([*lines, *_not_run(results)])
     lines.append("Bold: best, and its interval stands apart.")
     for letter, reference in references(results).items():
         lines.append(
             f"<sup>{letter.lower()}</sup> better, <sup>{letter}</sup> worse than {letter}, {_text(reference['title'])}"
             " (p < 0.05, corrected)."
         )
-    if arms_not_run(results):
-        lines.append("Not run: " + ", ".join(_text(arm["title"]) for arm in arms_not_run(results)) + ".")
-    return " ".join(lines)
+    return " ".join([*lines, *_not_run(results)])
+
+
+def _not_run(results: Results) -> list[str]:
+    absent = arms_not_run(results)
+    return ["Not run: " + ", ".join(_text(arm["title"]) for arm in absent) + "."] if absent else []
 
 
 def _difference(arm: Arm, reference: Arm, name: str) -> list[Any]:

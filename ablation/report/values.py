@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ...corpus import BANDS
 from ..claims import SIGNIFICANT
+from ..statistics import MIN_SEEDS
 
 Results = Mapping[str, Any]
 Arm = Mapping[str, Any]
@@ -87,9 +88,11 @@ def standings(results: Results, measure: str) -> dict[str, Standing]:
     """Which arm is best, and which are not told apart from it, by the name of the arm.
 
     Best is one arm alone, and only where its interval and that of every other arm lie apart; where they overlap, the
-    leader and all that overlap it are "tied". Nothing is said without intervals, or where all arms are tied. Arms
-    of the group "reference" are bounds, not contenders.
+    leader and all that overlap it are "tied". Nothing is said without intervals, with fewer than five seeds, or where
+    all arms are tied. Arms of the group "reference" are bounds, not contenders.
     """
+    if len(results["seeds"]) < MIN_SEEDS:
+        return {}
     contenders = [arm for arm in arms_run(results) if arm["group"] != "reference" and mean(arm, measure) is not None]
     if len(contenders) < 2 or any(interval(arm, measure) is None for arm in contenders):
         return {}

@@ -202,6 +202,7 @@ def test_shuffled_labels_have_no_winner(settings, make_rows, tmp_path):
         "hybrid_full",
         data=DataSettings(train=str(tmp_path / "train.jsonl")),
         test=str(tmp_path / "test.jsonl"),
+        seeds=(0, 1, 2, 3, 4),
     )
     results = ablate(planted, tmp_path / "out")
     assert results["headline"].startswith("No winner")

@@ -3,17 +3,27 @@
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest, norm, ttest_1samp
 
 from unskew.ablation import AblationSettings, ArmSettings
 from unskew.ablation.claims import write_headline
 from unskew.ablation.data import TestRows
 from unskew.ablation.metrics import MEASURES, reliability
 from unskew.ablation.results import assemble
-from unskew.ablation.statistics import Resampler, differences, holm, seed_interval, two_sided
+from unskew.ablation.statistics import (
+    Resampler,
+    differences,
+    holm,
+    interval_of,
+    seed_interval,
+    shared_row_variance,
+    two_sided,
+)
 from unskew.balance import measure
 from unskew.corpus import Record, Topics
 from unskew.pipeline import DataSettings
@@ -58,12 +68,12 @@ def mostly_right(test, share, seed):
     return [t if draw.random() < share else draw.randrange(len(TOPICS)) for t in test.targets]
 
 
-def settings_of(*names, seeds=(0, 1, 2)):
+def settings_of(*names, seeds=(0, 1, 2, 3, 4)):
     arms = {name: ArmSettings(title=name, group="decoder", write=True) for name in names}
     return AblationSettings(DataSettings(train="train.jsonl"), "test.jsonl", arms, seeds=seeds)
 
 
-def results_of(test, decisions, seeds=(0, 1, 2)):
+def results_of(test, decisions, seeds=(0, 1, 2, 3, 4)):
     """Results of arms whose decisions by seed `decisions` gives."""
     runs = {name: {seed: run_of(test, make(seed)) for seed in seeds} for name, make in decisions.items()}
     rows = {"train": 476, "validation": 80, "noisy": 0}
@@ -91,7 +101,7 @@ def test_seed_interval_as_worked_by_hand():
 
 def test_resampled_measures_centre_on_the_measured_ones(tested):
     run = run_of(tested, mostly_right(tested, 0.7, 0))
-    drawn = Resampler(tested, (0,), resamples=2000).measures({0: run})[0]
+    drawn = Resampler(tested, resamples=2000).measures({0: run})[0]
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "prior_pull", "nll", "recall_few", "true_fit"):
         assert drawn[name].mean().item() == pytest.approx(run["measures"][name], abs=0.02), name
         assert drawn[name].std() > 0
@@ -101,10 +111,9 @@ def test_resampled_measures_centre_on_the_measured_ones(tested):
 
 
 def test_an_arm_does_not_differ_from_itself(tested):
-    run = {0: run_of(tested, mostly_right(tested, 0.7, 0))}
-    resampler = Resampler(tested, (0,), resamples=500)
-    drawn = resampler.measures(run)
-    found = differences(resampler, run, run, drawn, drawn)
+    run = {seed: run_of(tested, mostly_right(tested, 0.7, seed)) for seed in range(5)}
+    drawn = Resampler(tested, resamples=500).measures(run)
+    found = differences(run, run, drawn, drawn)
     assert {"macro_f1", "nll", "ece", "rougeL"} <= set(found)
     assert all(one.difference == 0 and one.interval == (0, 0) and one.p == 1 for one in found.values())
 
@@ -113,23 +122,60 @@ def test_pairing_tells_apart_what_unpaired_intervals_do_not(tested):
     worse = mostly_right(tested, 0.7, 0)
     wrong = [i for i in range(N) if worse[i] != tested.targets[i]][:15]
     better = [tested.targets[i] if i in wrong else decision for i, decision in enumerate(worse)]
-    arm, reference = {0: run_of(tested, better)}, {0: run_of(tested, worse)}
-    resampler = Resampler(tested, (0,), resamples=2000)
+    arm, reference = (dict.fromkeys(range(5), run_of(tested, decisions)) for decisions in (better, worse))
+    resampler = Resampler(tested, resamples=2000)
     own, its = resampler.measures(arm), resampler.measures(reference)
-    found = differences(resampler, arm, reference, own, its)["accuracy"]
+    found = differences(arm, reference, own, its)["accuracy"]
     assert found.difference == pytest.approx(15 / N)
     assert found.interval[0] > 0
+    assert found.p is not None
     assert found.p < 0.01
     assert own[0]["accuracy"].quantile(0.025) < its[0]["accuracy"].quantile(0.975)  # alone they overlap
 
 
-def test_seeds_that_disagree_widen_an_interval(tested):
-    resampler = Resampler(tested, (0, 1, 2), resamples=2000)
-    same = resampler.combined({seed: torch.full((2000,), 0.1) for seed in range(3)})
-    apart = resampler.combined({seed: torch.full((2000,), 0.1 + 0.3 * (seed - 1)) for seed in range(3)})
-    assert same.std() < 1e-6
-    assert apart.std() > 0.1
-    assert two_sided(apart) > 0.05 > two_sided(same)
+def test_seeds_that_disagree_widen_an_interval():
+    same, apart = [0.1] * 5, [0.1 + 0.3 * (seed - 2) for seed in range(5)]
+    drawn = 0.01 * torch.randn(5, 2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    width = [high - low for low, high in (interval_of(values, drawn) for values in (same, apart))]
+    assert width[1] > 10 * width[0]
+    assert two_sided(apart, drawn) > 0.05 > two_sided(same, drawn)
+
+
+def test_three_seeds_that_agree_by_chance_are_not_judged(tested):
+    seeds = range(3)
+    arm, reference = ({s: run_of(tested, mostly_right(tested, share, s)) for s in seeds} for share in (0.9, 0.6))
+    resampler = Resampler(tested, resamples=500)
+    found = differences(arm, reference, resampler.measures(arm), resampler.measures(reference))
+    assert found["macro_f1"].difference > 0.1
+    assert found["macro_f1"].p is None
+
+
+def test_without_row_error_it_is_the_t_test_over_seeds():
+    values = [0.03, 0.11, -0.02, 0.09, 0.06]
+    still = torch.zeros(5, 10, dtype=torch.float64)
+    assert two_sided(values, still) == pytest.approx(ttest_1samp(values, 0).pvalue, abs=1e-3)
+    assert interval_of(values, still) == pytest.approx(seed_interval(values), abs=1e-3)
+
+
+def test_without_seed_error_it_is_the_z_test_over_rows():
+    rows = 0.05 * torch.randn(1, 20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    drawn = rows.expand(5, -1)  # every seed errs alike
+    assert two_sided([0.1] * 5, drawn) == pytest.approx(2 * norm.sf(0.1 / 0.05), rel=0.05)
+    assert shared_row_variance(drawn) == pytest.approx(0.05**2, rel=0.05)
+
+
+@pytest.mark.parametrize("seed_noise", [0.01, 0.05, 0.2])
+def test_level_at_five_seeds(seed_noise):
+    """Arms that differ by chance alone: 5% of p values under 0.05, and not many more under 0.005 than one in 200."""
+    chance = np.random.default_rng(0)
+    p_values = []
+    for _ in range(1500):
+        shared = 0.05 * chance.standard_normal()
+        values = shared + seed_noise * chance.standard_normal(5)
+        drawn = torch.from_numpy(np.tile(0.05 * chance.standard_normal(400), (5, 1)))
+        p_values.append(two_sided(values.tolist(), drawn))
+    for level in (0.05, 0.005):
+        assert binomtest(int((np.array(p_values) < level).sum()), len(p_values), level, "greater").pvalue > 0.01
 
 
 def test_reliability_by_hand():
@@ -166,6 +212,15 @@ def test_where_test_rows_are_as_skewed_as_training_rows_no_pull_is_claimed(teste
     assert len(about) > 3
     assert {claim["verdict"] for claim in about} == {"not measured"}
     assert all("cannot be told from chance" in claim["figure"] for claim in about)
+
+
+def test_with_three_seeds_nothing_is_judged(tested):
+    shares = {"decoder_plain": 0.4, "decoder_recommended": 0.6, "hybrid_full": 0.95}
+    arms = {name: lambda seed, share=share: mostly_right(tested, share, seed) for name, share in shares.items()}
+    results = results_of(tested, arms, seeds=(0, 1, 2))
+    assert results["headline"].startswith("Not judged: in these runs (3 seeds, 5 are needed)")
+    assert {claim["verdict"] for claim in results["claims"]} == {"not judged", "not measured"}
+    assert results["arms"][2]["against"]["decoder_plain"]["macro_f1"]["p_corrected"] is None
 
 
 def test_equal_arms_have_no_winner(tested):

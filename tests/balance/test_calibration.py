@@ -10,7 +10,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 
-from unskew.balance import Calibration, fit_calibration, model_prior, prior_correct, prior_from_counts, uniform_prior
+from unskew.balance import Calibration, fit_calibration, mean_posterior, prior_correct, prior_from_counts, uniform_prior
+from unskew.balance.calibration import training_weights
 from unskew.common import UserError
 
 MAPS = ["temperature", "per_class_temperature", "bias_corrected_temperature", "vector_scaling"]
@@ -161,7 +162,7 @@ def test_separable_rows_do_not_run_away():
 
 def test_a_calibration_of_another_number_of_topics_is_refused():
     logits, targets = honest(rows=300)
-    calibration = fit_calibration(3 * logits, targets)
+    calibration = fit_calibration(3 * logits + torch.tensor([2.0, 0, 0, 0, -2]), targets)
     with pytest.raises(ValueError, match="logits of 4 topics for a calibration of 5"):
         calibration(logits[:, :4])
 
@@ -197,9 +198,9 @@ def test_a_topic_of_target_share_zero_is_ruled_out():
 
 def test_model_prior_is_the_weighted_mean_posterior():
     posteriors = torch.tensor([[0.9, 0.1], [0.5, 0.5]])
-    assert model_prior(posteriors).tolist() == pytest.approx([0.7, 0.3])
-    assert model_prior(posteriors, torch.tensor([3.0, 1.0])).tolist() == pytest.approx([0.8, 0.2])
-    assert model_prior(torch.tensor([[1.0, 0.0]]))[1] > 0
+    assert mean_posterior(posteriors).tolist() == pytest.approx([0.7, 0.3])
+    assert mean_posterior(posteriors, torch.tensor([3.0, 1.0])).tolist() == pytest.approx([0.8, 0.2])
+    assert mean_posterior(torch.tensor([[1.0, 0.0]]))[1] > 0
 
 
 @pytest.mark.parametrize(
@@ -215,3 +216,53 @@ def test_model_prior_is_the_weighted_mean_posterior():
 def test_mistakes_are_named(call, message):
     with pytest.raises(UserError, match=message):
         call()
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_no_number_is_refused_where_it_enters(bad):
+    logits, targets = honest(rows=50)
+    fitted = fit_calibration(logits, targets)
+    logits[7, 1] = bad
+    for use in (
+        lambda: fit_calibration(logits, targets),
+        lambda: fitted(logits),
+        lambda: prior_correct(logits, uniform_prior(5), uniform_prior(5)),
+    ):
+        with pytest.raises(UserError, match="logits of row 7"):
+            use()
+
+
+def test_an_allowed_topic_of_probability_0_is_still_the_most_probable():
+    surely_other = torch.tensor([[0.0, -torch.inf, -torch.inf]])
+    corrected = prior_correct(surely_other, uniform_prior(3), torch.tensor([0.0, 1.0, 0.0])).exp()
+    torch.testing.assert_close(corrected, torch.tensor([[0.0, 1.0, 0.0]]))
+
+
+def test_rows_are_weighted_to_the_training_shares():
+    targets = torch.tensor([0, 0, 0, 1, 1, 2])
+    weights = training_weights(targets, [90, 9, 1])
+    shares = torch.zeros(3).double().index_add_(0, targets, weights) / weights.sum()
+    torch.testing.assert_close(shares, torch.tensor([0.9, 0.09, 0.01]).double())
+    own = training_weights(targets, [90, 9, 1], torch.tensor([1.0, 1, 2, 1, 3, 1]))
+    assert own[2] / own[0] == pytest.approx(2)
+    assert own[4] / own[3] == pytest.approx(3)
+
+
+def test_biases_do_not_learn_the_shares_of_the_held_out_rows():
+    """A right model, held-out rows of other shares than the training set's: it must be left as it is, and mostly is."""
+    kept = {"weighted": 0, "alike": 0}
+    for seed in range(12):
+        logits, targets = honest(rows=2000, seed=seed)
+        rows = torch.cat([(targets == topic).nonzero().flatten()[: 120 >> topic] for topic in range(5)])
+        weights = training_weights(targets[rows], torch.bincount(targets, minlength=5))
+        kept["weighted"] += fit_calibration(logits[rows], targets[rows], weights=weights).report.kept
+        kept["alike"] += fit_calibration(logits[rows], targets[rows]).report.kept
+    assert kept["weighted"] <= 3
+    assert kept["alike"] >= 10
+
+
+def test_one_temperature_stands_in_for_biases_that_are_noise():
+    logits, targets = honest(rows=300)
+    report = fit_calibration(4 * logits, targets).report
+    assert (report.kind, report.asked, report.kept) == ("temperature", "bias_corrected_temperature", True)
+    assert "as good as bias corrected temperature" in str(report)

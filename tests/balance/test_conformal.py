@@ -109,3 +109,56 @@ def test_saved_and_loaded_it_is_the_same():
 def test_mistakes_are_named(probabilities, targets, error_rate, message):
     with pytest.raises(UserError, match=message):
         fit_conformal(probabilities, targets, error_rate)
+
+
+def pooled_rows(rows, seed):
+    """Eight topics of which the last four are rare, each of those harder than the one before."""
+    generator = torch.Generator().manual_seed(seed)
+    shares = torch.tensor([0.4, 0.3, 0.15, 0.11, 0.01, 0.01, 0.01, 0.01])
+    targets = torch.multinomial(shares, rows, replacement=True, generator=generator)
+    logits = torch.randn(rows, 8, generator=generator, dtype=torch.float64)
+    logits[torch.arange(rows), targets] += torch.tensor([4, 4, 4, 4, 4, 3, 2, 1]).double()[targets]
+    return logits.softmax(-1), targets
+
+
+def test_only_per_topic_sets_promise_each_topic():
+    """Rarest topics over many calibration sets: per topic they are covered, pooled the hardest is not."""
+    covered = {"per_topic": torch.zeros(8), "pooled": torch.zeros(8), "clustered": torch.zeros(8)}
+    test, truth = pooled_rows(20_000, 99)
+    repeats = 40
+    for seed in range(repeats):
+        for kind, found in covered.items():
+            sets = fit_conformal(*pooled_rows(400, seed), 0.1, kind)(test)
+            hits = sets[torch.arange(len(truth)), truth].float()
+            found += torch.stack([hits[truth == topic].mean() for topic in range(8)]) / repeats
+    assert covered["per_topic"].min() > 0.88
+    assert covered["pooled"][:4].min() > 0.88
+    assert covered["pooled"][7] < 0.85
+    assert covered["clustered"][:4].mean() > 0.87
+
+
+def test_clusters_find_topics_that_are_alike():
+    probabilities, targets = pooled_rows(8000, 0)
+    alike = fit_conformal(probabilities, targets, 0.1, "clustered").thresholds
+    assert len(set(alike)) > 1
+    assert alike[0] == alike[1]
+    assert alike[7] < alike[0]
+
+
+def test_the_promise_in_force_is_said():
+    probabilities, targets = pooled_rows(400, 0)
+    assert "every set" in fit_conformal(probabilities, targets, 0.1, "per_topic").promise
+    assert "less often" in fit_conformal(probabilities, targets, 0.1, "pooled").promise
+    assert "as far as its cluster" in fit_conformal(probabilities, targets, 0.1, "clustered").promise
+    with pytest.raises(UserError, match="there are per_topic, clustered, pooled"):
+        fit_conformal(probabilities, targets, 0.1, "mondrian")
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -0.1])
+def test_what_is_no_probability_is_refused(bad):
+    probabilities = torch.ones(9, 2) / 2
+    sets = fit_conformal(probabilities, torch.zeros(9).long())
+    probabilities[3, 1] = bad
+    for use in (lambda: fit_conformal(probabilities, torch.zeros(9).long()), lambda: sets(probabilities)):
+        with pytest.raises(UserError, match="row 3 holds what are no probabilities"):
+            use()

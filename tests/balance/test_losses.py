@@ -1,4 +1,5 @@
 import copy
+import math
 from typing import get_args
 
 import pytest
@@ -245,3 +246,29 @@ def test_settings_are_read_from_yaml():
     read = parser.instantiate_classes(parser.parse_string(text)).loss
     assert read == LossSettings("focal", weights={"oil": 2.0}, gamma=1.0)
     assert parser.instantiate_classes(parser.parse_args(["--loss.weights", "balanced"])).loss.weights == "balanced"
+
+
+def test_int32_targets_ignored_rows_and_empty_batches(batch):
+    logits, targets = batch
+    loss = make_loss(LossSettings(), [400, 60, 12, 4])
+    assert loss(logits, targets.int()) == loss(logits, targets)
+    some = targets.clone()
+    some[::2] = -100
+    torch.testing.assert_close(loss(logits, some), loss(logits[1::2], targets[1::2]))
+    empty = torch.zeros(0, 4, requires_grad=True)
+    nothing = loss(empty, torch.zeros(0).long())
+    assert nothing == 0
+    nothing.backward()
+
+
+def test_half_precision_logits_bear_the_heaviest_weights():
+    loss = make_loss(LossSettings(weights="inverse_frequency"), [10**8, 1])
+    found = loss(torch.zeros(2, 2, dtype=torch.float16), torch.tensor([1, 1]))
+    assert loss.weights.max() > 65_504
+    assert found.isfinite()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_refused(bad):
+    with pytest.raises(UserError, match="lower the learning rate"):
+        make_loss(LossSettings(), [3, 1])(torch.tensor([[bad, 0.0]]), torch.tensor([0]))

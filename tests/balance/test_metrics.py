@@ -9,6 +9,12 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from unskew.balance import measure, prior_pull, shares_shifted, topic_recall
+from unskew.balance.confusion import (
+    _pearson_moments,
+    errors_to_frequent,
+    errors_to_frequent_by_chance,
+    true_topic_counts,
+)
 from unskew.balance.metrics import band_calibration_error, marginal_divergence
 from unskew.common import UserError
 
@@ -87,7 +93,10 @@ def test_prior_pull_is_none_for_the_truth_and_one_for_a_copy():
     train, true = [800, 150, 50], torch.arange(3).repeat_interleave(torch.tensor([500, 300, 200]))
     right = torch.eye(3).double()[true]
     assert prior_pull(right, true, train) == pytest.approx(0)
-    assert prior_pull(decided([8, 1.5, 0.5]), true, train) == pytest.approx(1)
+    copies = [torch.arange(3).repeat_interleave(torch.tensor([16, 3, 1]) * rows // 20) for rows in (500, 300, 200)]
+    copied = torch.eye(3).double()[torch.cat(copies)]  # whatever the topic
+    assert prior_pull(copied, true, train) == pytest.approx(1, abs=1e-6)
+    assert prior_pull(decided([8, 1.5, 0.5]), true, train) == pytest.approx(1, abs=0.02)
 
 
 def test_prior_pull_by_hand():
@@ -158,3 +167,34 @@ def test_other_shares_are_told_from_those_of_training(topics):
     assert shares_shifted([20] * topics, train)
     assert shares_shifted(train.flip(0), train)
     assert not shares_shifted(train, train)
+
+
+def test_homogeneity_moments_are_those_of_all_tables_with_the_margins():
+    generator = torch.Generator().manual_seed(0)
+    rows, columns = torch.tensor([12.0, 18.0]).double(), torch.tensor([1, 2, 4, 8, 15])
+    topics = torch.arange(5).repeat_interleave(columns)
+    statistics = []
+    for _ in range(4000):
+        first = torch.bincount(topics[torch.randperm(30, generator=generator)[:12]], minlength=5).double()
+        table = torch.stack([first, columns - first])
+        expected = rows[:, None] * columns / 30
+        statistics.append(((table - expected) ** 2 / expected).sum())
+    mean, variance = _pearson_moments(torch.tensor(30.0).double(), rows, columns.double())
+    assert torch.stack(statistics).mean().item() == pytest.approx(mean.item(), rel=0.03)
+    assert torch.stack(statistics).var().item() == pytest.approx(variance.item(), rel=0.06)
+
+
+def test_chance_is_taken_out_of_true_counts():
+    train = [1000, 100, 10, 10, 10]
+    alike = torch.diag(torch.tensor([12.0, 9, 11, 8, 10])).double()
+    torch.testing.assert_close(true_topic_counts(alike, train), torch.full((5,), 10.0).double(), rtol=0.15, atol=0)
+    own = torch.diag(torch.tensor([100.0, 5000, 3000, 100, 2000])).double()  # no chance: shares of its own
+    torch.testing.assert_close(true_topic_counts(own, train), own.diagonal(), rtol=0.02, atol=0)
+
+
+def test_errors_to_frequent_topics_by_hand():
+    rows = torch.tensor([[5.0, 1, 0], [3, 5, 1], [2, 0, 5]]).double()
+    train = [100, 10, 10]
+    # Wrong: 1 from 0 to rarer 1; 3 from 1 to 0; 1 from 1 to 2, as frequent; 2 from 2 to 0.
+    assert errors_to_frequent(rows, train).item() == pytest.approx((3 + 0.5 + 2) / 7)
+    assert errors_to_frequent_by_chance(rows, train).item() == pytest.approx((1 * 0 + 4 * 0.75 + 2 * 0.75) / 7)

@@ -15,7 +15,7 @@ from unskew.balance import (
     fit_conformal,
     implied_prior,
     make_loss,
-    model_prior,
+    mean_posterior,
     negative_log_likelihood,
     noise_matrix,
     prior_correct,
@@ -191,7 +191,7 @@ def test_dividing_out_the_implied_prior_comes_near_the_bayes_ceiling(loss, sets)
     assert reached > balanced_accuracy(logits, truth) - 0.005
     if loss in PROPER:
         # A posterior averages to its own prior over rows that come under it, and to no other.
-        held = model_prior(logits.softmax(-1), implied[truth])
+        held = mean_posterior(logits.softmax(-1), implied[truth])
         assert (held / implied).log().abs().max() < 0.35
         others = [prior for prior in (TRAINING, uniform_prior(12)) if (prior / implied).log().abs().max() > 0.5]
         assert all((held / prior).log().abs().max() > 0.35 for prior in others)

@@ -153,3 +153,34 @@ def test_estimate_is_a_target_prior_of_the_evaluate_command(fitted, shifted, tmp
         found[given] = json.loads((output / "evaluation.json").read_text())["target_prior"]["football"]
     assert found["estimate"] == pytest.approx(0.8, abs=0.1)
     assert found["train"] < 0.2
+
+
+def test_held_out_rows_show_the_classifiers_own_error():
+    """A classifier that takes one topic for another: the rows alone are sure of wrong shares, held-out rows not."""
+    topics = Topics(("a", "b", "c"), (60, 30, 10))
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.tensor([[2.0, 0], [0, 2], [-2, -2]]).double()
+    believed = centres + torch.tensor([[-0.8, 0.8], [0.6, 0], [0, 0]]).double()
+
+    def drawn(shares, rows):
+        targets = torch.multinomial(torch.tensor(shares), rows, True, generator=generator)
+        texts = centres[targets] + 1.2 * torch.randn(rows, 2, generator=generator).double()
+        scores = (texts @ believed.T - (believed**2).sum(-1) / 2) / 1.44
+        return scores + prior_from_counts(topics.counts).log(), targets
+
+    held_out = drawn([0.6, 0.3, 0.1], 400)
+    decider = Decider(topics, topics.prior, Calibration(), topics.prior).fitted(*held_out, "bias_corrected_temperature")
+    wanted = torch.tensor([0.1, 0.3, 0.6])
+    unlabelled, _ = drawn(wanted.tolist(), 4000)
+    alone, both = estimate_target(decider, unlabelled), estimate_target(decider, unlabelled, held_out)
+    assert both.prior == alone.prior
+    assert both.with_classifier
+    assert "of the rows alone" in str(alone)
+    assert "of the rows alone" not in str(both)
+    assert all(low <= share <= high for share, (low, high) in zip(wanted.tolist(), both.intervals, strict=True))
+    assert not all(low <= share <= high for share, (low, high) in zip(wanted.tolist(), alone.intervals, strict=True))
+
+
+def test_few_rows_are_shrunk_toward_the_training_shares(decider, reversed_rows):
+    few, many = (estimate_target(decider, reversed_rows[:rows]) for rows in (120, 3000))
+    assert 0 < few.divergence < many.divergence

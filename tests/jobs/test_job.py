@@ -147,6 +147,15 @@ def test_undecided_rows(job, rows, tmp_path):
     assert all(isinstance(row["output"], str) for row in read(tmp_path / "written.jsonl"))
 
 
+@pytest.mark.parametrize("output", ["sets.jsonl", "sets.parquet"])
+def test_rows_have_sets_where_they_are_asked_for(job, rows, tmp_path, output):
+    job(output, sets=0.2, limit=6, shard_rows=3)
+    found = pq.read_table(tmp_path / output) if output.endswith("parquet") else None
+    rows_ = read(tmp_path / output) if found is None else found.to_pylist()
+    assert len(rows_) == 6
+    assert all(row["topic"] in list(row["topic_set"]) for row in rows_)
+
+
 def test_an_estimated_prior_is_kept_by_a_resumed_run(job, rows, tmp_path, make_rows, monkeypatch):
     write_jsonl(tmp_path / "in.jsonl", make_rows({"harvest": 5, "harbour": 50, "football": 60}, 5, "job"))
     monkeypatch.setattr("unskew.jobs.folder.finish", lambda *_: 1 / 0)

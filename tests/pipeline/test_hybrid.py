@@ -1,5 +1,6 @@
 """The joined stages: what a Python user relies on."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -111,6 +112,30 @@ def test_below_the_asked_for_confidence_nothing_is_decided(fitted, texts):
         assert (held.topic, held.output) == ((free.topic, free.output) if sure else (None, None))
         assert wrote.topic == held.topic
     assert 0 < sum(r.topic is None for r in strict) < len(texts)
+
+
+def test_sets_hold_the_topic_and_survive_the_bundle(fitted, texts):
+    pipeline, bundle = fitted
+    plain = list(pipeline(texts, generation=SHORT))
+    assert {result.topic_set for result in plain} == {None}
+    assert "topic_set" not in plain[0].to_dict()
+    wide, narrow = (list(pipeline(texts, generation=SHORT, sets=rate)) for rate in (0.02, 0.5))
+    for free, large, small in zip(plain, wide, narrow, strict=True):
+        assert small.topic == free.topic
+        assert small.topic_set[0] == free.topic
+        assert set(small.topic_set) <= set(large.topic_set) <= set(pipeline.topics.names)
+        assert small.to_dict()["topic_set"] == list(small.topic_set)
+    again = HybridPipeline.from_pretrained(bundle, device="cpu")
+    assert [r.topic_set for r in again(texts, generation=SHORT, sets=0.5)] == [r.topic_set for r in narrow]
+
+
+def test_sets_need_held_out_rows(fitted, texts):
+    pipeline, _ = fitted
+    bare = HybridPipeline(pipeline.encoder, None, dataclasses.replace(pipeline.decider, held_out=None))
+    with pytest.raises(UserError, match="fit it again"):
+        bare(texts, sets=0.1)
+    with pytest.raises(UserError, match="error rate"):
+        pipeline(texts, sets=1.5)
 
 
 @pytest.mark.parametrize("wrong", [{"min_confidence": 1.5}, {"min_confidence": float("nan")}, {"top_k": 0}])

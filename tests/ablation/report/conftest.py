@@ -63,7 +63,7 @@ HOSTILE = [
 ]
 
 
-def make_results(topics=12, seeds=(0, 1, 2), arms=None, seed=0):
+def make_results(topics=12, seeds=(0, 1, 2, 3, 4), arms=None, seed=0):
     draw = random.Random(seed)
     names = NAMES[:topics] + [f"topic number {i} of a very long list" for i in range(len(NAMES), topics)]
     counts = [max(2, round(900 * 0.62**i if topics <= 40 else 2000 / (i + 1))) for i in range(topics)]

@@ -19,7 +19,7 @@ def test_csv_holds_every_figure(fake_results):
     row = rows["hybrid", "macro_f1"]
     assert float(row["mean"]) == hybrid["mean"]["macro_f1"]
     assert [float(row["low"]), float(row["high"])] == hybrid["interval"]["macro_f1"]
-    assert row["seeds"] == "3"
+    assert row["seeds"] == "5"
     found = hybrid["against"]["plain"]["macro_f1"]
     assert float(row["difference_against_plain"]) == found["difference"]
     assert float(row["p_corrected_against_plain"]) == found["p_corrected"]

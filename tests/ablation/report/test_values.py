@@ -21,7 +21,8 @@ def results_of(better, figures, groups=None):
         for name, its in figures.items()
     ]
     measures = {"m": {"title": "measure", "better": better, "group": "topics"}}
-    return {"arms": arms, "measures": measures, "primary": "m", "reference_arms": ["a", "b"]}
+    seeds = [0, 1, 2, 3, 4]
+    return {"arms": arms, "measures": measures, "primary": "m", "reference_arms": ["a", "b"], "seeds": seeds}
 
 
 def test_best_is_an_arm_whose_interval_stands_apart():
@@ -117,7 +118,7 @@ def test_band_recall_without_a_measure_is_taken_from_the_topics(fake_results):
 def test_seeds_without_a_figure_do_not_count(fake_results):
     results = copy.deepcopy(fake_results(arms=["plain"]))
     results["arms"][0]["runs"][0]["measures"]["nll"] = None
-    assert runs_measured(results["arms"][0], "nll") == 2
+    assert runs_measured(results["arms"][0], "nll") == 4
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_missing_arms_and_figures_are_said(fake_results, tmp_path):
     words = " ".join(Page(write_report(results, tmp_path)[0].read_text("utf-8")).words.split())
     assert f"Not run: {plain['title']}." in words
     assert f"The reference arm {plain['title']} was not run" in words
-    assert "2 of 3 seeds" in words
+    assert "4 of 5 seeds" in words
     assert "NLL" not in words
 
 

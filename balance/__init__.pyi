@@ -19,7 +19,9 @@ from .decisions import (
     tune_offsets,
 )
 from .label_shift import (
+    AdaptedPrior,
     ShiftEstimate,
+    adapt_target,
     bbse_prior,
     bootstrap_errors,
     em_prior,
@@ -48,6 +50,8 @@ from .settings import CalibrationKind, ConformalKind, LossSettings, TargetPrior
 from .weights import Counts, class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
 
 __all__ = [
+    "AdaptedPrior",
+    "adapt_target",
     "denoised_labels",
     "both_nlls",
     "fit_scale",

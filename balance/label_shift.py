@@ -225,6 +225,50 @@ class ShiftEstimate:
         return "" if self.with_classifier else " (of the rows alone: the classifier's own errors are not in it)"
 
 
+@dataclass(frozen=True)
+class AdaptedPrior:
+    """A target prior that leans on tempered training shares and moves to what unlabelled rows say; as a string, a line.
+
+    Attributes:
+        topics: With their training counts.
+        prior: The share of each topic (C,), summing to 1.
+        rows: How many unlabelled rows it was adapted to.
+    """
+
+    topics: Topics
+    prior: tuple[float, ...]
+    rows: int
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The prior by topic, as `Decider.aimed_at` takes it."""
+        return dict(zip(self.topics.names, self.prior, strict=True))
+
+    def __str__(self) -> str:
+        most = max(range(len(self.prior)), key=lambda topic: self.prior[topic])
+        return (
+            f"target prior adapted to {self.rows:,} unlabelled rows, most of them {self.topics.names[most]!r} "
+            f"({self.prior[most]:.1%}); give --target_prior uniform, train, or shares by topic where you know better"
+        )
+
+
+def adapt_target(decider: Decider, logits: Tensor) -> AdaptedPrior:
+    """The prior with the least regret where nothing is known of unlabelled rows, from the encoder's logits (n, C).
+
+    `shrunk_em_prior` around the square roots of the training shares, halfway between uniform and train: a few rows
+    hardly move it, many leave it behind. Unlike `estimate_target` it refuses nothing.
+
+    Args:
+        decider: Its calibration and training prior; its target prior plays no part.
+        logits: Of the rows, any number; over 50,000 are thinned out evenly.
+    """
+    if len(logits) > MOST_ROWS:
+        logits = logits[torch.linspace(0, len(logits) - 1, MOST_ROWS, dtype=torch.float64).round().long()]
+    favouring_none = decider.aimed_at("uniform").log_probabilities(logits)
+    prior = shrunk_em_prior(favouring_none, prior_from_counts(decider.topics.counts).sqrt())
+    return AdaptedPrior(decider.topics, tuple(prior.tolist()), len(logits))
+
+
 def estimate_target(
     decider: Decider, logits: Tensor, held_out: tuple[Tensor, Tensor] | None = None, seed: int = 0
 ) -> ShiftEstimate:

@@ -1,5 +1,7 @@
 """`unskew fit`: its options. Parses nothing and loads no model before it must."""
 
+from typing import Literal
+
 from ..balance import CalibrationKind, TargetPrior
 from ..decoder import DecoderSettings
 from ..encoder import EncoderSettings
@@ -26,7 +28,7 @@ def command(
     decoder: DecoderSettings | None = DecoderSettings(),  # noqa: B008 frozen
     calibration: CalibrationKind | None = None,
     model_prior: ModelPrior = "loss",
-    target_prior: TargetPrior = "uniform",
+    target_prior: TargetPrior | Literal["adaptive"] = "adaptive",
     seed: int = 0,
     overwrite: bool = False,
 ) -> int:
@@ -41,7 +43,8 @@ def command(
             given bias_corrected_temperature in phases, none for the recipes "tuned" and "probe" (they fit a scale).
         model_prior: Where the prior that is divided out comes from: loss (derived from loss and counts) or
             mean_posterior (measured on the validation rows).
-        target_prior: The prior to be right for: uniform, train, or shares by topic.
+        target_prior: The prior to be right for: uniform, train, shares by topic, or adaptive: each job's own rows say
+            what to expect, within what the training set makes likely.
         seed: Of everything random.
         overwrite: Replace what stands there.
     """

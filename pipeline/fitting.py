@@ -49,7 +49,7 @@ def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline
     work = output.with_name(output.name + ".work")
     check_writable(work)
     sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None)
-    target = resolve_prior(settings.target_prior, sets.topics)
+    target = resolve_prior("uniform" if settings.target_prior == "adaptive" else settings.target_prior, sets.topics)
     if settings.decoder is not None:
         check_base(settings.decoder, sets.topics)  # before the encoder is trained
     fitted = _fit_encoder(sets, settings, work / "encoder")

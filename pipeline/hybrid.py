@@ -156,6 +156,11 @@ class HybridPipeline:
             raise UserError("this system has no decoder: it was fitted with `decoder: null`")
         return self.decoder.generate(texts, topics, generation, fairness)
 
+    @property
+    def adapts(self) -> bool:
+        """Whether the target prior was left to each job's own rows when the system was fitted."""
+        return self.description.get("settings", {}).get("target_prior") == "adaptive"
+
     def aimed_at(self, prior: TargetPrior) -> "HybridPipeline":
         """The same system, right for another target prior."""
         return HybridPipeline(self.encoder, self.decoder, self.decider.aimed_at(prior), self.description, self.metrics)

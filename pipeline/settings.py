@@ -87,7 +87,8 @@ class FitSettings:
             counts; "mean_posterior" measures it on the validation rows, for weights that began late
             or a model that did not reach what its loss promises.
         target_prior: The prior to be right for: "uniform" treats all topics alike, "train" expects the shares of the
-            clean set, or shares by topic.
+            clean set, or shares by topic. "adaptive" leaves it to each job, whose own rows say what to expect, within
+            what the training set makes likely; where there is no job it is uniform.
         seed: Of everything random.
     """
 
@@ -96,7 +97,7 @@ class FitSettings:
     decoder: DecoderSettings | None = field(default_factory=DecoderSettings)
     calibration: CalibrationKind | None = None
     model_prior: ModelPrior = "loss"
-    target_prior: TargetPrior = "uniform"
+    target_prior: TargetPrior | Literal["adaptive"] = "adaptive"
     seed: int = 0
 
     def resolved(self) -> "FitSettings":

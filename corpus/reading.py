@@ -170,7 +170,7 @@ def _rows(parts: list[Path | HubDataset], columns: Columns, needs: Sequence[str]
         if isinstance(part, Path):
             where, rows = str(part), read_rows(part, columns.wanted(), required)
         else:
-            where, rows = part.address, with_columns(part.address, part.rows(), required)
+            where, rows = part.address, with_columns(part.address, part.rows(columns.wanted(), required), required)
         for row in rows:
             number += 1
             yield _record(row, number, where, columns, needs), where, row.line

@@ -110,9 +110,7 @@ class Topics:
     def hint(self, name: Any) -> str:
         """What may have been meant by an unknown name: the nearest known topic, else the first known ones."""
         if not isinstance(name, str):
-            return (
-                "a topic's name is a string: put quotes around it, for YAML reads no, yes, null and numbers as values"
-            )
+            return "a topic's name is a string: put quotes around it, for YAML reads no, yes and null as values"
         near = difflib.get_close_matches(name, self.names, n=1)
         if near:
             return f"did you mean {near[0]!r}?"

@@ -261,7 +261,7 @@ class HybridPipeline:
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         encoder = TopicEncoder.from_pretrained(contents.encoder, device, dtype)
         decoder = contents.decoder and TopicDecoder.from_pretrained(contents.decoder, device, precision, merge, writer)
-        return cls(encoder, decoder, Decider.from_dict(contents.decider), contents.description, contents.metrics)
+        return cls(encoder, decoder, _decider(contents), contents.description, contents.metrics)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
         """Upload the bundle to the Hugging Face hub; returns its address.
@@ -276,6 +276,16 @@ class HybridPipeline:
                 "from_pretrained(merge=True) gives"
             )
         return bundle.push(repo_id, self.save_pretrained, private=private, token=token)
+
+
+def _decider(contents: bundle.Contents) -> Decider:
+    try:
+        return Decider.from_dict(contents.decider)
+    except (TypeError, KeyError) as error:  # fields of a later version
+        raise UserError(
+            f"bundle {contents.encoder.parent}: its decider is not one that this version knows ({error}); upgrade with "
+            "`pip install -U unskew`, or fit again"
+        ) from error
 
 
 def _windows(texts: Iterator[str], size: int) -> Iterator[list[str]]:

@@ -4,13 +4,13 @@ import re
 
 # Controls (an escape sequence can clear a screen or type for the user) and marks that change the order of letters.
 _HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: str) -> str:
-    """The text with control characters, reordering marks and halves of surrogate pairs as escapes (`\\x1b`).
+    """The text with control characters, reordering marks and halves of surrogate pairs written as escapes.
 
     Tabs and line ends stay.
     """

@@ -1,8 +1,8 @@
 """JSON files of known shape, read as typed values or refused in one line. Knows files and pydantic; no file's meaning.
 
-pydantic and not dataclasses with checks by hand: types, ranges, finite numbers and unknown nesting are declared once,
-read straight from bytes that may be hostile (deep nesting, halves of surrogate pairs, NaN), and documented from the same
-declaration (docs/schemas.md).
+pydantic and not dataclasses with checks by hand: types, ranges and finite numbers are declared once, read straight from
+bytes that may be hostile (deep nesting, halves of surrogate pairs, NaN), and documented from the same declaration
+(docs/schemas.md).
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from .errors import UserError
 
-LARGEST = 64 * 2**20  # bytes of a file that is read whole: a hundred times any that unskew writes
+LARGEST = 2**29  # bytes of a file that is read whole: a manifest with a million shards has half of it
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=1, le=2**31)]
@@ -51,7 +51,7 @@ def read_artefact(path: Path, kind: type[Kind], newest: int | None = None, remed
 
     Raises:
         FileNotFoundError: If there is no such file.
-        UserError: If it cannot be read, is of a newer format, or is not what it must be: names the first field at fault.
+        UserError: If it cannot be read, is of a newer format, or is not what it must be; names the first wrong field.
     """
     content = read_bounded(path)
     if newest is not None:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from ..common import (
     Artefact,
     UserError,
+    output_folder,
     read_artefact,
     refuse_existing,
     replacing_folder,
@@ -71,7 +72,7 @@ def write(
     Raises:
         UserError: If the folder holds other things, cannot be written, or the disk is full; what stood there survives.
     """
-    output = usable_path(folder)
+    output = output_folder(folder)
     refuse_existing(output, overwrite=True, marker=MANIFEST)
     with replacing_folder(output) as place:
         encoder(place / "encoder")
@@ -95,8 +96,8 @@ def read(folder: str | Path) -> Contents:
     """Check a bundle and say where its parts are; a name that is no folder here is fetched from the hub.
 
     Raises:
-        UserError: If it is missing, no bundle, of a newer format, a file is missing, cut short or changed, a value in one
-            is not what it must be, or there are files that no bundle holds.
+        UserError: If it is missing, no bundle, of a newer format, a file is missing, cut short or changed, a value in
+            one is not what it must be, or there are files that no bundle holds.
     """
     given = usable_path(folder)
     restore_folder(given)

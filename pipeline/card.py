@@ -64,15 +64,8 @@ def model_card(decider: Mapping[str, Any], description: Mapping[str, Any], metri
             f"| {markdown_text(name)} | {count} | {band} | {share:.4f} | {'' if known is None else f'{known:.2f}'} |"
         )
     if decoder:
-        lines += [
-            "",
-            "## Decoder",
-            "",
-            *(
-                f"- {markdown_text(name.replace('_', ' '))}: {markdown_text(str(value))}"
-                for name, value in decoder.items()
-            ),
-        ]
+        facts = (f"- {markdown_text(name.replace('_', ' '))}: {markdown_text(str(it))}" for name, it in decoder.items())
+        lines += ["", "## Decoder", "", *facts]
     return "\n".join(lines) + "\n"
 
 

@@ -91,10 +91,9 @@ def _legend(results: Results) -> str:
         return " ".join([*lines, *_not_run(results)])
     lines.append("Bold: best, and its interval stands apart.")
     for letter, reference in references(results).items():
-        lines.append(
-            f"<sup>{letter.lower()}</sup> better, <sup>{letter}</sup> worse than {letter}, {markdown_text(reference['title'])}"
-            " (p < 0.05, corrected)."
-        )
+        title = markdown_text(reference["title"])
+        said = f"<sup>{letter.lower()}</sup> better, <sup>{letter}</sup> worse than {letter}, {title} (p < 0.05, corrected)."
+        lines.append(said)
     return " ".join([*lines, *_not_run(results)])
 
 

@@ -115,13 +115,13 @@ class StoredResults(Artefact):
         return self
 
 
-def check_results(results: Mapping[str, Any]) -> None:
+def check_results(results: Any) -> None:
     """Check results, just made or read back.
 
     Raises:
         UserError: If they are of another format, or not what results must be; names the first wrong field.
     """
-    found = results.get("format")
+    found = results.get("format") if isinstance(results, Mapping) else None
     if found != FORMAT:
         raise UserError(
             f"results of format {found!r}, but this version reports format {FORMAT}; run the ablation again"

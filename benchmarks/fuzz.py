@@ -80,7 +80,8 @@ def _write(counts: dict[str, Counter], given: argparse.Namespace, seconds: float
     lines = [
         "# Spoilt inputs",
         "",
-        f"`python benchmarks/fuzz.py --minutes {given.minutes:g} --seed {given.seed}`, {seconds / 60:.1f} minutes on a CPU.",
+        f"`python benchmarks/fuzz.py --minutes {given.minutes:g} --seed {given.seed}`,",
+        f"{seconds / 60:.1f} minutes on a CPU.",
         "Each input has one thing wrong: see `tests/fuzzing.py`.",
         "",
         "| read | inputs | refused in one line | accepted | tracebacks | hangs (over 30 s) | data lost |",

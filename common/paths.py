@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from .atomic import write_text
@@ -22,9 +23,8 @@ def usable_path(name: str | os.PathLike[str]) -> Path:
         raise UserError(f"{text!r} is no name of a file or folder; give one")
     try:
         path = Path(text).expanduser()
-        path.stat()
-    except FileNotFoundError:
-        pass
+        with suppress(FileNotFoundError):
+            path.stat()
     except (OSError, RuntimeError, ValueError) as error:
         shown = text if len(text) <= 100 else text[:97] + "..."
         raise UserError(f"cannot use {shown!r}: {getattr(error, 'strerror', None) or error}; choose another") from error

@@ -120,14 +120,24 @@ def read(folder: str | Path) -> Contents:
 
 
 def push(repo_id: str, save: Save, *, private: bool, token: str | None) -> str:
-    """Save a bundle to a temporary folder and upload it; returns its address."""
+    """Save a bundle to a temporary folder and upload it; returns its address.
+
+    Raises:
+        UserError: If the hub cannot be reached, or does not take it.
+    """
     from huggingface_hub import HfApi
 
     hub = HfApi(token=token)
-    hub.create_repo(repo_id, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         save(Path(scratch) / "bundle")
-        return str(hub.upload_folder(repo_id=repo_id, folder_path=Path(scratch) / "bundle"))
+        try:
+            hub.create_repo(repo_id, private=private, exist_ok=True)
+            return str(hub.upload_folder(repo_id=repo_id, folder_path=Path(scratch) / "bundle"))
+        # The hub's client, and what it stands on, raise errors of many kinds.
+        except Exception as error:
+            why = "the hub cannot be reached" if _is_offline(error) else f"the hub refused it ({error})"
+            remedy = "check the network, the name OWNER/NAME and your token, or save_pretrained(FOLDER) and upload that"
+            raise UserError(f"nothing was pushed to {repo_id!r}: {why}; {remedy}") from error
 
 
 def _manifest(place: Path) -> Manifest:
@@ -154,6 +164,16 @@ def _fetch(repo_id: str) -> Path:
         return Path(snapshot_download(repo_id))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(f"there is no bundle {repo_id}, neither a folder here nor one on the hub") from error
+
+
+def _is_offline(error: BaseException | None) -> bool:
+    """Whether a connection failed, or none was allowed, somewhere down the chain of causes."""
+    while error is not None:
+        name = type(error).__name__
+        if isinstance(error, ConnectionError | TimeoutError) or "Connect" in name or "Timeout" in name:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _json(values: Mapping[str, Any]) -> str:

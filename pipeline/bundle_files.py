@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
 from ..common import Artefact, UserError, read_artefact
@@ -21,6 +22,12 @@ CODE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".
 # Sizes in a model's configuration that cannot be larger than the largest side of its weights.
 SIDES = ("hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "head_dim", "embedding_size")
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
+
+
+class _EncoderTokenizer(Artefact):
+    """tokenizer_config.json of the encoder, whose limit is the number of tokens that are read."""
+
+    model_max_length: int = Field(ge=1, le=2**24)
 
 
 class _Config(Artefact):
@@ -59,6 +66,8 @@ def check_files(place: Path, manifest: Manifest) -> None:
             raise UserError(
                 f"bundle {place}: {name} could run code, and a bundle holds JSON and safetensors only; remove it"
             )
+    if (place / "encoder" / "tokenizer_config.json").exists():
+        read_artefact(place / "encoder" / "tokenizer_config.json", _EncoderTokenizer, remedy=FIT_AGAIN)
     for folder in (place / "encoder", place / "decoder", place / "decoder" / "base"):
         if (folder / "config.json").exists():
             _check_model(folder)

@@ -25,8 +25,7 @@ class DataSettings:
         validation: Held-out clean rows; None splits them off `train`.
         validation_share: The share of `train` split off, each topic in proportion.
         columns: Which column holds what, in all of the sets.
-        merge_spellings: Take topics that differ in case, blanks or Unicode form only as one, under the spelling that is
-            most frequent in `train`; unless given they are different topics, with a warning.
+        merge_spellings: Take topics that differ in case, blanks or Unicode form only as one, not with a warning.
     """
 
     train: str

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from ..common import (
     Artefact,
     UserError,
+    file_sha256,
     output_folder,
     read_artefact,
     refuse_existing,
@@ -28,7 +29,7 @@ from ..common import (
     write_text,
 )
 from ..decoder import StoredAdapter, StoredDecoder
-from .bundle_files import FIT_AGAIN, check_files, is_exact, sha256
+from .bundle_files import FIT_AGAIN, check_files, is_exact
 from .card import model_card
 from .manifest import Manifest, Metrics
 
@@ -87,7 +88,7 @@ def write(
             "decider": decider,
             "description": description,
             "files": {name: path.stat().st_size for name, path in files.items()},
-            "sha256": {name: sha256(path) for name, path in files.items() if is_exact(path)},
+            "sha256": {name: file_sha256(path) for name, path in files.items() if is_exact(path)},
         }
         write_text(place / MANIFEST, _json(manifest))
 

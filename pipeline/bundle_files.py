@@ -4,7 +4,6 @@ Everything is checked before a model's library sees the folder: a hostile config
 not by the memory that it fills.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
-from ..common import Artefact, UserError, read_artefact
+from ..common import Artefact, UserError, file_sha256, read_artefact
 from .manifest import Manifest
 
 FIT_AGAIN = "restore it or fit again"
@@ -39,12 +38,6 @@ def is_exact(path: Path) -> bool:
     return path.suffix == ".safetensors" or path.name == "tokenizer.json"
 
 
-def sha256(path: Path) -> str:
-    """64 hex digits over a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_files(place: Path, manifest: Manifest) -> None:
     """Compare the files of a bundle with its manifest, and their kinds and sizes with what a bundle may hold.
 
@@ -64,7 +57,7 @@ def check_files(place: Path, manifest: Manifest) -> None:
             raise UserError(f"bundle {place}: {name} is neither a file nor a folder; remove it")
         if path.suffix.lower() in CODE:
             raise UserError(
-                f"bundle {place}: {name} could run code, and a bundle holds JSON and safetensors only; remove it"
+                f"bundle {place}: {name} could be custom code, and a bundle holds JSON and safetensors only; remove it"
             )
     if (place / "encoder" / "tokenizer_config.json").exists():
         read_artefact(place / "encoder" / "tokenizer_config.json", _EncoderTokenizer, remedy=FIT_AGAIN)
@@ -80,7 +73,7 @@ def _check_exact(place: Path, name: str, manifest: Manifest) -> None:
             f"bundle {place}: {name} has {file.stat().st_size} bytes and not the {size} that were written; "
             f"it was cut short or changed; {FIT_AGAIN}"
         )
-    if name in manifest.sha256 and sha256(file) != manifest.sha256[name]:
+    if name in manifest.sha256 and file_sha256(file) != manifest.sha256[name]:
         raise UserError(f"bundle {place}: {name} was changed since it was written (SHA-256 differs); {FIT_AGAIN}")
 
 

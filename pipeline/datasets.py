@@ -28,6 +28,7 @@ log = logging.getLogger("unskew")
 
 Spellings = Mapping[str, Sequence[str]]  # of topics, see `spellings`
 
+
 @dataclass(frozen=True)
 class Sets:
     """Records to fit on.

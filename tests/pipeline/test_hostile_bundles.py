@@ -89,7 +89,7 @@ DECIDER = "unskew.json"
         ("encoder/config.json", assign("num_hidden_layers", to=10**7), "num_hidden_layers 10000000"),
         ("encoder/config.json", assign("hidden_size", to=10**9), "hidden_size 1000000000"),
         ("encoder/config.json", assign("vocab_size", to=2**40), "vocab_size"),
-        ("encoder/config.json", assign("auto_map", to={"AutoConfig": "evil.Config"}), "asks for code"),
+        ("encoder/config.json", assign("auto_map", to={"AutoConfig": "evil.Config"}), "asks for custom code"),
         ("decoder/base/config.json", assign("intermediate_size", to=2**33), "intermediate_size"),
         ("encoder/config.json", assign("id2label", to={"0": "other", "1": "topics"}), "mixed"),
     ],
@@ -110,7 +110,7 @@ def test_a_manifest_that_is_no_json_is_refused(bundle, content):
 )
 def test_files_that_could_run_code_are_refused(bundle, name):
     (bundle / name).write_bytes(b"")
-    assert f"{name} could run code" in refused(bundle)
+    assert f"{name} could be custom code" in refused(bundle)
 
 
 def test_a_pipe_does_not_hang(bundle):

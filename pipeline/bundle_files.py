@@ -96,7 +96,7 @@ def _check_model(folder: Path) -> None:
                 )
     if config.get("auto_map"):
         raise UserError(
-            f"{folder / 'config.json'} asks for code of its own (auto_map), which is never run; {FIT_AGAIN}"
+            f"{folder / 'config.json'} asks for custom code (auto_map), which is never run; {FIT_AGAIN}"
         )
 
 

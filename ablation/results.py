@@ -27,8 +27,8 @@ from .data import TestRows
 from .metrics import MEASURES
 from .settings import AblationSettings
 from .statistics import Difference, Resampler, Runs, differences, holm, interval_of, seed_interval
+from .stored import FORMAT
 
-FORMAT = 1
 LONGEST_TEXT = 600  # characters of a text among the examples
 MOST_EXAMPLES = 12
 _PACKAGES = ("unskew", "torch", "transformers", "peft", "lightning", "scikit-learn")

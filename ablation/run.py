@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..common import UserError, check_writable, fingerprint, write_text
+from ..common import UserError, check_writable, fingerprint, read_artefact, usable_path, write_text
 from ..pipeline import Sets
 from .data import TestRows, contents, read_test, read_training, synthetic_contents
 from .metrics import run_arm
@@ -22,6 +22,7 @@ from .progress import Board
 from .ray_workers import each_seed
 from .results import assemble
 from .settings import AblationSettings, ArmSettings
+from .stored import FinishedRun
 
 log = logging.getLogger("unskew")
 
@@ -49,7 +50,9 @@ def ablate(
     Raises:
         UserError: If an input cannot be used, or the folder holds other things.
     """
-    output = Path(output)
+    output = usable_path(output)
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is no folder; choose another name")
     if output.exists() and any(output.iterdir()) and not (output / RUNS).is_dir():
         raise UserError(f"the folder {output} holds other things (no {RUNS}); choose another name")
     check_writable(output)
@@ -145,7 +148,7 @@ class _Work:
         for seed, name in self._all():
             path = self._path(name, seed)
             if path.exists():
-                self.runs[name][seed] = json.loads(path.read_text("utf-8"))
+                self.runs[name][seed] = _read_run(path)
 
     def check_same_start(self) -> None:
         """Warn of arms that claim the baseline's terms and did not have them."""
@@ -154,6 +157,10 @@ class _Work:
         for name, seed in ((name, seed) for name in claiming for seed in base if seed in self.runs[name]):
             if unequal := unequal_terms(self.runs[name][seed], base[seed]):
                 log.warning("%s, seed %d: not on the baseline's terms: %s", name, seed, ", ".join(unequal))
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    return read_artefact(path, FinishedRun, remedy="remove it, and the run is done again").plain()
 
 
 def unequal_terms(run: dict[str, Any], other: dict[str, Any]) -> list[str]:

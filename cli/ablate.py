@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..ablation import AblationSettings, ArmSettings
-from ..common import UserError, make_console
+from ..common import UserError, make_console, one_line
 from ..decoder import DecoderSettings
 from ..encoder import EncoderSettings
 from ..pipeline import DataSettings
@@ -112,15 +112,15 @@ def _numbers(seeds: list[int] | tuple[int, ...] | int | str) -> tuple[int, ...]:
 
 
 def _print(results: dict[str, Any], console: Console) -> None:
-    table = Table(title=results["title"], title_justify="left")
+    table = Table(title=Text(one_line(results["title"])), title_justify="left")
     table.add_column("arm", no_wrap=True)
     for short in SHOWN.values():
         table.add_column(short, justify="right")
     for arm in results["arms"]:
         figures = [arm["mean"][name] for name in SHOWN]
-        table.add_row(Text(arm["title"]), *("" if x is None else f"{x:.3f}" for x in figures))
+        table.add_row(Text(one_line(arm["title"])), *("" if x is None else f"{x:.3f}" for x in figures))
     console.print(table)
-    console.print(results["headline"], markup=False)
+    console.print(one_line(results["headline"]), markup=False)
     for claim in results["claims"]:
         figure = f" ({claim['figure']})" if claim["figure"] else ""
-        console.print(f"{claim['verdict']}: {claim['claim']}{figure}", markup=False)
+        console.print(one_line(f"{claim['verdict']}: {claim['claim']}{figure}"), markup=False)

@@ -1,10 +1,9 @@
 """`unskew evaluate`: its options, and what it prints. Parses nothing and loads no model before it must."""
 
-from pathlib import Path
 from typing import Literal
 
 from ..balance import TargetPrior
-from ..common import SOME_ROWS_BAD, make_console, refuse_existing
+from ..common import SOME_ROWS_BAD, make_console, output_folder, refuse_existing
 from ..corpus import Columns
 from ..decoder import GenerationSettings
 
@@ -29,7 +28,7 @@ def command(
         input: Labelled rows.
         output: A folder for evaluation.json, predictions.jsonl and evaluation.png.
         columns: Which column holds what.
-        train: The clean training set: checked to share no text with the input, and teaches the judge of topic fit.
+        train: The clean training set: input rows whose text is in it are left out; teaches the judge of topic fit.
         newsroom: The newsroom.json of synthetic rows: adds the Bayes ceiling.
         generation: How outputs are written.
         fairness: Put the prior-suppression token before the topic.
@@ -42,7 +41,7 @@ def command(
     from ..evaluation import evaluate as run
     from ..pipeline import HybridPipeline
 
-    refuse_existing(Path(output), overwrite, RESULT)
+    refuse_existing(output_folder(output), overwrite, RESULT)
     pipeline = HybridPipeline.from_pretrained(model, device)
     if target_prior is not None and target_prior != "estimate":
         pipeline = pipeline.aimed_at(target_prior)
@@ -59,5 +58,5 @@ def command(
         overwrite=overwrite,
     )
     print_evaluation(evaluation, make_console())
-    print("written: " + ", ".join(str(path) for path in sorted(Path(output).iterdir())))
+    print("written: " + ", ".join(str(path) for path in sorted(output_folder(output).iterdir())))
     return SOME_ROWS_BAD if evaluation.left_out else 0

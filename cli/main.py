@@ -19,8 +19,9 @@ from typing import Any
 import yaml
 from jsonargparse import ActionYesNo, ArgumentParser
 
-from ..common import Terminated, UserError, check_system
+from ..common import Terminated, UserError, check_system, one_line, printable
 from .help import help_text
+from .refusals import as_user_error
 
 COMMANDS = {
     "fit": "fit both stages and write a bundle",
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         check_system()
         sys.exit(_run(given[0], given[1:]))
     except UserError as error:
-        print(f"unskew: {error}", file=sys.stderr)
+        print(f"unskew: {one_line(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as interruption:
         remedy = "the same command goes on where it was" if given[0] in RESUMABLE else "nothing was written"
@@ -68,7 +69,7 @@ def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:
     """The options of one command, read off its function, and the function; `--config FILE` gives them as YAML."""
     function = import_module(f".{command}", __package__).command
     usage = f"unskew {command} [--option VALUE ...] [--config FILE]; its options: unskew {command} --help"
-    parser = ArgumentParser(prog=f"unskew {command}", usage=usage, add_help=False)
+    parser = ArgumentParser(prog=f"unskew {command}", usage=usage, add_help=False, exit_on_error=False)
     parser.add_argument("--config", action="config", help="A YAML file of these options; later options win.")
     parser.add_function_arguments(function, skip={"overwrite"})
     overwrite = ActionYesNo(yes_prefix="", no_prefix="no_")
@@ -91,12 +92,22 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     parser, function = make_parser(command)
     given = [_underscored(argument) for argument in arguments]
     asked = [argument for argument in given if argument != "--print_config"]
-    options = vars(parser.instantiate(parser.parse_args(asked)))
+    options = _parsed(command, parser, function, asked)
     options.pop("config")
     if asked != given:
         print(_as_yaml(options), end="")
         return 0
     return function(**options)
+
+
+def _parsed(command: str, parser: ArgumentParser, function: Callable[..., int], arguments: list[str]) -> dict[str, Any]:
+    try:
+        return vars(parser.instantiate(parser.parse_args(arguments)))
+    except (Exception, SystemExit) as error:
+        refusal = as_user_error(error, command, function)
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 def _as_yaml(options: dict[str, Any]) -> str:
@@ -115,9 +126,30 @@ def _underscored(argument: str) -> str:
     return name.replace("-", "_").replace("__", "--", 1) + equals + value if name.startswith("--") else argument
 
 
+class _Printable(logging.Formatter):
+    """Lines whose words may come from data: escape sequences are shown as text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+class _Stderr(logging.StreamHandler[Any]):
+    """Writes to what is standard error at that moment: while a bar is shown, lines then go above it."""
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: Any) -> None:
+        pass
+
+
 def _quiet() -> None:
     """Log our own lines plainly, and of the libraries' only what a user can act on."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    handler = _Stderr()
+    handler.setFormatter(_Printable("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("unskew").setLevel(logging.INFO)
     for name in ("lightning.pytorch", "lightning.fabric", "rouge_score", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
 """`unskew predict`: its options, and what it prints. Parses nothing and loads no model before it must."""
 
 from ..balance import ConformalKind
-from ..common import SOME_ROWS_BAD, ProgressKind, ending_on_sigterm
+from ..common import SOME_ROWS_BAD, ProgressKind, ending_on_sigterm, printable
 from ..corpus import Columns
 from ..decoder import GenerationSettings, Writer
 from ..jobs import Engine, JobSettings
@@ -112,5 +112,5 @@ def command(
         return 0
     with ending_on_sigterm():
         summary = run(system, job)
-    print(f"{output}: {summary}")
+    print(printable(f"{output}: {summary}"))
     return SOME_ROWS_BAD if summary.bad else 0

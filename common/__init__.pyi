@@ -2,11 +2,40 @@ from .atomic import replacing_file, replacing_folder, restore_folder, write_json
 from .console import make_console
 from .errors import UserError, first_line
 from .fingerprint import file_fingerprint, file_sha256, fingerprint
-from .paths import check_disk, check_system, check_writable, refuse_existing
+from .paths import check_disk, check_system, check_writable, output_folder, refuse_existing, usable_path
+from .printable import markdown_text, one_line, printable, spreadsheet_text
 from .progress import ProgressKind, Tell, showing, track
+from .schemas import (
+    Artefact,
+    Count,
+    FormatNumber,
+    JsonObject,
+    Name,
+    Sha256,
+    Share,
+    first_problem,
+    read_artefact,
+    read_bounded,
+)
 from .signals import SOME_ROWS_BAD, Terminated, ending_on_sigterm
 
 __all__ = [
+    "spreadsheet_text",
+    "printable",
+    "one_line",
+    "markdown_text",
+    "usable_path",
+    "output_folder",
+    "read_bounded",
+    "read_artefact",
+    "first_problem",
+    "Share",
+    "Sha256",
+    "Name",
+    "JsonObject",
+    "FormatNumber",
+    "Count",
+    "Artefact",
     "ProgressKind",
     "SOME_ROWS_BAD",
     "Tell",

@@ -1,13 +1,46 @@
-"""Where a command may write. Knows paths only."""
+"""Where a command may read and write. Knows paths only."""
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from .atomic import write_text
 from .errors import UserError
 
 LEAST_FREE = 100 * 10**6
+
+
+def usable_path(name: str | os.PathLike[str]) -> Path:
+    """The path that a user's words name, with `~` as the home folder; it need not exist.
+
+    Raises:
+        UserError: If no file can have this name: it is empty or too long, holds a null byte, or leads through links
+            that go in circles, through a file, or through a folder that may not be entered.
+    """
+    text = os.fspath(name)
+    if not text or "\0" in text:
+        raise UserError(f"{text!r} is no name of a file or folder; give one")
+    try:
+        path = Path(text).expanduser()
+        with suppress(FileNotFoundError):
+            path.stat()
+    except (OSError, RuntimeError, ValueError) as error:
+        shown = text if len(text) <= 100 else text[:97] + "..."
+        raise UserError(f"cannot use {shown!r}: {getattr(error, 'strerror', None) or error}; choose another") from error
+    return path
+
+
+def output_folder(name: str | os.PathLike[str]) -> Path:
+    """The absolute path of a folder that will be written, or replaced as a whole.
+
+    Raises:
+        UserError: As `usable_path`, and if it is the working folder or one that holds it.
+    """
+    path = usable_path(name).resolve()
+    if path == Path.cwd() or path in Path.cwd().parents:
+        raise UserError(f"{path} is the working folder, or holds it; name a new folder inside it")
+    return path
 
 
 def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> None:
@@ -20,6 +53,8 @@ def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> N
     """
     if not path.exists():
         return
+    if not path.is_dir() and not path.is_file():
+        raise UserError(f"{path} is neither a file nor a folder; choose another name")
     if not overwrite:
         raise UserError(f"{path} exists; choose another name, or give --overwrite to replace it")
     if path.is_dir() != (marker is not None):

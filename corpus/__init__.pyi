@@ -19,7 +19,7 @@ from .reading import (
 )
 from .records import BadRow, Record
 from .splitting import stratified_folds, stratified_split
-from .topics import BANDS, Band, Topics, band
+from .topics import BANDS, Band, Topics, band, spelling_key, spellings
 
 __all__ = [
     "BANDS",
@@ -48,6 +48,8 @@ __all__ = [
     "set_apart",
     "source_files",
     "source_parts",
+    "spelling_key",
+    "spellings",
     "stratified_folds",
     "stratified_split",
     "stream",

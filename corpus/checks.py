@@ -8,13 +8,15 @@ from collections.abc import Iterable, Sequence
 
 from ..common import UserError
 from .records import Record
-from .topics import Topics
+from .topics import Topics, spellings
 
 MOST_UNUSABLE = 0.1  # share of rows: beyond it a wrong column or format is likelier than a few bad rows
 
 
 def check_training(records: Sequence[Record], name: str = "the training set") -> list[str]:
-    """Check a set to train on, and return warnings, one line each: rare topics, repeated texts, missing targets.
+    """Check a set to train on, and return warnings, one line each.
+
+    They are about topics spelt alike, rare topics, repeated texts and missing targets.
 
     Raises:
         UserError: if it is empty, an id stands twice, a record has no topic, or all have the same one.
@@ -26,7 +28,7 @@ def check_training(records: Sequence[Record], name: str = "the training set") ->
     if len(counts) == 1:
         only = next(iter(counts))
         raise UserError(f"{name} has only the topic {only!r}; there is nothing to tell apart: give two topics or more")
-    return [*_rare(counts, name), *_repeated(records, name), *_untargeted(records, name)]
+    return [*_spelt_alike(counts, name), *_rare(counts, name), *_repeated(records, name), *_untargeted(records, name)]
 
 
 def check_known_topics(records: Iterable[Record], topics: Topics, name: str = "the evaluation set") -> None:
@@ -86,6 +88,17 @@ def _topics_of(records: Iterable[Record], name: str) -> Iterable[str]:
         if record.topic is None:
             raise UserError(f"{name}, record {number} (id {record.id!r}) has no topic; give it one or remove it")
         yield record.topic
+
+
+def _spelt_alike(counts: Counter[str], name: str) -> list[str]:
+    alike = [names for names in spellings(counts.elements()).values() if len(names) > 1]
+    if not alike:
+        return []
+    shown = [" and ".join(f"{name!r} ({counts[name]} rows)" for name in names) for names in alike]
+    return [
+        f"{name}: topics differ in case, blanks or Unicode form only and are taken as different: {_listed(shown)}; "
+        "give --data.merge_spellings true to take them as one"
+    ]
 
 
 def _rare(counts: Counter[str], name: str) -> list[str]:

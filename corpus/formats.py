@@ -10,9 +10,9 @@ import csv
 import gzip
 import json
 import zlib
-from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +23,24 @@ LARGEST_FIELD = 2**24
 PARQUET_BATCH = 256
 _HEAD = 100
 
+
+class _Repeated(dict[str, Any]):
+    """A JSON object in which a name occurs twice; the last value is kept, and nothing says that it is the right one."""
+
+    names: frozenset[str] = frozenset()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) == len(pairs):
+        return values
+    repeated = _Repeated(values)
+    repeated.names = frozenset(_repeated(name for name, _ in pairs))
+    return repeated
+
+
 # Not strict: control characters, the null byte among them, may stand unescaped in a string.
-_decode_json = json.JSONDecoder(strict=False).decode
+_decode_json = json.JSONDecoder(strict=False, object_pairs_hook=_object).decode
 
 
 class RawRow(NamedTuple):
@@ -49,20 +65,22 @@ def format_of(path: Path) -> str:
 
 
 def read_rows(path: Path, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
-    """Yield the rows of a file; blank lines are no rows. `wanted` are the columns worth decoding (Parquet).
+    """Yield the rows of a file; blank lines are no rows. `wanted` are the columns that will be read.
+
+    A JSON object with a wanted name twice is a broken row; in CSV and Parquet the names are those of the whole file.
 
     Raises:
-        UserError: if the file cannot be read (on), or has no column of a name in `required`.
+        UserError: if the file cannot be read (on), has no column of a name in `required`, or has a wanted one twice.
     """
     match format_of(path):
         case "parquet":
             return _parquet_rows(path, wanted, required)
         case "csv":
-            return _csv_rows(path, required)
+            return _csv_rows(path, wanted, required)
         case "json":
-            return with_columns(str(path), _json_rows(path), required)
+            return with_columns(str(path), _json_rows(path, wanted), required)
         case _:
-            return with_columns(str(path), _jsonl_rows(_lines(path)), required)
+            return with_columns(str(path), _jsonl_rows(_lines(path), wanted), required)
 
 
 def with_columns(where: str, rows: Iterable[RawRow], required: list[str]) -> Iterator[RawRow]:
@@ -84,6 +102,17 @@ def _require(where: str, required: list[str], found: list[str]) -> None:
         if column not in found:
             listed = ", ".join(map(repr, found))
             raise UserError(f"{where} has no column {column!r}; its columns are {listed}: name the right one")
+
+
+def _refuse_repeated(where: str, wanted: list[str], found: list[str]) -> None:
+    for column in _repeated(found):
+        if column in wanted:
+            times = found.count(column)
+            raise UserError(f"{where} has {times} columns {column!r}; rename or remove all but one")
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, times in Counter(names).items() if times > 1]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -110,12 +139,12 @@ def _not_utf8(error: UnicodeDecodeError) -> str:
     return f"not UTF-8 (byte 0x{byte:02x} at position {error.start + 1} of the line); convert the file to UTF-8"
 
 
-def _jsonl_rows(lines: Iterable[tuple[int, bytes]]) -> Iterator[RawRow]:
+def _jsonl_rows(lines: Iterable[tuple[int, bytes]], wanted: list[str]) -> Iterator[RawRow]:
     for number, line in lines:
         if not line.strip():
             continue
         try:
-            yield _object_row(number, _decode_json(line.decode()))
+            yield _object_row(number, _decode_json(line.decode()), wanted)
         except UnicodeDecodeError as error:
             yield RawRow(number, None, _not_utf8(error))
         except json.JSONDecodeError as error:
@@ -124,18 +153,21 @@ def _jsonl_rows(lines: Iterable[tuple[int, bytes]]) -> Iterator[RawRow]:
             yield RawRow(number, None, f"not usable JSON: {error}")
 
 
-def _object_row(number: int, value: Any) -> RawRow:
-    if isinstance(value, dict):
-        return RawRow(number, value)
-    return RawRow(number, None, "not a JSON object with named columns")
+def _object_row(number: int, value: Any, wanted: list[str]) -> RawRow:
+    if not isinstance(value, dict):
+        return RawRow(number, None, "not a JSON object with named columns")
+    for name in value.names if isinstance(value, _Repeated) else ():
+        if name in wanted:
+            return RawRow(number, None, f"the name {name!r} occurs twice in the JSON object")
+    return RawRow(number, value)
 
 
-def _json_rows(path: Path) -> Iterator[RawRow]:
+def _json_rows(path: Path, wanted: list[str]) -> Iterator[RawRow]:
     """JSON lines under the ending .json, or one array of objects (what pandas writes)."""
-    lines = _lines(path)
+    lines = dropwhile(lambda numbered: not numbered[1].strip(), _lines(path))
     head = list(islice(lines, 1))
     if not head or not head[0][1].lstrip().startswith(b"["):
-        yield from _jsonl_rows(chain(head, lines))
+        yield from _jsonl_rows(chain(head, lines), wanted)
         return
     try:
         rows = _decode_json(b"".join(line for _, line in chain(head, lines)).decode())
@@ -144,7 +176,7 @@ def _json_rows(path: Path) -> Iterator[RawRow]:
             f"{path} is one JSON array and broken: {error}; mend it or write one object per line"
         ) from error
     for number, value in enumerate(rows, start=1):
-        yield _object_row(number, value)
+        yield _object_row(number, value, wanted)
 
 
 class _CsvLines:
@@ -175,7 +207,7 @@ class _CsvLines:
         self._given_back.extendleft(reversed(self.taken[1:]))
 
 
-def _csv_rows(path: Path, required: list[str]) -> Iterator[RawRow]:
+def _csv_rows(path: Path, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
     csv.field_size_limit(max(csv.field_size_limit(), LARGEST_FIELD))
     parsed = _csv_fields(_CsvLines(_lines(path)))
     header = next(parsed, None)
@@ -185,6 +217,7 @@ def _csv_rows(path: Path, required: list[str]) -> Iterator[RawRow]:
     if names is None:
         raise UserError(f"{path}, line 1: the column names cannot be read: {reason}")
     _require(str(path), required, names)
+    _refuse_repeated(str(path), wanted, names)
     for number, fields, reason in parsed:
         if fields is None:
             yield RawRow(number, None, reason)
@@ -224,18 +257,48 @@ def _parquet_rows(path: Path, wanted: list[str], required: list[str]) -> Iterato
         with pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             found = file.schema_arrow.names
             _require(str(path), required, found)
+            _refuse_repeated(str(path), wanted, found)
             columns = [column for column in wanted if column in found]
+            names = _class_names(file.schema_arrow.metadata or {}, columns)
             for batch in file.iter_batches(batch_size=PARQUET_BATCH, columns=columns):
                 for index in range(batch.num_rows):
                     number += 1
-                    yield _parquet_row(number, batch, index, columns)
+                    yield _parquet_row(number, batch, index, columns, names)
     except (pyarrow.ArrowException, OSError) as error:
         remedy = "check its permissions, or write it anew"
         raise UserError(f"cannot read {path} beyond row {number}: {error}; {remedy}") from error
 
 
-def _parquet_row(number: int, batch: Any, index: int, columns: list[str]) -> RawRow:
+def _parquet_row(number: int, batch: Any, index: int, columns: list[str], names: Mapping[str, list[str]]) -> RawRow:
     try:
-        return RawRow(number, {column: batch.column(column)[index].as_py() for column in columns})
+        values = {column: batch.column(column)[index].as_py() for column in columns}
+        return RawRow(number, values | {column: class_name(values[column], known) for column, known in names.items()})
     except UnicodeDecodeError as error:
         return RawRow(number, None, _not_utf8(error))
+    except (ValueError, OverflowError) as error:  # a date beyond what Python can hold, a class without a name
+        return RawRow(number, None, f"not usable: {error}")
+
+
+def _class_names(metadata: Mapping[bytes, bytes], columns: list[str]) -> dict[str, list[str]]:
+    """The class names that `datasets` keeps in a Parquet file's metadata, for the columns that have them."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        named = {column: features[column].get("names") for column in columns if column in features}
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {column: names for column, names in named.items() if isinstance(names, list)}
+
+
+def class_name(number: Any, names: list[str]) -> Any:
+    """The name of a class by its number; None for a missing one, which `datasets` writes as None or -1.
+
+    What is no number is returned as it is.
+
+    Raises:
+        ValueError: if there is no such class.
+    """
+    if not isinstance(number, int) or number == -1:
+        return None if number == -1 else number
+    if not 0 <= number < len(names):
+        raise ValueError(f"class number {number} of {len(names)} named classes")
+    return names[number]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..common import UserError
-from .formats import RawRow
+from .formats import RawRow, class_name
 
 PREFIX = "hf://"
 
@@ -33,8 +33,10 @@ class HubDataset:
         owner, *rest = name.split("/", 2)
         return "/".join([owner, *rest[:1]]), rest[1] if len(rest) == 2 else None
 
-    def rows(self) -> Iterator[RawRow]:
+    def rows(self, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
         """Yield the rows; class numbers come as the names the dataset gives them.
+
+        Columns that are not `wanted` are not decoded, where the dataset is known to have the `required` ones.
 
         Raises:
             UserError: if the dataset cannot be opened or read on, or has several splits and none is named.
@@ -43,10 +45,11 @@ class HubDataset:
         try:
             dataset = self._open()
             names = _class_names(dataset.features or {})
+            if set(required) <= set(dataset.features or {}):  # else the message about a missing one lists them all
+                dataset = dataset.select_columns([name for name in dataset.features if name in wanted])
             for number, row in enumerate(dataset, start=1):
-                for column, known in names.items():
-                    row[column] = known[row[column]] if row[column] is not None and row[column] >= 0 else None
-                yield RawRow(number, row)
+                named = {column: class_name(row[column], known) for column, known in names.items() if column in row}
+                yield RawRow(number, row | named)
         except UserError:
             raise
         # Builders, file systems and the hub's client each raise exceptions of their own.

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..common import UserError
+from ..common import UserError, usable_path
 from .formats import RawRow, format_of, read_rows, with_columns
 from .hub import PREFIX, HubDataset
 from .records import BadRow, Record
@@ -150,7 +150,7 @@ def _listed(source: Source) -> Sequence[str | os.PathLike[str]]:
 def _expand(one: str) -> list[Path | HubDataset]:
     if one.startswith(PREFIX):
         return [HubDataset(one)]
-    path = Path(one).expanduser()
+    path = usable_path(one)
     if path.is_dir():
         raise UserError(f"{one} is a folder; name its files, as in {path / '*.jsonl'}")
     found = [path] if path.exists() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
@@ -170,7 +170,7 @@ def _rows(parts: list[Path | HubDataset], columns: Columns, needs: Sequence[str]
         if isinstance(part, Path):
             where, rows = str(part), read_rows(part, columns.wanted(), required)
         else:
-            where, rows = part.address, with_columns(part.address, part.rows(), required)
+            where, rows = part.address, with_columns(part.address, part.rows(columns.wanted(), required), required)
         for row in rows:
             number += 1
             yield _record(row, number, where, columns, needs), where, row.line

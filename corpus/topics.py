@@ -4,7 +4,8 @@ Knows nothing of files or models.
 """
 
 import difflib
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -99,17 +100,33 @@ class Topics:
         """
         try:
             return self._position[name]
-        except KeyError:
+        except (KeyError, TypeError):
             raise UserError(f"unknown topic {name!r}; {self.hint(name)}") from None
 
     def encode(self, labels: Iterable[str]) -> list[int]:
         """The class index of each label; `index` says what it raises."""
         return [self.index(label) for label in labels]
 
-    def hint(self, name: str) -> str:
+    def hint(self, name: Any) -> str:
         """What may have been meant by an unknown name: the nearest known topic, else the first known ones."""
-        near = difflib.get_close_matches(str(name), self.names, n=1)
+        if not isinstance(name, str):
+            return "a topic's name is a string: put quotes around it, for YAML reads no, yes and null as values"
+        near = difflib.get_close_matches(name, self.names, n=1)
         if near:
             return f"did you mean {near[0]!r}?"
         shown = ", ".join(self.names[:12]) + (", ..." if len(self) > 12 else "")
         return f"the {len(self)} known topics are: {shown}"
+
+
+def spelling_key(name: str) -> str:
+    """What names that differ in case, blanks or Unicode form only have in common."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def spellings(labels: Iterable[str]) -> dict[str, list[str]]:
+    """The labels by their `spelling_key`, the most frequent first, ties in the order of their names."""
+    counts = Counter(labels)
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        alike[spelling_key(name)].append(name)
+    return dict(alike)

@@ -4,6 +4,7 @@ from .fitting import fit_decoder
 from .preparation import check_base
 from .sampling import implied_topic_prior, topic_loss_link
 from .settings import BALANCED_RATIO, DecoderSettings, GenerationSettings, Writer
+from .stored import StoredAdapter, StoredDecoder
 from .templates import INSTRUCTION, PLAIN, TEMPLATES
 from .topic_decoder import TopicDecoder
 from .vllm_backend import check_writer
@@ -17,6 +18,8 @@ __all__ = [
     "GenerationSettings",
     "INSTRUCTION",
     "PLAIN",
+    "StoredAdapter",
+    "StoredDecoder",
     "TEMPLATES",
     "TopicDecoder",
     "Writer",

@@ -36,7 +36,7 @@ def as_classes(y: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """
     if y is None:
         raise ValueError("TopicClassifier requires y to be passed, but the target y is None")
-    y = column_or_1d(y, warn=True)
+    y = _without_missing(column_or_1d(y, warn=True))
     assert_all_finite(y, input_name="y")
     check_classification_targets(y)
     if len(y) != rows:
@@ -45,6 +45,23 @@ def as_classes(y: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
     if len(classes) < 2:
         raise ValueError(f"y holds the one class {classes.tolist()[0]!r}; a classifier needs at least 2 classes")
     return classes, indices
+
+
+def _without_missing(y: np.ndarray) -> np.ndarray:
+    """Labels of pandas' nullable types, which arrive as objects, as plain ones.
+
+    Raises:
+        ValueError: If one of them is missing (pandas.NA), which can be neither compared nor sorted.
+    """
+    if y.dtype != object:
+        return y
+    missing = [row for row, label in enumerate(y) if type(label).__name__ in ("NAType", "NaTType")]
+    if missing:
+        raise ValueError(
+            f"Input y contains missing values: {len(missing)} of {len(y)} labels are missing (the first in row "
+            f"{missing[0]}); leave these rows out, as with frame.dropna()"
+        )
+    return np.array(y.tolist()) if all(type(label) in (int, bool) for label in y) else y
 
 
 def topic_names(classes: np.ndarray) -> list[str]:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..runtime import TextTokenizer
+from ..runtime import TextTokenizer, read_prefixes
 
-LONGEST_TOKEN = 64  # characters: far above the mean of any real text, so the cut below never reaches a kept token
+LONGEST_TOKEN = 64  # characters of a token in the prefix of a text that is read first
 
 
 def tokenize(
@@ -16,7 +16,7 @@ def tokenize(
     """Token ids of each text with the model's own special tokens around it, at most `max_tokens` in all, at least one.
 
     Control strings inside a text ("[CLS]", "</s>") are plain characters here, whatever the tokenizer's own setting.
-    A text is cut by characters before it is tokenised, so that one of 100,000 words costs no more than its start.
+    Of a long text only as much is read as those tokens need; blanks before it say nothing of its topic and are left out.
 
     Args:
         tokenizer: A `TextTokenizer` where threads may share it; of any other a copy is made.
@@ -25,12 +25,17 @@ def tokenize(
     """
     if not texts:
         return []
-    cut = [text[: max_tokens * LONGEST_TOKEN] for text in texts]
     reader = tokenizer if isinstance(tokenizer, TextTokenizer) else TextTokenizer.private(tokenizer)
     known = reader.tokenizer
     special = {i for i in known.all_special_ids if i != known.unk_token_id}
-    rows = [_without_spoofs(ids, mask, special) for ids, mask in reader.encode_with_special(cut, max_tokens)]
-    return [ids or [pad_id_of(known)] for ids in rows]
+    rows = read_prefixes(
+        [text.lstrip() for text in texts],
+        max_tokens * LONGEST_TOKEN,
+        max_tokens,
+        lambda cut: reader.encode_with_special(cut, max_tokens),
+        lambda row: len(row[0]),
+    )
+    return [_without_spoofs(ids, mask, special) or [pad_id_of(known)] for ids, mask in rows]
 
 
 def _without_spoofs(ids: list[int], mask: list[int], special: set[int]) -> list[int]:

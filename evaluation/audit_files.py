@@ -13,6 +13,8 @@ from typing import Any
 from ..common import UserError
 from ..corpus import BadRow, RawRow, Source, as_label, check_usable, place_of, read_rows, source_files
 
+MOST_ROWS = 2**53  # of a topic: a larger count is no count of rows
+
 
 @dataclass(frozen=True)
 class AuditColumns:
@@ -109,10 +111,13 @@ def _stored_counts(source: Source) -> Counter[str] | None:
         return None
     try:
         stored = json.loads(files[0].read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None  # JSON lines, perhaps; whoever reads them says what is wrong
-    if not isinstance(stored, dict) or any(not isinstance(count, int) or count < 0 for count in stored.values()):
+    if not isinstance(stored, dict) or any(type(count) is not int or count < 0 for count in stored.values()):
         return None
+    for topic, count in stored.items():
+        if count > MOST_ROWS:
+            raise UserError(f"{files[0]}: {topic!r} has {len(str(count))} digits of rows; give the number of its rows")
     return Counter(stored)
 
 

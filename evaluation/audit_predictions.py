@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..balance import Counts, calibration_error, judged_prior_pull, negative_log_likelihood, skew
 from ..balance import confusion as counted
-from ..common import check_writable, refuse_existing, replacing_folder, write_text
+from ..common import check_writable, output_folder, refuse_existing, replacing_folder, write_text
 from ..corpus import BANDS, Source
 from .audit_files import AuditColumns
 from .labelled_predictions import Joined, join
@@ -114,8 +114,9 @@ def audit(
         UserError: If a file cannot be read, no row can be measured, or `output` exists and must not be replaced.
     """
     if output is not None:
-        refuse_existing(Path(output), overwrite, AUDIT_RESULT)
-        check_writable(Path(output).resolve().parent)
+        output = output_folder(output)
+        refuse_existing(output, overwrite, AUDIT_RESULT)
+        check_writable(output.parent)
     joined = join(predictions, labels, train, columns or AuditColumns())
     result = measure_skew(joined, seed)
     if output is not None:

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..common import one_line
 from .audit_predictions import Audit, TopicSkew, most_skewed, share_text, verdict
 from .labelled_predictions import PROBLEMS
 from .tables import TOPIC_ROWS
@@ -24,12 +25,12 @@ def print_audit(audit: Audit, console: Console) -> None:
         console.print(_topics(skewed, audit.trained))
     for problem, rows in audit.problems.items():
         first = f" (the first: {audit.examples[problem]})" if problem in audit.examples else ""
-        console.print(Text(f"{rows:,} {PROBLEMS[problem]}{first}"))
+        console.print(Text(one_line(f"{rows:,} {PROBLEMS[problem]}{first}")))
     if not audit.trained:
         console.print("left out without --train: prior pull, bands of recall and of calibration error, training shares")
     if "nll" not in audit.measures:
         console.print("left out without probabilities (a column of {topic: probability}): NLL, calibration error")
-    console.print(Text(verdict(audit), style="bold"), soft_wrap=True)
+    console.print(Text(one_line(verdict(audit)), style="bold"), soft_wrap=True)
 
 
 def _measures(audit: Audit) -> Table:
@@ -58,6 +59,11 @@ def _topics(topics: list[TopicSkew], trained: bool) -> Table:
         style = "red" if topic.times < 1 else "yellow"
         shares = [share_text(topic.true_share), share_text(topic.predicted_share)]
         table.add_row(
-            Text(topic.topic, style=style), f"{topic.rows:,}", *shares, f"{topic.times:.2f}", *training, recall
+            Text(one_line(topic.topic), style=style),
+            f"{topic.rows:,}",
+            *shares,
+            f"{topic.times:.2f}",
+            *training,
+            recall,
         )
     return table

@@ -13,8 +13,17 @@ from typing import Any
 import torch
 
 from ..balance import estimate_target, measure, topic_recall
-from ..common import check_writable, refuse_existing, replacing_folder, track, write_jsonl, write_text
-from ..corpus import Columns, Record, Source, Topics, check_disjoint, check_known_topics
+from ..common import (
+    UserError,
+    check_writable,
+    output_folder,
+    refuse_existing,
+    replacing_folder,
+    track,
+    write_jsonl,
+    write_text,
+)
+from ..corpus import Columns, Record, Source, Topics, check_known_topics, overlapping
 from ..decoder import GenerationSettings
 from ..pipeline import HybridPipeline, load_labelled
 from .bayes import bayes_posterior
@@ -23,6 +32,7 @@ from .text_metrics import TopicJudge, text_measures
 log = logging.getLogger("unskew")
 
 RESULT = "evaluation.json"
+FORMAT = 1
 
 
 @dataclass
@@ -38,6 +48,7 @@ class Evaluation:
         ceiling: The same measures for the Bayes-optimal classifier; empty where it is not known.
         examples: A few rows with their outputs, rare topics first.
         target_prior: The shares by topic that the decisions were right for.
+        repeated: How many rows were left out because their text is in the training set.
     """
 
     rows: int
@@ -48,6 +59,7 @@ class Evaluation:
     ceiling: dict[str, float | None] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
     target_prior: dict[str, float] = field(default_factory=dict)
+    repeated: int = 0
 
 
 def evaluate(
@@ -70,8 +82,8 @@ def evaluate(
         source: Rows with topics, and for the outputs with targets.
         output: A folder: evaluation.json, predictions.jsonl, and evaluation.png where matplotlib is installed.
         columns: Which column holds what.
-        train: The clean training set: no text of it may be measured on, and its targets teach the judge of whether
-            an output fits its topic.
+        train: The clean training set: rows whose text is in it are left out, and its targets teach the judge of
+            whether an output fits its topic.
         newsroom: The newsroom.json beside the rows, where they are synthetic: adds the Bayes ceiling.
         generation: How outputs are written.
         fairness: Whether `<force_fairness>` precedes the topic.
@@ -79,18 +91,17 @@ def evaluate(
         overwrite: Whether `output` may be replaced.
 
     Raises:
-        UserError: If a topic is unseen in training, a text stands in `train`, over a tenth of the rows is unusable, or
+        UserError: If a topic is unseen in training, every text is in `train`, over a tenth of the rows is unusable, or
             the target prior cannot be estimated.
     """
-    output = Path(output).resolve()
+    output = output_folder(output)
     refuse_existing(output, overwrite, RESULT)
     check_writable(output.parent)
     columns = columns or Columns()
     records, bad = load_labelled(source, columns)
     check_known_topics(records, pipeline.topics, str(source))
     trained = load_labelled(train, columns)[0] if train is not None else []
-    if trained:
-        check_disjoint(trained, records, str(train), str(source))
+    records, repeated = _without_repeated(records, trained, str(source), str(train))
     texts = [record.text for record in records]
     if estimate_prior:
         estimate = estimate_target(pipeline.decider, pipeline.encoder.logits(texts))
@@ -114,6 +125,7 @@ def evaluate(
         measure(probabilities, targets, pipeline.topics.counts),
         _by_topic(topic_recall(probabilities, targets), pipeline.topics),
         target_prior=dict(zip(pipeline.topics.names, pipeline.decider.target, strict=True)),
+        repeated=repeated,
     )
     rows = [
         {"id": record.id, "true_topic": record.topic, "target": record.target, **result.to_dict()}
@@ -124,10 +136,28 @@ def evaluate(
     if best is not None:
         evaluation.ceiling = measure(best, targets, pipeline.topics.counts)
     with replacing_folder(output) as place:
-        write_text(place / RESULT, json.dumps(vars(evaluation), indent=2, ensure_ascii=False) + "\n")
+        stored = {"format": FORMAT, **vars(evaluation)}
+        write_text(place / RESULT, json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
         write_jsonl(place / "predictions.jsonl", rows)
         _draw(place / "evaluation.png", probabilities, targets, pipeline.topics)
     return evaluation
+
+
+def _without_repeated(
+    records: list[Record], trained: Sequence[Record], source: str, train: str
+) -> tuple[list[Record], int]:
+    """The records whose text the training set does not have, and how many the others are."""
+    repeated = {id(record) for record in overlapping(records, trained)}
+    if not repeated:
+        return records, 0
+    if len(repeated) == len(records):
+        raise UserError(f"every text of {source} is also in {train}: there is nothing to measure on")
+    example = next(record.id for record in records if id(record) in repeated)
+    log.warning(
+        "%s: %d of %d rows are left out, for their text is also in %s (the first: id %r)",
+        source, len(repeated), len(records), train, example,
+    )  # fmt: skip
+    return [record for record in records if id(record) not in repeated], len(repeated)
 
 
 def _matrix(rows: Sequence[dict[str, float]], topics: Topics) -> torch.Tensor:

@@ -175,7 +175,10 @@ def _probabilities(given: Any, topics: Topics) -> tuple[dict[str, float], float]
     Raises:
         ValueError: If they are none.
     """
-    stored = json.loads(given) if isinstance(given, str) else given  # a cell of a CSV holds JSON
+    try:
+        stored = json.loads(given) if isinstance(given, str) else given  # a cell of a CSV holds JSON
+    except RecursionError:
+        raise ValueError("the probabilities are nested too deep") from None
     if not isinstance(stored, Mapping):
         raise ValueError("the probabilities are no object {topic: probability}")
     values = {str(name): value for name, value in stored.items() if value is not None}  # Parquet names every topic

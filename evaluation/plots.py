@@ -1,5 +1,6 @@
 """Pictures of an evaluation or an audit, with matplotlib (the extra `plots`). Knows decisions and topics, no model."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def draw_evaluation(path: Path, probabilities: torch.Tensor, targets: torch.Tens
     _recall(recall, rows, topics)
     _shares(shares, rows, topics)
     _reliability(reliability, confidence, decided == targets)
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
 
 
 def draw_audit(path: Path, joined: Joined) -> None:
@@ -38,7 +39,7 @@ def draw_audit(path: Path, joined: Joined) -> None:
     _shares(axes[1], rows, joined.topics, joined.trained)
     if known.any():
         _reliability(axes[2], joined.confidence[known], (joined.decided == joined.true)[known])
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
 
 
 def _recall(axes: Axes, rows: torch.Tensor, topics: Topics, trained: bool = True) -> None:
@@ -69,3 +70,9 @@ def _reliability(axes: Axes, confidence: torch.Tensor, right: torch.Tensor) -> N
 def _name_topics(axes: Axes, topics: Topics) -> None:
     names = topics.names if len(topics) <= MOST_NAMES else ()
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8, parse_math=False)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box in the picture; the JSON has the name
+        figure.savefig(path, dpi=110)

@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..common import printable
+
 if TYPE_CHECKING:  # it brings the models' libraries, which an audit has no use for
     from .evaluate_system import Evaluation
 
@@ -43,7 +45,8 @@ def print_evaluation(evaluation: "Evaluation", console: Console) -> None:
 
 
 def _topics(evaluation: "Evaluation") -> Table:
-    table = Table(title=f"Topics of {evaluation.rows:,} rows" + _left_out(evaluation.left_out), title_justify="left")
+    left_out = _left_out(evaluation.left_out, evaluation.repeated)
+    table = Table(title=f"Topics of {evaluation.rows:,} rows{left_out}", title_justify="left")
     table.add_column("")
     table.add_column("unskew", justify="right")
     if evaluation.ceiling:
@@ -71,16 +74,22 @@ def _examples(evaluation: "Evaluation") -> Table:
         table.add_column(title, overflow="fold")
     for example in evaluation.examples:
         right = example["topic"] == example["true_topic"]
-        decided = Text(f"{example['topic']} ({example['confidence']:.2f})", style="green" if right else "red")
+        decided = Text(
+            f"{printable(str(example['topic']))} ({example['confidence']:.2f})", style="green" if right else "red"
+        )
         # Text and not markup: an output may hold brackets.
         table.add_row(
-            Text(example["true_topic"]), decided, Text(example["target"] or ""), Text(example["output"] or "")
+            Text(printable(example["true_topic"])),
+            decided,
+            *(Text(printable(example[name] or "")) for name in ("target", "output")),
         )
     return table
 
 
-def _left_out(rows: int) -> str:
-    return f" ({rows:,} unusable ones left out)" if rows else ""
+def _left_out(unusable: int, repeated: int) -> str:
+    counts = ((unusable, "unusable"), (repeated, "also in the training set"))
+    said = ", ".join(f"{rows:,} {why}" for rows, why in counts if rows)
+    return f" (left out: {said})" if said else ""
 
 
 def _figure(value: float | None) -> str:

@@ -24,8 +24,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..common import UserError, file_sha256, replacing_file, write_text
+from ..common import UserError, file_sha256, read_artefact, replacing_file, usable_path, write_text
 from .encoding import RowFormat, join
+from .manifest import JobManifest, ShardRecord
 from .predict_shard import AnsweredShard
 
 FORMAT = 1
@@ -54,7 +55,7 @@ class Place:
         Raises:
             UserError: If its ending is that of another format.
         """
-        path = Path(output)
+        path = usable_path(output)
         form: RowFormat = "parquet" if path.suffix == ".parquet" else "jsonl"
         if output.endswith(("/", os.sep)) or not path.suffix or path.is_dir():
             return cls(path, path, form)
@@ -93,15 +94,9 @@ def read_manifest(place: Place) -> dict[str, Any] | None:
     """
     path = place.folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text("utf-8"))
-        newer = manifest["format"] > FORMAT
+        return read_artefact(path, JobManifest, FORMAT, "choose another output, or remove it").plain()
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is no job's; choose another output, or remove it") from error
-    if newer:
-        raise UserError(f"{path} is of a newer unskew; upgrade with `pip install -U unskew`")
-    return manifest
 
 
 def write_manifest(place: Place, manifest: Mapping[str, Any]) -> None:
@@ -133,8 +128,10 @@ def finished_shards(place: Place) -> dict[int, dict[str, Any]]:
     """The records of the finished shards whose files stand there in their size, by index."""
     found: dict[int, dict[str, Any]] = {}
     for path in sorted((place.folder / "done").glob("part-*.json")):
-        with suppress(ValueError, KeyError, OSError):
-            record = json.loads(path.read_text("utf-8"))
+        with suppress(UserError, OSError):  # a record that cannot be read is a shard to be done again
+            record = read_artefact(path, ShardRecord).plain()
+            if path != place.done(record["index"]):
+                continue
             sizes = [(place.part(record["index"]), record["bytes"])]
             if record["error_bytes"]:
                 sizes.append((place.bad(record["index"]), record["error_bytes"]))
@@ -182,9 +179,10 @@ def is_intact(place: Place, manifest: Mapping[str, Any]) -> bool:
     if bool(finished["errors"]) != place.errors.is_file():
         return False
     if place.is_folder:
-        shards = manifest["shards"]
-        return all(_is(place.part(shard["index"]), shard["bytes"], shard["sha256"]) for shard in shards)
-    return _is(place.output, finished["bytes"], finished["sha256"])
+        shards = manifest.get("shards", [])
+        whole = all(_is(place.part(shard["index"]), shard["bytes"], shard["sha256"]) for shard in shards)
+        return whole and bool(shards or not finished["rows"])
+    return _is(place.output, finished.get("bytes"), finished.get("sha256"))
 
 
 @contextmanager
@@ -220,5 +218,5 @@ def _check(place: Place, shard: Mapping[str, Any]) -> None:
         raise UserError(f"{part} was changed since it was written; the same command again redoes that part alone")
 
 
-def _is(path: Path, size: int, sha256: str) -> bool:
+def _is(path: Path, size: int | None, sha256: str | None) -> bool:
     return path.is_file() and path.stat().st_size == size and file_sha256(path) == sha256

@@ -1,6 +1,7 @@
 """The folder that holds a fitted system: its layout, its checks, its versions. Knows no model.
 
-unskew.json    format version, topics with counts, priors, calibration, settings, and the size of every other file
+unskew.json    format version, topics with counts, priors, calibration, settings, the size of every other file, and the
+               SHA-256 of weights and tokenizers; see `manifest`
 encoder/       transformers layout, safetensors
 decoder/       PEFT or transformers layout, safetensors; absent where only topics are predicted
 metrics.json   measured on the validation rows
@@ -13,14 +14,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ..common import UserError, replacing_folder, restore_folder, write_text
+from ..common import (
+    Artefact,
+    UserError,
+    file_sha256,
+    output_folder,
+    read_artefact,
+    refuse_existing,
+    replacing_folder,
+    restore_folder,
+    usable_path,
+    write_text,
+)
+from ..decoder import StoredAdapter, StoredDecoder
+from .bundle_files import FIT_AGAIN, check_files, is_exact
 from .card import model_card
+from .manifest import Manifest, Metrics
 
 FORMAT = 1
 MANIFEST = "unskew.json"
-EXACT = {".safetensors"}
+ADAPTER = "adapter_config.json"
 
 Save = Callable[[Path], None]
 
@@ -48,7 +63,7 @@ def write(
     """Write a bundle under a temporary name and put it in place at the end.
 
     Args:
-        folder: The bundle; replaced if it exists.
+        folder: The bundle; an earlier bundle or an empty folder is replaced, anything else is refused.
         encoder: Saves stage 1 to the folder it is called with.
         decoder: Saves stage 2 likewise; None where there is none.
         decider: Topics, priors and calibration.
@@ -56,82 +71,90 @@ def write(
         metrics: Measured on the validation rows.
 
     Raises:
-        UserError: If the folder cannot be written or the disk is full; what stood there survives.
+        UserError: If the folder holds other things, cannot be written, or the disk is full; what stood there survives.
     """
-    with replacing_folder(folder) as place:
+    output = output_folder(folder)
+    refuse_existing(output, overwrite=True, marker=MANIFEST)
+    with replacing_folder(output) as place:
         encoder(place / "encoder")
         if decoder is not None:
             decoder(place / "decoder")
         write_text(place / "metrics.json", _json(metrics))
         write_text(place / "README.md", model_card(decider, description, metrics))
-        sizes = {
-            path.relative_to(place).as_posix(): path.stat().st_size
-            for path in sorted(place.rglob("*"))
-            if path.is_file()
+        files = {path.relative_to(place).as_posix(): path for path in sorted(place.rglob("*")) if path.is_file()}
+        manifest = {
+            "format": FORMAT,
+            "unskew": version("unskew"),
+            "decider": decider,
+            "description": description,
+            "files": {name: path.stat().st_size for name, path in files.items()},
+            "sha256": {name: file_sha256(path) for name, path in files.items() if is_exact(path)},
         }
-        manifest = {"format": FORMAT, "unskew": version("unskew"), "decider": decider}
-        write_text(place / MANIFEST, _json({**manifest, "description": description, "files": sizes}))
+        write_text(place / MANIFEST, _json(manifest))
 
 
 def read(folder: str | Path) -> Contents:
     """Check a bundle and say where its parts are; a name that is no folder here is fetched from the hub.
 
     Raises:
-        UserError: If it is missing, no bundle, of a newer format, or has a missing or truncated file.
+        UserError: If it is missing, no bundle, of a newer format, a file is missing, cut short or changed, a value in
+            one is not what it must be, or there are files that no bundle holds.
     """
-    restore_folder(folder)
-    place = Path(folder) if Path(folder).exists() else _fetch(str(folder))
+    given = usable_path(folder)
+    restore_folder(given)
+    place = given if given.exists() else _fetch(str(folder))
     manifest = _manifest(place)
-    for name, size in manifest["files"].items():
-        file = place / name
-        if not file.is_file():
-            raise UserError(f"bundle {folder}: {name} is missing; restore it or fit again")
-        # Small texts may be edited: the model card, or where an adapter's base lies.
-        if file.suffix in EXACT and file.stat().st_size != size:
-            raise UserError(
-                f"bundle {folder}: {name} has {file.stat().st_size} bytes and not the {size} that were written; "
-                "it was cut short or changed; restore it or fit again"
-            )
+    check_files(place, manifest)
+    metrics = _read(place / "metrics.json", Metrics)
     decoder = place / "decoder"
+    if decoder.is_dir():
+        _read(decoder / "decoder.json", StoredDecoder)
+        if (decoder / ADAPTER).exists():
+            _read(decoder / ADAPTER, StoredAdapter)
     return Contents(
         place / "encoder",
         decoder if decoder.is_dir() else None,
-        manifest["decider"],
-        manifest["description"],
-        json.loads((place / "metrics.json").read_text("utf-8")),
+        manifest.decider.plain(),
+        manifest.description.plain(),
+        metrics.plain(),
     )
 
 
 def push(repo_id: str, save: Save, *, private: bool, token: str | None) -> str:
-    """Save a bundle to a temporary folder and upload it; returns its address."""
+    """Save a bundle to a temporary folder and upload it; returns its address.
+
+    Raises:
+        UserError: If the hub cannot be reached, or does not take it.
+    """
     from huggingface_hub import HfApi
 
     hub = HfApi(token=token)
-    hub.create_repo(repo_id, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         save(Path(scratch) / "bundle")
-        return str(hub.upload_folder(repo_id=repo_id, folder_path=Path(scratch) / "bundle"))
+        try:
+            hub.create_repo(repo_id, private=private, exist_ok=True)
+            return str(hub.upload_folder(repo_id=repo_id, folder_path=Path(scratch) / "bundle"))
+        # The hub's client, and what it stands on, raise errors of many kinds.
+        except Exception as error:
+            why = "the hub cannot be reached" if _is_offline(error) else f"the hub refused it ({error})"
+            remedy = "check the network, the name OWNER/NAME and your token, or save_pretrained(FOLDER) and upload that"
+            raise UserError(f"nothing was pushed to {repo_id!r}: {why}; {remedy}") from error
 
 
-def _manifest(place: Path) -> dict[str, Any]:
+def _manifest(place: Path) -> Manifest:
+    if not (place / MANIFEST).exists():
+        raise UserError(f"{place} is no bundle: it has no {MANIFEST}; give the folder that `unskew fit` wrote")
+    return read_artefact(place / MANIFEST, Manifest, FORMAT, FIT_AGAIN)
+
+
+Kind = TypeVar("Kind", bound=Artefact)
+
+
+def _read(path: Path, kind: type[Kind]) -> Kind:
     try:
-        manifest = json.loads((place / MANIFEST).read_text("utf-8"))
-        newer = manifest["format"] > FORMAT
-        whole = {"decider", "description", "files"} <= set(manifest)
+        return read_artefact(path, kind, remedy=FIT_AGAIN)
     except FileNotFoundError:
-        raise UserError(
-            f"{place} is no bundle: it has no {MANIFEST}; give the folder that `unskew fit` wrote"
-        ) from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"bundle {place}: {MANIFEST} is broken or cut short; restore it or fit again") from error
-    if newer:
-        raise UserError(
-            f"bundle {place} has format {manifest['format']}, this version of unskew reads up to {FORMAT}; "
-            "upgrade with `pip install -U unskew`"
-        )
-    if not whole:
-        raise UserError(f"bundle {place}: {MANIFEST} lacks its parts; restore it or fit again")
-    return manifest
+        raise UserError(f"bundle {path.parent}: {path.name} is missing; {FIT_AGAIN}") from None
 
 
 def _fetch(repo_id: str) -> Path:
@@ -142,6 +165,16 @@ def _fetch(repo_id: str) -> Path:
         return Path(snapshot_download(repo_id))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(f"there is no bundle {repo_id}, neither a folder here nor one on the hub") from error
+
+
+def _is_offline(error: BaseException | None) -> bool:
+    """Whether a connection failed, or none was allowed, somewhere down the chain of causes."""
+    while error is not None:
+        name = type(error).__name__
+        if isinstance(error, ConnectionError | TimeoutError) or "Connect" in name or "Timeout" in name:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _json(values: Mapping[str, Any]) -> str:

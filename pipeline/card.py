@@ -6,6 +6,7 @@ Knows the plain values that a bundle records.
 from collections.abc import Mapping
 from typing import Any
 
+from ..common import markdown_text
 from ..corpus import Topics
 
 _SHOWN = {
@@ -59,9 +60,12 @@ def model_card(decider: Mapping[str, Any], description: Mapping[str, Any], metri
         topics.names, topics.counts, topics.bands, decider["target_prior"], strict=True
     ):
         known = recall.get(name)
-        lines.append(f"| {name} | {count} | {band} | {share:.4f} | {'' if known is None else f'{known:.2f}'} |")
+        lines.append(
+            f"| {markdown_text(name)} | {count} | {band} | {share:.4f} | {'' if known is None else f'{known:.2f}'} |"
+        )
     if decoder:
-        lines += ["", "## Decoder", "", *(f"- {name.replace('_', ' ')}: {value}" for name, value in decoder.items())]
+        facts = (f"- {markdown_text(name.replace('_', ' '))}: {markdown_text(str(it))}" for name, it in decoder.items())
+        lines += ["", "## Decoder", "", *facts]
     return "\n".join(lines) + "\n"
 
 

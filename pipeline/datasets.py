@@ -1,7 +1,7 @@
 """The sets of records that a fit uses: read, checked against each other, split. Knows records, no model."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..common import UserError
@@ -18,11 +18,15 @@ from ..corpus import (
     load_usable,
     overlapping,
     place_of,
+    spelling_key,
+    spellings,
     stratified_split,
 )
 from .settings import DataSettings
 
 log = logging.getLogger("unskew")
+
+Spellings = Mapping[str, Sequence[str]]  # of topics, see `spellings`
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
     """
     columns = replace(settings.columns, of=None)  # of synthetic rows alone
     clean, _ = load_labelled(settings.train, columns)
+    same = spellings(str(record.topic) for record in clean) if settings.merge_spellings else {}
+    clean = _respelt(clean, same)
     if targets and not any(record.target for record in clean):
         raise UserError(
             f"{settings.train}: no row has a target to write in the column {settings.columns.target!r}; name "
@@ -69,14 +75,14 @@ def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
     if settings.validation is None:
         train, validation = _split(clean, settings.validation_share, seed)
     else:
-        train, (validation, _) = clean, load_labelled(settings.validation, columns)
+        train, validation = clean, _respelt(load_labelled(settings.validation, columns)[0], same)
         check_disjoint(train, validation, settings.train, settings.validation)
     split_off = validation if settings.validation is None else []
     topics = Topics.from_labels(str(record.topic) for record in [*train, *split_off])
     check_known_topics(validation, topics, settings.validation or settings.train)
-    noisy = _noisy(settings, columns, topics, validation) if settings.noisy else None
+    noisy = _noisy(settings, columns, topics, validation, same) if settings.noisy else None
     if settings.synthetic is not None:
-        train = train + _synthetic(settings, topics, train, validation)
+        train = train + _synthetic(settings, topics, train, validation, same)
     log.info("%d topics; %d rows to train on, %d to validate on", len(topics), len(train), len(validation))
     return Sets(train, validation, noisy, topics, is_split=settings.validation is None)
 
@@ -106,11 +112,23 @@ def _split(clean: Sequence[Record], share: float, seed: int) -> tuple[list[Recor
     return train, validation
 
 
+def _respelt(records: list[Record], same: Spellings) -> list[Record]:
+    """The records with each topic in its most frequent spelling."""
+    if not same:
+        return records
+    names = {key: names[0] for key, names in same.items()}
+    return [replace(row, topic=names.get(spelling_key(str(row.topic)), row.topic)) for row in records]
+
+
 def _synthetic(
-    settings: DataSettings, topics: Topics, train: Sequence[Record], validation: Sequence[Record]
+    settings: DataSettings,
+    topics: Topics,
+    train: Sequence[Record],
+    validation: Sequence[Record],
+    same: Spellings,
 ) -> list[Record]:
     columns = replace(settings.columns, of=settings.columns.of or "of")
-    rows, _ = load_labelled(str(settings.synthetic), columns)
+    rows = _respelt(load_labelled(str(settings.synthetic), columns)[0], same)
     check_known_topics(rows, topics, str(settings.synthetic))
     leaks = {id(record) for record in overlapping(rows, validation)}
     held_out = {record.id for record in validation} - {record.id for record in train}
@@ -122,8 +140,10 @@ def _synthetic(
     return [record for record in rows if id(record) not in leaks]
 
 
-def _noisy(settings: DataSettings, columns: Columns, topics: Topics, validation: Sequence[Record]) -> list[Record]:
-    rows, _ = load_labelled(str(settings.noisy), columns)
+def _noisy(
+    settings: DataSettings, columns: Columns, topics: Topics, validation: Sequence[Record], same: Spellings
+) -> list[Record]:
+    rows = _respelt(load_labelled(str(settings.noisy), columns)[0], same)
     known = [record for record in rows if record.topic in topics]
     leaks = {id(record) for record in overlapping(known, validation)}  # their own ids need not be unique
     kept = [record for record in known if id(record) not in leaks]

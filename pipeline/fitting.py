@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from ..balance import Calibration, Decider, measure, measured_prior, resolve_prior, topic_recall
-from ..common import check_writable, refuse_existing
+from ..common import check_writable, output_folder, refuse_existing
 from ..decoder import TopicDecoder, check_base, fit_decoder
 from ..encoder import FittedEncoder, fit_topic_encoder, relabelled
 from ..runtime import choose_precision, to_precision
@@ -41,7 +41,7 @@ def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -
         UserError: If an input cannot be used, or `output` exists and must not be replaced.
     """
     with one_fit_at_a_time():
-        return _fit(settings.resolved(), Path(output).resolve(), overwrite)
+        return _fit(settings.resolved(), output_folder(output), overwrite)
 
 
 def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline:

@@ -3,8 +3,9 @@
 Knows both stages and how a topic passes from one to the other; knows no files of records.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -264,9 +265,13 @@ class HybridPipeline:
         contents = bundle.read(folder)
         # Unless asked for, the encoder stays in float32: its probabilities were calibrated so, and it is the small one.
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        encoder = TopicEncoder.from_pretrained(contents.encoder, device, dtype)
-        decoder = contents.decoder and TopicDecoder.from_pretrained(contents.decoder, device, precision, merge, writer)
-        return cls(encoder, decoder, Decider.from_dict(contents.decider), contents.description, contents.metrics)
+        with _readable(folder):
+            encoder = TopicEncoder.from_pretrained(contents.encoder, device, dtype)
+            decoder = contents.decoder and TopicDecoder.from_pretrained(
+                contents.decoder, device, precision, merge, writer
+            )
+            decider = Decider.from_dict(contents.decider)
+        return cls(encoder, decoder, decider, contents.description, contents.metrics)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
         """Upload the bundle to the Hugging Face hub; returns its address.
@@ -281,6 +286,18 @@ class HybridPipeline:
                 "from_pretrained(merge=True) gives"
             )
         return bundle.push(repo_id, self.save_pretrained, private=private, token=token)
+
+
+@contextmanager
+def _readable(folder: str | Path) -> Generator[None]:
+    """Files may hold anything, and the libraries that read them raise errors of many kinds."""
+    try:
+        yield
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(f"bundle {folder} cannot be loaded ({reason}); restore it or fit again") from error
 
 
 def _windows(texts: Iterator[str], size: int) -> Iterator[list[str]]:

@@ -25,6 +25,7 @@ class DataSettings:
         validation: Held-out clean rows; None splits them off `train`.
         validation_share: The share of `train` split off, each topic in proportion.
         columns: Which column holds what, in all of the sets.
+        merge_spellings: Take topics that differ in case, blanks or Unicode form only as one, not with a warning.
     """
 
     train: str
@@ -33,6 +34,7 @@ class DataSettings:
     validation: str | None = None
     validation_share: float = 0.15
     columns: Columns = field(default_factory=Columns)
+    merge_spellings: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.validation_share < 1:

@@ -17,7 +17,7 @@ from .pretrained import (
 )
 from .settings import Precision
 from .text_tokenizer import TextTokenizer
-from .tokenizing import encode_user_text, train_tokenizer
+from .tokenizing import encode_user_text, read_prefixes, train_tokenizer
 
 __all__ = [
     "Precision",
@@ -37,6 +37,7 @@ __all__ = [
     "positions",
     "read_config",
     "read_model",
+    "read_prefixes",
     "read_tokenizer",
     "refuse_after_fork",
     "refuse_missing",

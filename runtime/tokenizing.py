@@ -3,7 +3,8 @@
 Knows nothing of topics or of control tokens: what is special in a tokenizer is so for every caller.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -19,6 +20,8 @@ _MARKS = {
     "mask_token": "<|mask|>",
 }
 _LONGEST_PREFIX = 50_000
+
+Row = TypeVar("Row")
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
@@ -50,8 +53,7 @@ def encode_user_text(
 ) -> list[list[int]]:
     """Token ids of users' text, at most `max_tokens` each: no mark is added, and none written in the text counts.
 
-    Only a prefix of a very long text is read. It is generous (64 characters a token, at least 50,000), so the
-    result differs from reading the whole only where tokens are longer than that on average.
+    Of a long text only as much is read as those tokens need: see `read_prefixes`.
 
     Args:
         tokenizer: A `TextTokenizer` where threads may share it; any other is set up to read texts.
@@ -62,7 +64,37 @@ def encode_user_text(
         return []
     prefix = max(_LONGEST_PREFIX, 64 * max_tokens)
     reader = tokenizer if isinstance(tokenizer, TextTokenizer) else TextTokenizer(tokenizer)
-    return reader.encode([_whole(text[:prefix]) for text in texts], max_tokens)
+    return read_prefixes(
+        [_whole(text) for text in texts], prefix, max_tokens, lambda cut: reader.encode(cut, max_tokens), len
+    )
+
+
+def read_prefixes(
+    texts: Sequence[str],
+    characters: int,
+    max_tokens: int,
+    encode: Callable[[list[str]], list[Row]],
+    length: Callable[[Row], int],
+) -> list[Row]:
+    """Rows of the first tokens of each text, from a prefix that doubles until it has enough tokens or is the whole.
+
+    A text of 100,000 words costs no more than its start; one that starts with thousands of blanks, or with one endless
+    word, of which a tokenizer makes few tokens or none, still keeps what follows.
+
+    Args:
+        texts: Any strings that the tokenizer takes.
+        characters: Length of the first prefix.
+        max_tokens: The tokens of a full row.
+        encode: Strings to rows, cut at `max_tokens`.
+        length: How many tokens a row has.
+    """
+    rows = encode([text[:characters] for text in texts])
+    short = [i for i, text in enumerate(texts) if len(text) > characters and length(rows[i]) < max_tokens]
+    if short:
+        longer = read_prefixes([texts[i] for i in short], 2 * characters, max_tokens, encode, length)
+        for i, row in zip(short, longer, strict=True):
+            rows[i] = row
+    return rows
 
 
 def _whole(text: str) -> str:

@@ -135,7 +135,8 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
         *([EarlyStopping(options.monitor, mode=options.mode, patience=options.patience)] if options.monitor else []),
         _ReseedEachStep(options.seed),
         StopAtDivergence(options.name),
-        RichProgressBar(leave=True) if terminal else _LogEachEpoch(options.name),
+        *([_Bar()] if terminal else []),
+        _LogEachEpoch(options.name),
         *given.pop("callbacks", []),
     ]
     defaults: dict[str, Any] = {
@@ -201,8 +202,16 @@ class _ReseedEachStep(Callback):
         torch.manual_seed((self._seed * 1_000_003 + trainer.global_step) * 4099 + trainer.global_rank)
 
 
+class _Bar(RichProgressBar):
+    """A bar for each epoch that goes away with it; what was measured stays, as the line that a log file has too."""
+
+    def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
+        """None beside the bar: the version number of the logger says nothing."""
+        return {}
+
+
 class _LogEachEpoch(Callback):
-    """One plain line an epoch, where there is no terminal for a progress bar."""
+    """One plain line an epoch, on a terminal above the bar."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -2,9 +2,9 @@
 
 import csv
 import io
-import re
 from typing import Any
 
+from ...common import markdown_text, spreadsheet_text
 from ..statistics import MIN_SEEDS
 from .values import (
     Arm,
@@ -34,11 +34,11 @@ def as_csv(results: Results) -> str:
     head = ["arm", "title", "group", "measure", "better", "mean", "low", "high", "seeds"]
     head += [f"{part}_against_{name}" for name in against for part in compared]
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(head)
+    writer.writerow([spreadsheet_text(name) for name in head])
     for arm in arms_run(results):
         for name, measure in results["measures"].items():
             low, high = interval(arm, name) or ("", "")
-            row = [arm["name"], arm["title"], arm["group"], name, measure["better"]]
+            row = [spreadsheet_text(arm[field]) for field in ("name", "title", "group")] + [name, measure["better"]]
             row += [_plain(mean(arm, name)), low, high, runs_measured(arm, name)]
             for reference in references(results).values():
                 row += _difference(arm, reference, name)
@@ -48,7 +48,7 @@ def as_csv(results: Results) -> str:
 
 def as_markdown(results: Results) -> str:
     """A table for each group of measures; the best in bold where it stands apart, differences told apart in letters."""
-    parts = [f"# {_text(results['title'])}", _text(results["headline"])]
+    parts = [f"# {markdown_text(results['title'])}", markdown_text(results["headline"])]
     for group, title in TITLES.items():
         names = measured(results, group)
         if names:
@@ -59,11 +59,11 @@ def as_markdown(results: Results) -> str:
 
 def _table(results: Results, names: list[str]) -> str:
     best = {name: standings(results, name) for name in names}
-    lines = ["| arm | " + " | ".join(_text(results["measures"][name]["title"]) for name in names) + " |"]
+    lines = ["| arm | " + " | ".join(markdown_text(results["measures"][name]["title"]) for name in names) + " |"]
     lines.append("|---|" + "---:|" * len(names))
     for arm in arms_run(results):
         cells = [_cell(results, arm, name, best[name].get(arm["name"], "")) for name in names]
-        lines.append(f"| {_text(arm['title'])}{_letter(results, arm)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {markdown_text(arm['title'])}{_letter(results, arm)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -91,16 +91,15 @@ def _legend(results: Results) -> str:
         return " ".join([*lines, *_not_run(results)])
     lines.append("Bold: best, and its interval stands apart.")
     for letter, reference in references(results).items():
-        lines.append(
-            f"<sup>{letter.lower()}</sup> better, <sup>{letter}</sup> worse than {letter}, {_text(reference['title'])}"
-            " (p < 0.05, corrected)."
-        )
+        title = markdown_text(reference["title"])
+        said = f"<sup>{letter.lower()}</sup> better, <sup>{letter}</sup> worse than {letter}, {title} (p < 0.05, corrected)."
+        lines.append(said)
     return " ".join([*lines, *_not_run(results)])
 
 
 def _not_run(results: Results) -> list[str]:
     absent = arms_not_run(results)
-    return ["Not run: " + ", ".join(_text(arm["title"]) for arm in absent) + "."] if absent else []
+    return ["Not run: " + ", ".join(markdown_text(arm["title"]) for arm in absent) + "."] if absent else []
 
 
 def _difference(arm: Arm, reference: Arm, name: str) -> list[Any]:
@@ -113,8 +112,3 @@ def _difference(arm: Arm, reference: Arm, name: str) -> list[Any]:
 
 def _plain(value: float | None) -> float | str:
     return "" if value is None else value
-
-
-def _text(text: str) -> str:
-    """Text that stays text in a Markdown table: one line, and nothing in it is markup."""
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(text.split()))

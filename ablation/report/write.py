@@ -8,13 +8,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ...common import UserError, write_text
+from ...common import write_text
+from ..stored import check_results
 from .html import render_page
 from .tables import as_csv, as_markdown
 
 log = logging.getLogger("unskew")
 
-FORMAT = 1
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -33,11 +33,7 @@ def write_report(results: dict[str, Any], folder: Path) -> list[Path]:
     Raises:
         UserError: If the results are of another format, or the folder cannot be written.
     """
-    found = results.get("format")
-    if found != FORMAT:
-        raise UserError(
-            f"results of format {found!r}, but this version reports format {FORMAT}; run the ablation again"
-        )
+    check_results(results)
     results = _printable(results)
     written = []
     for name, text in (

@@ -53,6 +53,18 @@ def test_topic_unseen_in_training_is_named(fitted, tmp_path):
         evaluate(fitted[0], str(tmp_path / "in.jsonl"), tmp_path / "evaluation")
 
 
-def test_measuring_on_training_rows_is_refused(fitted, corpus, tmp_path):
-    with pytest.raises(UserError, match="also stand in"):
+def test_measuring_on_training_rows_alone_is_refused(fitted, corpus, tmp_path):
+    with pytest.raises(UserError, match="nothing to measure on"):
         evaluate(fitted[0], str(corpus / "train.jsonl"), tmp_path / "evaluation", train=str(corpus / "train.jsonl"))
+
+
+def test_rows_of_the_training_set_are_left_out_and_said(fitted, corpus, tmp_path, caplog):
+    known = (corpus / "train.jsonl").read_text().splitlines()[:2]
+    (tmp_path / "in.jsonl").write_text("\n".join(known) + "\n" + (corpus / "test.jsonl").read_text())
+    with caplog.at_level("WARNING", "unskew"):
+        found = evaluate(
+            fitted[0], str(tmp_path / "in.jsonl"), tmp_path / "evaluation", train=str(corpus / "train.jsonl")
+        )
+    assert (found.rows, found.repeated) == (30, 2)
+    assert "2 of 32 rows are left out" in caplog.text
+    assert len((tmp_path / "evaluation" / "predictions.jsonl").read_text().splitlines()) == 30

@@ -113,6 +113,9 @@ def test_weights_that_are_no_numbers_are_refused(bundle, name):
     last = sorted(weights)[-1]
     weights[last].view(-1)[0] = float("inf")
     save_file(weights, bundle / name, metadata={"format": "pt"})
+    manifest = json.loads((bundle / "unskew.json").read_text())
+    del manifest["sha256"]  # as bundles of version 0.1.0 have it: otherwise the hash tells first
+    (bundle / "unskew.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="is not finite"):
         HybridPipeline.from_pretrained(bundle, device="cpu")
 

@@ -1,0 +1,118 @@
+"""What unskew.json and metrics.json of a bundle hold, as types. Knows no model and reads no weights."""
+
+import math
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, JsonValue, model_validator
+
+from ..balance import CalibrationKind
+from ..common import Artefact, Count, FormatNumber, JsonObject, Name, Sha256, Share
+
+ROUNDING = 1e-3  # how far from 1 a stored prior may sum
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or path.parts[0] == "~":
+        raise ValueError("must be the path of a file inside the bundle")
+    return name
+
+
+FileName = Annotated[str, Field(max_length=1000), AfterValidator(_inside)]
+Nats = Annotated[float, Field(ge=-1000, le=1000)]
+
+
+class StoredTopics(Artefact):
+    """The topics in the order of the encoder's outputs, with their training rows."""
+
+    names: list[Name] = Field(min_length=1, max_length=1_000_000, description="Topic names; no two are equal.")
+    counts: list[Count] = Field(description="Clean training rows of each topic; one is positive.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "StoredTopics":
+        if len(self.counts) != len(self.names):
+            raise ValueError(f"{len(self.names)} names but {len(self.counts)} counts")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError("a name occurs twice")
+        if not any(self.counts):
+            raise ValueError("all counts are 0")
+        return self
+
+
+class StoredReport(Artefact):
+    """How the calibration was chosen."""
+
+    kind: CalibrationKind = Field(description="The map that was tried.")
+    kept: bool = Field(description="Whether it is in force.")
+    nll_before: float = Field(ge=0, description="Held-out NLL in nats without it.")
+    nll_after: float = Field(ge=0, description="Held-out NLL in nats with it.")
+    rows: Count = Field(description="Calibration rows.")
+    folds: Count = Field(description="Folds of the held-out NLL.")
+
+
+class StoredCalibration(Artefact):
+    """log p'(c) = log p(c) / T_c + b_c, normalised."""
+
+    log_temperature: list[Nats] = Field(min_length=1, description="log T: one for all topics, or one for each.")
+    bias: list[Nats] = Field(description="b in nats: one for each topic, or none.")
+    report: StoredReport | None = Field(description="How it was chosen; null where it was not.")
+
+
+class StoredDecider(Artefact):
+    """From the encoder's logits to probabilities."""
+
+    topics: StoredTopics
+    implied_prior: list[Share] = Field(description="The prior that the encoder's softmax holds; sums to 1.")
+    calibration: StoredCalibration
+    target_prior: list[Share] = Field(description="The prior to be right for; sums to 1.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "StoredDecider":
+        topics = len(self.topics.names)
+        for name in ("implied_prior", "target_prior"):
+            prior = getattr(self, name)
+            if len(prior) != topics:
+                raise ValueError(f"{name} has {len(prior)} numbers for {topics} topics")
+            if not math.isclose(sum(prior), 1, abs_tol=ROUNDING):
+                raise ValueError(f"{name} sums to {sum(prior):.6g} and not to 1")
+        for name in ("log_temperature", "bias"):
+            if len(getattr(self.calibration, name)) not in (0, 1, topics):
+                raise ValueError(f"calibration.{name} has {len(getattr(self.calibration, name))} numbers")
+        if len(self.calibration.bias) == 1 != topics:
+            raise ValueError("calibration.bias has 1 number")
+        return self
+
+
+class Description(Artefact):
+    """How the system was made. Nothing is computed from it."""
+
+    settings: JsonObject = Field(default={}, description="The options of the fit, as `unskew fit --config` takes them.")
+    decoder_facts: dict[str, JsonValue] | None = Field(
+        default=None, description="Parameters that were trained, for the model card; null without a decoder."
+    )
+
+
+class Manifest(Artefact):
+    """unskew.json, the manifest of a bundle: written last, read first."""
+
+    format: FormatNumber = Field(description="1. A reader refuses a higher number.")
+    unskew: str = Field(default="", max_length=100, description="The version that wrote the bundle.")
+    decider: StoredDecider
+    description: Description
+    files: dict[FileName, Count] = Field(description="Bytes of every other file by its path in the bundle.")
+    sha256: dict[FileName, Sha256] = Field(
+        default={},
+        description="SHA-256 of the weights (*.safetensors) and tokenizers (tokenizer.json); absent in bundles of "
+        "version 0.1.0, whose sizes alone are checked.",
+    )
+
+
+class Metrics(Artefact):
+    """metrics.json: measured on the held-out rows."""
+
+    validation: dict[str, float | None] = Field(
+        default={}, description="Measures by the names of `unskew.balance.measure`; null where there were no rows."
+    )
+    validation_recall: dict[str, float | None] = Field(default={}, description="Recall by topic.")
+    calibration: str | None = Field(default=None, description="How the calibration was chosen, in words.")

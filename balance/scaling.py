@@ -13,6 +13,7 @@ from ..common import UserError
 
 _LARGEST = 6.0  # of |log scale|: rows that are all answered rightly would ask for an infinite one
 _ROUNDS = 60
+_CHANCE_ROWS = 0.5
 
 
 def fit_scale(logits: Tensor, labels: Tensor, prior: Tensor) -> float:
@@ -20,8 +21,9 @@ def fit_scale(logits: Tensor, labels: Tensor, prior: Tensor) -> float:
 
     Minimises the sum of two mean NLLs: of the rows as they come, under their prior, and of the rows weighted so that
     topics count alike, under a uniform prior. The first alone would be decided by the frequent topics, and leave a
-    model too sure of the rare ones. Each is convex in s, so that a ternary search over log s in [-6, 6] finds the
-    minimum.
+    model too sure of the rare ones. Of each topic half a row more is taken to be answered by chance: a handful of rows
+    that are all answered rightly does not prove that such answers are certain. Each NLL is convex in s, so that a
+    ternary search over log s in [-6, 6] finds the minimum.
 
     Args:
         logits: g (n, C), of a model that favours no topic, on rows that it was not trained on.
@@ -36,8 +38,15 @@ def fit_scale(logits: Tensor, labels: Tensor, prior: Tensor) -> float:
         raise UserError(f"a scale needs rows with finite logits, got {tuple(logits.shape)}")
     prior = prior.detach().cpu().double()
 
+    rows = torch.bincount(labels, minlength=len(prior)).double()[labels]
+    chance = _CHANCE_ROWS / (rows + _CHANCE_ROWS)
+
     def loss(log_scale: float) -> float:
-        return sum(both_nlls(logits * math.exp(log_scale), labels, prior))
+        scaled = logits * math.exp(log_scale)
+        natural, alike = (
+            _row_nll(scaled, labels, shares, chance) for shares in (prior, torch.full_like(prior, 1 / len(prior)))
+        )
+        return (natural.mean() + (alike / rows).sum() / (1 / rows).sum()).item()
 
     low, high = -_LARGEST, _LARGEST
     for _ in range(_ROUNDS):
@@ -65,8 +74,14 @@ def both_nlls(logits: Tensor, labels: Tensor, prior: Tensor) -> tuple[float, flo
 
 def row_nll(logits: Tensor, labels: Tensor, prior: Tensor) -> Tensor:
     """-log softmax(g + log prior)_y of each row (n,), in nats; g (n, C) favours no topic."""
-    scores = logits.double() + prior.double().log()
-    return -scores.log_softmax(-1).gather(-1, labels[:, None]).squeeze(-1)
+    return _row_nll(logits, labels, prior, torch.zeros(len(labels)))
+
+
+def _row_nll(logits: Tensor, labels: Tensor, prior: Tensor, chance: Tensor) -> Tensor:
+    """Row NLLs (n,) where a share `chance` (n,) of each row is of a topic drawn evenly from all."""
+    log_p = (logits.double() + prior.double().log()).log_softmax(-1)
+    own = log_p.gather(-1, labels[:, None]).squeeze(-1)
+    return -((1 - chance) * own + chance * log_p.mean(-1))
 
 
 def smaller_by(losses: Tensor, others: Tensor) -> tuple[float, float]:

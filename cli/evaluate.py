@@ -32,8 +32,9 @@ def command(
         newsroom: The newsroom.json of synthetic rows: adds the Bayes ceiling.
         generation: How outputs are written.
         fairness: Put the prior-suppression token before the topic.
-        target_prior: The prior to be right for: uniform, train, shares by topic, or estimate (from these very rows,
-            their topics unseen); the bundle's own unless given.
+        target_prior: The prior to be right for: uniform, train, shares by topic, or from these very rows, their topics
+            unseen: adaptive (within what the training set makes likely) or estimate (from them alone). As the bundle
+            was fitted unless given.
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
         overwrite: Replace what stands at output.
     """
@@ -43,8 +44,9 @@ def command(
 
     refuse_existing(output_folder(output), overwrite, RESULT)
     pipeline = HybridPipeline.from_pretrained(model, device)
-    if target_prior is not None and target_prior != "estimate":
-        pipeline = pipeline.aimed_at(target_prior)
+    asked = "adaptive" if target_prior is None and pipeline.adapts else target_prior
+    if asked is not None and asked not in ("adaptive", "estimate"):
+        pipeline = pipeline.aimed_at(asked)
     evaluation = run(
         pipeline,
         input,
@@ -54,7 +56,7 @@ def command(
         newsroom=newsroom,
         generation=generation,
         fairness=fairness,
-        estimate_prior=target_prior == "estimate",
+        target_prior=asked if asked in ("adaptive", "estimate") else None,
         overwrite=overwrite,
     )
     print_evaluation(evaluation, make_console())

@@ -63,9 +63,10 @@ def command(
         write_undecided: Write an output for undecided rows too, under their most probable topic.
         sets: An error rate, as 0.1: each row gets a set of topics that holds the true one but for that share of rows.
         sets_kind: Of whom that is promised: per_topic, clustered or pooled.
-        target_prior: The prior to be right for: uniform, train, estimate (from the job's own rows), a JSON file of
-            shares by topic, or the shares; the bundle's own unless given.
-        estimate_rows: How many rows an estimate reads at most.
+        target_prior: The prior to be right for: uniform, train, adaptive (from the job's own rows, within what the
+            training set makes likely), estimate (from the job's own rows alone), a JSON file of shares by topic, or the
+            shares. As the bundle was fitted unless given.
+        estimate_rows: How many rows adaptive and estimate read at most.
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
         precision: float32, bfloat16, or, for the decoder on a CPU, int8; chosen by the device unless given.
         writer: What runs the decoder: torch, or vllm on the first GPU (pip install "unskew[vllm]").

@@ -8,11 +8,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from ..balance import estimate_target, measure, topic_recall
+from ..balance import adapt_target, estimate_target, measure, topic_recall
 from ..common import (
     UserError,
     check_writable,
@@ -32,6 +32,7 @@ from .text_metrics import TopicJudge, text_measures
 log = logging.getLogger("unskew")
 
 RESULT = "evaluation.json"
+VIEWS: tuple[Literal["uniform", "train"], ...] = ("uniform", "train")
 FORMAT = 1
 
 
@@ -49,6 +50,7 @@ class Evaluation:
         examples: A few rows with their outputs, rare topics first.
         target_prior: The shares by topic that the decisions were right for.
         repeated: How many rows were left out because their text is in the training set.
+        views: The same measures as `topics` for decisions right for other priors, by name: "uniform" and "train".
     """
 
     rows: int
@@ -60,6 +62,7 @@ class Evaluation:
     examples: list[dict[str, Any]] = field(default_factory=list)
     target_prior: dict[str, float] = field(default_factory=dict)
     repeated: int = 0
+    views: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -72,7 +75,7 @@ def evaluate(
     newsroom: str | Path | None = None,
     generation: GenerationSettings | None = None,
     fairness: bool = False,
-    estimate_prior: bool = False,
+    target_prior: Literal["adaptive", "estimate"] | None = None,
     overwrite: bool = False,
 ) -> Evaluation:
     """Measure `pipeline` on the labelled rows of `source`; write figures, predictions and pictures to `output`.
@@ -87,7 +90,8 @@ def evaluate(
         newsroom: The newsroom.json beside the rows, where they are synthetic: adds the Bayes ceiling.
         generation: How outputs are written.
         fairness: Whether `<force_fairness>` precedes the topic.
-        estimate_prior: Whether the target prior is estimated from the texts of `source`, their topics unseen.
+        target_prior: Takes the target prior from the texts of `source`, their topics unseen, as a job does: "adaptive"
+            within what the training set makes likely, "estimate" from them alone. None keeps the pipeline's own.
         overwrite: Whether `output` may be replaced.
 
     Raises:
@@ -103,14 +107,16 @@ def evaluate(
     trained = load_labelled(train, columns)[0] if train is not None else []
     records, repeated = _without_repeated(records, trained, str(source), str(train))
     texts = [record.text for record in records]
-    if estimate_prior:
-        estimate = estimate_target(pipeline.decider, pipeline.encoder.logits(texts))
-        log.info("%s", estimate)
-        pipeline = pipeline.aimed_at(estimate.shares)
+    targets = torch.tensor(pipeline.topics.encode(str(record.topic) for record in records))
+    logits = pipeline.encoder.logits(texts)
+    if target_prior is not None:
+        take = adapt_target if target_prior == "adaptive" else estimate_target
+        taken = take(pipeline.decider, logits)
+        log.info("%s", taken)
+        pipeline = pipeline.aimed_at(taken.shares)
     best = None
     if newsroom is not None:
         best = bayes_posterior(newsroom, texts, pipeline.topics.names, pipeline.decider.target)
-    targets = torch.tensor(pipeline.topics.encode(str(record.topic) for record in records))
     results = list(
         track(
             pipeline(texts, top_k=len(pipeline.topics), generation=generation, fairness=fairness),
@@ -126,6 +132,9 @@ def evaluate(
         _by_topic(topic_recall(probabilities, targets), pipeline.topics),
         target_prior=dict(zip(pipeline.topics.names, pipeline.decider.target, strict=True)),
         repeated=repeated,
+        views={
+            prior: measure(pipeline.decider.aimed_at(prior)(logits), targets, pipeline.topics.counts) for prior in VIEWS
+        },
     )
     rows = [
         {"id": record.id, "true_topic": record.topic, "target": record.target, **result.to_dict()}

@@ -49,12 +49,14 @@ def _topics(evaluation: "Evaluation") -> Table:
     table = Table(title=f"Topics of {evaluation.rows:,} rows{left_out}", title_justify="left")
     table.add_column("")
     table.add_column("unskew", justify="right")
-    if evaluation.ceiling:
-        table.add_column("Bayes ceiling", justify="right")
+    beside = {f"target prior {prior}": view for prior, view in evaluation.views.items()}
+    beside |= {"Bayes ceiling": evaluation.ceiling} if evaluation.ceiling else {}
+    for title in beside:
+        table.add_column(title, justify="right")
     for name, title in TOPIC_ROWS.items():
         if evaluation.topics.get(name) is not None:
-            best = [_figure(evaluation.ceiling.get(name))] if evaluation.ceiling else []
-            table.add_row(title, _figure(evaluation.topics[name]), *best)
+            others = [_figure(measures.get(name)) for measures in beside.values()]
+            table.add_row(title, _figure(evaluation.topics[name]), *others)
     return table
 
 

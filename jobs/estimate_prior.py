@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..corpus import Record, stream
 from .model import System
@@ -17,27 +17,30 @@ from .settings import JobSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..balance import ShiftEstimate
+    from ..balance import AdaptedPrior, ShiftEstimate
 
 log = logging.getLogger("unskew")
 
 
-def estimate_prior(system: System, job: JobSettings) -> "ShiftEstimate":
+def prior_of_rows(
+    system: System, job: JobSettings, kind: Literal["adaptive", "estimate"]
+) -> "AdaptedPrior | ShiftEstimate":
     """The prior of the first rows of a job.
 
     Raises:
-        UserError: If the rows do not determine it.
+        UserError: If the rows do not determine it, for "estimate"; "adaptive" refuses nothing.
     """
     import torch
 
-    from ..balance import estimate_target
+    from ..balance import adapt_target, estimate_target
 
     pipeline: Any = system.load(None)
     limit = min(job.limit or job.estimate_rows, job.estimate_rows)
     rows = stream(job.source, replace(job.columns, topic=None, target=None), limit)
     texts = (row.text for row in rows if isinstance(row, Record))
     logits = [part for held in iter(lambda: list(islice(texts, system.window)), []) for part in _logits(pipeline, held)]
-    return estimate_target(pipeline.decider, torch.cat(logits) if logits else torch.empty(0, len(system.topics)))
+    take = adapt_target if kind == "adaptive" else estimate_target
+    return take(pipeline.decider, torch.cat(logits) if logits else torch.empty(0, len(system.topics)))
 
 
 def _logits(pipeline: Any, texts: Sequence[str]) -> "Iterator[Tensor]":

@@ -18,7 +18,7 @@ from ..common import Tell, UserError, showing
 from ..corpus import Source, stream_located
 from . import folder
 from .encoding import RowFormat
-from .estimate_prior import estimate_prior
+from .estimate_prior import prior_of_rows
 from .folder import Place
 from .inputs import InputState, input_state
 from .model import Prior, System, bundle_system
@@ -144,13 +144,13 @@ def _begin(place: Place, job: JobSettings, plan: Mapping[str, Any], system: Syst
 def _with_prior(
     place: Place, job: JobSettings, manifest: dict[str, Any], system: System
 ) -> tuple[dict[str, Any], Prior]:
-    """The target prior: an estimate is made once, and stands in the manifest for the runs that go on."""
-    asked: Any = job.target_prior
-    if asked != "estimate":
+    """The target prior: what is taken from the rows is taken once, and stands in the manifest for runs that go on."""
+    asked: Any = job.target_prior or ("adaptive" if system.adapts else None)
+    if asked not in ("adaptive", "estimate"):
         return manifest, asked
     if manifest["prior"] is None:
-        found = estimate_prior(system, job)
-        manifest = {**manifest, "prior": {"shares": found.shares, "errors": found.errors, "said": str(found)}}
+        found = prior_of_rows(system, job, asked)
+        manifest = {**manifest, "prior": {"shares": found.shares, "said": str(found)}}
         folder.write_manifest(place, manifest)
     log.info("%s", manifest["prior"]["said"])
     return manifest, manifest["prior"]["shares"]

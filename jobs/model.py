@@ -31,6 +31,7 @@ class System:
         topics: What it decides between.
         on_gpu: Whether it computes on a GPU.
         weight_bytes: Of the files of its weights.
+        adapts: Whether its target prior is to be adapted to each job's rows, unless a job says otherwise.
     """
 
     load: Load
@@ -38,6 +39,7 @@ class System:
     topics: Topics
     on_gpu: bool = False
     weight_bytes: int = 0
+    adapts: bool = False
 
     @property
     def window(self) -> int:
@@ -94,7 +96,8 @@ def bundle_system(
     weights = sum(path.stat().st_size for path in contents.encoder.parent.rglob("*.safetensors"))
     where = str(Path(model).resolve()) if Path(model).exists() else model  # workers have working folders of their own
     load = partial(_load, where, device, precision, writer)
-    return System(load, state, Topics.from_dict(contents.decider["topics"]), place.type != "cpu", weights)
+    adapts = contents.description.get("settings", {}).get("target_prior") == "adaptive"
+    return System(load, state, Topics.from_dict(contents.decider["topics"]), place.type != "cpu", weights, adapts)
 
 
 def _load(model: str, device: str | None, precision: "Precision | None", writer: "Writer", prior: Prior) -> Predictor:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # its room loads the models' libraries, which a mistake in an
 
 Engine = Literal["local", "ray"]
 
-_PRIORS = ("uniform", "train", "estimate")
+_PRIORS = ("uniform", "train", "adaptive", "estimate")
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,10 @@ class JobSettings:
         write_undecided: Whether undecided rows get an output all the same.
         sets: An error rate: rows then have a conformal set of topics; None goes without.
         sets_kind: What is promised of the sets, see `unskew.balance.ConformalSets`.
-        target_prior: "uniform", "train", "estimate" (from the job's own rows), a JSON file of shares by topic, or the
+        target_prior: "uniform", "train", "adaptive" (from the job's own rows, within what the training set makes
+            likely), "estimate" (from the job's own rows alone), a JSON file of shares by topic, or the
             shares; None is the bundle's own.
-        estimate_rows: "estimate" reads so many rows at most.
+        estimate_rows: "adaptive" and "estimate" read so many rows at most.
         limit: Read so many rows at most.
         shard_rows: Input rows in a shard, the unit that is finished or done again; None chooses by the device.
         max_errors: Stop when more rows than this could not be processed; below 1, a share of the rows read (once 100
@@ -115,7 +116,7 @@ class JobSettings:
 
     def in_results(self, window: int) -> dict[str, Any]:
         """The settings that change a byte of the results, as plain values; the others may differ in a resumed run."""
-        estimate_rows = self.estimate_rows if self.target_prior == "estimate" else None
+        estimate_rows = self.estimate_rows if self.target_prior in ("adaptive", "estimate") else None
         return {
             **self._options_in_results(window),
             "columns": asdict(self.columns),

@@ -23,14 +23,23 @@ def test_the_scale_is_where_an_independent_search_finds_it(drawn):
     logits, labels = drawn
 
     counts = torch.bincount(labels).double()
+    chance = (0.5 / (counts + 0.5))[labels][:, None]
+    soft = (1 - chance) * torch.nn.functional.one_hot(labels, 3) + chance / 3
 
     def nll(log_scale):
         scores = logits.double() * torch.tensor(log_scale).double().exp()
-        alike = torch.nn.functional.cross_entropy(scores, labels, weight=1 / counts)
-        return (torch.nn.functional.cross_entropy(scores + PRIOR.log(), labels) + alike).item()
+        alike = torch.nn.functional.cross_entropy(scores, soft, reduction="none") / counts[labels]
+        return (torch.nn.functional.cross_entropy(scores + PRIOR.log(), soft) + alike.sum() / 3).item()
 
     expected = minimize_scalar(nll, bounds=(-3, 3), method="bounded", options={"xatol": 1e-8}).x
     assert fit_scale(logits, labels, PRIOR) == pytest.approx(torch.tensor(expected).exp().item(), rel=1e-3)
+
+
+def test_a_few_right_answers_prove_no_certainty():
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    sure = torch.nn.functional.one_hot(labels, 3).float()
+    more = fit_scale(sure.repeat(50, 1), labels.repeat(50), PRIOR)
+    assert fit_scale(sure, labels, PRIOR) < more < 100
 
 
 def test_row_losses_are_cross_entropy_under_the_prior(drawn):

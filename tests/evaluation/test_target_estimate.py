@@ -6,7 +6,15 @@ import re
 import pytest
 import torch
 
-from unskew.balance import Calibration, Decider, ShiftEstimate, estimate_target, label_shift, prior_from_counts
+from unskew.balance import (
+    Calibration,
+    Decider,
+    ShiftEstimate,
+    adapt_target,
+    estimate_target,
+    label_shift,
+    prior_from_counts,
+)
 from unskew.cli.main import main
 from unskew.common import UserError, write_jsonl
 from unskew.corpus import Newsroom, Topics
@@ -133,7 +141,7 @@ def shifted(make_rows, tmp_path_factory):
 
 def test_evaluate_aims_at_the_prior_of_its_rows(fitted, shifted, tmp_path):
     pipeline = HybridPipeline(fitted[0].encoder, None, fitted[0].decider)
-    found = evaluate(pipeline, shifted, tmp_path / "estimated", estimate_prior=True)
+    found = evaluate(pipeline, shifted, tmp_path / "estimated", target_prior="estimate")
     assert found.target_prior["football"] == pytest.approx(0.8, abs=0.1)
     stored = json.loads((tmp_path / "estimated" / "evaluation.json").read_text())
     assert stored["target_prior"] == found.target_prior
@@ -184,3 +192,28 @@ def test_held_out_rows_show_the_classifiers_own_error():
 def test_few_rows_are_shrunk_toward_the_training_shares(decider, reversed_rows):
     few, many = (estimate_target(decider, reversed_rows[:rows]) for rows in (120, 3000))
     assert 0 < few.divergence < many.divergence
+
+
+def test_a_system_fitted_without_a_prior_adapts_to_the_rows_of_a_job(fitted, shifted, tmp_path, capsys):
+    assert fitted[0].adapts
+    for command, name in (("evaluate", "evaluation"), ("predict", "out.jsonl")):
+        options = ["--model", str(fitted[1]), "--input", shifted, "--output", str(tmp_path / name), "--device", "cpu"]
+        with pytest.raises(SystemExit) as ended:
+            main([command, *options, "--generation.max_new_tokens", "1"])
+        assert ended.value.code == 0
+    measured = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
+    prior = json.loads((tmp_path / "out.jsonl.job" / "job.json").read_text())["prior"]
+    assert prior["shares"] == pytest.approx(measured["target_prior"])
+    assert set(measured["views"]) == {"uniform", "train"}
+    assert "target prior train" in capsys.readouterr().out
+
+
+def test_an_adapted_prior_lies_between_tempered_shares_and_what_the_rows_say():
+    topics = Topics(("a", "b"), (90, 10))
+    decider = Decider(topics, (0.5, 0.5), Calibration(), (0.5, 0.5))
+    nothing = adapt_target(decider, torch.empty(0, 2))
+    assert nothing.prior == pytest.approx([0.75, 0.25])
+    sure = torch.tensor([[-9.0, 9.0]]).repeat(2000, 1)
+    assert adapt_target(decider, sure).prior[1] > 0.99
+    assert adapt_target(decider, sure[:20]).prior[1] == pytest.approx((20 + 20 * 0.25) / 40, abs=0.01)
+    assert sum(adapt_target(decider, sure).shares.values()) == pytest.approx(1)

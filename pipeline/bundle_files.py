@@ -95,9 +95,7 @@ def _check_model(folder: Path) -> None:
                     f"{folder / 'config.json'} says {name} {value!r:.40}, but its weights have at most {most}"
                 )
     if config.get("auto_map"):
-        raise UserError(
-            f"{folder / 'config.json'} asks for custom code (auto_map), which is never run; {FIT_AGAIN}"
-        )
+        raise UserError(f"{folder / 'config.json'} asks for custom code (auto_map), which is never run; {FIT_AGAIN}")
 
 
 def _measure(folder: Path) -> tuple[int, int]:

@@ -37,7 +37,10 @@ def output_folder(name: str | os.PathLike[str]) -> Path:
     Raises:
         UserError: As `usable_path`, and if it is the working folder or one that holds it.
     """
-    path = usable_path(name).resolve()
+    try:
+        path = usable_path(name).resolve()
+    except UserError as error:
+        raise UserError(f"cannot write the folder: {error}") from error
     if path == Path.cwd() or path in Path.cwd().parents:
         raise UserError(f"{path} is the working folder, or holds it; name a new folder inside it")
     return path

@@ -264,7 +264,9 @@ def _parquet_rows(path: Path, wanted: list[str], required: list[str]) -> Iterato
                 for index in range(batch.num_rows):
                     number += 1
                     yield _parquet_row(number, batch, index, columns, names)
-    except (pyarrow.ArrowException, OSError) as error:
+    except UserError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: of names that are no UTF-8
         remedy = "check its permissions, or write it anew"
         raise UserError(f"cannot read {path} beyond row {number}: {error}; {remedy}") from error
 

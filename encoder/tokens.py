@@ -16,8 +16,7 @@ def tokenize(
     """Token ids of each text with the model's own special tokens around it, at most `max_tokens` in all, at least one.
 
     Control strings inside a text ("[CLS]", "</s>") are plain characters here, whatever the tokenizer's own setting.
-    Of a long text only as much is read as those tokens need; blanks before it say nothing of its topic and are left
-    out.
+    Of a long text only as much is read as those tokens need; blanks before it say nothing of its topic and are dropped.
 
     Args:
         tokenizer: A `TextTokenizer` where threads may share it; of any other a copy is made.

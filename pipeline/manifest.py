@@ -49,6 +49,7 @@ class StoredReport(Artefact):
     nll_after: float = Field(ge=0, description="Held-out NLL in nats with it.")
     rows: Count = Field(description="Calibration rows.")
     folds: Count = Field(description="Folds of the held-out NLL.")
+    asked: CalibrationKind | None = Field(default=None, description="The map asked for, where another is in force.")
 
 
 class StoredCalibration(Artefact):
@@ -59,6 +60,31 @@ class StoredCalibration(Artefact):
     report: StoredReport | None = Field(description="How it was chosen; null where it was not.")
 
 
+class StoredLink(Artefact):
+    """What undoes a loss that is not proper; all 0 and empty where there is nothing to undo."""
+
+    gamma: float = Field(default=0, ge=0, description="Of focal loss.")
+    smoothing: Share = Field(default=0, description="Of the labels.")
+    adjustment: list[Nats] = Field(default=[], description="Of the logits: one for each topic, or none.")
+    margins: list[Annotated[float, Field(ge=0, le=1000)]] = Field(default=[], description="Of LDAM, likewise.")
+    power: float = Field(default=0, ge=0, lt=1, description="Of generalised cross-entropy.")
+
+
+class StoredScores(Artefact):
+    """What held-out rows showed, for conformal sets."""
+
+    scores: list[Annotated[float, Field(ge=0, le=1 + ROUNDING)]] = Field(
+        description="Probability of the true topic of each row, all topics alike."
+    )
+    targets: list[Count] = Field(description="Index of that topic.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "StoredScores":
+        if len(self.scores) != len(self.targets):
+            raise ValueError(f"{len(self.scores)} scores but {len(self.targets)} targets")
+        return self
+
+
 class StoredDecider(Artefact):
     """From the encoder's logits to probabilities."""
 
@@ -66,6 +92,8 @@ class StoredDecider(Artefact):
     implied_prior: list[Share] = Field(description="The prior that the encoder's softmax holds; sums to 1.")
     calibration: StoredCalibration
     target_prior: list[Share] = Field(description="The prior to be right for; sums to 1.")
+    loss_link: StoredLink = Field(default=StoredLink(), description="Absent in bundles of version 0.1.0.")
+    held_out: StoredScores | None = Field(default=None, description="null or absent where there is none.")
 
     @model_validator(mode="after")
     def _fits(self) -> "StoredDecider":
@@ -81,6 +109,11 @@ class StoredDecider(Artefact):
                 raise ValueError(f"calibration.{name} has {len(getattr(self.calibration, name))} numbers")
         if len(self.calibration.bias) == 1 != topics:
             raise ValueError("calibration.bias has 1 number")
+        for name in ("adjustment", "margins"):
+            if len(getattr(self.loss_link, name)) not in (0, topics):
+                raise ValueError(f"loss_link.{name} has {len(getattr(self.loss_link, name))} numbers")
+        if self.held_out is not None and max(self.held_out.targets, default=0) >= topics:
+            raise ValueError(f"held_out.targets names topic {max(self.held_out.targets)} of {topics}")
         return self
 
 

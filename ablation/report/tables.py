@@ -92,8 +92,8 @@ def _legend(results: Results) -> str:
     lines.append("Bold: best, and its interval stands apart.")
     for letter, reference in references(results).items():
         title = markdown_text(reference["title"])
-        marks_of = f"<sup>{letter.lower()}</sup> better, <sup>{letter}</sup> worse than {letter}"
-        lines.append(f"{marks_of}, {title} (p < 0.05, corrected).")
+        said = f"<sup>{letter.lower()}</sup> better, <sup>{letter}</sup> worse than {letter}, {title}"
+        lines.append(f"{said} (p < 0.05, corrected).")
     return " ".join([*lines, *_not_run(results)])
 
 

@@ -63,3 +63,15 @@ def test_pad_id_without_a_pad_token(wordpiece):
     assert pad_id_of(wordpiece) == 0
     wordpiece.pad_token = None
     assert pad_id_of(wordpiece) == 0
+
+
+@pytest.mark.parametrize("before", [" " * 9_000, "\n" * 30_000, "\t \n" * 5_000, "0f" * 10_000 + " "])
+def test_what_comes_before_a_text_does_not_hide_it(wordpiece, before):
+    (alone,) = tokenize(wordpiece, ["oil rose"], 16)
+    (ids,) = tokenize(wordpiece, [before + "oil rose"], 16)
+    unknown = [wordpiece.unk_token_id] if before.strip() else []
+    assert ids == [alone[0], *unknown, *alone[1:]]
+
+
+def test_blanks_before_a_text_leave_it_whole_for_a_byte_level_tokenizer(encoder):
+    assert tokenize(encoder.tokenizer, [" " * 9_000 + "oil"], 32) == tokenize(encoder.tokenizer, ["oil"], 32)

@@ -88,10 +88,13 @@ def test_every_loss_and_calibration_is_explained():
         assert re.search(rf"\b{name}\b", CURES), name
 
 
+def headings(page):
+    return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^#+ (.*)", page, re.M)}
+
+
 def test_links_within_the_docs_lead_somewhere():
-    headings = {
-        re.sub(r"[^\w -]", "", line[3:].lower()).replace(" ", "-") for line in re.findall(r"^## .*", CURES, re.M)
-    }
-    assert set(re.findall(r"\]\(#([\w-]+)\)", CURES)) <= headings
-    for path in re.findall(r"\]\((?!#|https)([^)]+)\)", CURES):
-        assert (ROOT / "docs" / path).exists()
+    assert set(re.findall(r"\]\(#([\w-]+)\)", CURES)) <= headings(CURES)
+    for link in re.findall(r"\]\((?!#|https)([^)]+)\)", CURES):
+        path, _, heading = link.partition("#")
+        assert (ROOT / "docs" / path).exists(), link
+        assert not heading or heading in headings((ROOT / "docs" / path).read_text("utf-8")), link

@@ -22,7 +22,7 @@ from .posterior import Decider
 log = logging.getLogger("unskew")
 
 MAX_ITERATIONS = 2000
-PSEUDO_ROWS = 2.0  # for each topic, on which an adapted prior leans
+PSEUDO_ROWS = 10.0  # for each topic, on which an estimate leans
 _SHRUNK_ITERATIONS = 200
 MOST_ROWS = 50_000  # standard errors are then under 0.01 where topics can be told apart at all
 SHOWN = 3  # topics named in a log line
@@ -77,7 +77,7 @@ def shrunk_em_prior(logits: Tensor, center: Tensor, weight: float | None = None)
     Args:
         logits: g (n, C) of the rows, by a model that favours no topic.
         center: c (C,).
-        weight: m; two for each topic unless given.
+        weight: m; ten for each topic unless given.
     """
     rows, center = logits.detach().cpu().double(), center.detach().cpu().double()
     center = center / center.sum()

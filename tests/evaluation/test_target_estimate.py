@@ -215,5 +215,5 @@ def test_an_adapted_prior_lies_between_tempered_shares_and_what_the_rows_say():
     assert nothing.prior == pytest.approx([0.75, 0.25])
     sure = torch.tensor([[-9.0, 9.0]]).repeat(2000, 1)
     assert adapt_target(decider, sure).prior[1] > 0.99
-    assert adapt_target(decider, sure[:20]).prior[1] == pytest.approx((20 + 4 * 0.25) / 24, abs=0.01)
+    assert adapt_target(decider, sure[:20]).prior[1] == pytest.approx((20 + 20 * 0.25) / 40, abs=0.01)
     assert sum(adapt_target(decider, sure).shares.values()) == pytest.approx(1)

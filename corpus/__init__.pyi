@@ -18,7 +18,7 @@ from .reading import (
     stream_located,
 )
 from .records import BadRow, Record
-from .splitting import stratified_folds, stratified_split
+from .splitting import stratified_split
 from .topics import BANDS, Band, Topics, band, spelling_key, spellings
 
 __all__ = [
@@ -50,7 +50,6 @@ __all__ = [
     "source_parts",
     "spelling_key",
     "spellings",
-    "stratified_folds",
     "stratified_split",
     "stream",
     "stream_located",

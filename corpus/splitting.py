@@ -1,7 +1,7 @@
-"""Stratified splits and folds that keep rare topics where they are needed; knows labels only.
+"""Stratified splits that keep rare topics where they are needed; knows labels only.
 
-Both are the same on every machine for the same labels and seed, and how one topic is split does not depend on
-the others.
+A split is the same on every machine for the same labels and seed, and how one topic is split does not depend on the
+others.
 """
 
 import random
@@ -27,21 +27,6 @@ def stratified_split(labels: Sequence[str], share: float, seed: int) -> tuple[li
             held += rows[: min(max(round(share * len(rows)), 1), len(rows) - 1)]
     chosen = set(held)
     return [row for row in range(len(labels)) if row not in chosen], sorted(held)
-
-
-def stratified_folds(labels: Sequence[str], k: int, seed: int) -> list[list[int]]:
-    """The held-out row indices of `k` folds, each sorted; every row is held out exactly once.
-
-    The rows of a topic are spread as evenly as can be: with two or more rows, a topic is never held out whole. The
-    sizes of two folds differ by one at most.
-
-    Raises:
-        UserError: if `k` is below 2 or above the number of rows.
-    """
-    if not 2 <= k <= len(labels):
-        raise UserError(f"{k} folds of {len(labels)} rows; give a number from 2 to the number of rows")
-    dealt = [row for rows in _shuffled_by_topic(labels, seed) for row in rows]
-    return [sorted(dealt[fold::k]) for fold in range(k)]
 
 
 def _shuffled_by_topic(labels: Sequence[str], seed: int) -> list[list[int]]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unskew.common import UserError
-from unskew.corpus import stratified_folds, stratified_split
+from unskew.corpus import stratified_split
 
 labels_of = st.lists(st.sampled_from("abcdefgh"), max_size=60)
 seeds = st.integers(0, 2**32)
@@ -25,24 +25,10 @@ def test_a_split_keeps_every_topic_where_it_is_needed(labels: list[str], share: 
             assert abs(in_held[topic] - share * count) <= 1
 
 
-@given(labels_of.filter(lambda labels: len(labels) >= 2), st.integers(2, 7), seeds)
-def test_folds_hold_every_row_out_once_and_no_topic_whole(labels: list[str], k: int, seed: int) -> None:
-    k = min(k, len(labels))
-    folds = stratified_folds(labels, k, seed)
-    assert len(folds) == k
-    assert sorted(row for fold in folds for row in fold) == list(range(len(labels)))
-    assert max(map(len, folds)) - min(map(len, folds)) <= 1
-    for topic, count in Counter(labels).items():
-        held = [sum(labels[row] == topic for row in fold) for fold in folds]
-        assert max(held) - min(held) <= 1
-        assert count == 1 or max(held) < count
-
-
 def test_the_seed_decides_and_nothing_else() -> None:
     labels = ["a"] * 40 + ["b"] * 10
     assert stratified_split(labels, 0.2, 1) == stratified_split(labels, 0.2, 1)
     assert stratified_split(labels, 0.2, 1) != stratified_split(labels, 0.2, 2)
-    assert stratified_folds(labels, 5, 1) != stratified_folds(labels, 5, 2)
     # Written down once: a split must not move under a fitted system when Python or this code is renewed.
     assert stratified_split(labels, 0.2, 1)[1] == [16, 23, 26, 28, 29, 32, 34, 38, 45, 48]
 
@@ -57,9 +43,3 @@ def test_a_topic_is_split_the_same_whatever_stands_beside_it() -> None:
 def test_impossible_shares_are_refused(share: float) -> None:
     with pytest.raises(UserError, match="share"):
         stratified_split(["a", "b"], share, 0)
-
-
-@pytest.mark.parametrize("k", [0, 1, 3])
-def test_impossible_folds_are_refused(k: int) -> None:
-    with pytest.raises(UserError, match="folds"):
-        stratified_folds(["a", "b"], k, 0)

@@ -27,7 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from transformers import AutoModel, AutoTokenizer
 
-from unskew.balance import Calibration, Decider, measure, resolve_prior
+from unskew.balance import Calibration, Decider, adapt_target, measure, resolve_prior
 from unskew.common import write_text
 from unskew.corpus import Record, Topics, load, stratified_split
 from unskew.encoder import EncoderSettings, fit_topic_encoder
@@ -42,7 +42,9 @@ SHOWN = {
     "prior_pull": "prior pull",
     "train_accuracy": "accuracy, training prior",
     "train_macro_f1": "macro-F1, training prior",
-    "seconds": "seconds",
+    "adaptive_macro_f1": "macro-F1, adaptive",
+    "adaptive_pull": "prior pull, adaptive",
+    "cpu_seconds": "CPU seconds",
 }
 
 
@@ -137,19 +139,28 @@ ARMS = {
 
 
 def run(rows: Rows, arm: str, base: str, folder: Path, seed: int) -> dict[str, float | None]:
-    """Fit an arm and measure it: topics alike, and under the training prior."""
-    begun = time.monotonic()
+    """Fit an arm and measure it: topics alike, under the training prior, and adapted to the test rows' texts."""
+    begun, used = time.monotonic(), time.process_time()
     scores, probabilities = ARMS[arm](rows, base, folder, seed)
-    seconds = time.monotonic() - begun
+    seconds, cpu_seconds = time.monotonic() - begun, time.process_time() - used
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder.with_suffix(".npz"), scores=scores.float().numpy())
+    return {**measured(scores, probabilities, rows), "seconds": seconds, "cpu_seconds": cpu_seconds}
+
+
+def measured(scores: torch.Tensor, probabilities: bool, rows: Rows) -> dict[str, float | None]:
+    """Figures of scores (n, C) that favour no topic; margins of an SVM are no log-probabilities and know no prior."""
     labels = torch.tensor(rows.topics.encode(str(record.topic) for record in rows.test))
     uniform = resolve_prior("uniform", rows.topics)
     decider = Decider(rows.topics, uniform, Calibration(), uniform)
-    alike = measure(decider(scores.float()), labels, rows.topics.counts)
-    natural = measure(decider.aimed_at("train")(scores.float()), labels, rows.topics.counts)
-    if not probabilities:
-        alike = {**alike, "nll": None, "ece": None}
-        natural = alike
-    return {**alike, "train_accuracy": natural["accuracy"], "train_macro_f1": natural["macro_f1"], "seconds": seconds}
+    adapted = adapt_target(decider, scores.float()).shares
+    figures: dict[str, float | None] = {}
+    for name, prior in {"": "uniform", "train_": "train", "adaptive_": adapted}.items():
+        decisions = decider.aimed_at(prior if probabilities else "uniform")(scores.float())
+        said = measure(decisions, labels, rows.topics.counts)
+        figures |= {name + key: value for key, value in said.items()}
+        figures |= {name + key: None for key in ("nll", "ece") if not probabilities}
+    return figures
 
 
 def table(found: dict[tuple[str, str, float], list[dict[str, float | None]]]) -> str:
@@ -186,6 +197,11 @@ def draw(found: dict[tuple[str, str, float], list[dict[str, float | None]]], pat
     figure.savefig(path, dpi=120)
 
 
+def slug(arm: str) -> str:
+    """Its name in a file name."""
+    return "-".join("".join(letter if letter.isalnum() else " " for letter in arm).lower().split())
+
+
 def main() -> None:
     """Run what has not been run, then make table and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -193,23 +209,19 @@ def main() -> None:
     parser.add_argument("--encoder", required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument("--arms", default="", help="parts of their names, separated by semicolons; all unless given")
+    parser.add_argument("--arms", default="", help="their names, separated by semicolons; all unless given")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--shares", default="1")
     chosen = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("unskew").setLevel(logging.INFO)
-    arms = (
-        [arm for arm in ARMS if any(part in arm for part in chosen.arms.split(";"))]
-        if ";" in chosen.arms
-        else list(ARMS)
-    )
+    arms = [arm for arm in ARMS if not chosen.arms or arm in chosen.arms.split(";")]
     for name in chosen.sets.split(","):
         for share in map(float, chosen.shares.split(",")):
             for seed in map(int, chosen.seeds.split(",")):
                 rows = read(chosen.data / name, share, seed)
                 for arm in arms:
-                    place = chosen.output / "runs" / f"{name}~{share:g}~{seed}~{list(ARMS).index(arm)}.json"
+                    place = chosen.output / "runs" / f"{name}~{share:g}~{seed}~{slug(arm)}.json"
                     if place.exists() or ("noisy" in arm and not rows.noisy):
                         continue
                     print(f"{name}, {share:.0%} of the rows, seed {seed}: {arm}", flush=True)

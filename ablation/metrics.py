@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ..balance import confusion as counted
-from ..balance import measure
+from ..balance import measure, reliability
+from ..common import METRIC_TITLES
 from ..decoder import TopicDecoder
 from ..evaluation import TopicJudge, text_measures
 from .costs import Cost
@@ -15,34 +16,33 @@ from .decide import Choice, choose
 from .models import Fitted, Stages, once
 from .settings import ArmSettings
 
-BINS = 10  # of the reliability curve
 ROW_MEASURES = ("rougeL", "topic_fit", "true_fit")  # known of each output, so that rows can be resampled
 
 # Name: title, which way is better, group; in the order of the tables.
 MEASURES = {
-    "macro_f1": ("macro-F1", "higher", "topics"),
-    "accuracy": ("accuracy", "higher", "topics"),
-    "balanced_accuracy": ("balanced accuracy", "higher", "topics"),
-    "worst_topic_recall": ("worst topic's recall", "higher", "topics"),
-    "recall_many": ("recall, topics of over 100 rows", "higher", "topics"),
-    "recall_medium": ("recall, topics of 20 to 100", "higher", "topics"),
-    "recall_few": ("recall, topics of under 20", "higher", "topics"),
-    "prior_pull": ("prior pull (a slope: 0 none, 1 a copy)", "zero", "topics"),
-    "errors_to_frequent": ("wrong ones that went to a more frequent topic (share)", "lower", "topics"),
-    "marginal_kl": ("KL of the shares (nats)", "lower", "topics"),
-    "nll": ("NLL (nats)", "lower", "topics"),
-    "ece": ("calibration error", "lower", "topics"),
-    "ece_many": ("calibration error, decided for over 100 rows", "lower", "topics"),
-    "ece_medium": ("calibration error, 20 to 100", "lower", "topics"),
-    "ece_few": ("calibration error, under 20", "lower", "topics"),
+    "macro_f1": (METRIC_TITLES["macro_f1"], "higher", "topics"),
+    "accuracy": (METRIC_TITLES["accuracy"], "higher", "topics"),
+    "balanced_accuracy": (METRIC_TITLES["balanced_accuracy"], "higher", "topics"),
+    "worst_topic_recall": (METRIC_TITLES["worst_topic_recall"], "higher", "topics"),
+    "recall_many": (METRIC_TITLES["recall_many"], "higher", "topics"),
+    "recall_medium": (METRIC_TITLES["recall_medium"], "higher", "topics"),
+    "recall_few": (METRIC_TITLES["recall_few"], "higher", "topics"),
+    "prior_pull": (METRIC_TITLES["prior_pull"], "zero", "topics"),
+    "errors_to_frequent": (METRIC_TITLES["errors_to_frequent"], "lower", "topics"),
+    "marginal_kl": (METRIC_TITLES["marginal_kl"], "lower", "topics"),
+    "nll": (METRIC_TITLES["nll"], "lower", "topics"),
+    "ece": (METRIC_TITLES["ece"], "lower", "topics"),
+    "ece_many": (METRIC_TITLES["ece_many"], "lower", "topics"),
+    "ece_medium": (METRIC_TITLES["ece_medium"], "lower", "topics"),
+    "ece_few": (METRIC_TITLES["ece_few"], "lower", "topics"),
     "free_invalid": ("free generation: no valid topic", "lower", "topics"),
     "free_macro_f1": ("free generation: macro-F1", "higher", "topics"),
-    "rouge1": ("ROUGE-1", "higher", "outputs"),
-    "rouge2": ("ROUGE-2", "higher", "outputs"),
-    "rougeL": ("ROUGE-L", "higher", "outputs"),
-    "chrf": ("chrF", "higher", "outputs"),
-    "exact": ("equal to the target", "higher", "outputs"),
-    "topic_fit": ("reads like the topic it was given", "higher", "outputs"),
+    "rouge1": (METRIC_TITLES["rouge1"], "higher", "outputs"),
+    "rouge2": (METRIC_TITLES["rouge2"], "higher", "outputs"),
+    "rougeL": (METRIC_TITLES["rougeL"], "higher", "outputs"),
+    "chrf": (METRIC_TITLES["chrf"], "higher", "outputs"),
+    "exact": (METRIC_TITLES["exact"], "higher", "outputs"),
+    "topic_fit": (METRIC_TITLES["topic_fit"], "higher", "outputs"),
     "true_fit": ("reads like the true topic", "higher", "outputs"),
     "trainable": ("trained parameters", "lower", "cost"),
     "clean_tokens": ("tokens seen in clean training", "lower", "cost"),
@@ -77,7 +77,7 @@ def run_arm(arm: ArmSettings, stages: Stages, test: TestRows) -> dict[str, Any]:
         "measures": measures | found,
         "recall": _recall(choice, test),
         "shares": _shares(choice.decisions, test),
-        "reliability": [] if own is None else reliability(own, targets),
+        "reliability": [] if own is None else _reliability(own, targets),
         "decisions": choice.decisions.tolist(),
         "nll": None if own is None else _row_nll(own, targets),
         "confidence": None if own is None else [round(value, 6) for value in own.max(-1).values.tolist()],
@@ -164,16 +164,9 @@ def _shares(decisions: Tensor, test: TestRows) -> dict[str, float]:
     return dict(zip(test.topics.names, (counts / counts.sum()).tolist(), strict=True))
 
 
-def reliability(probabilities: Tensor, targets: Tensor) -> list[list[float]]:
-    """[mean confidence, share right, rows] of ten bins of equal width, those without rows left out."""
+def _reliability(probabilities: Tensor, targets: Tensor) -> list[list[float]]:
     confidence, decided = probabilities.max(-1)
-    bins = (confidence * BINS).long().clamp(max=BINS - 1)
-    right = (decided == targets).double()
-    return [
-        [confidence[own].mean().item(), right[own].mean().item(), int(own.sum())]
-        for own in (bins == number for number in range(BINS))
-        if own.any()
-    ]
+    return [list(point) for point in reliability(confidence, decided == targets)]
 
 
 def _row_nll(probabilities: Tensor, targets: Tensor) -> list[float]:

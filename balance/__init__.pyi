@@ -38,6 +38,7 @@ from .metrics import (
     measure,
     negative_log_likelihood,
     prior_pull,
+    reliability,
     skew,
     topic_recall,
 )
@@ -104,6 +105,7 @@ __all__ = [
     "prior_from_counts",
     "prior_pull",
     "redrawn_noise",
+    "reliability",
     "resolve_prior",
     "rows_needed",
     "shares_shifted",

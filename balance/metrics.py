@@ -17,6 +17,7 @@ from . import confusion as counted
 from .confusion import topic_bands
 from .weights import Counts, as_counts
 
+CURVE_BINS = 10  # of a reliability curve
 BINS = 15  # of the expected calibration error, as in Guo et al. 2017
 
 
@@ -73,6 +74,21 @@ def calibration_error(probabilities: Tensor, targets: Tensor) -> float:
     bins = torch.bucketize(confidence, edges)
     gaps = (decisions == targets).double() - confidence
     return torch.zeros(BINS, dtype=torch.float64).index_add_(0, bins, gaps).abs().sum().item() / len(targets)
+
+
+def reliability(confidence: Tensor, right: Tensor) -> list[tuple[float, float, int]]:
+    """A reliability curve: mean confidence, share right, and rows of each of ten bins of equal width that has rows.
+
+    Args:
+        confidence: Of the decisions (n,).
+        right: Which of them are (n,), bool.
+    """
+    bins = (confidence * CURVE_BINS).long().clamp(max=CURVE_BINS - 1)
+    return [
+        (confidence[own].mean().item(), right[own].double().mean().item(), int(own.sum()))
+        for own in (bins == number for number in range(CURVE_BINS))
+        if own.any()
+    ]
 
 
 def band_calibration_error(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> dict[str, float]:

@@ -2,6 +2,7 @@ from .atomic import replacing_file, replacing_folder, restore_folder, write_json
 from .console import make_console
 from .errors import UserError, first_line
 from .fingerprint import file_fingerprint, file_sha256, fingerprint
+from .metric_titles import METRIC_TITLES
 from .paths import check_disk, check_system, check_writable, output_folder, refuse_existing, usable_path
 from .printable import markdown_text, one_line, printable, spreadsheet_text
 from .progress import ProgressKind, Tell, showing, track
@@ -20,6 +21,7 @@ from .schemas import (
 from .signals import SOME_ROWS_BAD, Terminated, ending_on_sigterm
 
 __all__ = [
+    "METRIC_TITLES",
     "spreadsheet_text",
     "printable",
     "one_line",

@@ -4,18 +4,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..common import one_line
+from ..common import METRIC_TITLES, one_line
 from .audit_predictions import Audit, TopicSkew, most_skewed, share_text, verdict
 from .labelled_predictions import PROBLEMS
 from .tables import TOPIC_ROWS
 
-ROWS = {
-    **TOPIC_ROWS,
-    "marginal_kl": "KL of true from predicted shares (nats)",
-    "ece_many": "calibration error, decided topics of over 100 rows",
-    "ece_medium": "calibration error, decided topics of 20 to 100",
-    "ece_few": "calibration error, decided topics of under 20",
-}
+ROWS = (*TOPIC_ROWS, "marginal_kl", "ece_many", "ece_medium", "ece_few")
 
 
 def print_audit(audit: Audit, console: Console) -> None:
@@ -38,11 +32,15 @@ def _measures(audit: Audit) -> Table:
     table.add_column("")
     table.add_column("", justify="right")
     table.add_column("95% interval", justify="right")
-    for name, title in ROWS.items():
+    for name in ROWS:
         value = audit.measures.get(name)
         if value is not None:
             interval = audit.intervals.get(name)
-            table.add_row(title, f"{value:.3f}", "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}")
+            table.add_row(
+                METRIC_TITLES[name],
+                f"{value:.3f}",
+                "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}",
+            )
     return table
 
 

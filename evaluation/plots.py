@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.calibration import calibration_curve
 
 from ..balance import confusion as counted
+from ..balance import reliability
 from ..corpus import Topics
 from .labelled_predictions import Joined
 
@@ -20,12 +20,12 @@ MOST_NAMES = 40  # more topic names than that cannot be read
 def draw_evaluation(path: Path, probabilities: torch.Tensor, targets: torch.Tensor, topics: Topics) -> None:
     """Write a PNG: recall by topic, predicted against true and training shares, and reliability."""
     figure = Figure(figsize=(15, 4.6), layout="constrained")
-    recall, shares, reliability = figure.subplots(1, 3, width_ratios=[2, 2, 1.2])
+    recall, shares, sureness = figure.subplots(1, 3, width_ratios=[2, 2, 1.2])
     confidence, decided = probabilities.max(-1)
     rows = counted.confusion(decided, targets, len(topics))
     _recall(recall, rows, topics)
     _shares(shares, rows, topics)
-    _reliability(reliability, confidence, decided == targets)
+    _reliability(sureness, confidence, decided == targets)
     _save(figure, path)
 
 
@@ -61,7 +61,7 @@ def _shares(axes: Axes, rows: torch.Tensor, topics: Topics, trained: bool = True
 
 
 def _reliability(axes: Axes, confidence: torch.Tensor, right: torch.Tensor) -> None:
-    shares, mean = calibration_curve(right.numpy(), confidence.numpy(), n_bins=10, strategy="quantile")
+    mean, shares, _ = zip(*reliability(confidence, right), strict=True)
     axes.plot([0, 1], [0, 1], color=TRUE, linewidth=1)
     axes.plot(mean, shares, color=INK, marker="o")
     axes.set(title="Reliability", xlabel="confidence", ylabel="share right", xlim=(0, 1), ylim=(0, 1))

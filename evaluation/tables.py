@@ -6,33 +6,26 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..common import printable
+from ..common import METRIC_TITLES, printable
 
 if TYPE_CHECKING:  # it brings the models' libraries, which an audit has no use for
     from .evaluate_system import Evaluation
 
-TOPIC_ROWS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
-    "worst_topic_recall": "worst topic's recall",
-    "recall_many": "recall, topics of over 100 rows",
-    "recall_medium": "recall, topics of 20 to 100",
-    "recall_few": "recall, topics of under 20",
-    "nll": "NLL (nats)",
-    "ece": "calibration error",
-    "prior_pull": "prior pull (a slope: 0 none, 1 a copy)",
-    "errors_to_frequent": "wrong ones that went to a more frequent topic (share)",
-    "errors_to_frequent_by_chance": "the same share if wrong ones went anywhere",
-}
-OUTPUT_ROWS = {
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L",
-    "chrf": "chrF",
-    "exact": "outputs equal to their target",
-    "topic_fit": "outputs that read like their topic",
-}
+TOPIC_ROWS = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "worst_topic_recall",
+    "recall_many",
+    "recall_medium",
+    "recall_few",
+    "nll",
+    "ece",
+    "prior_pull",
+    "errors_to_frequent",
+    "errors_to_frequent_by_chance",
+)
+OUTPUT_ROWS = ("rouge1", "rouge2", "rougeL", "chrf", "exact", "topic_fit")
 
 
 def print_evaluation(evaluation: "Evaluation", console: Console) -> None:
@@ -53,10 +46,10 @@ def _topics(evaluation: "Evaluation") -> Table:
     beside |= {"Bayes ceiling": evaluation.ceiling} if evaluation.ceiling else {}
     for title in beside:
         table.add_column(title, justify="right")
-    for name, title in TOPIC_ROWS.items():
+    for name in TOPIC_ROWS:
         if evaluation.topics.get(name) is not None:
             others = [_figure(measures.get(name)) for measures in beside.values()]
-            table.add_row(title, _figure(evaluation.topics[name]), *others)
+            table.add_row(METRIC_TITLES[name], _figure(evaluation.topics[name]), *others)
     return table
 
 
@@ -64,9 +57,9 @@ def _outputs(evaluation: "Evaluation") -> Table:
     table = Table(title="Outputs against their targets", title_justify="left")
     table.add_column("")
     table.add_column("unskew", justify="right")
-    for name, title in OUTPUT_ROWS.items():
+    for name in OUTPUT_ROWS:
         if name in evaluation.outputs:
-            table.add_row(title, _figure(evaluation.outputs[name]))
+            table.add_row(METRIC_TITLES[name], _figure(evaluation.outputs[name]))
     return table
 
 

@@ -6,20 +6,20 @@ Knows the plain values that a bundle records.
 from collections.abc import Mapping
 from typing import Any
 
-from ..common import markdown_text
+from ..common import METRIC_TITLES, markdown_text
 from ..corpus import Topics
 
-_SHOWN = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
-    "worst_topic_recall": "worst topic's recall",
-    "nll": "NLL (nats)",
-    "ece": "expected calibration error",
-    "prior_pull": "prior pull (a slope: 0 none, 1 a copy)",
-    "errors_to_frequent": "wrong ones that went to a more frequent topic (share)",
-    "errors_to_frequent_by_chance": "the same share if wrong ones went anywhere",
-}
+_SHOWN = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "worst_topic_recall",
+    "nll",
+    "ece",
+    "prior_pull",
+    "errors_to_frequent",
+    "errors_to_frequent_by_chance",
+)
 
 
 def model_card(decider: Mapping[str, Any], description: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
@@ -70,6 +70,6 @@ def model_card(decider: Mapping[str, Any], description: Mapping[str, Any], metri
 
 
 def _measures(measures: Mapping[str, float | None]) -> list[str]:
-    rows = [f"| {title} | {measures[name]:.3f} |" for name, title in _SHOWN.items() if measures.get(name) is not None]
+    rows = [f"| {METRIC_TITLES[name]} | {measures[name]:.3f} |" for name in _SHOWN if measures.get(name) is not None]
     title = "## Measured on the held-out rows (those that chose the weights and the calibration)"
     return [title, "", "| | |", "|---|---|", *rows, ""] if rows else []

@@ -13,7 +13,7 @@ from scipy.stats import binomtest, norm, ttest_1samp
 from unskew.ablation import AblationSettings, ArmSettings
 from unskew.ablation.claims import write_headline
 from unskew.ablation.data import TestRows
-from unskew.ablation.metrics import MEASURES, reliability
+from unskew.ablation.metrics import MEASURES
 from unskew.ablation.results import assemble
 from unskew.ablation.statistics import (
     Resampler,
@@ -24,7 +24,7 @@ from unskew.ablation.statistics import (
     shared_row_variance,
     two_sided,
 )
-from unskew.balance import measure
+from unskew.balance import measure, reliability
 from unskew.corpus import Record, Topics
 from unskew.pipeline import DataSettings
 
@@ -52,7 +52,7 @@ def run_of(test, decisions, confidence=0.7):
         "measures": figures | fit,
         "recall": {},
         "shares": {},
-        "reliability": reliability(probabilities, targets),
+        "reliability": reliability(probabilities.max(-1).values, probabilities.argmax(-1) == targets),
         "decisions": list(decisions),
         "nll": (-probabilities.gather(-1, targets[:, None])[:, 0].log()).tolist(),
         "confidence": [confidence] * N,
@@ -176,13 +176,6 @@ def test_level_at_five_seeds(seed_noise):
         p_values.append(two_sided(values.tolist(), drawn))
     for level in (0.05, 0.005):
         assert binomtest(int((np.array(p_values) < level).sum()), len(p_values), level, "greater").pvalue > 0.01
-
-
-def test_reliability_by_hand():
-    probabilities = torch.tensor([[0.95, 0.05], [0.92, 0.08], [0.35, 0.65]])
-    found = reliability(probabilities.double(), torch.tensor([0, 1, 1]))
-    assert [bin_[2] for bin_ in found] == [1, 2]
-    assert found[1][:2] == pytest.approx([0.935, 0.5])
 
 
 def test_a_better_arm_wins_and_claims_follow(tested):

@@ -5,10 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, recall_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from unskew.balance import measure, prior_pull, shares_shifted, topic_recall
+from unskew.balance import measure, prior_pull, reliability, shares_shifted, topic_recall
 from unskew.balance.confusion import (
     _pearson_moments,
     errors_to_frequent,
@@ -198,3 +199,13 @@ def test_errors_to_frequent_topics_by_hand():
     # Wrong: 1 from 0 to rarer 1; 3 from 1 to 0; 1 from 1 to 2, as frequent; 2 from 2 to 0.
     assert errors_to_frequent(rows, train).item() == pytest.approx((3 + 0.5 + 2) / 7)
     assert errors_to_frequent_by_chance(rows, train).item() == pytest.approx((1 * 0 + 4 * 0.75 + 2 * 0.75) / 7)
+
+
+def test_reliability_is_that_of_scikit_learn():
+    confidence = torch.rand(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.7 + 0.3
+    right = torch.rand(200, generator=torch.Generator().manual_seed(1)) < confidence
+    mean, shares, rows = zip(*reliability(confidence, right), strict=True)
+    expected_shares, expected_mean = calibration_curve(right.numpy(), confidence.numpy(), n_bins=10)
+    assert mean == pytest.approx(expected_mean)
+    assert shares == pytest.approx(expected_shares)
+    assert sum(rows) == 200

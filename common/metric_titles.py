@@ -1,0 +1,26 @@
+"""What tables, cards and reports call the figures that are measured: one title for each name."""
+
+METRIC_TITLES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "worst_topic_recall": "worst topic's recall",
+    "recall_many": "recall, topics of over 100 rows",
+    "recall_medium": "recall, topics of 20 to 100",
+    "recall_few": "recall, topics of under 20",
+    "prior_pull": "prior pull (a slope: 0 none, 1 a copy)",
+    "errors_to_frequent": "wrong ones that went to a more frequent topic (share)",
+    "errors_to_frequent_by_chance": "the same share if wrong ones went anywhere",
+    "marginal_kl": "KL of true from predicted shares (nats)",
+    "nll": "NLL (nats)",
+    "ece": "calibration error",
+    "ece_many": "calibration error, decided topics of over 100 rows",
+    "ece_medium": "calibration error, decided topics of 20 to 100",
+    "ece_few": "calibration error, decided topics of under 20",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "chrf": "chrF",
+    "exact": "outputs equal to their target",
+    "topic_fit": "outputs that read like their topic",
+}

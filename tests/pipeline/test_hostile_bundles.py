@@ -9,9 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from unskew.common import UserError
-from unskew.corpus import Topics
 from unskew.pipeline import HybridPipeline
-from unskew.pipeline.card import model_card
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "format-1" / "bundle"
 
@@ -159,15 +157,3 @@ def test_only_a_bundle_or_an_empty_folder_is_replaced(fitted, tmp_path, monkeypa
     for _ in range(2):
         fitted[0].save_pretrained(tmp_path / "empty")
     assert (tmp_path / "empty" / "unskew.json").exists()
-
-
-def test_the_card_keeps_topic_names_text():
-    names = ("<script>alert(1)</script>", "a | b", "[x](javascript:1)", "\x1b[2J")
-    topics = Topics(names, (1, 1, 1, 1))
-    card = model_card({"topics": topics.to_dict(), "target_prior": [0.25] * 4}, {}, {})
-    rows = [line for line in card.splitlines() if line.endswith("|  |") or "0.2500" in line]
-    assert len(rows) == 4
-    assert "<script>" not in card
-    assert "\x1b" not in card
-    assert r"a \| b" in card
-    assert r"\[x\]" in card

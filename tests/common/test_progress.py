@@ -1,0 +1,43 @@
+"""Progress of long work: what is told, in each of its forms."""
+
+import json
+import logging
+
+import pytest
+
+from unskew.common import showing, track
+
+
+def test_json_lines_end_with_all_rows(capsys):
+    with showing("json", "predict", total=10, done=4, errors=1) as tell:
+        tell(5, 2)
+        tell(1, 0)
+    last = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (last["rows"], last["total"], last["errors"], last["seconds_left"]) == (10, 10, 3, 0)
+
+
+def test_elsewhere_than_on_a_terminal_a_line_says_how_far_it_came(caplog):
+    with caplog.at_level(logging.INFO, "unskew"), showing("auto", "predict", total=3) as tell:
+        tell(3, 1)
+    assert "predict: 3 of 3 rows, 1 error, " in caplog.text
+
+
+def test_none_says_nothing(capsys, caplog):
+    with caplog.at_level(logging.INFO, "unskew"), showing("none", "predict") as tell:
+        tell(3, 0)
+    assert capsys.readouterr() == ("", "")
+    assert not caplog.records
+
+
+def test_work_that_fails_is_shown_as_far_as_it_came(caplog):
+    def failing():
+        yield from range(2)
+        raise OSError("the disk is gone")
+
+    with caplog.at_level(logging.INFO, "unskew"), pytest.raises(OSError, match="the disk is gone"):
+        list(track(failing(), "predict"))
+    assert "predict: 2 rows" in caplog.text
+
+
+def test_items_pass_unchanged():
+    assert list(track(iter("abc"), "letters", 3)) == ["a", "b", "c"]

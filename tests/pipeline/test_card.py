@@ -1,0 +1,26 @@
+"""The model card: its figures under their titles, and names from data as text."""
+
+from unskew.common import METRIC_TITLES
+from unskew.corpus import Topics
+from unskew.pipeline.card import model_card
+
+
+def test_measured_figures_have_their_titles():
+    topics = Topics(("news", "sport"), (3, 1))
+    metrics = {"validation": {"macro_f1": 0.75, "nll": None}, "validation_recall": {"news": 1.0, "sport": 0.5}}
+    lines = model_card({"topics": topics.to_dict(), "target_prior": [0.5, 0.5]}, {}, metrics).splitlines()
+    assert f"| {METRIC_TITLES['macro_f1']} | 0.750 |" in lines
+    assert not any(METRIC_TITLES["nll"] in line for line in lines)
+    assert "| sport | 1 | few | 0.5000 | 0.50 |" in lines
+
+
+def test_the_card_keeps_topic_names_text():
+    names = ("<script>alert(1)</script>", "a | b", "[x](javascript:1)", "\x1b[2J")
+    topics = Topics(names, (1, 1, 1, 1))
+    card = model_card({"topics": topics.to_dict(), "target_prior": [0.25] * 4}, {}, {})
+    rows = [line for line in card.splitlines() if line.endswith("|  |") or "0.2500" in line]
+    assert len(rows) == 4
+    assert "<script>" not in card
+    assert "\x1b" not in card
+    assert r"a \| b" in card
+    assert r"\[x\]" in card

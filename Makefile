@@ -35,8 +35,8 @@ lint: $(VENV)/installed ## ruff: style and format
 types: $(VENV)/installed ## basedpyright
 	$(BIN)/basedpyright
 
-unit: $(VENV)/installed ## every test
-	$(BIN)/pytest
+unit: $(VENV)/installed ## every test, on up to four cores
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 format: $(VENV)/installed ## mend style and format
 	$(BIN)/ruff check --fix .

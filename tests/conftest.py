@@ -4,12 +4,17 @@ import json
 import random
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from unskew.common import write_jsonl
 from unskew.decoder import DecoderSettings
 from unskew.encoder import EncoderSettings
 from unskew.pipeline import DataSettings, FitSettings, fit
 from unskew.training import PhaseSettings, ScratchSettings
+
+# How fast an example runs says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 WORDS = {
     "harvest": ["wheat", "barley", "field", "tractor"],

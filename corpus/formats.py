@@ -9,19 +9,23 @@ import codecs
 import csv
 import gzip
 import json
+import sys
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, dropwhile, islice
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from ..common import UserError
 
 # An unclosed quote in a CSV swallows what follows it: no more than this many characters.
 LARGEST_FIELD = 2**24
+LONGEST_LINE = 2**25  # bytes: a file without line ends would fill the memory
 PARQUET_BATCH = 256
 _HEAD = 100
+_SKIPPED = 2**20  # bytes at a time of a line that is too long
 
 
 class _Repeated(dict[str, Any]):
@@ -115,13 +119,16 @@ def _repeated(names: Iterable[str]) -> list[str]:
     return [name for name, times in Counter(names).items() if times > 1]
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The physical lines, numbered from 1, without a byte-order mark."""
-    number = 0
+Line = tuple[int, bytes | None]
+
+
+def _lines(path: Path, longest: int | None = None) -> Iterator[Line]:
+    """The physical lines, numbered from 1, without a byte-order mark; None for one that is too long."""
+    number, longest = 0, longest or LONGEST_LINE
     try:
-        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if number > 1:
+        with _opened(path) as file:
+            for number, line in enumerate(iter(lambda: _next_line(file, longest), b""), start=1):
+                if number > 1 or line is None:
                     yield number, line
                 elif line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     remedy = f"convert it: iconv -f UTF-16 -t UTF-8 {path.name}"
@@ -134,13 +141,33 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise UserError(f"cannot read {path} beyond line {number}: {reason}; {remedy}") from error
 
 
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")  # pyright: ignore[reportReturnType]
+
+
+def _next_line(file: IO[bytes], longest: int) -> bytes | None:
+    line = file.readline(longest + 1)
+    if len(line) <= longest:
+        return line
+    while line and not line.endswith(b"\n"):
+        line = file.readline(_SKIPPED)
+    return None
+
+
+def _too_long() -> str:
+    return f"the line has over {LONGEST_LINE:,} bytes; put line ends between the rows, or cut the text"
+
+
 def _not_utf8(error: UnicodeDecodeError) -> str:
     byte = error.object[error.start]
     return f"not UTF-8 (byte 0x{byte:02x} at position {error.start + 1} of the line); convert the file to UTF-8"
 
 
-def _jsonl_rows(lines: Iterable[tuple[int, bytes]], wanted: list[str]) -> Iterator[RawRow]:
+def _jsonl_rows(lines: Iterable[Line], wanted: list[str]) -> Iterator[RawRow]:
     for number, line in lines:
+        if line is None:
+            yield RawRow(number, None, _too_long())
+            continue
         if not line.strip():
             continue
         try:
@@ -164,13 +191,11 @@ def _object_row(number: int, value: Any, wanted: list[str]) -> RawRow:
 
 def _json_rows(path: Path, wanted: list[str]) -> Iterator[RawRow]:
     """JSON lines under the ending .json, or one array of objects (what pandas writes)."""
-    lines = dropwhile(lambda numbered: not numbered[1].strip(), _lines(path))
-    head = list(islice(lines, 1))
-    if not head or not head[0][1].lstrip().startswith(b"["):
-        yield from _jsonl_rows(chain(head, lines), wanted)
+    if not _is_array(path):
+        yield from _jsonl_rows(_lines(path), wanted)
         return
     try:
-        rows = _decode_json(b"".join(line for _, line in chain(head, lines)).decode())
+        rows = _decode_json(b"".join(line or b"" for _, line in _lines(path, sys.maxsize - 1)).decode())
     except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is one JSON array and broken: {error}; mend it or write one object per line"
@@ -179,14 +204,23 @@ def _json_rows(path: Path, wanted: list[str]) -> Iterator[RawRow]:
         yield _object_row(number, value, wanted)
 
 
+def _is_array(path: Path) -> bool:
+    """Whether the first character that is not blank opens a JSON array."""
+    with suppress(OSError, EOFError, zlib.error), _opened(path) as file:  # reading on says what is wrong
+        while block := file.read(_SKIPPED):
+            if start := block.removeprefix(codecs.BOM_UTF8).lstrip():
+                return start.startswith(b"[")
+    return False
+
+
 class _CsvLines:
     """Lines for `csv.reader` that know which of them the current row took, and can take them back."""
 
-    def __init__(self, lines: Iterator[tuple[int, bytes]]) -> None:
+    def __init__(self, lines: Iterator[Line]) -> None:
         self._lines = lines
-        self._given_back: deque[tuple[int, bytes]] = deque()
-        self.taken: list[tuple[int, bytes]] = []
-        self.not_utf8 = ""
+        self._given_back: deque[Line] = deque()
+        self.taken: list[Line] = []
+        self.problem = ""
 
     def __iter__(self) -> "_CsvLines":
         return self
@@ -194,14 +228,17 @@ class _CsvLines:
     def __next__(self) -> str:
         number, line = self._given_back.popleft() if self._given_back else next(self._lines)
         self.taken.append((number, line))
+        if line is None:
+            self.problem = self.problem or _too_long()
+            return "\n"
         try:
             return line.decode()
         except UnicodeDecodeError as error:
-            self.not_utf8 = self.not_utf8 or _not_utf8(error)
+            self.problem = self.problem or _not_utf8(error)
             return line.decode(errors="replace")
 
     def start_row(self) -> None:
-        self.taken, self.not_utf8 = [], ""
+        self.taken, self.problem = [], ""
 
     def give_back_all_but_first(self) -> None:
         self._given_back.extendleft(reversed(self.taken[1:]))
@@ -241,8 +278,8 @@ def _csv_fields(lines: _CsvLines) -> Iterator[tuple[int, list[str] | None, str]]
             lines.give_back_all_but_first()
             yield lines.taken[0][0], None, f"not valid CSV: {error}"
             continue
-        if lines.not_utf8:
-            yield lines.taken[0][0], None, lines.not_utf8
+        if lines.problem:
+            yield lines.taken[0][0], None, lines.problem
         elif fields:
             yield lines.taken[0][0], fields, ""
 

@@ -160,6 +160,8 @@ def _expand(one: str) -> list[Path | HubDataset]:
         raise UserError(f"there is no file {one} in {Path.cwd()}; {remedy}")
     for file in files:
         format_of(file)
+        if not file.is_file():
+            raise UserError(f"{file} is no regular file but a pipe or device; write what it holds to a file first")
     return list(files)
 
 

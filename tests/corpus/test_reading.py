@@ -1,6 +1,7 @@
 import csv
 import gzip
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from unskew.common import UserError
-from unskew.corpus import BadRow, Columns, Record, load, load_usable, source_files, stream
+from unskew.corpus import BadRow, Columns, Record, formats, load, load_usable, source_files, stream
 
 ROWS = [
     {"id": "a", "text": "oil prices rose", "topic": "crude", "target": "Oil up"},
@@ -393,3 +394,31 @@ def test_reading_text_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["pipe.jsonl", "pipe.csv", "pipe.parquet"])
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="no regular file"):
+        list(stream(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz", "r.json", "r.csv"])
+def test_an_endless_line_is_a_bad_row(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(formats, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(formats, "_SKIPPED", 64)
+    rows = ["text"] * (name == "r.csv") + [
+        text if name == "r.csv" else json.dumps({"text": text}) for text in ("first", "x" * 5000, "last", "y" * 1001)
+    ]
+    content = "\n".join(rows).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    first, long, last, cut = stream(tmp_path / name)
+    assert (first.text, last.text) == ("first", "last")
+    assert (long.line, cut.line) == ((3, 5) if name == "r.csv" else (2, 4))
+    assert all("over 1,000 bytes" in row.reason for row in (long, cut))
+
+
+def test_an_array_on_one_line_may_be_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "LONGEST_LINE", 100)
+    (tmp_path / "r.json").write_text("\n  " + json.dumps([{"text": "a" * 50}] * 9))
+    assert len(list(stream(tmp_path / "r.json"))) == 9

@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, is_dataclass
 from importlib import import_module
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import yaml
 from jsonargparse import ActionYesNo, ArgumentParser
 
-from ..common import Terminated, UserError, check_system, one_line, printable
+from ..common import Terminated, Unbroken, UserError, check_system, let_go_of_readers, one_line, printable
 from .help import help_text
 from .refusals import as_user_error
 
@@ -39,30 +40,39 @@ USAGE = "usage: unskew COMMAND [--help] [--config FILE] [--option VALUE ...]\n\n
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit with its code."""
+    """Run one command and exit with its code, whether or not anybody reads what it prints."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with redirect_stdout(Unbroken(sys.stdout)), redirect_stderr(Unbroken(sys.stderr)):
+            code = _exit_code(given)
+    finally:
+        let_go_of_readers()
+    sys.exit(code)
+
+
+def _exit_code(given: Sequence[str]) -> int:
     if not given or given[0] in ("-h", "--help"):
         print(USAGE)
-        sys.exit(0 if given else 2)
+        return 0 if given else 2
     if given[0] == "--version":
         from importlib.metadata import version
 
         print(f"unskew {version('unskew')}")
-        sys.exit(0)
+        return 0
     if given[0] not in COMMANDS:
         print(f"unskew: there is no command {given[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     _quiet()
     try:
         check_system()
-        sys.exit(_run(given[0], given[1:]))
+        return _run(given[0], given[1:])
     except UserError as error:
         print(f"unskew: {one_line(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt as interruption:
         remedy = "the same command goes on where it was" if given[0] in RESUMABLE else "nothing was written"
         print(f"unskew: interrupted; {remedy}", file=sys.stderr)
-        sys.exit(143 if isinstance(interruption, Terminated) else 130)
+        return 143 if isinstance(interruption, Terminated) else 130
 
 
 def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:

@@ -1,5 +1,5 @@
 from .atomic import replacing_file, replacing_folder, restore_folder, write_jsonl, write_text
-from .console import make_console
+from .console import Unbroken, let_go_of_readers, make_console
 from .errors import UserError, first_line
 from .fingerprint import file_fingerprint, file_sha256, fingerprint
 from .metric_titles import METRIC_TITLES
@@ -42,6 +42,7 @@ __all__ = [
     "SOME_ROWS_BAD",
     "Tell",
     "Terminated",
+    "Unbroken",
     "UserError",
     "check_disk",
     "check_system",
@@ -51,6 +52,7 @@ __all__ = [
     "file_sha256",
     "fingerprint",
     "first_line",
+    "let_go_of_readers",
     "make_console",
     "refuse_existing",
     "replacing_file",

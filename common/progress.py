@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypeVar
@@ -21,6 +21,8 @@ from rich.progress import (
 )
 from rich.progress import Task as RichTask
 from rich.text import Text
+
+from .console import Unbroken
 
 log = logging.getLogger("unskew")
 
@@ -129,7 +131,8 @@ def _print_json(state: _State) -> None:
         "rows_per_second": round(state.rate, 2),
         "seconds_left": None if left is None else round(left, 1),
     }
-    print(json.dumps(values), file=sys.stderr, flush=True)
+    with suppress(OSError):  # its reader is gone
+        print(json.dumps(values), file=sys.stderr, flush=True)
 
 
 class _Rate(ProgressColumn):
@@ -154,7 +157,7 @@ def _bar(state: _State) -> Generator[Tell]:
         TimeElapsedColumn(),
         _Left(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(file=Unbroken(sys.stderr))) as progress:
         task = progress.add_task(state.name, total=state.total, completed=state.rows, state=state)
         with _shown(state, _BAR, lambda state: progress.update(task, completed=state.rows)) as tell:
             yield tell

@@ -114,7 +114,9 @@ def _save_adapter(decoder: "TopicDecoder", model: PeftModel, folder: Path) -> No
         base = str(Path(base).resolve())
     config_file = folder / "adapter_config.json"
     config = json.loads(config_file.read_text(encoding="utf-8"))
-    config_file.write_text(json.dumps({**config, "base_model_name_or_path": base}, indent=2), encoding="utf-8")
+    # PEFT holds names in a set, whose order differs from process to process.
+    config |= {"base_model_name_or_path": base, "target_modules": sorted(config["target_modules"])}
+    config_file.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def _copy_base(source: Path, destination: Path) -> None:

@@ -139,3 +139,12 @@ def test_code_in_a_bundle_is_not_run_and_nobody_is_asked(bundle, part, monkeypat
     (bundle / part / "own.py").write_text("raise SystemExit('run')")
     with pytest.raises(UserError, match="custom code"):
         HybridPipeline.from_pretrained(bundle, device="cpu")
+
+
+def test_an_adapters_modules_are_named_in_order(fitted, tmp_path, monkeypatch):
+    """Whatever the hash seed of the process: equal fits give equal files."""
+    config = fitted[0].decoder.model.peft_config["default"]
+    monkeypatch.setattr(config, "target_modules", {"v_proj", "q_proj", "up_proj", "k_proj", "a"})
+    fitted[0].decoder.save_pretrained(tmp_path / "decoder")
+    names = json.loads((tmp_path / "decoder" / "adapter_config.json").read_text())["target_modules"]
+    assert names == ["a", "k_proj", "q_proj", "up_proj", "v_proj"]

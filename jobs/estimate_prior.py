@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..corpus import Record, stream
 from .model import System
-from .predict_shard import HARMLESS
+from .predict_shard import HARMLESS, NotFiniteError, broken_system
 from .settings import JobSettings
 
 if TYPE_CHECKING:
@@ -45,14 +45,35 @@ def prior_of_rows(
 
 def _logits(pipeline: Any, texts: Sequence[str]) -> "Iterator[Tensor]":
     try:
-        found = pipeline.encoder.logits(texts)
+        found = _finite(pipeline, texts)
     except Exception:
         if len(texts) > 1:
             middle = len(texts) // 2
             yield from _logits(pipeline, texts[:middle])
             yield from _logits(pipeline, texts[middle:])
             return
-        pipeline.encoder.logits([HARMLESS])
+        found = None
+    if found is None:
+        found = _once_more(pipeline, texts)
+    if found is not None:
+        yield found
+
+
+def _once_more(pipeline: Any, texts: Sequence[str]) -> "Tensor | None":
+    """As in `predict_shard`: the logits of a single text that failed, or None where the text is at fault."""
+    try:
+        _finite(pipeline, [HARMLESS])
+    except NotFiniteError as error:
+        raise broken_system(error) from error
+    try:
+        return _finite(pipeline, texts)
+    except Exception:
         log.warning("a row was left out of the estimate of the target prior")
-        return
-    yield found
+        return None
+
+
+def _finite(pipeline: Any, texts: Sequence[str]) -> "Tensor":
+    logits = pipeline.encoder.logits(texts)
+    if not logits.isfinite().all():
+        raise NotFiniteError("the encoder's logits are not numbers")
+    return logits

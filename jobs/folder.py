@@ -15,16 +15,16 @@ import hashlib
 import json
 import os
 import platform
-import shutil
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import re
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..common import UserError, file_sha256, read_artefact, replacing_file, usable_path, write_text
+from ..common import UserError, file_sha256, fingerprint, read_artefact, replacing_file, usable_path, write_text
 from .encoding import RowFormat, join
 from .manifest import JobManifest, ShardRecord
 from .predict_shard import AnsweredShard
@@ -32,6 +32,7 @@ from .predict_shard import AnsweredShard
 FORMAT = 1
 MANIFEST = "job.json"
 ERRORS = ".errors.jsonl"
+_SHARD = re.compile(r"part-[0-9]{5,}\.(json|jsonl|parquet)")
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ def write_manifest(place: Place, manifest: Mapping[str, Any]) -> None:
     write_text(place.folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
-def store(place: Place, shard: AnsweredShard) -> dict[str, Any]:
-    """Write a shard's files, its record last; returns the record."""
+def store(place: Place, shard: AnsweredShard, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a shard's files, its record last; returns the record, which is bound to the plan."""
     with replacing_file(place.part(shard.index), "wb") as file:
         file.write(shard.content)
     if shard.bad:
@@ -119,18 +120,20 @@ def store(place: Place, shard: AnsweredShard) -> dict[str, Any]:
         "bytes": len(shard.content),
         "sha256": hashlib.sha256(shard.content).hexdigest(),
         "error_bytes": len(shard.bad),
+        "plan": fingerprint(plan),
     }
     write_text(place.done(shard.index), json.dumps(record, ensure_ascii=False))
     return record
 
 
-def finished_shards(place: Place) -> dict[int, dict[str, Any]]:
-    """The records of the finished shards whose files stand there in their size, by index."""
+def finished_shards(place: Place, plan: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """The records of the plan's finished shards whose files are there in their size, by index."""
     found: dict[int, dict[str, Any]] = {}
+    bound = fingerprint(plan)
     for path in sorted((place.folder / "done").glob("part-*.json")):
         with suppress(UserError, OSError):  # a record that cannot be read is a shard to be done again
             record = read_artefact(path, ShardRecord).plain()
-            if path != place.done(record["index"]):
+            if path != place.done(record["index"]) or record.get("plan", bound) != bound:
                 continue
             sizes = [(place.part(record["index"]), record["bytes"])]
             if record["error_bytes"]:
@@ -140,37 +143,72 @@ def finished_shards(place: Place) -> dict[int, dict[str, Any]]:
     return found
 
 
-def finish(place: Place, manifest: Mapping[str, Any], shards: list[dict[str, Any]]) -> None:
+def finish(
+    place: Place, manifest: Mapping[str, Any], shards: list[dict[str, Any]], before: "Standing | None" = None
+) -> None:
     """Join the shards, write the manifest's end, and only then clear away; may be repeated after a kill at any point.
 
+    Args:
+        place: Where the job writes.
+        manifest: As it was written.
+        shards: The records of all of them, in order.
+        before: What may be replaced; None: anything.
+
     Raises:
-        UserError: If a shard is not what was written; it is done again by the next run.
+        UserError: If a shard is not what was written, which the next run then does again; or if something came to stand
+            where the output goes.
     """
     for shard in shards:
         _check(place, shard)
+    _refuse_new(place, before)
     write_manifest(place, {**manifest, "joining": True})  # from here on an output that stands there is ours
     bad = [place.bad(shard["index"]) for shard in shards if shard["error_bytes"]]
-    if bad:
-        with replacing_file(place.errors, "wb") as file:
-            join(bad, "jsonl", file)
-    else:
+    with ExitStack() as stack:
+        if bad:
+            join(bad, "jsonl", stack.enter_context(replacing_file(place.errors, "wb")))
+        if not place.is_folder:
+            parts = (place.part(shard["index"]) for shard in shards)
+            join(parts, place.form, stack.enter_context(replacing_file(place.output, "wb")))
+        try:
+            _refuse_new(place, before)
+        except UserError:
+            write_manifest(place, manifest)
+            raise
+    if not bad:
         place.errors.unlink(missing_ok=True)
     written: dict[str, Any] = {"rows": sum(s["rows"] for s in shards), "errors": sum(s["errors"] for s in shards)}
     written["first_bad"] = next((shard["first_bad"] for shard in shards if shard["first_bad"]), None)
     if not place.is_folder:
-        with replacing_file(place.output, "wb") as file:
-            join((place.part(shard["index"]) for shard in shards), place.form, file)
         written |= {"bytes": place.output.stat().st_size, "sha256": file_sha256(place.output)}
     write_manifest(place, {**manifest, "finished": written, "shards": shards})
     clear(place, parts=not place.is_folder)
 
 
 def clear(place: Place, parts: bool = True) -> None:
-    """Remove the records of shards, and with `parts` the shards."""
-    shutil.rmtree(place.folder / "done", ignore_errors=True)
-    shutil.rmtree(place.folder / "errors", ignore_errors=True)
-    for path in _parts(place) if parts else ():
+    """Remove the records of shards, and with `parts` the shards; nothing that a job does not write."""
+    for folder in (place.done(0).parent, place.bad(0).parent):
+        for path in _own(folder):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds other things
+            folder.rmdir()
+    for path in _own(place.folder) if parts else ():
         path.unlink(missing_ok=True)
+
+
+def unrecorded(place: Place, manifest: Mapping[str, Any]) -> list[Path]:
+    """The shards' files that no record speaks for: a kill leaves those of one shard, which the job writes anew."""
+    known = {place.done(shard["index"]).stem for shard in manifest.get("shards", [])}
+    known |= {path.stem for path in _own(place.done(0).parent)}
+    found = [path for folder in (place.folder, place.bad(0).parent) for path in _own(folder)]
+    return [path for path in found if path.stem not in known and not path.name.startswith(".")]
+
+
+Standing = dict[Path, tuple[int, int, int] | None]
+
+
+def standing(place: Place) -> Standing:
+    """What stands where the output goes: inode, size and modification time (ns) of each file, or None."""
+    return {path: _identity(path) for path in ([] if place.is_folder else [place.output]) + [place.errors]}
 
 
 def is_intact(place: Place, manifest: Mapping[str, Any]) -> bool:
@@ -207,8 +245,27 @@ def locked(place: Place) -> Generator[None]:
         yield
 
 
-def _parts(place: Place) -> Iterator[Path]:
-    return place.folder.glob(f"part-*.{place.form}")
+def _own(folder: Path) -> list[Path]:
+    """The files in a folder that have the names of a shard's, and what killed writers of such files left."""
+    left = [path for path in folder.glob(".part-*.tmp") if _SHARD.fullmatch(path.name[1:].partition("~")[0])]
+    return [path for path in sorted(folder.glob("part-*")) if _SHARD.fullmatch(path.name)] + left
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _refuse_new(place: Place, before: Standing | None) -> None:
+    for path, known in (before or {}).items():
+        if _identity(path) not in (None, known):
+            raise UserError(
+                f"{path} was written by something else while the job ran; move it away and run the same command again, "
+                "which finds all shards done, or give --overwrite to replace it"
+            )
 
 
 def _check(place: Place, shard: Mapping[str, Any]) -> None:

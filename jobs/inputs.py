@@ -7,10 +7,11 @@ for each gigabyte, where predicting it takes hours.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..common import UserError, file_fingerprint, fingerprint
 from ..corpus import HubDataset, Source, format_of, source_parts
@@ -28,18 +29,32 @@ class InputState:
     Attributes:
         parts: Name, bytes and SHA-256 of each file; address and revision of each dataset of the hub.
         rows: How many rows there are; None where counting would mean parsing.
-        seen: Size and modification time (ns) of each file: whether they changed while the job ran.
+        seen: Each file as it was: whether one changed while the job ran.
     """
 
     parts: list[dict[str, Any]]
     rows: int | None
-    seen: list[tuple[str, int, int]]
+    seen: "list[FileState]"
 
     def check_unchanged(self) -> None:
-        """Raise a UserError if a file has been written to since."""
-        for name, size, modified in self.seen:
-            if _stat(Path(name)) != (name, size, modified):
-                raise UserError(f"{name} was changed while it was read; run again with --restart once it stands still")
+        """Raise a UserError if a file has been written to since, even if it was put back."""
+        for before in self.seen:
+            if file_state(Path(before.name)) != before:
+                raise UserError(
+                    f"{before.name} was changed while it was read; put back what it held to go on, or give --restart "
+                    "once it stands still"
+                )
+
+
+class FileState(NamedTuple):
+    """What tells that a file was written to: the change time moves at every write, and cannot be set back."""
+
+    name: str
+    device: int
+    inode: int
+    size: int
+    modified: int  # ns
+    changed: int  # ns
 
 
 def input_state(source: Source) -> InputState:
@@ -53,10 +68,11 @@ def input_state(source: Source) -> InputState:
     seen = []
     for part in source_parts(source):
         if isinstance(part, HubDataset):
+            seen += [file_state(path) for path in _files(Path(part.name_and_config[0]))]
             parts.append({"address": part.address, "revision": _revision(part)})
             counts.append(None)
             continue
-        seen.append(_stat(part))
+        seen.append(file_state(part))
         digest, lines = _digest(part)
         parts.append({"file": str(part), "bytes": part.stat().st_size, "sha256": digest})
         counts.append(_rows(part, lines))
@@ -78,6 +94,22 @@ def bundle_state(contents: bundle.Contents) -> str:
     return fingerprint(contents.decider, names, file_fingerprint(files), base_contents(_base(contents)))
 
 
+def bundle_folders(contents: bundle.Contents) -> list[Path]:
+    """The bundle's own folder, and that of its decoder's base where it lies here."""
+    base = _base(contents)
+    return [contents.encoder.parent, *([Path(base)] if base and Path(base).is_dir() else [])]
+
+
+def folder_state(folders: Sequence[Path]) -> list[FileState]:
+    """All files and folders in some folders; none of a folder that there is not.
+
+    Raises:
+        UserError: If one goes away meanwhile.
+    """
+    there = [folder for folder in folders if folder.is_dir()]
+    return [file_state(path) for folder in there for path in (folder, *sorted(folder.rglob("*")))]
+
+
 def library_versions() -> dict[str, str]:
     """The versions of what computes: another one may round differently."""
     return {name: version(name) for name in _LIBRARIES}
@@ -90,12 +122,21 @@ def _base(contents: bundle.Contents) -> str | None:
     return json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path")
 
 
-def _stat(path: Path) -> tuple[str, int, int]:
+def file_state(path: Path) -> FileState:
+    """The state of a file or folder.
+
+    Raises:
+        UserError: If there is none, or it cannot be looked at.
+    """
     try:
         found = path.stat()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
-    return str(path), found.st_size, found.st_mtime_ns
+    return FileState(str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _digest(path: Path) -> tuple[str, int]:
@@ -128,9 +169,8 @@ def _rows(path: Path, lines: int) -> int | None:
 def _revision(part: HubDataset) -> str | None:
     """The commit of a dataset of the hub; contents of a folder laid out as one; None where the hub cannot say."""
     name, _ = part.name_and_config
-    folder = Path(name)
-    if folder.is_dir():
-        return file_fingerprint(sorted(path for path in folder.rglob("*") if path.is_file()))
+    if Path(name).is_dir():
+        return file_fingerprint(_files(Path(name)))
     from huggingface_hub import HfApi
 
     try:

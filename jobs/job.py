@@ -23,7 +23,7 @@ from .folder import Place
 from .inputs import InputState, input_state
 from .model import Prior, System, bundle_system
 from .predict_shard import AnsweredShard, Shard, answer_shard
-from .resume import opening
+from .resume import moved, opening
 from .settings import JobSettings
 
 if TYPE_CHECKING:
@@ -76,20 +76,24 @@ def run(system: System, job: JobSettings) -> JobSummary:
                 return _summary(place, found["finished"], resumed=True)
             case "go on" if found is not None:
                 manifest = found
+                if warning := moved(found, plan):
+                    log.warning("%s", warning)
             case _:
                 manifest = _begin(place, job, plan, system)
-        manifest, prior = _with_prior(place, job, manifest, system)
-        before = folder.finished_shards(place)
+        standing = None if job.overwrite or manifest.get("joining") else folder.standing(place)
+        manifest, prior = _with_prior(place, job, manifest, system, state)
+        before = folder.finished_shards(place, manifest["plan"])
         records = dict(before)
         tally = _Tally.of(before, job.max_errors)
         total = state.rows if job.limit is None or state.rows is None else min(state.rows, job.limit)
         with showing(job.progress, "predict", total, tally.seen, tally.errors) as tell:
             tally.tell = tell
             for answered in _answered(system, job, prior, manifest["shard_rows"], set(before), place.form, tally):
-                records[answered.index] = folder.store(place, answered)
+                state.check_unchanged()
+                records[answered.index] = folder.store(place, answered, manifest["plan"])
         state.check_unchanged()
         shards = [records[index] for index in sorted(records)]
-        folder.finish(place, manifest, shards)
+        folder.finish(place, manifest, shards, standing)
         if not shards:
             log.warning("%s has no rows", job.source)
         ended = folder.read_manifest(place) or manifest
@@ -119,8 +123,8 @@ def prepare(system: System, job: JobSettings) -> tuple[Place, InputState, dict[s
     """
     place = Place.of(job.output)
     state = input_state(job.source)
-    for name, _, _ in state.seen:
-        path = Path(name).resolve()
+    for seen in state.seen:
+        path = Path(seen.name).resolve()
         own = {place.output.resolve(), place.errors.resolve()}
         if path in own or place.folder.resolve() in path.parents:
             raise UserError(f"{job.output} is the input itself; choose another name")
@@ -142,7 +146,7 @@ def _begin(place: Place, job: JobSettings, plan: Mapping[str, Any], system: Syst
 
 
 def _with_prior(
-    place: Place, job: JobSettings, manifest: dict[str, Any], system: System
+    place: Place, job: JobSettings, manifest: dict[str, Any], system: System, state: InputState
 ) -> tuple[dict[str, Any], Prior]:
     """The target prior: what is taken from the rows is taken once, and stands in the manifest for runs that go on."""
     asked: Any = job.target_prior or ("adaptive" if system.adapts else None)
@@ -150,6 +154,7 @@ def _with_prior(
         return manifest, asked
     if manifest["prior"] is None:
         found = prior_of_rows(system, job, asked)
+        state.check_unchanged()
         manifest = {**manifest, "prior": {"shares": found.shares, "said": str(found)}}
         folder.write_manifest(place, manifest)
     log.info("%s", manifest["prior"]["said"])

@@ -47,6 +47,9 @@ class ShardRecord(Artefact):
     bytes: Count = Field(description="Of part-NNNNN.jsonl or .parquet.")
     sha256: Sha256 = Field(description="Of the same file.")
     error_bytes: Count = Field(description="Of errors/part-NNNNN.jsonl; 0 where there is none.")
+    plan: Sha256 | None = Field(
+        default=None, description="Fingerprint of the plan it was made under: under another it does not count."
+    )
 
 
 class Finished(Artefact):

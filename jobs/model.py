@@ -1,6 +1,7 @@
 """The models of a job: what they are, for the fingerprint, and how any process of it loads them."""
 
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..common import UserError
 from ..corpus import Topics
 from ..pipeline import bundle
-from .inputs import bundle_state, library_versions
+from .inputs import FileState, bundle_folders, bundle_state, folder_state, library_versions
 from .predict_shard import Predictor
 from .settings import JobSettings
 
 if TYPE_CHECKING:  # its room loads the models' libraries
+    import torch
+
     from ..decoder import Writer
     from ..runtime import Precision
 
@@ -78,6 +81,8 @@ def bundle_system(
     from ..runtime import choose_precision
 
     contents = bundle.read(model)
+    folders = bundle_folders(contents)
+    seen = folder_state(folders)
     if job is not None and job.engine == "ray":
         device = device or ("cuda" if job.gpus_per_worker else "cpu")
         place = torch.device(device)
@@ -92,19 +97,50 @@ def bundle_system(
         "precision": chosen,
         "writer": check_writer(writer, chosen, place),
         "versions": library_versions(),
+        "processor": _processor(place),
     }
     weights = sum(path.stat().st_size for path in contents.encoder.parent.rglob("*.safetensors"))
     where = str(Path(model).resolve()) if Path(model).exists() else model  # workers have working folders of their own
-    load = partial(_load, where, device, precision, writer)
+    load = partial(_load, where, device, precision, writer, state["bundle"], folders, seen)
     adapts = contents.description.get("settings", {}).get("target_prior") == "adaptive"
     return System(load, state, Topics.from_dict(contents.decider["topics"]), place.type != "cpu", weights, adapts)
 
 
-def _load(model: str, device: str | None, precision: "Precision | None", writer: "Writer", prior: Prior) -> Predictor:
+def _processor(device: "torch.device") -> str | None:
+    """What rounds: the instruction set, or the GPU's name; None for the GPUs of other machines."""
+    import torch
+
+    from ..runtime import largest_input
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device) if torch.cuda.is_available() else None
+    vnni = " VNNI" if largest_input() == 127 else ""  # int8 rounds otherwise without it
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}{vnni}"
+
+
+def _load(
+    model: str,
+    device: str | None,
+    precision: "Precision | None",
+    writer: "Writer",
+    expected: str,
+    folders: Sequence[Path],
+    seen: Sequence[FileState],
+    prior: Prior,
+) -> Predictor:
+    """Load a bundle, and make sure that it is the one with the fingerprint `expected`, whose files were `seen`."""
     import transformers
 
     from ..pipeline import HybridPipeline
 
     transformers.utils.logging.disable_progress_bar()  # loading takes a moment; its bars would bury ours
+    before = folder_state(folders)
     pipeline = HybridPipeline.from_pretrained(model, device, precision=precision, writer=writer)
+    after = folder_state(folders)
+    # Either nothing was touched since the fingerprint was taken, or (on another machine) nothing meanwhile, and the
+    # contents are the same.
+    if after != seen and ((before and after != before) or bundle_state(bundle.read(model)) != expected):
+        raise UserError(
+            f"the bundle {model} was replaced while the job started; run the same command again once it stands still"
+        )
     return pipeline if prior is None else pipeline.aimed_at(prior)

@@ -2,7 +2,7 @@
 
 Knows the pipeline by its call alone, and no files. A window of rows that fails is halved until the row at fault stands
 alone. Whether a row is at fault, and not a broken GPU or a bug that every row would meet, a harmless text tells: if
-that fails too, the fault is raised and no row is blamed.
+that fails too, the fault is raised and no row is blamed. Else the row is tried again, for the fault may have passed.
 """
 
 import logging
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..common import UserError
 from ..corpus import BadRow, Located
 from ..pipeline import PredictOptions
 from .encoding import Row, RowFormat, encode, encode_lines
@@ -59,6 +60,15 @@ class AnsweredShard:
     bad: bytes
 
 
+class NotFiniteError(ValueError):
+    """A model gave NaN or an infinite number."""
+
+
+def broken_system(error: NotFiniteError) -> UserError:
+    """What to say where a harmless text fails so."""
+    return UserError(f"{error}, for a harmless text too: it is the system that is broken and no row; fit it again")
+
+
 @dataclass(frozen=True)
 class Failure:
     """A row that the pipeline could not process, and why."""
@@ -79,6 +89,7 @@ def answer_shard(
         told: Called after each row with the results and errors it gave (0 or 1 each), and the reason of an error.
 
     Raises:
+        UserError: If the pipeline gives no numbers for a harmless text either.
         Exception: What the pipeline raises on a harmless text too.
     """
     good: list[Row] = []
@@ -130,8 +141,7 @@ def answer_texts(pipeline: Predictor, texts: Sequence[str], options: PredictOpti
 
 def _halved(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -> "Iterator[Result | Failure]":
     try:
-        results = [_checked(result) for result in pipeline(texts, **vars(options))]
-        _check_count(len(results), len(texts))
+        results = _tried(pipeline, texts, options)
     except BaseException as error:
         _raise_unless_a_rows(error)
         if len(texts) > 1:
@@ -139,17 +149,34 @@ def _halved(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) 
             yield from _halved(pipeline, texts[:middle], options)
             yield from _halved(pipeline, texts[middle:], options)
             return
-        list(pipeline([HARMLESS], **vars(options)))
+        results = None
+    yield from _once_more(pipeline, texts, options) if results is None else results
+
+
+def _once_more(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -> "Sequence[Result | Failure]":
+    """What becomes of a single text that failed. Out of the handler of its error, which holds on to memory."""
+    try:
+        _tried(pipeline, [HARMLESS], options)
+    except NotFiniteError as error:
+        raise broken_system(error) from error
+    try:
+        return _tried(pipeline, texts, options)
+    except BaseException as error:
+        _raise_unless_a_rows(error)
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
         log.warning("a row was set apart: %s", reason)
-        yield Failure(reason)
-        return
-    yield from results
+        return [Failure(reason)]
+
+
+def _tried(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -> "list[Result]":
+    results = [_checked(result) for result in pipeline(texts, **vars(options))]
+    _check_count(len(results), len(texts))
+    return results
 
 
 def _checked(result: "Result") -> "Result":
     if not math.isfinite(result.confidence):
-        raise ValueError(f"the confidence is {result.confidence} and not a number")
+        raise NotFiniteError(f"the confidence is {result.confidence} and not a number")
     return result
 
 

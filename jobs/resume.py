@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..common import UserError
-from .folder import MANIFEST, Place, finished_shards, is_intact
+from .folder import MANIFEST, Place, finished_shards, is_intact, unrecorded
 from .settings import JobSettings
 
 Opening = Literal["begin", "go on", "nothing to do"]
@@ -20,30 +20,40 @@ def opening(place: Place, job: JobSettings, plan: Mapping[str, Any], found: Mapp
     Raises:
         UserError: If something stands there that must not be replaced, or is of another bundle, input or setting.
     """
-    if job.restart and found is not None:
-        return "begin"
     if found is None:
         _refuse_foreign(place, job.overwrite)
         return "begin"
+    if job.restart:
+        return _begin_again(place, job, found)
     changes = list(changed(found["plan"], plan))
     if job.shard_rows not in (None, found["shard_rows"]):
         changes.append(f"shard_rows was {found['shard_rows']}, is {job.shard_rows}")
     if found["finished"]:
         return _after_the_end(place, job, found, changes)
-    if changes and finished_shards(place):
+    if changes and finished_shards(place, found["plan"]):
         raise UserError(
             f"{place.output} was begun with something else: {'; '.join(changes)}; "
             "put that back to go on, or give --restart to begin anew"
         )
-    if not place.is_folder and not found.get("joining"):
-        _refuse_foreign(place, job.overwrite)
-    return "begin" if changes else "go on"
+    if not found.get("joining"):
+        _refuse_results(place, job.overwrite)
+    return _anew(place, found) if changes else "go on"
+
+
+def moved(found: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
+    """A warning where a job goes on with other instructions, which may round otherwise; None where there are none."""
+    before, now = found["plan"].get("processor"), plan.get("processor")
+    if None in (before, now) or before == now:
+        return None
+    return f"this job was begun on {before}; on {now}, where it goes on, a last digit may come out otherwise"
 
 
 def changed(before: Any, now: Any, name: str = "") -> Iterator[str]:
     """What differs between two plans, in words."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*before, *now]):
+            if key == "processor":
+                continue  # `moved` speaks of it
             yield from changed(before.get(key), now.get(key), key)
     elif name == "input" and before != now:
         yield from _changed_input(before, now)
@@ -67,20 +77,48 @@ def _after_the_end(place: Place, job: JobSettings, found: Mapping[str, Any], cha
     if not changes and is_intact(place, found):
         return "nothing to do"
     if job.overwrite:
-        return "begin"
+        return _anew(place, found)
     if place.output.exists():
         why = f"is of another job ({'; '.join(changes)})" if changes else "was changed after the job had written it"
         raise UserError(f"{place.output} exists and {why}; choose another name, or give --overwrite to replace it")
+    return _anew(place, found)
+
+
+def _anew(place: Place, found: Mapping[str, Any]) -> Opening:
+    """Begin where a job's manifest is, unless the folder holds shards that seem to be somebody else's."""
+    strange = unrecorded(place, found)
+    if len({path.stem for path in strange}) > 1:
+        listed = ", ".join(path.name for path in strange[:3])
+        raise UserError(
+            f"{place.folder} holds {listed}, and no record of this job speaks of them; move them away, or choose "
+            "another name"
+        )
     return "begin"
+
+
+def _begin_again(place: Place, job: JobSettings, found: Mapping[str, Any]) -> Opening:
+    """As was asked for; results that are not the job's own are not replaced for that alone."""
+    own = is_intact(place, found) if found["finished"] else found.get("joining", False)
+    if not own:
+        _refuse_results(place, job.overwrite)
+    return _anew(place, found)
 
 
 def _refuse_foreign(place: Place, overwrite: bool) -> None:
     """Nothing that is not a job's is replaced unasked, and no folder that holds other things is ever."""
-    if place.is_folder and place.output.exists():
-        if not place.output.is_dir():
-            raise UserError(f"{place.output} is a file; choose another name")
-        if any(path.name != ".lock" for path in place.output.iterdir()):
-            raise UserError(f"the folder {place.output} holds other things (no {MANIFEST}); choose another name")
+    if place.is_folder and place.output.exists() and not place.output.is_dir():
+        raise UserError(f"{place.output} is a file; choose another name")
+    if place.folder.is_dir() and not all(_of_a_beginning(path) for path in place.folder.iterdir()):
+        raise UserError(f"the folder {place.folder} holds other things (no {MANIFEST}); choose another name")
+    _refuse_results(place, overwrite)
+
+
+def _of_a_beginning(path: Path) -> bool:
+    """Whether a job that was killed before it had its manifest can have left this."""
+    return path.name == ".lock" or path.name.startswith(f".{MANIFEST}~")
+
+
+def _refuse_results(place: Place, overwrite: bool) -> None:
     for path in (place.errors,) if place.is_folder else (place.output, place.errors):
         _refuse_existing(path, overwrite)
 

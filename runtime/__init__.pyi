@@ -1,6 +1,7 @@
 from .batching import RowIndices, TokenBudgetBatches, group_by_length
 from .finite import check_finite
 from .forking import refuse_after_fork
+from .int8 import largest_input
 from .memory import free_bytes, in_batches
 from .precision import choose_precision, is_quantized, to_precision
 from .prepacked import pack_linears
@@ -33,6 +34,7 @@ __all__ = [
     "grow_embedding",
     "in_batches",
     "is_quantized",
+    "largest_input",
     "pack_linears",
     "positions",
     "read_config",

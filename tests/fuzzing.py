@@ -144,7 +144,7 @@ def fuzz_job(folder: Path, draw: random.Random) -> Callable[[], None]:
 
     def read() -> None:
         opening(place, job, plan, read_manifest(place))
-        finished_shards(place)
+        finished_shards(place, plan)
 
     return read
 

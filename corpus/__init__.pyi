@@ -1,5 +1,5 @@
 from .checks import check_disjoint, check_known_topics, check_training, check_usable, overlapping
-from .formats import RawRow, format_of, read_rows
+from .formats import RawRow, count_lines, format_of, read_rows
 from .hub import HubDataset
 from .newsroom import Newsroom
 from .newsroom_files import write_newsroom
@@ -39,6 +39,7 @@ __all__ = [
     "check_known_topics",
     "check_training",
     "check_usable",
+    "count_lines",
     "format_of",
     "load",
     "load_usable",

@@ -8,11 +8,12 @@ give up a whole block at one malformed line, guess types across rows and keep no
 import codecs
 import csv
 import gzip
+import io
 import json
 import sys
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -62,10 +63,39 @@ def format_of(path: Path) -> str:
         UserError: for any other ending.
     """
     name = path.name.lower()
-    ending = Path(name.removesuffix(".gz")).suffix
+    ending = Path(name.removesuffix(".gz").removesuffix(".zst")).suffix
     if ending in (".jsonl", ".json", ".csv") or (ending == ".parquet" and name.endswith(ending)):
         return ending[1:]
-    raise UserError(f"cannot tell the format of {path}; name it .jsonl, .json, .csv (each also with .gz) or .parquet")
+    known = ".jsonl, .json, .csv (each also with .gz or .zst) or .parquet"
+    raise UserError(f"cannot tell the format of {path}; name it {known}")
+
+
+def count_lines(path: Path) -> int | None:
+    """The lines of a text file, a compressed one is read through; None where it cannot be read to its end."""
+    lines, last = 0, b"\n"
+    try:
+        with _opened(path) as file:
+            while block := file.read(_SKIPPED):
+                lines += block.count(b"\n")
+                last = block[-1:]
+    except (OSError, EOFError, zlib.error):
+        return None
+    return lines + (last != b"\n")
+
+
+def find_value(values: Mapping[str, Any], column: str) -> Any:
+    """What a row holds in a column; of the name `a.b`, where no column is called so, what `a` holds under `b`.
+
+    Raises:
+        KeyError: if there is no such column.
+    """
+    if column in values:
+        return values[column]
+    head, dot, rest = column.partition(".")
+    inner = values.get(head)
+    if not dot or not isinstance(inner, Mapping):
+        raise KeyError(column)
+    return find_value(inner, rest)
 
 
 def read_rows(path: Path, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
@@ -97,13 +127,22 @@ def with_columns(where: str, rows: Iterable[RawRow], required: list[str]) -> Ite
     head = list(islice(rows, _HEAD))
     readable = [row.values for row in head if row.values is not None]
     if readable:
-        _require(where, required, list(dict.fromkeys(chain.from_iterable(readable))))
+        found = list(dict.fromkeys(chain.from_iterable(readable)))
+        _require(where, required, found, lambda column: any(_has(values, column) for values in readable))
     yield from chain(head, rows)
 
 
-def _require(where: str, required: list[str], found: list[str]) -> None:
+def _has(values: Mapping[str, Any], column: str) -> bool:
+    try:
+        find_value(values, column)
+    except KeyError:
+        return False
+    return True
+
+
+def _require(where: str, required: list[str], found: list[str], known: Callable[[str], bool]) -> None:
     for column in required:
-        if column not in found:
+        if not known(column):
             listed = ", ".join(map(repr, found))
             raise UserError(f"{where} has no column {column!r}; its columns are {listed}: name the right one")
 
@@ -142,7 +181,12 @@ def _lines(path: Path, longest: int | None = None) -> Iterator[Line]:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")  # pyright: ignore[reportReturnType]
+    name = path.name.lower()
+    if name.endswith(".zst"):
+        import pyarrow
+
+        return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"))  # pyright: ignore
+    return gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb")  # pyright: ignore[reportReturnType]
 
 
 def _next_line(file: IO[bytes], longest: int) -> bytes | None:
@@ -253,7 +297,7 @@ def _csv_rows(path: Path, wanted: list[str], required: list[str]) -> Iterator[Ra
     _, names, reason = header
     if names is None:
         raise UserError(f"{path}, line 1: the column names cannot be read: {reason}")
-    _require(str(path), required, names)
+    _require(str(path), required, names, names.__contains__)
     _refuse_repeated(str(path), wanted, names)
     for number, fields, reason in parsed:
         if fields is None:
@@ -293,19 +337,27 @@ def _parquet_rows(path: Path, wanted: list[str], required: list[str]) -> Iterato
         # With a buffer size, a row group is read bit by bit instead of whole.
         with pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             found = file.schema_arrow.names
-            _require(str(path), required, found)
+            known = {*found, *_nested(file.schema)}
+            _require(str(path), required, found, known.__contains__)
             _refuse_repeated(str(path), wanted, found)
-            columns = [column for column in wanted if column in found]
-            names = _class_names(file.schema_arrow.metadata or {}, columns)
+            columns = [column for column in wanted if column in known]
+            names = _class_names(file.schema_arrow.metadata or {}, [name for name in columns if name in found])
             for batch in file.iter_batches(batch_size=PARQUET_BATCH, columns=columns):
                 for index in range(batch.num_rows):
                     number += 1
-                    yield _parquet_row(number, batch, index, columns, names)
+                    yield _parquet_row(number, batch, index, batch.schema.names, names)
     except UserError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: of names that are no UTF-8
         remedy = "check its permissions, or write it anew"
         raise UserError(f"cannot read {path} beyond row {number}: {error}; {remedy}") from error
+
+
+def _nested(schema: Any) -> Iterator[str]:
+    """The dotted names of all fields of a Parquet schema."""
+    for index in range(len(schema)):
+        parts = schema.column(index).path.split(".")
+        yield from (".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
 
 
 def _parquet_row(number: int, batch: Any, index: int, columns: list[str], names: Mapping[str, list[str]]) -> RawRow:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ..common import UserError, usable_path
-from .formats import RawRow, format_of, read_rows, with_columns
+from .formats import RawRow, find_value, format_of, read_rows, with_columns
 from .hub import PREFIX, HubDataset
 from .records import BadRow, Record
 
@@ -52,6 +53,7 @@ class Columns:
 
 
 DEFAULT_COLUMNS = Columns()
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def stream(
@@ -63,9 +65,10 @@ def stream(
     target is none.
 
     Args:
-        source: a file (.jsonl, .json, .csv, each also .gz; .parquet), a glob, `hf://OWNER/NAME[/CONFIG][:SPLIT]`,
-            or a list of these.
-        columns: which column holds what.
+        source: a file (.jsonl, .json, .csv, each also .gz or .zst; .parquet), a glob, a Hive-partitioned folder,
+            `hf://OWNER/NAME[/CONFIG][:SPLIT]`, or a list of these.
+        columns: which column holds what; `a.b` is what the column `a` holds under `b`. A folder `NAME=VALUE` on the
+            way to a file is a column of its rows, unless they have one of that name.
         limit: yield so many rows at most, good and bad counted together.
         needs: what a record must have besides its text, of "topic" and "target".
 
@@ -77,10 +80,17 @@ def stream(
 
 
 def stream_located(
-    source: Source, columns: Columns = DEFAULT_COLUMNS, limit: int | None = None, needs: Sequence[str] = ("text",)
+    source: Source,
+    columns: Columns = DEFAULT_COLUMNS,
+    limit: int | None = None,
+    needs: Sequence[str] = ("text",),
+    keep: Sequence[str] = (),
 ) -> Iterator[Located]:
-    """As `stream`, each row with the file (or hub address) it stands in and its line (Parquet: row) there."""
-    return islice(_rows(source_parts(source), columns, needs), limit)
+    """As `stream`, each row with the file (or hub address) it stands in and its line (Parquet: row) there.
+
+    `keep` names further columns to read: the values are in `Record.kept`, None where a row has none.
+    """
+    return islice(_rows(source_parts(source), columns, needs, keep), limit)
 
 
 def load(source: Source, columns: Columns = DEFAULT_COLUMNS, needs: Sequence[str] = ("text",)) -> list[Record]:
@@ -152,7 +162,7 @@ def _expand(one: str) -> list[Path | HubDataset]:
         return [HubDataset(one)]
     path = usable_path(one)
     if path.is_dir():
-        raise UserError(f"{one} is a folder; name its files, as in {path / '*.jsonl'}")
+        return list(_partitioned(path))
     found = [path] if path.exists() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
     files = [file for file in found if not file.is_dir()]
     if not files:
@@ -165,20 +175,45 @@ def _expand(one: str) -> list[Path | HubDataset]:
     return list(files)
 
 
-def _rows(parts: list[Path | HubDataset], columns: Columns, needs: Sequence[str]) -> Iterator[Located]:
-    required = columns.required(needs)
+def _partitioned(folder: Path) -> list[Path]:
+    """The files of a Hive-partitioned folder; those that start with a dot or an underscore are not data there."""
+    inside = [path for path in sorted(folder.rglob("*")) if path.is_file() and "=" in path.parent.name]
+    files = [path for path in inside if not any(name[0] in "._" for name in path.relative_to(folder).parts)]
+    if not files:
+        raise UserError(f"{folder} is a folder; name its files, as in {folder / '*.jsonl'}")
+    for file in files:
+        format_of(file)
+    return files
+
+
+def _partition_values(path: Path, wanted: Sequence[str]) -> dict[str, str | None]:
+    """What the folders on the way to a file say in columns that are wanted."""
+    pairs = (name.partition("=")[::2] for name in path.parts[:-1] if "=" in name)
+    return {name: None if value == _HIVE_NULL else unquote(value) for name, value in pairs if name in wanted}
+
+
+def _rows(
+    parts: list[Path | HubDataset], columns: Columns, needs: Sequence[str], keep: Sequence[str]
+) -> Iterator[Located]:
+    wanted = list(dict.fromkeys([*columns.wanted(), *keep]))
+    required = list(dict.fromkeys([*columns.required(needs), *keep]))
     number = 0
     for part in parts:
+        folders: dict[str, str | None] = {}
         if isinstance(part, Path):
-            where, rows = str(part), read_rows(part, columns.wanted(), required)
+            folders = _partition_values(part, wanted)
+            where, rows = str(part), read_rows(part, wanted, [name for name in required if name not in folders])
         else:
-            where, rows = part.address, with_columns(part.address, part.rows(columns.wanted(), required), required)
+            where, rows = part.address, with_columns(part.address, part.rows(wanted, required), required)
         for row in rows:
             number += 1
-            yield _record(row, number, where, columns, needs), where, row.line
+            values = row.values if row.values is None or not folders else folders | row.values
+            yield _record(row._replace(values=values), number, where, columns, needs, keep), where, row.line
 
 
-def _record(row: RawRow, number: int, where: str, columns: Columns, needs: Sequence[str]) -> Record | BadRow:
+def _record(
+    row: RawRow, number: int, where: str, columns: Columns, needs: Sequence[str], keep: Sequence[str]
+) -> Record | BadRow:
     if row.values is None:
         return BadRow(row.line, row.reason, None, where)
     row_id = None
@@ -186,7 +221,8 @@ def _record(row: RawRow, number: int, where: str, columns: Columns, needs: Seque
         row_id = as_label(row.values, columns.id) or str(number)
         text = _text(row.values, columns.text)
         labels = (as_label(row.values, column) for column in (columns.topic, columns.target, columns.of))
-        record = Record(text, row_id, *labels)
+        kept = {column: _plain(_value(row.values, column), column) for column in keep} if keep else None
+        record = Record(text, row_id, *labels, kept=kept)
         for need in needs:
             if getattr(record, need) is None:
                 raise ValueError(f"no {need} in the column {getattr(columns, need)!r}")
@@ -196,9 +232,10 @@ def _record(row: RawRow, number: int, where: str, columns: Columns, needs: Seque
 
 
 def _text(values: Mapping[str, Any], column: str) -> str:
-    if column not in values:
-        raise ValueError(f"no column {column!r} among {', '.join(map(repr, values))}")
-    text = values[column]
+    try:
+        text = find_value(values, column)
+    except KeyError as error:
+        raise ValueError(f"no column {column!r} among {', '.join(map(repr, values))}") from error
     if not isinstance(text, str):
         raise ValueError(f"the text in the column {column!r} is {_kind(text)} and not a string")
     if not text or text.isspace():
@@ -208,7 +245,7 @@ def _text(values: Mapping[str, Any], column: str) -> str:
 
 def as_label(values: Mapping[str, Any], column: str | None) -> str | None:
     """An id, topic or target: a string, or a whole number as a string; None where it is missing or blank."""
-    value = values.get(column) if column is not None else None
+    value = _value(values, column) if column is not None else None
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     # pandas stores a column of whole numbers with gaps as floats.
@@ -217,6 +254,26 @@ def as_label(values: Mapping[str, Any], column: str | None) -> str | None:
     if not isinstance(value, str):
         raise ValueError(f"the column {column!r} holds {_kind(value)} and not a string")
     return None if not value or value.isspace() else _unicode(value, column)
+
+
+def _value(values: Mapping[str, Any], column: str) -> Any:
+    try:
+        return find_value(values, column)
+    except KeyError:
+        return None
+
+
+def _plain(value: Any, column: str) -> Any:
+    """A value of any column as JSON can hold it: dates and the like as text, and no number that is none."""
+    if isinstance(value, str):
+        return _unicode(value, column)
+    if isinstance(value, Mapping):
+        return {_unicode(str(key), column): _plain(inner, column) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, column) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, int) else str(value)
 
 
 def _unicode(text: str, column: str | None) -> str:

@@ -1,13 +1,15 @@
 """What a row of a corpus is. Knows nothing of files or models."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """One row: the text to classify, and where known its topic and the target text to write.
 
-    `of` is the id of the row that this one says in other words, if it does.
+    `of` is the id of the row that this one says in other words, if it does; `kept` holds columns that were asked for
+    besides, as they were read.
     """
 
     text: str
@@ -15,11 +17,12 @@ class Record:
     topic: str | None = None
     target: str | None = None
     of: str | None = None
+    kept: dict[str, Any] | None = None
 
     def to_row(self) -> dict[str, str | None]:
-        """What a file of records holds of it; `of` only where there is one."""
-        row = asdict(self)
-        return row if self.of is not None else {name: value for name, value in row.items() if name != "of"}
+        """What a file of records holds of it: not `kept`, and `of` only where there is one."""
+        left_out = ("kept",) if self.of is not None else ("kept", "of")
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
 @dataclass(frozen=True, slots=True)

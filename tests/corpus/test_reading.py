@@ -1,4 +1,5 @@
 import csv
+import datetime
 import gzip
 import json
 import os
@@ -16,7 +17,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from unskew.common import UserError
-from unskew.corpus import BadRow, Columns, Record, formats, load, load_usable, source_files, stream
+from unskew.corpus import (
+    BadRow,
+    Columns,
+    Record,
+    count_lines,
+    formats,
+    load,
+    load_usable,
+    source_files,
+    stream,
+    stream_located,
+)
 
 ROWS = [
     {"id": "a", "text": "oil prices rose", "topic": "crude", "target": "Oil up"},
@@ -422,3 +434,61 @@ def test_an_array_on_one_line_may_be_long(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "LONGEST_LINE", 100)
     (tmp_path / "r.json").write_text("\n  " + json.dumps([{"text": "a" * 50}] * 9))
     assert len(list(stream(tmp_path / "r.json"))) == 9
+
+
+NESTED = [
+    {"key": 1, "doc": {"body": "first", "meta": {"id": "a"}}},
+    {"key": 2, "doc": {"body": "second", "meta": None}},
+]
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.parquet"])
+def test_nested_columns_by_dotted_name(tmp_path, name):
+    if name == "r.parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(NESTED), tmp_path / name)
+    else:
+        (tmp_path / name).write_text("\n".join(map(json.dumps, NESTED)))
+    columns = Columns(text="doc.body", id="doc.meta.id")
+    assert [(row.text, row.id) for row in stream(tmp_path / name, columns)] == [("first", "a"), ("second", "2")]
+    with pytest.raises(UserError, match=r"no column 'doc.title'; its columns are 'key', 'doc'"):
+        list(stream(tmp_path / name, Columns(text="doc.title")))
+
+
+def test_a_name_with_a_dot_comes_before_a_nested_column(tmp_path):
+    (tmp_path / "r.jsonl").write_text(json.dumps({"a.b": "flat", "a": {"b": "deep"}}))
+    assert next(stream(tmp_path / "r.jsonl", Columns(text="a.b"))).text == "flat"
+
+
+def test_a_hive_partitioned_folder(tmp_path):
+    for place, text in {"year=2024/topic=oil%20gas": "one", "year=2025/topic=sea": "two"}.items():
+        folder = tmp_path / "data" / place
+        folder.mkdir(parents=True)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"text": text}]), folder / "part-0.parquet")
+        (folder / "_SUCCESS").write_text("")
+    rows = list(stream(tmp_path / "data", Columns(id="year"), needs=("text", "topic")))
+    assert [(row.text, row.topic, row.id) for row in rows] == [("one", "oil gas", "2024"), ("two", "sea", "2025")]
+    (tmp_path / "plain").mkdir()
+    with pytest.raises(UserError, match="is a folder; name its files"):
+        list(stream(tmp_path / "plain"))
+
+
+def test_columns_kept_are_plain_values(tmp_path):
+    day = datetime.date(2024, 2, 29)
+    table = pyarrow.Table.from_pylist([{"text": "one", "day": day, "n": float("nan"), "tags": [1, 2]}])
+    pyarrow.parquet.write_table(table, tmp_path / "r.parquet")
+    ((row, _, _),) = stream_located(tmp_path / "r.parquet", keep=["day", "n", "tags"])
+    assert row.kept == {"day": "2024-02-29", "n": None, "tags": [1, 2]}
+    assert "kept" not in row.to_row()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_zstandard_files(tmp_path, broken):
+    content = b"".join(json.dumps({"text": f"row {i}"}).encode() + b"\n" for i in range(5))
+    frames = b"".join(pyarrow.Codec("zstd").compress(part, asbytes=True) for part in (content, content))
+    (tmp_path / "r.jsonl.zst").write_bytes(frames[:-9] if broken else frames)
+    assert count_lines(tmp_path / "r.jsonl.zst") == (None if broken else 10)
+    if broken:
+        with pytest.raises(UserError, match="cannot read"):
+            list(stream(tmp_path / "r.jsonl.zst"))
+    else:
+        assert len(list(stream(tmp_path / "r.jsonl.zst"))) == 10

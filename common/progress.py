@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -157,7 +157,8 @@ def _bar(state: _State) -> Generator[Tell]:
         TimeElapsedColumn(),
         _Left(),
     )
-    with Progress(*columns, console=Console(file=Unbroken(sys.stderr))) as progress:
+    stream: Any = Unbroken(sys.stderr)
+    with Progress(*columns, console=Console(file=stream)) as progress:
         task = progress.add_task(state.name, total=state.total, completed=state.rows, state=state)
         with _shown(state, _BAR, lambda state: progress.update(task, completed=state.rows)) as tell:
             yield tell

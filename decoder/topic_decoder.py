@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..common import UserError
-from ..runtime import Precision, choose_precision, is_quantized, pack_linears, refuse_after_fork, to_precision
+from ..runtime import Precision, Usage, choose_precision, is_quantized, pack_linears, refuse_after_fork, to_precision
 from . import saving
 from .adaptation import AdaptationFacts, Model
 from .control import ControlTokens
@@ -37,6 +37,9 @@ class TopicDecoder:
         base: What an adapter belongs to: a hub id or folder; None for a plain model.
         base_is_ours: Whether `base` was trained here and has to be saved along.
         facts: What was trained and how large the adapter is; None where it is not known.
+
+    Attributes:
+        usage: What `generate` has done so far.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class TopicDecoder:
         self.condition: Condition = condition
         self.base, self.base_is_ours = base, base_is_ours
         self.facts = facts
+        self.usage = Usage()
         self._sequencer = Sequencer(tokenizer, control, prompt, max_tokens, condition)
         self._vllm: VllmWriter | None = None
 
@@ -106,7 +110,9 @@ class TopicDecoder:
         prompts = self._sequencer.prompts(texts, fairness)
         rows = [[*ids, *self._sequencer.mark(topic)] for ids, topic in zip(prompts, topics, strict=True)]
         keys = [row_key(options.seed, text, topic) for text, topic in zip(texts, topics, strict=True)]
-        written = self._write(rows, keys, options, progress)
+        with self.usage.timed():
+            written = self._write(rows, keys, options, progress)
+        self.usage.add(len(rows), sum(map(len, rows)), sum(map(len, written)))
         return [self._text(ids) for ids in written]
 
     @torch.inference_mode()

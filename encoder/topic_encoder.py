@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common import UserError, first_line
-from ..runtime import TextTokenizer, check_finite, in_batches, pack_linears, refuse_after_fork
+from ..runtime import TextTokenizer, Usage, check_finite, in_batches, pack_linears, refuse_after_fork
 from .output_layer import output_layer, without_output_layer
 from .padding import check_padding
 from .reading import longest_text, read_classifier
@@ -28,6 +28,9 @@ class TopicEncoder:
         model: A sequence classifier whose `config.id2label` names the topics; put into evaluation mode.
         tokenizer: Its tokenizer.
         max_tokens: Texts are read up to this many tokens.
+
+    Attributes:
+        usage: What it has done so far.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
@@ -35,6 +38,7 @@ class TopicEncoder:
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self._reader = TextTokenizer.private(tokenizer)
+        self.usage = Usage()
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -60,7 +64,8 @@ class TopicEncoder:
         Raises:
             UserError: In a fork of a process that has used a model, where torch would wait for ever.
         """
-        return self._outputs(texts, len(self.topics), tokens_per_batch, progress)
+        with self.usage.timed():
+            return self._outputs(texts, len(self.topics), tokens_per_batch, progress)
 
     @torch.inference_mode()
     def features(
@@ -96,6 +101,7 @@ class TopicEncoder:
             result[batch] = outputs
             if progress is not None:
                 progress(len(batch))
+        self.usage.add(len(rows), sum(map(len, rows)))
         return result
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -6,7 +6,7 @@ Knows both stages and how a topic passes from one to the other; knows no files o
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ..common import UserError
 from ..corpus import Topics
 from ..decoder import GenerationSettings, TopicDecoder, Writer, check_writer
 from ..encoder import TopicEncoder
-from ..runtime import Precision, choose_precision
+from ..runtime import Precision, Usage, choose_precision
 from . import bundle
 from .settings import WINDOW, PredictOptions
 
@@ -156,6 +156,12 @@ class HybridPipeline:
         if self.decoder is None:
             raise UserError("this system has no decoder: it was fitted with `decoder: null`")
         return self.decoder.generate(texts, topics, generation, fairness)
+
+    @property
+    def usage(self) -> dict[str, Usage]:
+        """What each stage has done so far; systems that share a stage share its counts."""
+        stages = {"encoder": self.encoder, "decoder": self.decoder}
+        return {name: replace(stage.usage) for name, stage in stages.items() if stage is not None}
 
     @property
     def adapts(self) -> bool:

@@ -19,12 +19,14 @@ from .pretrained import (
 from .settings import Precision
 from .text_tokenizer import TextTokenizer
 from .tokenizing import encode_user_text, read_prefixes, train_tokenizer
+from .usage import Usage
 
 __all__ = [
     "Precision",
     "RowIndices",
     "TextTokenizer",
     "TokenBudgetBatches",
+    "Usage",
     "check_finite",
     "choose_precision",
     "embedding_matrices",

@@ -4,7 +4,7 @@ Knows argument parsing, exit codes and what is printed at the end; the work is t
 and what it needs are only made when that command is called: importing the models' libraries takes seconds.
 
 Exit codes: 0 done; 1 a fault of ours; 2 something in what was given must be mended; 3 done, but some rows could not be
-processed; 130 interrupted; 143 interrupted by a SIGTERM.
+processed; 4 done, but a threshold of `predict` was passed; 130 interrupted; 143 interrupted by a SIGTERM.
 """
 
 import logging
@@ -20,8 +20,10 @@ from typing import Any
 import yaml
 from jsonargparse import ActionYesNo, ArgumentParser
 
-from ..common import Terminated, Unbroken, UserError, check_system, let_go_of_readers, one_line, printable
+from ..common import Terminated, Unbroken, UserError, check_system, let_go_of_readers
 from .help import help_text
+from .job import run as run_job
+from .logs import log_plainly, say
 from .refusals import as_user_error
 
 COMMANDS = {
@@ -33,9 +35,10 @@ COMMANDS = {
     "synthesise": "write rows for rare topics, to be read and trained on",
     "newsroom": "make the synthetic corpus whose best possible classifier is known",
 }
+JOB = "job"  # takes words and no options
 RESUMABLE = ("ablate", "fit", "predict")
 USAGE = "usage: unskew COMMAND [--help] [--config FILE] [--option VALUE ...]\n\ncommands:\n" + "\n".join(
-    f"  {name:<10} {what}" for name, what in COMMANDS.items()
+    f"  {name:<10} {what}" for name, what in {**COMMANDS, JOB: "say how a job stands: unskew job status FOLDER"}.items()
 )
 
 
@@ -59,19 +62,19 @@ def _exit_code(given: Sequence[str]) -> int:
 
         print(f"unskew {version('unskew')}")
         return 0
-    if given[0] not in COMMANDS:
-        print(f"unskew: there is no command {given[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+    if given[0] not in (*COMMANDS, JOB):
+        print(f"unskew: there is no command {given[0]!r}; there are {', '.join((*COMMANDS, JOB))}", file=sys.stderr)
         return 2
     _quiet()
     try:
         check_system()
-        return _run(given[0], given[1:])
+        return run_job(given[1:]) if given[0] == JOB else _run(given[0], given[1:])
     except UserError as error:
-        print(f"unskew: {one_line(str(error))}", file=sys.stderr)
+        say(str(error))
         return 2
     except KeyboardInterrupt as interruption:
         remedy = "the same command goes on where it was" if given[0] in RESUMABLE else "nothing was written"
-        print(f"unskew: interrupted; {remedy}", file=sys.stderr)
+        say(f"interrupted; {remedy}")
         return 143 if isinstance(interruption, Terminated) else 130
 
 
@@ -136,30 +139,9 @@ def _underscored(argument: str) -> str:
     return name.replace("-", "_").replace("__", "--", 1) + equals + value if name.startswith("--") else argument
 
 
-class _Printable(logging.Formatter):
-    """Lines whose words may come from data: escape sequences are shown as text."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
-
-
-class _Stderr(logging.StreamHandler[Any]):
-    """Writes to what is standard error at that moment: while a bar is shown, lines then go above it."""
-
-    @property
-    def stream(self) -> Any:
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, value: Any) -> None:
-        pass
-
-
 def _quiet() -> None:
     """Log our own lines plainly, and of the libraries' only what a user can act on."""
-    handler = _Stderr()
-    handler.setFormatter(_Printable("%(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    log_plainly()
     logging.getLogger("unskew").setLevel(logging.INFO)
     for name in ("lightning.pytorch", "lightning.fabric", "rouge_score", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)

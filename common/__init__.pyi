@@ -18,7 +18,7 @@ from .schemas import (
     read_artefact,
     read_bounded,
 )
-from .signals import SOME_ROWS_BAD, Terminated, ending_on_sigterm
+from .signals import DRIFTED, SOME_ROWS_BAD, Terminated, ending_on_sigterm
 
 __all__ = [
     "METRIC_TITLES",
@@ -38,6 +38,7 @@ __all__ = [
     "FormatNumber",
     "Count",
     "Artefact",
+    "DRIFTED",
     "ProgressKind",
     "SOME_ROWS_BAD",
     "Tell",

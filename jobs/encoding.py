@@ -1,23 +1,69 @@
-"""Result rows as bytes: JSON lines or Parquet, a shard at a time, and shards joined. Knows no model and no job.
+"""Result rows as bytes and back, in each format; shards joined to one file. Knows no model and no job.
 
-The same rows give the same bytes, which is how two runs can be compared.
+All that is known of an output format is here: its ending in `RowFormat`, a branch in `encode`, `rows_of` and `join`.
+The same rows give the same bytes, which is how two runs can be compared. Parts of a compressed file follow each other
+as they are: members of gzip and frames of zstd may be joined.
 """
 
+import csv
+import gzip
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
-RowFormat = Literal["jsonl", "parquet"]
+RowFormat = Literal["jsonl", "jsonl.gz", "jsonl.zst", "csv", "parquet"]
 Row = dict[str, Any]
 
+FORMATS: tuple[RowFormat, ...] = get_args(RowFormat)
+NAMES = ("id", "topic", "confidence", "topics", "output")
+SET = "topic_set"
 _COPIED = 2**20
 
 
-def encode(rows: Sequence[Row], form: RowFormat, sets: bool = False) -> bytes:
-    """The bytes of one shard; `sets` says whether its rows have a `topic_set`."""
-    return encode_lines(rows) if form == "jsonl" else _encode_parquet(rows, sets)
+@dataclass(frozen=True)
+class Layout:
+    """How result rows are written.
+
+    Attributes:
+        form: The format.
+        sets: Whether rows have a `topic_set`.
+        keep: Input columns that are passed through: as they were read in JSON lines; elsewhere as text, JSON where
+            the value is no string.
+    """
+
+    form: RowFormat
+    sets: bool = False
+    keep: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The columns, in their order."""
+        return [*NAMES, *([SET] if self.sets else []), *self.keep]
+
+
+def format_of_name(name: str) -> RowFormat | None:
+    """The format that a file's ending names, if any."""
+    return next((form for form in FORMATS if name.lower().endswith(f".{form}")), None)
+
+
+def encode(rows: Sequence[Row], layout: Layout) -> bytes:
+    """The bytes of one shard."""
+    match layout.form:
+        case "parquet":
+            return _encode_parquet(rows, layout)
+        case "csv":
+            return _encode_csv(rows, layout)
+        case "jsonl.gz":
+            return gzip.compress(encode_lines(rows), mtime=0)
+        case "jsonl.zst":
+            import pyarrow as pa
+
+            return pa.Codec("zstd").compress(encode_lines(rows), asbytes=True)
+        case "jsonl":
+            return encode_lines(rows)
 
 
 def encode_lines(rows: Iterable[Row]) -> bytes:
@@ -26,45 +72,93 @@ def encode_lines(rows: Iterable[Row]) -> bytes:
     return "".join(lines).encode("utf-8", "backslashreplace")
 
 
-def join(parts: Iterable[Path], form: RowFormat, file: IO[bytes]) -> None:
+def rows_of(file: IO[bytes], layout: Layout) -> Iterator[Row]:
+    """The rows of a shard, or of shards joined; encoded again, they give the same bytes."""
+    match layout.form:
+        case "parquet":
+            yield from _parquet_rows(file)
+        case "csv":
+            yield from _csv_rows(file)
+        case "jsonl.gz":
+            yield from map(json.loads, gzip.GzipFile(fileobj=file))
+        case "jsonl.zst":
+            import pyarrow as pa
+
+            yield from map(json.loads, io.BufferedReader(pa.CompressedInputStream(file, "zstd")))  # pyright: ignore
+        case "jsonl":
+            yield from map(json.loads, file)
+
+
+def join(parts: Iterable[Path], layout: Layout, file: IO[bytes]) -> None:
     """Write the rows of all parts, in order, to one open file; holds one part's row group at most."""
-    if form == "parquet":
-        _join_parquet(parts, file)
-        return
-    for part in parts:
-        with part.open("rb") as opened:
-            while block := opened.read(_COPIED):
-                file.write(block)
+    paths = list(parts)
+    if not paths:
+        file.write(encode([], layout))
+    elif layout.form == "parquet":
+        _join_parquet(paths, file)
+    else:
+        header = len(encode([], layout)) if layout.form == "csv" else 0
+        for index, part in enumerate(paths):
+            with part.open("rb") as opened:
+                opened.seek(header if index else 0)
+                while block := opened.read(_COPIED):
+                    file.write(block)
 
 
-def _schema(sets: bool) -> Any:
+def _encode_csv(rows: Sequence[Row], layout: Layout) -> bytes:
+    text = io.StringIO()
+    # All texts in quotes: Python 3.11 leaves a lone carriage return without, which it cannot read again.
+    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writerow(layout.names)
+    for row in rows:
+        writer.writerow([row[name] if name == "confidence" else _text(row[name]) or "" for name in layout.names])
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _csv_rows(file: IO[bytes]) -> Iterator[Row]:
+    csv.field_size_limit(2**31 - 1)
+    for row in csv.DictReader(io.TextIOWrapper(file, "utf-8", newline="")):
+        parsed = {name: json.loads(row[name] or "null") for name in ("topics", SET) if name in row}
+        yield {**row, **parsed, "confidence": float(row["confidence"])}
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _schema(layout: Layout) -> Any:
     import pyarrow as pa
 
     # A list of pairs and not a map: pandas, Polars and `datasets` read it alike, and it keeps the order.
     topics = pa.list_(pa.struct([("topic", pa.string()), ("probability", pa.float64())]))
-    names = [("id", pa.string()), ("topic", pa.string()), ("confidence", pa.float64())]
-    more = [("topic_set", pa.list_(pa.string()))] if sets else []
-    return pa.schema([*names, ("topics", topics), ("output", pa.string()), *more])
+    types = {"confidence": pa.float64(), "topics": topics, SET: pa.list_(pa.string())}
+    return pa.schema([(name, types.get(name, pa.string())) for name in layout.names])
 
 
-def _encode_parquet(rows: Sequence[Row], sets: bool) -> bytes:
+def _encode_parquet(rows: Sequence[Row], layout: Layout) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     pairs = [[{"topic": t, "probability": p} for t, p in row["topics"].items()] for row in rows]
-    full = [{**row, "topics": pair} for row, pair in zip(rows, pairs, strict=True)]
-    table = pa.Table.from_pylist(full, _schema(sets))
+    kept = [{name: _text(row[name]) for name in layout.keep} for row in rows]
+    full = [{**row, "topics": pair, **own} for row, pair, own in zip(rows, pairs, kept, strict=True)]
     buffer = io.BytesIO()
-    pq.write_table(table, buffer)
+    pq.write_table(pa.Table.from_pylist(full, _schema(layout)), buffer)
     return buffer.getvalue()
 
 
-def _join_parquet(parts: Iterable[Path], file: IO[bytes]) -> None:
+def _parquet_rows(file: IO[bytes]) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
-    paths = list(parts)
-    schema = pq.read_schema(paths[0]) if paths else _schema(sets=False)
-    with pq.ParquetWriter(file, schema) as writer:
+    for batch in pq.ParquetFile(file).iter_batches():
+        for row in batch.to_pylist():
+            yield {**row, "topics": {pair["topic"]: pair["probability"] for pair in row["topics"]}}
+
+
+def _join_parquet(paths: list[Path], file: IO[bytes]) -> None:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(file, pq.read_schema(paths[0])) as writer:
         for part in paths:
             with pq.ParquetFile(part) as opened:
                 for index in range(opened.num_row_groups):

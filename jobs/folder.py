@@ -25,14 +25,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..common import UserError, file_sha256, fingerprint, read_artefact, replacing_file, usable_path, write_text
-from .encoding import RowFormat, join
+from .encoding import FORMATS, Layout, RowFormat, format_of_name, join
 from .manifest import JobManifest, ShardRecord
 from .predict_shard import AnsweredShard
+from .report import IN_RECORDS
 
 FORMAT = 1
 MANIFEST = "job.json"
 ERRORS = ".errors.jsonl"
-_SHARD = re.compile(r"part-[0-9]{5,}\.(json|jsonl|parquet)")
+_SHARD = re.compile(rf"part-[0-9]{{5,}}\.({'|'.join(map(re.escape, ('json', *FORMATS)))})")
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,12 @@ class Place:
             UserError: If its ending is that of another format.
         """
         path = usable_path(output)
-        form: RowFormat = "parquet" if path.suffix == ".parquet" else "jsonl"
+        form = format_of_name(path.name)
         if output.endswith(("/", os.sep)) or not path.suffix or path.is_dir():
-            return cls(path, path, form)
-        if path.suffix not in (".jsonl", ".parquet"):
-            raise UserError(f"{output}: predictions are written as .jsonl or .parquet; name the file so, or a folder/")
+            return cls(path, path, form or "jsonl")
+        if form is None:
+            endings = ", ".join(f".{known}" for known in FORMATS)
+            raise UserError(f"{output}: predictions are written as {endings}; name the file so, or a folder/")
         return cls(path, path.with_name(path.name + ".job"), form)
 
     @property
@@ -121,6 +123,9 @@ def store(place: Place, shard: AnsweredShard, plan: Mapping[str, Any]) -> dict[s
         "sha256": hashlib.sha256(shard.content).hexdigest(),
         "error_bytes": len(shard.bad),
         "plan": fingerprint(plan),
+        "topics": shard.topics,
+        "undecided": shard.undecided,
+        **({"cost": shard.cost} if shard.cost else {}),
     }
     write_text(place.done(shard.index), json.dumps(record, ensure_ascii=False))
     return record
@@ -144,7 +149,12 @@ def finished_shards(place: Place, plan: Mapping[str, Any]) -> dict[int, dict[str
 
 
 def finish(
-    place: Place, manifest: Mapping[str, Any], shards: list[dict[str, Any]], before: "Standing | None" = None
+    place: Place,
+    manifest: Mapping[str, Any],
+    shards: list[dict[str, Any]],
+    layout: Layout,
+    report: Mapping[str, Any],
+    before: "Standing | None" = None,
 ) -> None:
     """Join the shards, write the manifest's end, and only then clear away; may be repeated after a kill at any point.
 
@@ -152,6 +162,8 @@ def finish(
         place: Where the job writes.
         manifest: As it was written.
         shards: The records of all of them, in order.
+        layout: Of their rows.
+        report: What the job did and cost.
         before: What may be replaced; None: anything.
 
     Raises:
@@ -165,10 +177,10 @@ def finish(
     bad = [place.bad(shard["index"]) for shard in shards if shard["error_bytes"]]
     with ExitStack() as stack:
         if bad:
-            join(bad, "jsonl", stack.enter_context(replacing_file(place.errors, "wb")))
+            join(bad, Layout("jsonl"), stack.enter_context(replacing_file(place.errors, "wb")))
         if not place.is_folder:
             parts = (place.part(shard["index"]) for shard in shards)
-            join(parts, place.form, stack.enter_context(replacing_file(place.output, "wb")))
+            join(parts, layout, stack.enter_context(replacing_file(place.output, "wb")))
         try:
             _refuse_new(place, before)
         except UserError:
@@ -180,7 +192,8 @@ def finish(
     written["first_bad"] = next((shard["first_bad"] for shard in shards if shard["first_bad"]), None)
     if not place.is_folder:
         written |= {"bytes": place.output.stat().st_size, "sha256": file_sha256(place.output)}
-    write_manifest(place, {**manifest, "finished": written, "shards": shards})
+    bare = [{name: value for name, value in shard.items() if name not in IN_RECORDS} for shard in shards]
+    write_manifest(place, {**manifest, "finished": written, "report": report, "shards": bare})
     clear(place, parts=not place.is_folder)
 
 
@@ -200,7 +213,7 @@ def unrecorded(place: Place, manifest: Mapping[str, Any]) -> list[Path]:
     known = {place.done(shard["index"]).stem for shard in manifest.get("shards", [])}
     known |= {path.stem for path in _own(place.done(0).parent)}
     found = [path for folder in (place.folder, place.bad(0).parent) for path in _own(folder)]
-    return [path for path in found if path.stem not in known and not path.name.startswith(".")]
+    return [path for path in found if path.name.partition(".")[0] not in known and not path.name.startswith(".")]
 
 
 Standing = dict[Path, tuple[int, int, int] | None]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..common import UserError, file_fingerprint, fingerprint
-from ..corpus import HubDataset, Source, format_of, source_parts
+from ..corpus import HubDataset, Source, count_lines, format_of, source_parts
 from ..pipeline import bundle
 
 _BLOCK = 2**20
@@ -163,7 +163,9 @@ def _rows(path: Path, lines: int) -> int | None:
             return pyarrow.parquet.read_metadata(path).num_rows
         except (pyarrow.ArrowException, OSError):
             return None  # reading it will say what is wrong
-    return lines if path.suffix.lower() == ".jsonl" else None
+    if format_of(path) != "jsonl":
+        return None
+    return lines if path.suffix.lower() == ".jsonl" else count_lines(path)
 
 
 def _revision(part: HubDataset) -> str | None:

@@ -8,8 +8,9 @@ answered them.
 import json
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 from ..common import Tell, UserError, showing
 from ..corpus import Source, stream_located
 from . import folder
-from .encoding import RowFormat
+from .encoding import Layout
 from .estimate_prior import prior_of_rows
 from .folder import Place
 from .inputs import InputState, input_state
+from .metrics import MetricsFile
 from .model import Prior, System, bundle_system
 from .predict_shard import AnsweredShard, Shard, answer_shard
+from .report import drift, reconcile, summarise
 from .resume import moved, opening
+from .retry import Retry, merged, reopen, with_errors
 from .settings import JobSettings
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ class JobSummary:
         bad: Rows that could not be processed.
         first_bad: Place and reason of the first of them.
         resumed: Rows of both kinds that earlier runs had finished.
+        drift: What passed a threshold, in words.
     """
 
     output: Path
@@ -52,6 +57,7 @@ class JobSummary:
     bad: int = 0
     first_bad: str | None = None
     resumed: int = 0
+    drift: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         bad = f"; {self.bad:,} rows could not be processed, the first: {self.first_bad}" if self.bad else ""
@@ -60,7 +66,7 @@ class JobSummary:
 
 
 def run(system: System, job: JobSettings) -> JobSummary:
-    """Run a job, go on with it, or find it finished.
+    """Run a job, go on with it, run its errors again, or find it finished.
 
     Raises:
         UserError: If something given must be mended, another process is at work on the output, what was begun there
@@ -73,31 +79,40 @@ def run(system: System, job: JobSettings) -> JobSummary:
         match opening(place, job, plan, found):
             case "nothing to do" if found is not None:
                 folder.clear(place, parts=not place.is_folder)
-                return _summary(place, found["finished"], resumed=True)
+                return _summary(place, job, found, found["finished"]["rows"] + found["finished"]["errors"])
+            case "retry errors" if found is not None:
+                manifest = reopen(place, found, job.layout(place.form))
             case "go on" if found is not None:
                 manifest = found
                 if warning := moved(found, plan):
                     log.warning("%s", warning)
             case _:
-                manifest = _begin(place, job, plan, system)
+                manifest = _begin(place, job, plan, system, state)
         standing = None if job.overwrite or manifest.get("joining") else folder.standing(place)
         manifest, prior = _with_prior(place, job, manifest, system, state)
-        before = folder.finished_shards(place, manifest["plan"])
-        records = dict(before)
-        tally = _Tally.of(before, job.max_errors)
-        total = state.rows if job.limit is None or state.rows is None else min(state.rows, job.limit)
-        with showing(job.progress, "predict", total, tally.seen, tally.errors) as tell:
-            tally.tell = tell
-            for answered in _answered(system, job, prior, manifest["shard_rows"], set(before), place.form, tally):
-                state.check_unchanged()
-                records[answered.index] = folder.store(place, answered, manifest["plan"])
-        state.check_unchanged()
-        shards = [records[index] for index in sorted(records)]
-        folder.finish(place, manifest, shards, standing)
-        if not shards:
-            log.warning("%s has no rows", job.source)
-        ended = folder.read_manifest(place) or manifest
-        return replace(_summary(place, ended["finished"]), resumed=_rows_of(before))
+        return _finish(_Work(system, job, place, state, manifest, prior), standing)
+
+
+def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
+    place, job, manifest = work.place, work.job, work.manifest
+    before = folder.finished_shards(place, manifest["plan"])
+    metrics = MetricsFile(job.metrics, job.output, manifest["input_rows"]) if job.metrics else None
+    try:
+        records = work.missing(before, metrics)
+        retried = work.errors_again(records, metrics) if job.retry_errors else 0
+    finally:
+        if metrics is not None:
+            metrics.end(finished=False)
+    work.state.check_unchanged()
+    shards = [records[index] for index in sorted(records)]
+    reconcile(shards, manifest["shard_rows"], manifest["input_rows"])
+    report = summarise(shards, work.system.topics, manifest.get("report"))
+    folder.finish(place, manifest, shards, work.layout, report, standing)
+    if metrics is not None:
+        metrics.end(finished=True)
+    if not shards:
+        log.warning("%s has no rows", job.source)
+    return _summary(place, job, folder.read_manifest(place) or manifest, _rows_of(before) - retried)
 
 
 def predict(
@@ -132,13 +147,17 @@ def prepare(system: System, job: JobSettings) -> tuple[Place, InputState, dict[s
     return place, state, json.loads(json.dumps(plan))
 
 
-def _begin(place: Place, job: JobSettings, plan: Mapping[str, Any], system: System) -> dict[str, Any]:
+def _begin(
+    place: Place, job: JobSettings, plan: Mapping[str, Any], system: System, state: InputState
+) -> dict[str, Any]:
     folder.clear(place)
+    rows = state.rows if job.limit is None or state.rows is None else min(state.rows, job.limit)
     manifest = {
         "format": folder.FORMAT,
         "plan": plan,
         "shard_rows": job.shard_rows or system.shard_rows,
         "prior": None,
+        "input_rows": rows,
         "finished": None,
     }
     folder.write_manifest(place, manifest)
@@ -161,32 +180,81 @@ def _with_prior(
     return manifest, manifest["prior"]["shares"]
 
 
-def _answered(
-    system: System,
-    job: JobSettings,
-    prior: Prior,
-    shard_rows: int,
-    finished: set[int],
-    form: RowFormat,
-    tally: "_Tally",
-) -> Iterator[AnsweredShard]:
-    shards = cut(job, shard_rows, finished)
-    if job.engine == "ray":
-        from .ray_executor import answer_on_ray
+@dataclass
+class _Work:
+    """The shards of one run: which there are to answer, and what becomes of each."""
 
-        for answered in answer_on_ray(system, prior, shards, job, form):
-            tally.add(answered.rows, answered.errors, answered.first_bad)
-            yield answered
-        return
-    pipeline = None
-    for shard in shards:
-        pipeline = pipeline or system.load(prior)
-        yield answer_shard(pipeline, shard, job.predict_options(system.window), form, tally.add)
+    system: System
+    job: JobSettings
+    place: Place
+    state: InputState
+    manifest: dict[str, Any]
+    prior: Prior
+
+    @property
+    def layout(self) -> Layout:
+        return self.job.layout(self.place.form)
+
+    def missing(self, finished: Mapping[int, dict[str, Any]], metrics: MetricsFile | None) -> dict[int, dict[str, Any]]:
+        """Answer and store what is not finished; the records of all shards."""
+        records = dict(finished)
+        tally = _Tally.of(finished, self.job.max_errors)
+        shards = iter_shards(self.job, self.manifest["shard_rows"], set(finished))
+        with self._told("predict", self.manifest["input_rows"], tally, metrics):
+            for answered in self._answered(shards, tally):
+                records[answered.index] = self._store(answered, metrics)
+        return records
+
+    def errors_again(self, records: dict[int, dict[str, Any]], metrics: MetricsFile | None) -> int:
+        """Answer the rows again that could not be processed; puts the new records in, and returns how many rows."""
+        failed = sum(record["errors"] for record in records.values())
+        tally = _Tally.of(records, self.job.max_errors)
+        tally.errors, tally.first_bad = 0, None
+        retries: dict[int, Retry] = {}
+
+        def shards() -> Iterator[Shard]:
+            for retry in with_errors(self.place, records, iter_shards(self.job, self.manifest["shard_rows"], set())):
+                retries[retry.shard.index] = retry
+                yield retry.shard
+
+        with self._told("retry", tally.seen + failed, tally, metrics) if failed else nullcontext():
+            for answered in self._answered(shards(), tally) if failed else ():
+                whole = merged(self.place, retries.pop(answered.index), answered, self.layout)
+                records[answered.index] = self._store(whole, metrics)
+        return failed
+
+    def _store(self, answered: AnsweredShard, metrics: MetricsFile | None) -> dict[str, Any]:
+        self.state.check_unchanged()
+        record = folder.store(self.place, answered, self.manifest["plan"])
+        if metrics is not None:
+            metrics.stored(record)
+        return record
+
+    @contextmanager
+    def _told(self, name: str, total: int | None, tally: "_Tally", metrics: MetricsFile | None) -> Generator[None]:
+        with showing(self.job.progress, name, total, tally.seen, tally.errors) as tell:
+            tally.tellers = [tell, *([metrics.tell] if metrics is not None else [])]
+            if metrics is not None:
+                metrics.tell(tally.seen, tally.errors)
+            yield
+
+    def _answered(self, shards: Iterator[Shard], tally: "_Tally") -> Iterator[AnsweredShard]:
+        if self.job.engine == "ray":
+            from .ray_executor import answer_on_ray
+
+            for answered in answer_on_ray(self.system, self.prior, shards, self.job, self.layout):
+                tally.add(answered.rows, answered.errors, answered.first_bad)
+                yield answered
+            return
+        pipeline = None
+        for shard in shards:
+            pipeline = pipeline or self.system.load(self.prior)
+            yield answer_shard(pipeline, shard, self.job.predict_options(self.system.window), self.layout, tally.add)
 
 
-def cut(job: JobSettings, shard_rows: int, finished: set[int]) -> Iterator[Shard]:
+def iter_shards(job: JobSettings, shard_rows: int, finished: set[int]) -> Iterator[Shard]:
     """The shards of the input that are not finished; at most one is held."""
-    rows = stream_located(job.source, replace(job.columns, topic=None, target=None), job.limit)
+    rows = stream_located(job.source, replace(job.columns, topic=None, target=None), job.limit, keep=job.keep)
     for index in count():
         if index in finished:
             deque(islice(rows, shard_rows), maxlen=0)
@@ -204,7 +272,7 @@ class _Tally:
     rows: int
     errors: int
     first_bad: str | None
-    tell: Tell = lambda rows, errors: None
+    tellers: list[Tell] = field(default_factory=list)
 
     @classmethod
     def of(cls, finished: Mapping[int, Mapping[str, Any]], most: float | None) -> "_Tally":
@@ -220,7 +288,8 @@ class _Tally:
         self.rows += rows
         self.errors += errors
         self.first_bad = self.first_bad or reason
-        self.tell(rows + errors, errors)
+        for tell in self.tellers:
+            tell(rows + errors, errors)
         if not errors or self.most is None:
             return
         enough = self.most >= 1 or self.most == 0 or self.seen >= _LEAST_FOR_A_SHARE
@@ -232,9 +301,12 @@ class _Tally:
             )
 
 
-def _summary(place: Place, finished: Mapping[str, Any], resumed: bool = False) -> JobSummary:
-    rows, errors = finished["rows"], finished["errors"]
-    return JobSummary(place.output, rows, errors, finished["first_bad"], rows + errors if resumed else 0)
+def _summary(place: Place, job: JobSettings, manifest: Mapping[str, Any], resumed: int) -> JobSummary:
+    finished, report = manifest["finished"], manifest.get("report")
+    warnings = drift(report, job.max_shift, job.max_undecided) if report else ()
+    for warning in warnings:
+        log.warning("%s", warning)
+    return JobSummary(place.output, finished["rows"], finished["errors"], finished["first_bad"], resumed, warnings)
 
 
 def _rows_of(finished: Mapping[int, Mapping[str, Any]]) -> int:

@@ -7,14 +7,16 @@ that fails too, the fault is raised and no row is blamed. Else the row is tried 
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from ..common import UserError
-from ..corpus import BadRow, Located
+from ..corpus import BadRow, Located, Record
 from ..pipeline import PredictOptions
-from .encoding import Row, RowFormat, encode, encode_lines
+from .encoding import SET, Layout, Row, encode, encode_lines
+from .report import Meter
 
 if TYPE_CHECKING:  # the models' libraries take seconds to load
     from ..pipeline import Result
@@ -50,6 +52,9 @@ class AnsweredShard:
         first_bad: Place and reason of the first of them.
         content: Result rows, encoded.
         bad: Error rows, encoded; empty without any.
+        topics: Rows of each most probable topic.
+        undecided: Rows without a topic.
+        cost: As measured by a `Meter`; empty where it is not known.
     """
 
     index: int
@@ -58,6 +63,9 @@ class AnsweredShard:
     first_bad: str | None
     content: bytes
     bad: bytes
+    topics: dict[str, int] = field(default_factory=dict)
+    undecided: int = 0
+    cost: dict[str, Any] = field(default_factory=dict)
 
 
 class NotFiniteError(ValueError):
@@ -77,7 +85,7 @@ class Failure:
 
 
 def answer_shard(
-    pipeline: Predictor, shard: Shard, options: PredictOptions, form: RowFormat, told: Told | None = None
+    pipeline: Predictor, shard: Shard, options: PredictOptions, layout: Layout, told: Told | None = None
 ) -> AnsweredShard:
     """Run the pipeline over a shard.
 
@@ -85,13 +93,14 @@ def answer_shard(
         pipeline: Both stages.
         shard: Its rows.
         options: Of the pipeline's call.
-        form: Of the result rows.
+        layout: Of the result rows.
         told: Called after each row with the results and errors it gave (0 or 1 each), and the reason of an error.
 
     Raises:
         UserError: If the pipeline gives no numbers for a harmless text either.
         Exception: What the pipeline raises on a harmless text too.
     """
+    meter = Meter(pipeline)
     good: list[Row] = []
     bad: list[Row] = []
     first_bad = None
@@ -112,14 +121,23 @@ def answer_shard(
                     "confidence": answer.confidence,
                     "topics": answer.topics,
                     "output": answer.output,
-                    **({"topic_set": list(answer.topic_set or ())} if options.sets is not None else {}),
+                    **({SET: list(answer.topic_set or ())} if layout.sets else {}),
+                    **{name: (row.kept or {}).get(name) for name in layout.keep if isinstance(row, Record)},
                 }
             )
         if told is not None:
             told(reason is None, reason is not None, reason)
+    topics, undecided = topics_of(good)
+    content = encode(good, layout)
     return AnsweredShard(
-        shard.index, len(good), len(bad), first_bad, encode(good, form, options.sets is not None), encode_lines(bad)
+        shard.index, len(good), len(bad), first_bad, content, encode_lines(bad), topics, undecided, meter.cost()
     )
+
+
+def topics_of(rows: Sequence[Row]) -> tuple[dict[str, int], int]:
+    """How many result rows have each most probable topic, and how many are undecided."""
+    topics = Counter(next(iter(row["topics"])) for row in rows if row["topics"])
+    return dict(topics), sum(not row["topic"] for row in rows)
 
 
 def answer_texts(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -> "Iterator[Result | Failure]":

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..common import UserError, ending_on_sigterm, first_line
 from ..pipeline import PredictOptions
-from .encoding import RowFormat
+from .encoding import Layout
 from .model import Load, Prior, System
 from .predict_shard import AnsweredShard, Predictor, Shard, answer_shard
 from .settings import JobSettings
@@ -38,14 +38,14 @@ class Worker:
         self._prior: Prior = prior
         self._pipeline: Predictor | None = None
 
-    def answer(self, shard: Shard, options: PredictOptions, form: RowFormat) -> AnsweredShard:
+    def answer(self, shard: Shard, options: PredictOptions, layout: Layout) -> AnsweredShard:
         """As `answer_shard`."""
         self._pipeline = self._pipeline or self._load(self._prior)
-        return answer_shard(self._pipeline, shard, options, form)
+        return answer_shard(self._pipeline, shard, options, layout)
 
 
 def answer_on_ray(
-    system: System, prior: Prior, shards: Iterator[Shard], job: JobSettings, form: RowFormat
+    system: System, prior: Prior, shards: Iterator[Shard], job: JobSettings, layout: Layout
 ) -> Iterator[AnsweredShard]:
     """Yield the shards as they are answered, in any order; those of a worker that dies are answered by another.
 
@@ -57,7 +57,7 @@ def answer_on_ray(
         make = ray.remote(num_cpus=_cpus(ray, job), num_gpus=job.gpus_per_worker)(Worker)
         pool = _Pool(ray, lambda: make.remote(system.load, prior), job.workers)
         try:
-            yield from pool.answers(shards, job.predict_options(system.window), form)
+            yield from pool.answers(shards, job.predict_options(system.window), layout)
         finally:
             pool.end()
 
@@ -72,10 +72,10 @@ class _Pool:
     again: deque[Shard] = field(default_factory=deque)
     deaths: Counter[int] = field(default_factory=Counter)
 
-    def answers(self, shards: Iterator[Shard], options: PredictOptions, form: RowFormat) -> Iterator[AnsweredShard]:
+    def answers(self, shards: Iterator[Shard], options: PredictOptions, layout: Layout) -> Iterator[AnsweredShard]:
         self.workers = [self.start() for _ in range(self.size)]
         while True:
-            self._hand_out(shards, options, form)
+            self._hand_out(shards, options, layout)
             if not self.running:
                 return
             ready, _ = self.ray.wait(list(self.running), num_returns=1)
@@ -93,7 +93,7 @@ class _Pool:
         for worker in self.workers:
             self.ray.kill(worker)
 
-    def _hand_out(self, shards: Iterator[Shard], options: PredictOptions, form: RowFormat) -> None:
+    def _hand_out(self, shards: Iterator[Shard], options: PredictOptions, layout: Layout) -> None:
         for most in range(1, IN_FLIGHT + 1):
             for worker in self.workers:
                 if sum(its is worker for its, _ in self.running.values()) >= most:
@@ -101,7 +101,7 @@ class _Pool:
                 shard = self.again.popleft() if self.again else next(shards, None)
                 if shard is None:
                     return
-                self.running[worker.answer.remote(shard, options, form)] = (worker, shard)
+                self.running[worker.answer.remote(shard, options, layout)] = (worker, shard)
 
     def _bury(self, dead: Any, error: Exception) -> None:
         """Give a dead worker's shards to others, and the worker a successor.

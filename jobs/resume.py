@@ -11,7 +11,7 @@ from ..common import UserError
 from .folder import MANIFEST, Place, finished_shards, is_intact, unrecorded
 from .settings import JobSettings
 
-Opening = Literal["begin", "go on", "nothing to do"]
+Opening = Literal["begin", "go on", "retry errors", "nothing to do"]
 
 
 def opening(place: Place, job: JobSettings, plan: Mapping[str, Any], found: Mapping[str, Any] | None) -> Opening:
@@ -75,7 +75,7 @@ def _changed_input(before: Any, now: Any) -> Iterator[str]:
 
 def _after_the_end(place: Place, job: JobSettings, found: Mapping[str, Any], changes: list[str]) -> Opening:
     if not changes and is_intact(place, found):
-        return "nothing to do"
+        return "retry errors" if job.retry_errors and found["finished"]["errors"] else "nothing to do"
     if job.overwrite:
         return _anew(place, found)
     if place.output.exists():
@@ -87,7 +87,7 @@ def _after_the_end(place: Place, job: JobSettings, found: Mapping[str, Any], cha
 def _anew(place: Place, found: Mapping[str, Any]) -> Opening:
     """Begin where a job's manifest is, unless the folder holds shards that seem to be somebody else's."""
     strange = unrecorded(place, found)
-    if len({path.stem for path in strange}) > 1:
+    if len({path.name.partition(".")[0] for path in strange}) > 1:
         listed = ", ".join(path.name for path in strange[:3])
         raise UserError(
             f"{place.folder} holds {listed}, and no record of this job speaks of them; move them away, or choose "

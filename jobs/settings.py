@@ -1,14 +1,16 @@
 """What a user chooses about a job, checked. Knows no model and starts nothing."""
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..balance import ConformalKind
-from ..common import ProgressKind, UserError
+from ..common import ProgressKind, UserError, read_bounded
 from ..corpus import Columns, Source
 from ..pipeline import PredictOptions
+from .encoding import NAMES, SET, Layout, RowFormat
 
 if TYPE_CHECKING:  # its room loads the models' libraries, which a mistake in an option need not wait for
     from ..decoder import GenerationSettings
@@ -24,8 +26,8 @@ class JobSettings:
 
     Attributes:
         source: A file, glob or dataset id, or a list of them.
-        output: `NAME.jsonl` or `NAME.parquet` for one file; a name without suffix, or one that ends with a slash, for a
-            folder of shards (Parquet where it is called `NAME.parquet/`).
+        output: `NAME.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.csv` or `.parquet` for one file; a name without suffix, or
+            one that ends with a slash, for a folder of shards (Parquet where it is called `NAME.parquet/`).
         columns: Which column holds what; topics and targets are not read.
         top_k: How many topics a row names.
         generation: How outputs are written; None: greedily.
@@ -38,13 +40,19 @@ class JobSettings:
             likely), "estimate" (from the job's own rows alone), a JSON file of shares by topic, or the
             shares; None is the bundle's own.
         estimate_rows: "adaptive" and "estimate" read so many rows at most.
+        keep: Input columns that are passed through to the results.
         limit: Read so many rows at most.
         shard_rows: Input rows in a shard, the unit that is finished or done again; None chooses by the device.
         max_errors: Stop when more rows than this could not be processed; below 1, a share of the rows read (once 100
             have been). None never stops.
+        max_shift: Warn where the shares of the topics are further than this from the training set's (total variation,
+            0 to 1); None never does.
+        max_undecided: Warn where a larger share of the rows is undecided; None never does.
+        retry_errors: Whether rows that could not be processed are run again, and merged with the others.
         overwrite: Whether an existing output may be replaced.
         restart: Whether what an earlier run of the job has finished is thrown away.
         progress: "auto" is a bar on a terminal and plain lines elsewhere; "json" one object a line; "none".
+        metrics: A text file for Prometheus that is written again every few seconds; None goes without.
         engine: "local", or "ray" for a pool of worker processes.
         workers: Of the Ray engine.
         gpus_per_worker: Of the Ray engine; a share of one lets workers share a GPU.
@@ -62,12 +70,17 @@ class JobSettings:
     sets_kind: ConformalKind = "per_topic"
     target_prior: dict[str, float] | str | None = None
     estimate_rows: int = 20_000
+    keep: Sequence[str] = ()
     limit: int | None = None
     shard_rows: int | None = None
     max_errors: float | None = None
+    max_shift: float | None = None
+    max_undecided: float | None = None
+    retry_errors: bool = False
     overwrite: bool = False
     restart: bool = False
     progress: ProgressKind = "auto"
+    metrics: str | None = None
     engine: Engine = "local"
     workers: int = 2
     gpus_per_worker: float = 0.0
@@ -84,6 +97,11 @@ class JobSettings:
         most = self.max_errors
         if most is not None and (most < 0 or (most >= 1 and most % 1)):
             problems.append(f"max_errors is {most}; give a whole number of rows, or a share below 1")
+        for name in ("max_shift", "max_undecided"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                problems.append(f"{name} is {value}; give a number from 0 to 1")
+        problems += _problems_of_kept(self.keep)
         if self.gpus_per_worker < 0:
             problems.append(f"gpus_per_worker is {self.gpus_per_worker}; give at least 0")
         for name, known in (("engine", ("local", "ray")), ("progress", ("auto", "json", "none"))):
@@ -93,6 +111,10 @@ class JobSettings:
             raise UserError("; ".join(problems))
         if isinstance(self.target_prior, str) and self.target_prior not in _PRIORS:
             object.__setattr__(self, "target_prior", _read_prior(Path(self.target_prior)))
+
+    def layout(self, form: RowFormat) -> Layout:
+        """How the result rows are written."""
+        return Layout(form, self.sets is not None, tuple(self.keep))
 
     def predict_options(self, window: int) -> PredictOptions:
         """What the pipeline's call is asked for, with batches formed within `window` rows."""
@@ -123,12 +145,21 @@ class JobSettings:
             "target_prior": self.target_prior,
             "estimate_rows": estimate_rows,
             "limit": self.limit,
+            **({"keep": list(self.keep)} if self.keep else {}),
         }
+
+
+def _problems_of_kept(keep: Sequence[str]) -> Iterator[str]:
+    for name in keep:
+        if name in (*NAMES, SET):
+            yield f"keep names {name!r}, which results have of their own; leave it out"
+        elif not name or keep.count(name) > 1:
+            yield f"keep names {name!r} {'more than once' if name else 'among others'}; give each column once, as a,b"
 
 
 def _read_prior(path: Path) -> dict[str, float]:
     try:
-        shares = json.loads(path.read_text("utf-8"))
+        shares = json.loads(read_bounded(path))
         return {str(topic): float(share) for topic, share in shares.items()}
     except OSError as error:
         remedy = f"give {', '.join(_PRIORS)}, shares by topic, or a JSON file of them"

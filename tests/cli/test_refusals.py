@@ -1,10 +1,12 @@
 """What the user got wrong: one line and exit code 2, whatever settings it is in, with the nearest names."""
 
+import json
 import logging
 
 import pytest
 
-from unskew.cli.main import _Printable, main, make_parser
+from unskew.cli.logs import JsonLine, Printable
+from unskew.cli.main import main, make_parser
 from unskew.cli.refusals import option_names
 
 FIT = ("fit", "--data.train", "no.jsonl", "--output", "out")
@@ -108,7 +110,14 @@ def test_every_option_of_the_parser_is_known_by_name():
 
 def test_a_log_line_shows_escape_sequences_as_text():
     record = logging.LogRecord("unskew", logging.WARNING, "", 0, "%s", ("\x1b[2Jtopic\u202e",), None)
-    assert _Printable("%(message)s").format(record) == r"\x1b[2Jtopic\u202e"
+    assert Printable("%(message)s").format(record) == r"\x1b[2Jtopic\u202e"
+
+
+def test_a_log_line_as_json():
+    record = logging.LogRecord("unskew", logging.WARNING, "", 0, "a\nline of %s", ("\x1b[2J",), None)
+    values = json.loads(JsonLine().format(record))
+    assert (values["level"], values["message"]) == ("warning", "a\nline of \x1b[2J")
+    assert values["time"].endswith("+00:00")
 
 
 def test_an_error_shows_escape_sequences_as_text(capsys, tmp_path):

@@ -1,0 +1,30 @@
+"""`unskew job status FOLDER`: how a job stands. Knows the words of the command; loads no model."""
+
+import json
+from collections.abc import Sequence
+
+from ..common import UserError, printable
+
+USAGE = """usage: unskew job status FOLDER [--json]
+
+Say how a job stands: running, interrupted or finished, rows done and left, errors, and at its end the report.
+FOLDER is the job's output, or its working folder. --json prints one object, for machines."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what was asked for; returns the exit code.
+
+    Raises:
+        UserError: If the words make no sense, or there is no job.
+    """
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(USAGE)
+        return 0 if arguments else 2
+    names = [word for word in arguments[1:] if word != "--json"]
+    if arguments[0] != "status" or len(names) != 1 or names[0].startswith("-"):
+        raise UserError("give `unskew job status FOLDER`, or --json after it")
+    from ..jobs import describe_status, job_status
+
+    status = job_status(names[0])
+    print(json.dumps(status) if "--json" in arguments else printable(describe_status(status)))
+    return 0

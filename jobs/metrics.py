@@ -1,0 +1,95 @@
+"""A job's counts as a text file for Prometheus, written whole again every few seconds. Knows no shard and no model.
+
+The file is for the node exporter's textfile collector (or any reader of that format): NAME.prom in its folder.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..common import UserError
+
+log = logging.getLogger("unskew")
+
+EVERY = 5.0  # seconds
+_STAGE = {
+    "tokens_read": ("unskew_job_tokens_read", "Tokens of prompts and texts."),
+    "tokens_written": ("unskew_job_tokens_written", "Tokens of outputs."),
+    "seconds": ("unskew_job_stage_seconds", "Seconds at work, over all workers."),
+}
+
+
+class MetricsFile:
+    """The file of one run.
+
+    Args:
+        path: Of the file.
+        output: Of the job, its label.
+        total: Rows of the input, where known.
+
+    Raises:
+        UserError: If prometheus_client is not installed, or the file cannot be written.
+    """
+
+    def __init__(self, path: str, output: str, total: int | None) -> None:
+        try:
+            from prometheus_client import CollectorRegistry, Counter, Gauge
+        except ImportError:
+            raise UserError('metrics need prometheus_client: `pip install "unskew[metrics]"`') from None
+        self._path, self._written = Path(path), 0.0
+        self._registry = registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *more: str) -> Any:
+            made = Counter(name, text, ["output", *more], registry=registry)
+            return made if more else made.labels(output)
+
+        def gauge(name: str, text: str) -> Any:
+            return Gauge(name, text, ["output"], registry=registry).labels(output)
+
+        self._rows = counter("unskew_job_rows", "Rows done, errors included.")
+        self._errors = counter("unskew_job_errors", "Rows that could not be processed.")
+        self._shards = counter("unskew_job_shards", "Shards stored.")
+        self._stages = {name: counter(*described, "stage") for name, described in _STAGE.items()}
+        self._output = output
+        self._now = gauge("unskew_job_updated_seconds", "Unix time of this file.")
+        self._finished = gauge("unskew_job_finished", "1 once the job has ended well.")
+        if total is not None:
+            gauge("unskew_job_input_rows", "Rows of the input.").set(total)
+        try:
+            self._write()
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}; choose a place that can be written") from error
+
+    def tell(self, rows: int, errors: int) -> None:
+        """Count rows; writes the file when it is due."""
+        self._rows.inc(rows)
+        self._errors.inc(errors)
+        if time.monotonic() - self._written >= EVERY:
+            self._try_to_write()
+
+    def stored(self, record: Mapping[str, Any]) -> None:
+        """Count a shard that was stored."""
+        self._shards.inc()
+        for stage, its in record.get("cost", {}).get("stages", {}).items():
+            for name, counter in self._stages.items():
+                counter.labels(self._output, stage).inc(its[name])
+
+    def end(self, finished: bool) -> None:
+        """Write the last state."""
+        self._finished.set(finished)
+        self._try_to_write()
+
+    def _try_to_write(self) -> None:
+        try:
+            self._write()
+        except OSError as error:
+            log.warning("cannot write %s: %s; the job goes on", self._path, error.strerror)
+
+    def _write(self) -> None:
+        from prometheus_client import write_to_textfile
+
+        self._now.set_to_current_time()
+        write_to_textfile(str(self._path), self._registry)
+        self._written = time.monotonic()

@@ -1,0 +1,95 @@
+"""Rows that could not be processed run again, and merged with the others. Knows no model.
+
+A finished job is first made an unfinished one whose shards are all done: after a kill at any moment it is finished
+again as it was. Then each shard with errors is answered for those rows alone and stored whole, in place of the old one.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from ..common import UserError
+from .encoding import Layout, Row, encode, encode_lines, rows_of
+from .folder import Place, store, write_manifest
+from .predict_shard import AnsweredShard, Shard, topics_of
+
+_CHANGED = "{} was changed after the job had written it; run the job again with --overwrite instead"
+
+
+def reopen(place: Place, manifest: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    """Make a finished job unfinished: its shards as files with their records; returns the manifest that was written.
+
+    Raises:
+        UserError: If the results or the errors are not what was written.
+    """
+    with ExitStack() as stack:
+        bad = rows_of(stack.enter_context(place.errors.open("rb")), Layout("jsonl"))
+        joined = None if place.is_folder else rows_of(stack.enter_context(place.output.open("rb")), layout)
+        for shard in manifest["shards"]:
+            index = shard["index"]
+            rows = _rows(place, index, layout) if joined is None else list(islice(joined, shard["rows"]))
+            errors = list(islice(bad, shard["errors"]))
+            if (len(rows), len(errors)) != (shard["rows"], shard["errors"]):
+                raise UserError(_CHANGED.format(place.output))
+            store(place, _as_answered(index, rows, errors, shard["first_bad"], layout), manifest["plan"])
+        if next(bad, None) is not None:
+            raise UserError(_CHANGED.format(place.errors))
+    opened = {**manifest, "finished": None, "shards": [], "joining": True}
+    write_manifest(place, opened)
+    return opened
+
+
+@dataclass(frozen=True)
+class Retry:
+    """A shard to be answered for its errors alone.
+
+    Attributes:
+        shard: The rows that could not be processed.
+        places: File and line of every row of the whole shard, in order.
+    """
+
+    shard: Shard
+    places: list[tuple[str, int]]
+
+
+def with_errors(place: Place, records: Mapping[int, Mapping[str, Any]], shards: Iterable[Shard]) -> Iterator[Retry]:
+    """Of all shards of the input, those with errors."""
+    for shard in shards:
+        if not records[shard.index]["errors"]:
+            continue
+        failed = bad_places(place.bad(shard.index).read_bytes())
+        rows = [row for row in shard.rows if row[1:] in failed]
+        yield Retry(Shard(shard.index, rows), [row[1:] for row in shard.rows])
+
+
+def merged(place: Place, retry: Retry, answered: AnsweredShard, layout: Layout) -> AnsweredShard:
+    """The whole shard: its earlier rows, and in their places those that now have a result."""
+    failed_before = {row[1:] for row in retry.shard.rows}
+    failed_still = bad_places(answered.bad)
+    old, new = iter(_rows(place, answered.index, layout)), rows_of(io.BytesIO(answered.content), layout)
+    rows = [next(new if row in failed_before else old) for row in retry.places if row not in failed_still]
+    whole = _as_answered(answered.index, rows, [], answered.first_bad, layout)
+    return replace(whole, errors=answered.errors, bad=answered.bad, cost=answered.cost)
+
+
+def bad_places(lines: bytes) -> set[tuple[str, int]]:
+    """File and line of the rows that an error file speaks of."""
+    return {(row["file"], row["line"]) for row in map(json.loads, lines.splitlines())}
+
+
+def _rows(place: Place, index: int, layout: Layout) -> list[Row]:
+    with place.part(index).open("rb") as file:
+        return list(rows_of(file, layout))
+
+
+def _as_answered(
+    index: int, rows: list[Row], errors: list[Row], first_bad: str | None, layout: Layout
+) -> AnsweredShard:
+    topics, undecided = topics_of(rows)
+    return AnsweredShard(
+        index, len(rows), len(errors), first_bad, encode(rows, layout), encode_lines(errors), topics, undecided
+    )

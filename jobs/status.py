@@ -1,0 +1,123 @@
+"""How a job stands, from its folder alone: also of one that runs elsewhere. Starts nothing and changes nothing."""
+
+import fcntl
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ..common import UserError, usable_path
+from .folder import MANIFEST, Place, finished_shards, read_manifest
+
+Status = dict[str, Any]
+
+
+def job_status(name: str) -> Status:
+    """The state of a job.
+
+    Args:
+        name: Its output, or its working folder.
+
+    Returns:
+        `state` ("running", "interrupted" or "finished"), `output`, `held_by` (the process at work, or None),
+        `rows`, `errors`, `shards` (done so far), `input_rows` (None where not counted), `first_bad`,
+        `seconds_since_last_shard`, `rows_per_second` and `seconds_left` (None where not known), `report` (of a finished
+        job, else None).
+
+    Raises:
+        UserError: If there is no job.
+    """
+    place = _place(name)
+    manifest = read_manifest(place)
+    if manifest is None:
+        raise UserError(f"there is no job at {name} (no {MANIFEST}); give the output of `unskew predict` or its folder")
+    finished, holder = manifest["finished"], _holder(place)
+    status = {
+        "state": "finished" if finished else "running" if holder else "interrupted",
+        "output": str(place.output),
+        "held_by": holder,
+        "input_rows": manifest.get("input_rows"),
+    }
+    if finished:
+        counts = {name: finished[name] for name in ("rows", "errors", "first_bad")}
+        return {
+            **status,
+            **counts,
+            "shards": len(manifest.get("shards", [])),
+            **_pace([], None),
+            "report": manifest.get("report"),
+        }
+    shards = finished_shards(place, manifest["plan"])
+    records = [shards[index] for index in sorted(shards)]
+    counts = {name: sum(record[name] for record in records) for name in ("rows", "errors")}
+    first_bad = next((record["first_bad"] for record in records if record["first_bad"]), None)
+    total = status["input_rows"]
+    left = None if total is None else max(0, total - counts["rows"] - counts["errors"])
+    pace = {**_pace(records, left), "seconds_since_last_shard": _age(place)}
+    return {**status, **counts, "first_bad": first_bad, "shards": len(records), **pace, "report": None}
+
+
+def describe_status(status: Status) -> str:
+    """The same in words, a line for each part."""
+    of = "" if status["input_rows"] is None else f" of {status['input_rows']:,}"
+    by = f" ({status['held_by']})" if status["held_by"] else ""
+    lines = [f"state:   {status['state']}{by}", f"output:  {status['output']}"]
+    lines.append(f"rows:    {status['rows'] + status['errors']:,}{of} done in {status['shards']:,} shards")
+    if status["errors"]:
+        lines.append(f"errors:  {status['errors']:,}, the first: {status['first_bad']}")
+    if status["seconds_since_last_shard"] is not None:
+        lines.append(f"last:    a shard was stored {status['seconds_since_last_shard']:,.0f} s ago")
+    if status["rows_per_second"] is not None:
+        after = "" if status["seconds_left"] is None else f", {status['seconds_left']:,.0f} s left"
+        lines.append(f"speed:   {status['rows_per_second']:,.1f} rows/s{after}")
+    if status["report"]:
+        lines += _report_lines(status["report"])
+    return "\n".join(lines)
+
+
+def _report_lines(report: dict[str, Any]) -> list[str]:
+    lines = [f"time:    {report['seconds']:,.0f} s at work, {report['rows_per_second'] or 0:,.1f} rows/s"]
+    for stage, its in report["stages"].items():
+        tokens = f"{its['tokens_read']:,} tokens read, {its['tokens_written']:,} written"
+        lines.append(
+            f"{stage + ':':<8} {its['seconds']:,.0f} s, {its['tokens_per_second'] or 0:,.0f} tokens/s; {tokens}"
+        )
+    gpu = "" if report["peak_gpu_memory"] is None else f", {report['peak_gpu_memory'] / 1e9:.2f} GB on the GPU"
+    lines.append(f"memory:  {report['peak_memory'] / 1e9:.2f} GB at most{gpu}")
+    shift = "" if report["shift"] is None else f"; {report['shift']:.3f} away from the training shares"
+    lines.append(f"topics:  {report['undecided_rows']:,} rows undecided{shift}")
+    return lines
+
+
+def _place(name: str) -> Place:
+    path = usable_path(name)
+    if path.suffix == ".job" and (path / MANIFEST).exists():
+        return Place.of(str(path.with_suffix("")))
+    return Place.of(f"{path}/" if (path / MANIFEST).exists() else str(path))
+
+
+def _holder(place: Place) -> str | None:
+    """Who holds the folder's lock; asked for with a shared lock, which is let go at once."""
+    with suppress(OSError), (place.folder / ".lock").open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read(1000).decode("utf-8", "replace").strip() or "a process"
+    return None
+
+
+def _age(place: Place) -> float | None:
+    times = [path.stat().st_mtime for path in place.done(0).parent.glob("part-*.json")]
+    return round(max(0.0, time.time() - max(times)), 1) if times else None
+
+
+def _pace(records: Sequence[Mapping[str, Any]], rows_left: int | None) -> Status:
+    """The speed of one worker, over the shards whose cost is known, and how long the rest would take it."""
+    costs = [(record["rows"] + record["errors"], record["cost"]["seconds"]) for record in records if "cost" in record]
+    seconds = sum(seconds for _, seconds in costs)
+    rate = sum(rows for rows, _ in costs) / seconds if seconds else None
+    return {
+        "seconds_since_last_shard": None,
+        "rows_per_second": rate and round(rate, 2),
+        "seconds_left": round(rows_left / rate, 1) if rate and rows_left is not None else None,
+    }

@@ -1,0 +1,341 @@
+"""What an on-call engineer needs: the report, the status, metrics, errors run again, formats, columns kept."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet as pq
+import pytest
+
+from unskew.cli.main import main
+from unskew.common import UserError, read_artefact, write_jsonl
+from unskew.decoder import GenerationSettings
+from unskew.jobs import JobSettings, describe_status, folder, job_status, predict, run
+from unskew.jobs.encoding import FORMATS, Layout, encode, rows_of
+from unskew.jobs.manifest import JobManifest
+
+OUTPUTS = [*(f"out.{form}" for form in FORMATS), "out", "out.parquet/", "out.csv/"]
+
+
+@pytest.fixture
+def rows(tmp_path):
+    made = [{"id": str(i), "text": f"row {i}", "team": f"t{i % 3}", "more": {"n": i}} for i in range(40)]
+    made[5]["text"], made[17]["text"] = "", "row 17 POISON"
+    made[25]["text"] = "row 25 POISON"
+    write_jsonl(tmp_path / "in.jsonl", made)
+    return made
+
+
+@pytest.fixture
+def job(fake, tmp_path):
+    def call(output="out.jsonl", system=None, **options):
+        settings = JobSettings(
+            str(tmp_path / "in.jsonl"),
+            os.path.join(tmp_path, output),
+            **{"progress": "none", "shard_rows": 10} | options,
+        )
+        return run(system or fake.fake_system(), settings)
+
+    return call
+
+
+@contextmanager
+def healed(fake, *words):
+    """A pipeline that takes rows with these words after all."""
+
+    class Healed(fake.FakePipeline):
+        def __call__(self, texts, **asked):
+            for word in words:
+                texts = [text.replace(f"{word} POISON", word) for text in texts]
+            return super().__call__(texts, **asked)
+
+    before, fake.FakePipeline = fake.FakePipeline, Healed
+    try:
+        yield
+    finally:
+        fake.FakePipeline = before
+
+
+def files(place):
+    return {
+        path.relative_to(place).as_posix(): path.read_bytes()
+        for path in place.rglob("*")
+        if path.is_file() and path.name not in ("in.jsonl", ".lock", "job.json")
+    }
+
+
+def manifest(folder):
+    return json.loads((folder / "job.json").read_text())
+
+
+def contents(path):
+    """The result rows by another reader than our own."""
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        content = gzip.decompress(content)
+    if path.suffix == ".zst":
+        content = pyarrow.input_stream(io.BytesIO(content), compression="zstd").read()
+    if path.suffix == ".csv":
+        return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+    return [json.loads(line) for line in content.splitlines()]
+
+
+@pytest.mark.parametrize("output", OUTPUTS[:5])
+def test_every_format_holds_the_same_rows_and_the_columns_kept(job, rows, tmp_path, output):
+    job(output, keep=["team", "more.n", "more"])
+    found = contents(tmp_path / output)
+    kept = [row for i, row in enumerate(rows) if i not in (5, 17, 25)]
+    assert [row["id"] for row in found] == [row["id"] for row in kept]
+    assert list(found[0]) == ["id", "topic", "confidence", "topics", "output", "team", "more.n", "more"]
+    text = output.endswith((".csv", ".parquet"))
+    for row, asked in zip(found, kept, strict=True):
+        number, whole = asked["more"]["n"], asked["more"]
+        assert row["team"] == asked["team"]
+        assert (row["more.n"], row["more"]) == ((str(number), json.dumps(whole)) if text else (number, whole))
+
+
+def test_columns_that_results_have_of_their_own_cannot_be_kept(job, rows):
+    with pytest.raises(UserError, match="'topic', which results have"):
+        job(keep=["team", "topic"])
+    with pytest.raises(UserError, match="no column 'none'"):
+        job(keep=["none"])
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_rows_read_back_give_the_same_bytes(form):
+    layout = Layout(form, sets=True, keep=("k",))
+    made = [
+        {"id": text, "topic": topic, "confidence": 0.1 + 0.2, "topics": {"a,b": 0.3, 'c"': 1e-300}, "output": text,
+         "topic_set": ["a,b"], "k": kept}
+        for text, topic, kept in [("\r", "a", 3), ("x\ny\0", None, {"n": [1, None]}), ("\u2028, \"'", "é", "text")]
+    ]  # fmt: skip
+    once = encode(made, layout)
+    assert encode(list(rows_of(io.BytesIO(once), layout)), layout) == once
+    assert list(rows_of(io.BytesIO(encode([], layout)), layout)) == []
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_errors_that_run_again_are_merged_as_if_they_had_never_been(fake, job, rows, tmp_path, output):
+    with healed(fake, "row 17", "row 25"):
+        job(os.path.join("whole", output), shard_rows=7)
+    expected = files(tmp_path / "whole")
+    again = os.path.join("again", output)
+    job(again, shard_rows=7)
+    assert manifest_rows(tmp_path / "again") == (37, 3)
+    with healed(fake, "row 17"):
+        summary = job(again, shard_rows=7, retry_errors=True)
+    assert (summary.written, summary.bad, summary.resumed) == (38, 2, 37)
+    with healed(fake, "row 17", "row 25"):
+        summary = job(again, shard_rows=7, retry_errors=True)
+    assert (summary.written, summary.bad) == (39, 1)
+    found = files(tmp_path / "again")
+    # The fake's outputs tell what was answered together, which a retry changes; all else is the same.
+    assert found.keys() == expected.keys()
+    ids = [[row["id"] for path in sorted(place.rglob("*.*")) if path.is_file() and path.name in by_name(found)
+            for row in contents(path)] for place in (tmp_path / "whole", tmp_path / "again")]  # fmt: skip
+    assert ids[0] == ids[1]
+    assert job(again, shard_rows=7, retry_errors=True).written == 39
+
+
+def by_name(found):
+    return {Path(name).name for name in found if "errors" not in name}
+
+
+def manifest_rows(place):
+    (path,) = place.rglob("job.json")
+    report = json.loads(path.read_text())["report"]
+    assert report["input_rows"] == report["output_rows"] + report["error_rows"]
+    return report["output_rows"], report["error_rows"]
+
+
+class KilledError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("output", ["out.jsonl", "out"])
+def test_a_retry_killed_at_any_write_loses_nothing(fake, job, rows, tmp_path, monkeypatch, output):
+    replace, survived = os.replace, 0
+    while True:
+        place = f"{survived}/{output}"
+        job(place)
+        before = files(tmp_path / str(survived))
+        left = [survived]
+
+        def replace_or_die(*names, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KilledError
+            replace(*names)
+
+        monkeypatch.setattr(os, "replace", replace_or_die)
+        try:
+            with healed(fake, "row 17"):
+                job(place, retry_errors=True)
+            break
+        except KilledError:
+            monkeypatch.setattr(os, "replace", replace)
+        survived += 3
+        if survived % 2:
+            job(place)  # without another retry the job is whole, with the old result of a row or the new
+            assert manifest_rows(tmp_path / str(survived - 3))[0] in (37, 38)
+        with healed(fake, "row 17"):
+            assert job(place, retry_errors=True).written == 38
+        assert files(tmp_path / str(survived - 3)).keys() == before.keys()
+    assert survived > 9
+
+
+def test_errors_that_were_edited_are_not_run_again(job, rows, tmp_path):
+    job()
+    errors = tmp_path / "out.jsonl.errors.jsonl"
+    errors.write_text(errors.read_text().partition("\n")[2])
+    with pytest.raises(UserError, match="was changed after the job had written it"):
+        job(retry_errors=True)
+
+
+def test_the_report_of_a_job(fake, job, rows, tmp_path):
+    job(min_confidence=0.75)
+    found = read_artefact(tmp_path / "out.jsonl.job" / "job.json", JobManifest, 1)
+    report = found.report
+    assert (report.input_rows, report.output_rows, report.error_rows) == (40, 37, 3)
+    undecided = [row for row in contents(tmp_path / "out.jsonl") if row["topic"] is None]
+    assert report.undecided_rows == len(undecided) > 0
+    assert report.topics["oil"].rows == 37
+    assert report.shift == pytest.approx(0.1)  # all oil, where it was nine rows of ten
+    assert report.peak_memory > 10**7
+    assert found.finished.rows == report.output_rows
+    assert not any({"cost", "topics", "undecided"} & set(shard) for shard in found.plain()["shards"])
+
+
+def test_the_report_counts_tokens_and_seconds_of_both_stages(fitted, corpus, tmp_path):
+    short = GenerationSettings(max_new_tokens=3)
+    predict(fitted[1], str(corpus / "test.jsonl"), tmp_path / "out", generation=short, device="cpu", shard_rows=8)
+    stages = manifest(tmp_path / "out")["report"]["stages"]
+    assert stages["encoder"]["rows"] == stages["decoder"]["rows"] == 30
+    texts = [json.loads(line)["text"] for line in (corpus / "test.jsonl").read_text().splitlines()]
+    tokens = sum(len(fitted[0].encoder.tokenizer(text)["input_ids"]) for text in texts)
+    assert stages["encoder"]["tokens_read"] == tokens
+    assert stages["decoder"]["tokens_read"] > tokens
+    assert 30 <= stages["decoder"]["tokens_written"] <= 90
+    assert stages["encoder"]["tokens_written"] == 0
+    assert all(stage["seconds"] > 0 and stage["tokens_per_second"] > 0 for stage in stages.values())
+
+
+def test_rows_that_do_not_add_up_end_the_job(job, rows, tmp_path, monkeypatch):
+    real = folder.finished_shards
+    monkeypatch.setattr(folder, "finish", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        job()
+    monkeypatch.undo()
+
+    def one_row_less(*given):
+        return {index: {**record, "rows": record["rows"] - 1} for index, record in real(*given).items()}
+
+    monkeypatch.setattr(folder, "finished_shards", one_row_less)
+    with pytest.raises(UserError, match="do not add up"):
+        job()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_shift": 0.09}, "0.100 away from the training set's"),
+        ({"min_confidence": 1.0, "max_undecided": 0.5}, "100.0% of the rows are undecided"),
+        ({"max_shift": 0.11, "max_undecided": 0.5}, None),
+    ],
+)
+def test_drift_is_said(job, rows, caplog, options, said):
+    summary = job(**options)
+    assert len(summary.drift) == (said is not None)
+    assert said is None or (said in summary.drift[0] and said in caplog.text)
+    assert job(**options).drift == summary.drift
+
+
+def test_drift_has_an_exit_code_of_its_own(fitted, tmp_path, capsys):
+    write_jsonl(tmp_path / "in.jsonl", [{"text": "goal keeper league", "team": "a"}] * 9)
+    given = ["--model", fitted[1], "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.csv", "--keep", "team"]
+    options = ["--generation.max_new_tokens", "2", "--device", "cpu", "--max_shift", "0.2", "--metrics",
+               tmp_path / "job.prom", "--target_prior", "uniform"]  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", *map(str, [*given, *options])])
+    assert ended.value.code == 4, capsys.readouterr().err
+    assert {row["team"] for row in contents(tmp_path / "out.csv")} == {"a"}
+    said = (tmp_path / "job.prom").read_text()
+    assert f'unskew_job_rows_total{{output="{tmp_path / "out.csv"}"}} 9.0' in said
+    assert 'stage="decoder"' in said
+    assert f'unskew_job_finished{{output="{tmp_path / "out.csv"}"}} 1.0' in said
+
+
+def test_metrics_that_cannot_be_written_are_refused_before_the_work(fake, job, rows, tmp_path):
+    with pytest.raises(UserError, match=r"cannot write .*none/job\.prom"):
+        job(metrics=str(tmp_path / "none" / "job.prom"))
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_the_status_of_a_job_that_runs_was_interrupted_and_has_ended(job, rows, tmp_path, monkeypatch, capsys):
+    seen = []
+    real = folder.store
+
+    def store(*given):
+        seen.append(job_status(str(tmp_path / "out.jsonl")))
+        if len(seen) == 3:
+            raise KilledError
+        return real(*given)
+
+    monkeypatch.setattr(folder, "store", store)
+    with pytest.raises(KilledError):
+        job()
+    monkeypatch.undo()
+    running, interrupted = seen[-1], job_status(str(tmp_path / "out.jsonl.job"))
+    assert (running["state"], interrupted["state"]) == ("running", "interrupted")
+    assert running["held_by"].startswith(f"process {os.getpid()} of")
+    assert (interrupted["rows"] + interrupted["errors"], interrupted["input_rows"]) == (20, 40)
+    assert interrupted["seconds_left"] is not None
+    job()
+    with pytest.raises(SystemExit) as ended:
+        main(["job", "status", str(tmp_path / "out.jsonl"), "--json"])
+    status = json.loads(capsys.readouterr().out)
+    assert (ended.value.code, status["state"], status["rows"], status["errors"]) == (0, "finished", 37, 3)
+    assert "37 rows" not in describe_status(status)
+    assert "40 of 40 done in 4 shards" in describe_status(status)
+
+
+@pytest.mark.parametrize("words", [["status"], ["stop", "x"], ["status", "none"], ["status", "a", "b"]])
+def test_a_status_of_nothing_is_one_line(capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        main(["job", *words])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.strip().count("\n") == 0
+
+
+def test_logs_as_json(tmp_path):
+    """In a process of its own, whose logging nobody else has set up."""
+    script = (
+        "from unskew.cli.logs import log_as_json, log_plainly, say\n"
+        "import logging\n"
+        "log_plainly(); log_as_json(); logging.getLogger('unskew').warning('one'); say('two')"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert [json.loads(line)["message"] for line in found.stderr.splitlines()] == ["one", "two"]
+
+
+def test_compressed_input_has_a_total(fake, rows, tmp_path):
+    content = (tmp_path / "in.jsonl").read_bytes()
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "b.jsonl.zst").write_bytes(pyarrow.Codec("zstd").compress(content, asbytes=True))
+    summary = run(
+        fake.fake_system(),
+        JobSettings(
+            [str(tmp_path / name) for name in ("a.jsonl.gz", "b.jsonl.zst")], str(tmp_path / "out"), shard_rows=9
+        ),
+    )
+    assert summary.written + summary.bad == 80
+    assert manifest(tmp_path / "out")["input_rows"] == 80

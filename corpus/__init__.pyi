@@ -1,6 +1,7 @@
 from .checks import check_disjoint, check_known_topics, check_training, check_usable, overlapping
 from .formats import RawRow, count_lines, format_of, read_rows
 from .hub import HubDataset
+from .near_duplicates import NearDuplicates
 from .newsroom import Newsroom
 from .newsroom_files import write_newsroom
 from .paraphrases import set_apart
@@ -27,6 +28,7 @@ __all__ = [
     "Band",
     "Columns",
     "HubDataset",
+    "NearDuplicates",
     "Located",
     "Newsroom",
     "RawRow",

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ...common import UserError, check_writable, refuse_existing, track, write_jsonl
-from ...corpus import Columns
+from ...corpus import Columns, NearDuplicates
 from ...decoder import DecoderSettings, GenerationSettings
 from ...encoder import relabelled
 from ..datasets import Sets, read_sets
 from ..hybrid import HybridPipeline
 from ..settings import DataSettings
 from .filtering import Sifter
-from .near_duplicates import NearDuplicates
 from .results import PROVENANCE, Synthesis, Tally
 from .settings import DIVERSE, FilterSettings
 from .text_generator import fit_writer, writer_settings
@@ -67,7 +66,6 @@ def synthesise(
     for path in (place, rejected):
         refuse_existing(path, overwrite)
     _check(data, threshold, per_topic, attempts)
-    NearDuplicates(filter.similarity)  # first, as it may not be installed
     pipeline = HybridPipeline.from_pretrained(model, device).aimed_at("uniform")
     check_writable(work)
     sets = read_sets(data, seed)

@@ -4,10 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from ...common import track
-from ...corpus import Record
+from ...corpus import NearDuplicates, Record
 from ...decoder import GenerationSettings, TopicDecoder
 from ..hybrid import HybridPipeline
-from .near_duplicates import NearDuplicates
 from .results import Synthesis, Tally
 from .settings import FilterSettings
 from .text_generator import Candidate, write_candidates

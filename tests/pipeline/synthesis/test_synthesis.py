@@ -2,27 +2,21 @@
 
 import dataclasses
 import json
-import sys
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from unskew.cli.main import main
 from unskew.common import UserError, write_jsonl
-from unskew.corpus import Columns, Record, Topics
+from unskew.corpus import Columns, NearDuplicates, Record, Topics
 from unskew.decoder import GenerationSettings
 from unskew.encoder import relabelled
 from unskew.pipeline import DataSettings, FilterSettings, HybridPipeline, Synthesis, fit, read_sets
 from unskew.pipeline.synthesis.fill_topics import synthesise
 from unskew.pipeline.synthesis.filtering import Sifter
-from unskew.pipeline.synthesis.near_duplicates import NearDuplicates
 from unskew.pipeline.synthesis.results import PROVENANCE, Tally
 from unskew.pipeline.synthesis.text_generator import Candidate
 from unskew.training import PhaseSettings
-
-pytest.importorskip("datasketch")
 
 
 def read(path):
@@ -163,33 +157,6 @@ def test_a_topic_is_tried_again_for_what_it_lacks_and_not_padded(monkeypatch):
     assert result.tallies["oil"].written == 4 + 2 + 1 + 1
     assert not result.missing
     assert sift(monkeypatch, texts[:3], asked=4, attempts=5).missing == {"oil": 3}
-
-
-WORDS = st.lists(st.sampled_from([f"word{i}" for i in range(200)]), min_size=12, max_size=40, unique=True)
-
-
-@given(WORDS, st.integers(0, 200))
-def test_one_changed_word_of_many_is_a_near_duplicate_and_other_words_are_not(words, place):
-    known = NearDuplicates(0.4)
-    known.add("first", " ".join(words))
-    changed = [*words]
-    changed[place % len(words)] = "other"
-    assert known.like("  ".join(changed).upper()) == "first"
-    assert known.like(" ".join(f"{word}x" for word in words)) is None
-
-
-def test_short_texts_and_scripts_without_spaces_are_compared_by_characters():
-    known = NearDuplicates(0.7)
-    known.add("zh", "今日油价在早盘交易中再次上涨分析师表示需求强劲")
-    assert known.like("今日油价在早盘交易中再次上涨分析师表示需求强") == "zh"
-    assert known.like("法院判决一家公司支付罚款") is None
-    assert NearDuplicates(0.7).like("") is None
-
-
-def test_without_datasketch_the_remedy_is_said(monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasketch", None)
-    with pytest.raises(UserError, match=r"pip install 'unskew\[synthesis\]'"):
-        NearDuplicates(0.7)
 
 
 def test_synthetic_rows_join_the_training_rows_and_no_counts(corpus, tmp_path):

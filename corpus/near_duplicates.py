@@ -3,8 +3,6 @@
 import zlib
 from typing import Any
 
-from ...common import UserError
-
 _PERMUTATIONS = 128
 _WORDS = 3
 _CHARACTERS = 5
@@ -19,16 +17,11 @@ class NearDuplicates:
 
     Args:
         similarity: From which likeness on two texts count as the same, in (0, 1].
-
-    Raises:
-        UserError: If datasketch is not installed.
     """
 
     def __init__(self, similarity: float) -> None:
-        try:
-            import datasketch
-        except ImportError as error:
-            raise UserError("finding near-duplicates needs datasketch: pip install 'unskew[synthesis]'") from error
+        import datasketch  # takes a quarter of a second, which reading records should not cost
+
         self._make = datasketch.MinHash
         # A little below: the hashes only estimate, and the exact comparison follows.
         self._index: Any = datasketch.MinHashLSH(threshold=max(0.1, similarity - 0.1), num_perm=_PERMUTATIONS)

@@ -1,8 +1,10 @@
 from .atomic import replacing_file, replacing_folder, restore_folder, write_jsonl, write_text
+from .colours import COLOURS
 from .console import Unbroken, let_go_of_readers, make_console
 from .errors import UserError, first_line
 from .fingerprint import file_fingerprint, file_sha256, fingerprint
 from .metric_titles import METRIC_TITLES
+from .pages import page_values, render_page
 from .paths import check_disk, check_system, check_writable, output_folder, refuse_existing, usable_path
 from .printable import markdown_text, one_line, printable, spreadsheet_text
 from .progress import ProgressKind, Tell, showing, track
@@ -22,6 +24,9 @@ from .signals import DRIFTED, SOME_ROWS_BAD, Terminated, ending_on_sigterm
 
 __all__ = [
     "METRIC_TITLES",
+    "COLOURS",
+    "page_values",
+    "render_page",
     "spreadsheet_text",
     "printable",
     "one_line",

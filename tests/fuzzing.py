@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from unskew.ablation.report.html import render_page
+from unskew.ablation.report.html import render_report
 from unskew.ablation.report.tables import as_csv, as_markdown
 from unskew.ablation.stored import check_results
 from unskew.common import UserError
@@ -179,7 +179,7 @@ def fuzz_results(folder: Path, draw: random.Random) -> Callable[[], None]:
         as_csv(results)
         as_markdown(results)
         if page:
-            render_page(results)
+            render_report(results)
 
     return read
 

@@ -1,6 +1,6 @@
 """What the pictures of an ablation show, drawn into matplotlib axes (the extra `plots`).
 
-Knows figures and axes; sizes, files and the page belong to `report_plots`. Every colour comes from `report_colours`,
+Knows figures and axes; sizes, files and the page belong to `report_plots`. Every colour is one of `COLOURS`,
 for the page exchanges them for its own, light or dark.
 """
 
@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from ...common import COLOURS
 from ...corpus import BANDS
-from .colours import COLOURS
 from .values import Arm, Results, band_recall, bounds, difference, interval, is_told_apart, mean, number
 
 INK = {name: light for name, (light, _) in COLOURS.items()}

@@ -1,22 +1,13 @@
-"""The page of a report: what its template is filled with. Knows figures and the template, no files of the user's.
+"""The page of a report: what its template is filled with. Knows figures and the template, no files of the user's."""
 
-The page asks nothing of any network, and its policy (Content-Security-Policy) forbids it to: the one script that may
-run is known by its hash, so that no text of a user's can bring another.
-"""
-
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
+from ...common import render_page
 from ..claims import SIGNIFICANT
 from ..statistics import MIN_SEEDS
-from .colours import COLOURS
 from .tables import TITLES
 from .values import (
     GROUPS,
@@ -60,17 +51,14 @@ class Cell:
     marks: Sequence[Mark]
 
 
-def render_page(results: Results) -> str:
+def render_report(results: Results) -> str:
     """The whole page as HTML; without pictures where matplotlib is not installed."""
-    loader = FileSystemLoader(TEMPLATES)
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    script = _asset("report.js")
     table = _table(results)
-    return environment.get_template("report.html.j2").render(
+    return render_page(
+        TEMPLATES / "report.html.j2",
+        style=_asset("report.css"),
+        script=_asset("report.js"),
         results=results,
-        style=Markup(_asset("report.css") + _colours()),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         columns=_columns(results),
         table=table,
         any_marks=any(cell.marks for row in table for cell in row["cells"]),
@@ -152,13 +140,6 @@ def _answers(results: Results, answers: Mapping[str, Any]) -> dict[str, list[tup
     key = {arm["name"] for arm in key_arms(results).values()}
     first = [pair for pair in given if pair[0] in key] or given[:MOST_ANSWERS]
     return {"first": first, "others": [pair for pair in given if pair not in first]}
-
-
-def _colours() -> str:
-    """The custom properties that pictures and page share, for light and for dark."""
-    light = "".join(f"--{name}:{light};" for name, (light, _) in COLOURS.items())
-    dark = "".join(f"--{name}:{dark};" for name, (_, dark) in COLOURS.items())
-    return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
 def _pictures(results: Results) -> dict[str, Any] | None:

@@ -11,8 +11,8 @@ from html import escape
 
 from matplotlib.figure import Figure
 
+from ...common import COLOURS
 from .axes import cost_tip, largest_share
-from .colours import COLOURS
 from .files import (
     NAMELESS,
     Draw,

@@ -4,18 +4,15 @@ Knows the results alone, as they stand in results.json: nothing is run, trained 
 """
 
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
-from ...common import write_text
+from ...common import page_values, write_text
 from ..stored import check_results
-from .html import render_page
+from .html import render_report
 from .tables import as_csv, as_markdown
 
 log = logging.getLogger("unskew")
-
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 def write_report(results: dict[str, Any], folder: Path) -> list[Path]:
@@ -34,10 +31,10 @@ def write_report(results: dict[str, Any], folder: Path) -> list[Path]:
         UserError: If the results are of another format, or the folder cannot be written.
     """
     check_results(results)
-    results = _printable(results)
+    results = page_values(results)
     written = []
     for name, text in (
-        ("report.html", render_page(results)),
+        ("report.html", render_report(results)),
         ("results.csv", as_csv(results)),
         ("table.md", as_markdown(results)),
     ):
@@ -49,14 +46,3 @@ def write_report(results: dict[str, Any], folder: Path) -> list[Path]:
         log.info("no pictures: install them with `pip install unskew[plots]`")
         return written
     return written + save_plots(results, folder / "plots")
-
-
-def _printable(value: Any) -> Any:
-    """The same with every character that HTML, SVG or UTF-8 cannot hold replaced by U+FFFD."""
-    if isinstance(value, str):
-        return _UNPRINTABLE.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {_printable(key): _printable(its) for key, its in value.items()}
-    if isinstance(value, list | tuple):
-        return [_printable(its) for its in value]
-    return value

@@ -18,6 +18,7 @@ from .decisions import (
     threshold_for_undecided,
     tune_offsets,
 )
+from .label_errors import DoubtedLabels, doubt_labels, exchanged
 from .label_shift import (
     AdaptedPrior,
     ShiftEstimate,
@@ -51,6 +52,9 @@ from .settings import CalibrationKind, ConformalKind, LossSettings, TargetPrior
 from .weights import Counts, class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
 
 __all__ = [
+    "DoubtedLabels",
+    "doubt_labels",
+    "exchanged",
     "AdaptedPrior",
     "adapt_target",
     "denoised_labels",

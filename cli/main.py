@@ -27,6 +27,7 @@ from .logs import log_plainly, say
 from .refusals import as_user_error
 
 COMMANDS = {
+    "inspect": "look at records before a fit: what is wrong with them, and what to expect",
     "fit": "fit both stages and write a bundle",
     "predict": "name topics and write outputs for a file of texts",
     "evaluate": "measure a bundle on labelled rows",

@@ -7,6 +7,7 @@ from unskew.ablation.stored import StoredResults
 from unskew.common import Artefact
 from unskew.decoder import StoredAdapter, StoredDecoder
 from unskew.evaluation.results import StoredAudit, StoredEvaluation
+from unskew.inspection.results import Inspection
 from unskew.jobs.manifest import JobManifest, ShardRecord
 from unskew.pipeline.manifest import Manifest, Metrics
 
@@ -20,6 +21,7 @@ ARTEFACTS: dict[str, tuple[str, type[Artefact]]] = {
     "done/part-NNNNN.json": ("jobs/manifest.py", ShardRecord),
     "evaluation.json": ("evaluation/results.py", StoredEvaluation),
     "audit.json": ("evaluation/results.py", StoredAudit),
+    "inspection.json": ("inspection/results.py", Inspection),
     "results.json": ("ablation/stored.py", StoredResults),
 }
 INTRODUCTION = """# The files that others read

@@ -1,13 +1,20 @@
+from .base import make_base
 from .classifier import TopicClassifier
+from .cross_fit import CrossFitted, cross_fit
 from .fitted import FittedEncoder, HeldOut
 from .fitting import fit_encoder
 from .recipe import fit_topic_encoder
 from .relabel import relabelled
 from .sampling import implied_topic_prior, topic_loss_link
 from .settings import EncoderSettings
+from .tokens import tokenize
 from .topic_encoder import TopicEncoder
 
 __all__ = [
+    "CrossFitted",
+    "cross_fit",
+    "tokenize",
+    "make_base",
     "FittedEncoder",
     "HeldOut",
     "fit_topic_encoder",

@@ -85,19 +85,20 @@ class _Candidate:
     losses: Tensor
 
 
-def fit_probe(rows: ProbeRows, folds: Sequence[int]) -> Probe:
+def fit_probe(rows: ProbeRows, folds: Sequence[int], strengths: Sequence[float] = STRENGTHS) -> Probe:
     """Choose strength, names and noisy rows on held-out rows, then fit on all.
 
     Args:
         rows: All that could be fitted on.
         folds: Of the clean rows (n,), from `deal_folds`.
+        strengths: Regularisations to choose from, scikit-learn's C.
     """
     dealt = torch.tensor(folds)
     report = []
     clean = replace(rows, noisy=None)
-    best = _best_strength(clean, dealt)
+    best = _best_strength(clean, dealt, strengths)
     if rows.names is not None:
-        nameless = _best_strength(replace(clean, names=None), dealt)
+        nameless = _best_strength(replace(clean, names=None), dealt, strengths)
         worse, error = smaller_by(best.losses, nameless.losses)
         if worse > SURE * error:
             clean, best = replace(clean, names=None), nameless
@@ -138,13 +139,13 @@ def fit_head(rows: ProbeRows, strength: float, scale: float, *, given: bool = Tr
     return fit_linear_head([*blocks, soft], rows.topics, strength, head, NOISY_ITERATIONS)
 
 
-def _best_strength(rows: ProbeRows, folds: Tensor) -> _Candidate:
-    logits = {strength: _nowhere(rows) for strength in STRENGTHS}
+def _best_strength(rows: ProbeRows, folds: Tensor, strengths: Sequence[float]) -> _Candidate:
+    logits = {strength: _nowhere(rows) for strength in strengths}
     for held_out in _held_out(folds):
         kept = rows.without(held_out)
         blocks = [kept.clean] + ([kept.names] if kept.names is not None else [])
         head = None
-        for strength in STRENGTHS:
+        for strength in strengths:
             head = fit_linear_head(blocks, rows.topics, strength, head)
             logits[strength][held_out] = head(rows.clean.features[held_out])
     candidates = [_candidate(rows, strength, found) for strength, found in logits.items()]

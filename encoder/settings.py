@@ -37,9 +37,9 @@ class EncoderSettings:
         names: Whether each topic's name is one more row to learn from (tuned and probe); left out where it hurts.
         scratch: Size of the model from scratch.
         max_tokens: Texts are read up to this many tokens, the model's own marks included.
-        tokens_per_batch: Budget of padded tokens of a training batch; `trainer.accumulate_grad_batches` multiplies it.
-        rows_per_batch: At most so many rows in a training batch of "tuned": small batches are many steps.
-        max_steps: Training steps of "tuned" at most, as far as one pass over the rows allows.
+        tokens_per_batch: Padded tokens in a training batch, before `accumulate_grad_batches`.
+        rows_per_batch: Rows in a training batch of "tuned" at most: small batches are many steps.
+        max_steps: Training steps of "tuned" at most, but one pass over the rows at least.
         noisy: In "phases", warm-up on the noisy set, where there is one; unless given 1 epoch at 5e-5 of a `base`, 3
             at 4e-3 from scratch.
         noisy_loss: Its loss; unless given one that wrong topics pull little, generalised cross-entropy with q 0.5 and

@@ -1,8 +1,9 @@
 """The sets of records that a fit uses: read, checked against each other, split. Knows records, no model."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..common import UserError
 from ..corpus import (
@@ -41,6 +42,8 @@ class Sets:
             a topic is, so the training prior leaves them out. What prior a loss teaches is another matter: there all
             rows that are trained on count.
         is_split: Whether `validation` was split off the clean set, so that a recipe that needs none may train on it.
+        unusable: Rows of the clean set without a text or topic.
+        unknown_topics: Rows of the noisy set by topic that the clean set lacks: they are left out.
     """
 
     train: list[Record]
@@ -48,6 +51,13 @@ class Sets:
     noisy: list[Record] | None
     topics: Topics
     is_split: bool = False
+    unusable: tuple[BadRow, ...] = ()
+    unknown_topics: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def clean(self) -> list[Record]:
+        """Every clean row, in the order in which a recipe that holds rows out by itself trains on them."""
+        return [*self.train, *self.validation] if self.is_split else self.train
 
 
 def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
@@ -62,7 +72,9 @@ def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
         UserError: If a file or a row cannot be used, or a text stands in two sets that the user gave apart.
     """
     columns = replace(settings.columns, of=None)  # of synthetic rows alone
-    clean, _ = load_labelled(settings.train, columns)
+    clean, unusable = load_labelled(settings.train, columns)
+    if settings.corrections is not None:
+        clean = _corrected(clean, settings.corrections, settings.train)
     same = spellings(str(record.topic) for record in clean) if settings.merge_spellings else {}
     clean = _respelt(clean, same)
     if targets and not any(record.target for record in clean):
@@ -80,11 +92,11 @@ def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
     split_off = validation if settings.validation is None else []
     topics = Topics.from_labels(str(record.topic) for record in [*train, *split_off])
     check_known_topics(validation, topics, settings.validation or settings.train)
-    noisy = _noisy(settings, columns, topics, validation, same) if settings.noisy else None
+    noisy, unknown = _noisy(settings, columns, topics, validation, same) if settings.noisy else (None, {})
     if settings.synthetic is not None:
         train = train + _synthetic(settings, topics, train, validation, same)
     log.info("%d topics; %d rows to train on, %d to validate on", len(topics), len(train), len(validation))
-    return Sets(train, validation, noisy, topics, is_split=settings.validation is None)
+    return Sets(train, validation, noisy, topics, settings.validation is None, tuple(unusable), unknown)
 
 
 def load_labelled(source: Source, columns: Columns) -> tuple[list[Record], list[BadRow]]:
@@ -99,6 +111,23 @@ def load_labelled(source: Source, columns: Columns) -> tuple[list[Record], list[
         check_usable(len(bad), len(records), first)
         log.warning("%d of %d rows are left out, the first: %s", len(bad), len(bad) + len(records), first)
     return records, bad
+
+
+def _corrected(clean: list[Record], corrections: str, train: str) -> list[Record]:
+    """The clean rows with the topics that a person gave some of them; without those that were given none."""
+    rows, bad = load_usable(corrections, Columns())
+    if bad:
+        raise UserError(f"{place_of(bad[0])}: {bad[0].reason}; corrections need `id`, `text` and `topic`")
+    texts = {record.id: record.text for record in clean}
+    for row in rows:
+        if texts.get(row.id) != row.text:
+            wrong = "has another text there" if row.id in texts else "is not among its rows"
+            raise UserError(f"{corrections}: the row {row.id!r} {wrong} ({train}); inspect that file again")
+    topics = {row.id: row.topic for row in rows}
+    corrected = [replace(record, topic=topics.get(record.id, record.topic)) for record in clean]
+    changed = sum(new.topic != old.topic for new, old in zip(corrected, clean, strict=True))
+    log.info("%s: %d of %d rows get another topic or none", corrections, changed, len(clean))
+    return [record for record in corrected if record.topic is not None]
 
 
 def _split(clean: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
@@ -142,7 +171,7 @@ def _synthetic(
 
 def _noisy(
     settings: DataSettings, columns: Columns, topics: Topics, validation: Sequence[Record], same: Spellings
-) -> list[Record]:
+) -> tuple[list[Record], Mapping[str, int]]:
     rows = _respelt(load_labelled(str(settings.noisy), columns)[0], same)
     known = [record for record in rows if record.topic in topics]
     leaks = {id(record) for record in overlapping(known, validation)}  # their own ids need not be unique
@@ -154,4 +183,4 @@ def _noisy(
             len(rows) - len(known),
             len(known) - len(kept),
         )
-    return kept
+    return kept, Counter(str(record.topic) for record in rows if record.topic not in topics)

@@ -75,7 +75,7 @@ def _fit_encoder(sets: Sets, settings: FitSettings, folder: Path) -> FittedEncod
     """Stage 1; where its recipe holds rows out by itself, on every clean row."""
     train, validation = sets.train, sets.validation
     if sets.is_split and settings.encoder.recipe_in_force != "phases":
-        train, validation = [*train, *validation], []
+        train, validation = sets.clean, []
     return fit_topic_encoder(train, validation, sets.noisy, sets.topics, settings.encoder, folder, settings.seed)
 
 

@@ -21,7 +21,8 @@ class DataSettings:
     Attributes:
         train: The small clean set: a file, a glob, or a dataset id; each row has a topic, and for the decoder a target.
         noisy: A large set whose topics need not be right; None goes without.
-        synthetic: Rows written by `unskew synthesise` and read by a person, to be trained on with the clean ones.
+        corrections: suspects.jsonl of `unskew inspect`, its topics corrected; a null topic drops the row.
+        synthetic: Rows of `unskew synthesise`, read by a person, to be trained on with the clean ones.
         validation: Held-out clean rows; None splits them off `train`.
         validation_share: The share of `train` split off, each topic in proportion.
         columns: Which column holds what, in all of the sets.
@@ -30,6 +31,7 @@ class DataSettings:
 
     train: str
     noisy: str | None = None
+    corrections: str | None = None
     synthetic: str | None = None
     validation: str | None = None
     validation_share: float = 0.15

@@ -40,7 +40,7 @@ class PhaseSettings:
     Attributes:
         epochs: Passes over the rows at most; 0 leaves the phase out. What suits the model unless given.
         learning_rate: Peak of the schedule. What suits the model unless given.
-        warmup_share: Share of the steps over which the rate rises linearly from 0; it falls linearly to 0 after.
+        warmup_share: Share of the steps in which the rate rises; then it falls to 0, both linearly.
         weight_decay: Decoupled (AdamW), on matrices only.
         patience: Epochs without improvement of the monitored measure before the phase stops.
     """

@@ -1,0 +1,125 @@
+"""What a probe says of rows that it was not fitted on: of the clean rows by folds, of the noisy ones by the clean head.
+
+Knows rows and features; a base's are its own, without one they are TF-IDF, as a newcomer's first classifier has them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import normalize
+from torch import Tensor
+
+from ..balance import denoised_labels, shrunk_em_prior
+from ..corpus import Record, Topics
+from .folds import deal_folds
+from .linear_head import LabelledFeatures
+from .probe import NOISY_PSEUDO_ROWS, Probe, ProbeRows, fit_head, fit_probe
+from .probed_base import ProbedBase
+from .recipe import PROBE_FOLDS
+from .settings import EncoderSettings
+from .topic_texts import name_as_text
+
+WIDTH = 256  # of TF-IDF after the singular value decomposition
+VOCABULARY = 30_000
+CHARACTERS = 2000  # of a text that TF-IDF reads
+UNSPACED = 15  # characters a word on average, from which on a script has no spaces between words
+_CHARACTERS_ALONE: dict[str, Any] = {"ngram_range": (1, 3), "analyzer": "char"}
+MOST_NOISY = 5000  # noisy rows that a probe on TF-IDF reads
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """What was said of held-out rows.
+
+    Attributes:
+        logits: (n, C) of each clean row by a head that did not see it, favouring no topic; nan where there is none.
+        notes: What the probe chose and why, a line each.
+        noisy: The noisy rows that were read.
+        given: Probability (m,) that the topic a noisy row came with is right, its text and the errors of all together.
+        decided: The topic (m,) that a head of the clean rows decides for each noisy row, under the noisy set's shares.
+        noisy_nats: What the noisy rows change of the held-out log-loss, where they are worth training on; else None.
+    """
+
+    logits: Tensor
+    notes: tuple[str, ...]
+    noisy: tuple[Record, ...]
+    given: Tensor
+    decided: Tensor
+    noisy_nats: float | None
+
+
+def cross_fit(
+    clean: Sequence[Record], noisy: Sequence[Record], topics: Topics, settings: EncoderSettings, seed: int = 0
+) -> CrossFitted:
+    """Cross-fit the probe that `fit_topic_encoder` begins with: the same rows, folds and choices give the same figures.
+
+    Args:
+        clean: Each topic has at least one row.
+        noisy: Rows whose topics need not be right.
+        topics: Of the clean rows, with their counts.
+        settings: `base` has the features; without one they are TF-IDF.
+        seed: Random seed of the folds.
+
+    Raises:
+        UserError: If the base cannot be used.
+    """
+    settings = settings.resolved()
+    if settings.base is not None:
+        base = ProbedBase.make(clean, noisy, topics, settings, Path(), seed)
+        rows, folds, noisy = base.rows(), base.folds(PROBE_FOLDS), base.noisy
+        return _said(rows, fit_probe(rows, folds), noisy)
+    if len(noisy) > MOST_NOISY:
+        noisy = Random(f"noisy/{seed}").sample(list(noisy), MOST_NOISY)
+    rows = _tfidf_rows(clean, noisy, topics)
+    folds = deal_folds([record.text for record in clean], rows.clean.labels.tolist(), PROBE_FOLDS, seed)
+    return _said(rows, fit_probe(rows, folds, strengths=(3.0,)), noisy)
+
+
+def _said(rows: ProbeRows, probe: Probe, noisy: Sequence[Record]) -> CrossFitted:
+    given, decided = torch.empty(0), torch.empty(0, dtype=torch.long)
+    if rows.noisy is not None:
+        own = replace(rows, noisy=None, names=rows.names if probe.names else None)
+        logits = fit_head(own, probe.strength, probe.scale)(rows.noisy.features) * probe.scale
+        shares = (logits.double() + shrunk_em_prior(logits, rows.prior, NOISY_PSEUDO_ROWS).log()).softmax(-1)
+        given = denoised_labels(shares, rows.noisy.labels).gather(-1, rows.noisy.labels[:, None]).squeeze(-1)
+        decided = shares.argmax(-1)
+    return CrossFitted(probe.held_out, probe.report, tuple(noisy), given, decided, probe.noisy)
+
+
+def _tfidf_rows(clean: Sequence[Record], noisy: Sequence[Record], topics: Topics) -> ProbeRows:
+    named = [(name, text) for name in topics.names if (text := name_as_text(name))]
+    blocks = [
+        ([record.text[:CHARACTERS] for record in clean], [str(record.topic) for record in clean]),
+        ([text for _, text in named], [name for name, _ in named]),
+        ([record.text[:CHARACTERS] for record in noisy], [str(record.topic) for record in noisy]),
+    ]
+    features = _tfidf([text for texts, _ in blocks for text in texts])
+    ends = np.cumsum([len(texts) for texts, _ in blocks])
+    found = [
+        LabelledFeatures(features[end - len(labels) : end], torch.tensor(topics.encode(labels))) if labels else None
+        for end, (_, labels) in zip(ends.tolist(), blocks, strict=True)
+    ]
+    assert found[0] is not None
+    return ProbeRows(found[0], found[1], found[2], len(topics))
+
+
+def _tfidf(texts: list[str]) -> Tensor:
+    """Unit features (n, d) of texts: TF-IDF of words and pairs of words, then latent semantic analysis."""
+    words = sum(len(text.split()) for text in texts)
+    spaced = sum(map(len, texts)) < UNSPACED * max(words, 1)
+    # Each mark that is neither letter nor blank is a word, so that no text is without any.
+    way: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": r"\w+|[^\w\s]"} if spaced else _CHARACTERS_ALONE
+    vectorizer = TfidfVectorizer(max_features=VOCABULARY, sublinear_tf=True, **way)
+    counts: Any = vectorizer.fit_transform(texts).astype(np.float32)
+    width = min(WIDTH, counts.shape[0] - 1, counts.shape[1] - 1)
+    if width < 2:
+        return torch.from_numpy(counts.toarray())
+    reduced = TruncatedSVD(width, n_iter=2, random_state=0).fit_transform(counts)
+    return torch.from_numpy(np.asarray(normalize(reduced), dtype=np.float32))

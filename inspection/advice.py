@@ -1,0 +1,160 @@
+"""What to do before a fit, and which fit. Knows what was found; measures nothing.
+
+Each rule says its reason with the figures it rests on. Thresholds of shares are rules of thumb; that of accuracy is
+chance.
+"""
+
+import shlex
+from collections.abc import Callable
+
+from ..corpus import Columns
+from ..decoder import DecoderSettings
+from ..encoder import EncoderSettings
+from ..pipeline import DataSettings
+from .results import Advice, Inspection
+
+MANY_SUSPECTS = 0.01
+MANY_REPEATS = 0.02
+MANY_CUT = 0.05
+LOW_RIGHT = 0.5
+
+
+def advise(found: Inspection, encoder: EncoderSettings, decoder: DecoderSettings | None) -> list[Advice]:
+    """What is recommended, the most urgent first."""
+    rules: tuple[Callable[[Inspection], Advice | None], ...] = (
+        _few_rows_a_topic,
+        _suspects,
+        _two_topics,
+        _across,
+        _repeats,
+        _skew,
+        _noisy,
+        _pairs,
+        lambda its: _cut(its, "encoder.max_tokens"),
+    )
+    advice = [one for rule in rules if (one := rule(found)) is not None]
+    if encoder.base is None:
+        why = "a probe on a pretrained sentence encoder names most topics better than a small model from scratch"
+        advice.append(Advice(what="give --encoder.base, a sentence encoder of the texts' language", why=why))
+    if decoder is not None:
+        advice += _targets(found)
+    return advice
+
+
+def recommended(
+    data: DataSettings, suspects: str, found: Inspection, encoder: EncoderSettings, decoder: DecoderSettings | None
+) -> str:
+    """The command line of the fit; `suspects` is the file of them."""
+    parts = ["unskew", "fit", "--data.train", data.train]
+    for name, column in vars(data.columns).items():
+        if column != getattr(Columns(), name):
+            parts += [f"--data.columns.{name}", str(column)]
+    if data.noisy is not None and found.noisy is not None and found.noisy.rows:
+        parts += ["--data.noisy", data.noisy]
+    if data.validation is not None:
+        parts += ["--data.validation", data.validation]
+    if found.suspects and data.corrections is None:
+        parts += ["--data.corrections", suspects]
+    if encoder.base is not None:
+        parts += ["--encoder.base", encoder.base]
+    if decoder is None or not found.targets.rows:
+        parts += ["--decoder", "null"]
+    elif decoder.base is not None:
+        parts += ["--decoder.base", decoder.base]
+    return shlex.join([*parts, "--output", "runs/first"])
+
+
+def _few_rows_a_topic(found: Inspection) -> Advice | None:
+    if len(found.topics) <= found.rows / 3:
+        return None
+    why = f"{len(found.topics):,} topics in {found.rows:,} rows: a topic with one or two rows can hardly be learnt"
+    return Advice(what="look at the column of topics: it reads like ids, or texts of their own", why=why)
+
+
+def _suspects(found: Inspection) -> Advice | None:
+    doubted = sum(topic.doubted for topic in found.topics)
+    if doubted < max(1, MANY_SUSPECTS * found.rows):
+        return None
+    why = f"{doubted:,} labels ({doubted / found.rows:.1%}) are doubted; a rare topic suffers from a few wrong ones"
+    return Advice(what="correct topics in suspects.jsonl, then give it as --data.corrections", why=why)
+
+
+def _two_topics(found: Inspection) -> Advice | None:
+    if not found.repeats.two_topics:
+        return None
+    why = f"{found.repeats.two_topics:,} rows have the text of another, or nearly, under another topic"
+    return Advice(what="decide for one topic of each such text, or merge the topics", why=why)
+
+
+def _across(found: Inspection) -> Advice | None:
+    leaks = sum(repeat.set == "validation" for repeat in found.repeats.examples)
+    if not leaks:
+        return None
+    return Advice(
+        what="take them out of the validation set", why=f"at least {leaks} of its rows are nearly training rows"
+    )
+
+
+def _repeats(found: Inspection) -> Advice | None:
+    rows = found.repeats.exact + found.repeats.near
+    if rows < MANY_REPEATS * found.rows:
+        return None
+    why = f"{rows:,} of {found.rows:,} rows repeat an earlier one: they count twice, and held-out figures flatter"
+    return Advice(what="remove rows that repeat others", why=why)
+
+
+def _skew(found: Inspection) -> Advice | None:
+    few = found.bands["few"]
+    if not few:
+        return None
+    why = f"{few} of {len(found.topics)} topics have under 20 rows ({found.imbalance:,.0f} : 1 at most)"
+    return Advice(what="label more rows of the rare topics, or write some with `unskew synthesise`", why=why)
+
+
+def _noisy(found: Inspection) -> Advice | None:
+    noisy = found.noisy
+    if noisy is None:
+        return None
+    if not noisy.rows:
+        return Advice(
+            what="leave the noisy set out, or rename its topics", why="none of its topics is in the clean set"
+        )
+    if noisy.right is not None and noisy.right < LOW_RIGHT:
+        return Advice(what="leave the noisy set out", why=f"only about {noisy.right:.0%} of its topics are right")
+    if noisy.nats is not None:
+        return Advice(
+            what="give the noisy set", why=f"with it a probe errs less on held-out rows ({noisy.nats:+.3f} nats)"
+        )
+    return Advice(what="expect little of the noisy set for topics", why="a probe with it is no better on held-out rows")
+
+
+def _pairs(found: Inspection) -> Advice | None:
+    if not found.pairs or found.pairs[0].share < 0.2:
+        return None
+    pair = found.pairs[0]
+    why = (
+        f"{pair.rows:,} rows of {pair.topics[0]} and {pair.topics[1]} are answered as the other, the most of all pairs"
+    )
+    return Advice(what="see whether people can tell these two topics apart; else merge them", why=why)
+
+
+def _cut(found: Inspection, option: str) -> Advice | None:
+    lengths = found.lengths
+    if lengths.cut < MANY_CUT * found.rows:
+        return None
+    why = f"{lengths.cut:,} texts have more than {lengths.limit} tokens and are cut (95% have at most {lengths.p95:,})"
+    return Advice(what=f"raise --{option} as far as the base allows, if the topic shows late in a text", why=why)
+
+
+def _targets(found: Inspection) -> list[Advice]:
+    targets = found.targets
+    if not targets.rows:
+        return [Advice(what="give --decoder null", why="no row has a target to write; topics alone can be fitted")]
+    advice = []
+    if targets.repeated > targets.rows / 2:
+        why = f"{targets.repeated:,} of {targets.rows:,} rows share theirs with others ({targets.distinct:,} distinct)"
+        advice.append(Advice(what="ask whether a table of answers would do: the targets repeat", why=why))
+    if targets.lengths is not None and targets.lengths.cut > MANY_CUT * targets.rows:
+        why = f"{targets.lengths.cut:,} targets have more than {targets.lengths.limit} tokens"
+        advice.append(Advice(what="raise --decoder.max_target_tokens", why=why))
+    return advice

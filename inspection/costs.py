@@ -1,0 +1,115 @@
+"""About how long a fit takes here and how much memory: by its arithmetic and the speed of this machine's.
+
+Knows sizes of models and numbers of tokens; fits nothing and reads no weights. The constants are measured
+(benchmarks/results/inspection.md).
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoModel, AutoModelForCausalLM
+
+from ..common import UserError, first_line
+from ..decoder import DecoderSettings
+from ..encoder import EncoderSettings
+from ..pipeline import choose_device
+from ..runtime import read_config
+from ..training import ScratchSettings
+from .results import Estimate
+
+SIZE = 1024  # of the matrices that are multiplied to measure the machine
+STARTED = 8.0  # seconds: reading weights, checkpoints, calibration
+A_STEP = 0.03  # seconds of a training step beside its arithmetic
+EFFICIENCY = 0.5  # of a model's multiplications beside those of large matrices
+LIBRARIES = 0.8  # gigabytes of a process that has loaded them
+ACTIVATIONS = 40  # bytes kept of each token, layer and unit of width for the backward pass
+TUNED_PASSES = 2.0  # over all rows, beside the last: two folds of one half each, forward and backward; features
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model's sizes: parameters in its layers, in its embeddings and output, its layers and its width."""
+
+    inner: int
+    outer: int
+    layers: int
+    width: int
+
+
+def estimate_fit(
+    encoder: EncoderSettings, decoder: DecoderSettings | None, clean: int, noisy: int, tokens: float, target: float
+) -> list[Estimate]:
+    """An estimate for each stage of a fit.
+
+    Args:
+        encoder: Stage 1.
+        decoder: Stage 2; None for none.
+        clean: Rows.
+        noisy: Rows.
+        tokens: Mean tokens of a text that are read.
+        target: Mean tokens of a target.
+
+    Raises:
+        UserError: If a base cannot be read.
+    """
+    rate = _multiplications()
+    encoder = encoder.resolved()
+    size = _size(encoder.base, encoder.scratch, AutoModel)
+    if encoder.recipe == "phases":
+        rows = clean * (encoder.clean.epochs or 0) + noisy * (encoder.noisy.epochs or 0)
+        steps = rows * tokens / encoder.tokens_per_batch
+    else:
+        rows = noisy / 3 + clean * (1 if encoder.recipe == "probe" else TUNED_PASSES + 2 * (encoder.clean.epochs or 0))
+        steps = 0 if encoder.recipe == "probe" else 2 * clean * (encoder.clean.epochs or 0) / encoder.rows_per_batch
+    found = [_stage("encoder", size, rows * tokens, steps, rate, encoder.tokens_per_batch, 0, 3)]
+    if decoder is not None:
+        decoder = decoder.resolved()
+        size = _size(decoder.base, decoder.scratch, AutoModelForCausalLM)
+        length = tokens + target + 8  # of the prompt
+        rows = clean * (decoder.clean.epochs or 0) + (noisy or clean) * (decoder.noisy.epochs or 0)
+        steps = rows * length / decoder.tokens_per_batch
+        trained = 3 if decoder.base is None or decoder.adaptation == "full" else 0
+        output = size.outer * target / length  # the loss is on the target alone
+        found.append(_stage("decoder", size, rows * length, steps, rate, decoder.tokens_per_batch, output, trained))
+    return found
+
+
+def _stage(
+    name: str, size: Size, tokens: float, steps: float, rate: float, batch: int, output: float, copies: int
+) -> Estimate:
+    """Six multiplications and additions a parameter and token (Kaplan et al. 2020): two forward, four backward."""
+    seconds = 6 * (size.inner + output) * tokens / (rate * EFFICIENCY) + steps * A_STEP + STARTED
+    weights = 4 * (size.inner + size.outer) * (1 + copies)
+    kept = ACTIVATIONS * batch * size.layers * size.width + 8 * batch * output / max(size.width, 1)
+    return Estimate(stage=name, seconds=round(seconds, 1), gigabytes=round(LIBRARIES + (weights + kept) / 1e9, 2))
+
+
+def _size(base: str | None, scratch: ScratchSettings, kind: type) -> Size:
+    if base is None:
+        layer = 4 * scratch.width**2 + 6 * scratch.width**2
+        return Size(scratch.layers * layer, scratch.vocabulary * scratch.width, scratch.layers, scratch.width)
+    try:
+        config = read_config(base)
+        with torch.device("meta"):
+            model = kind.from_config(config)
+    except UserError:
+        raise
+    except Exception as error:  # of many kinds: files may hold anything
+        raise UserError(f"{base!r} cannot be read ({first_line(error)}): give a hub id or a folder") from error
+    total, table = sum(weight.numel() for weight in model.parameters()), model.get_input_embeddings().weight
+    text = config.get_text_config()
+    outer = table.numel()
+    return Size(total - outer, outer, getattr(text, "num_hidden_layers", 12), table.shape[1])
+
+
+def _multiplications() -> float:
+    """Multiplications and additions a second in float32 of large matrices, on the device that a fit would use."""
+    device = choose_device()
+    one = torch.ones(SIZE, SIZE, device=device)
+    best = float("inf")
+    for _ in range(4):
+        begun = time.perf_counter()
+        (one @ one)[0, 0].item()
+        best = min(best, time.perf_counter() - begun)
+    return 2 * SIZE**3 / best

@@ -1,0 +1,141 @@
+"""Inspects sets of records before a fit: reads them as a fit does, asks every question, writes the answers.
+
+Knows the order of the questions and the files; each answer is its module's.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..common import check_writable, output_folder, refuse_existing, replacing_folder, write_jsonl, write_text
+from ..corpus import BANDS, Record, place_of
+from ..decoder import DecoderSettings
+from ..encoder import EncoderSettings
+from ..pipeline import DataSettings, Sets, read_sets
+from .advice import advise, recommended
+from .costs import estimate_fit
+from .page import render_inspection
+from .probing import Probed, agreements, confusable, describe_noisy, doubted, expected, probe_rows, recalls
+from .repeats import find_repeats, summed
+from .results import Inspection, Suspect, TopicFacts
+from .suspects import find_suspects
+from .texts import describe_targets, scripts, text_lengths
+
+log = logging.getLogger("unskew")
+
+RESULT = "inspection.json"
+WORST = 20  # suspects in inspection.json
+UNUSABLE = 20
+MOST_COMPARED = 20_000  # noisy rows that are compared with the clean ones
+
+
+def inspect(
+    data: DataSettings,
+    output: str | Path,
+    *,
+    encoder: EncoderSettings | None = None,
+    decoder: DecoderSettings | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Inspection:
+    """Say what sets of records are like, and what to expect of a fit; write inspection.json, .html and suspects.jsonl.
+
+    With a base, and no validation set of the user's, the probe's figures are those that a fit of the recipes "probe"
+    and "tuned" begins with: the same rows, folds and choices.
+
+    Args:
+        data: As for `fit`.
+        output: A folder.
+        encoder: As for `fit`; its base has the features of the probe, which are TF-IDF without one.
+        decoder: As for `fit`; None for a fit of topics alone.
+        seed: Random seed of folds and split.
+        overwrite: Whether `output` may be replaced.
+
+    Raises:
+        UserError: If an input cannot be used, or `output` exists and must not be replaced.
+    """
+    encoder = encoder or EncoderSettings()
+    output = output_folder(output)
+    refuse_existing(output, overwrite, RESULT)
+    check_writable(output.parent)
+    sets = read_sets(data, seed)
+    log.info("inspect: a probe on %s", encoder.base or "TF-IDF")
+    probed = probe_rows(sets, encoder, seed)
+    log.info("inspect: repeated texts, lengths, targets")
+    found, suspects = _answers(sets, probed, encoder, decoder)
+    advice = advise(found, encoder, decoder)
+    command = recommended(data, str(output / "suspects.jsonl"), found, encoder, decoder)
+    found = found.model_copy(update={"advice": advice, "command": command})
+    with replacing_folder(output) as place:
+        write_text(place / RESULT, json.dumps(found.model_dump(), indent=2, ensure_ascii=False) + "\n")
+        write_text(place / "inspection.html", render_inspection(found))
+        write_jsonl(place / "suspects.jsonl", (suspect.model_dump() for suspect in suspects))
+    return found
+
+
+def _answers(
+    sets: Sets, probed: Probed | None, encoder: EncoderSettings, decoder: DecoderSettings | None
+) -> tuple[Inspection, list[Suspect]]:
+    clean = sets.clean
+    given = [] if sets.is_split else sets.validation
+    repeats = find_repeats({"clean": clean, "validation": given, "noisy": (sets.noisy or [])[:MOST_COMPARED]})
+    doubts = doubted(probed) if probed is not None else None
+    suspects = find_suspects(clean, sets.topics, doubts, repeats)
+    doubted_rows = doubts.rows() if doubts is not None else []
+    lengths = text_lengths([record.text for record in clean], encoder)
+    targets = describe_targets(clean, decoder)
+    read = min(lengths.limit, lengths.median + (lengths.p95 - lengths.median) / 4)
+    written = targets.lengths.median if targets.lengths is not None else 0
+    counts = sets.topics.counts
+    found = Inspection(
+        rows=len(clean),
+        validation_rows=len(given),
+        unusable=len(sets.unusable),
+        unusable_examples=[f"{place_of(row)}: {row.reason}" for row in sets.unusable[:UNUSABLE]],
+        topics=_topics(sets, probed, [clean[row] for row in doubted_rows]),
+        bands={name: sets.topics.bands.count(name) for name in BANDS},
+        imbalance=max(counts) / max(1, min(counts)),
+        repeats=summed(repeats, "clean"),
+        suspects=len(suspects),
+        worst_suspects=suspects[:WORST],
+        pairs=confusable(probed, sets) if probed is not None else [],
+        lengths=lengths,
+        scripts=scripts([record.text for record in clean]),
+        targets=targets,
+        probe=expected(probed, sets, encoder) if probed is not None else None,
+        noisy=describe_noisy(sets, probed),
+        estimates=estimate_fit(
+            encoder, decoder if targets.rows else None, len(clean), len(sets.noisy or ()), read, written
+        ),
+        advice=[],
+        command="",
+    )
+    return found, suspects
+
+
+def _topics(sets: Sets, probed: Probed | None, doubted_rows: Sequence[Record]) -> list[TopicFacts]:
+    names = sets.topics.names
+    found = recalls(probed) if probed is not None else [None] * len(names)
+    doubts = Counter(record.topic for record in doubted_rows)
+    noisy = Counter(record.topic for record in sets.noisy or ())
+    fitted = probed.fitted if probed is not None else None
+    read = fitted.noisy if fitted is not None else ()
+    asked = Counter(record.topic for record in read)
+    agreed = Counter(record.topic for record, same in zip(read, agreements(read, fitted, sets), strict=True) if same)
+    return [
+        TopicFacts(
+            topic=name,
+            rows=count,
+            share=share,
+            band=band,
+            recall=recall,
+            doubted=doubts[name],
+            noisy_rows=noisy[name],
+            noisy_agreement=agreed[name] / asked[name] if asked[name] else None,
+        )
+        for name, count, share, band, recall in zip(
+            names, sets.topics.counts, sets.topics.prior, sets.topics.bands, found, strict=True
+        )
+    ]

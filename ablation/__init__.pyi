@@ -1,5 +1,7 @@
+from .compare import compare
+from .compared import Comparison
 from .report.write import write_report
 from .run import ablate
 from .settings import AblationSettings, ArmSettings
 
-__all__ = ["AblationSettings", "ArmSettings", "ablate", "write_report"]
+__all__ = ["Comparison", "compare", "AblationSettings", "ArmSettings", "ablate", "write_report"]

@@ -57,7 +57,7 @@ class Resampler:
         generator = torch.Generator().manual_seed(0)
         self._targets = torch.tensor(test.targets)
         self._counts = test.topics.counts
-        self._rows = _weights(len(test.records), resamples, generator)
+        self._rows = _weights(len(test.targets), resamples, generator)
         self._outputs = _weights(len(test.outputs), resamples, generator)
 
     def measures(self, runs: Runs) -> dict[int, dict[str, Tensor]]:
@@ -75,8 +75,8 @@ class Resampler:
 
     def _of_decisions(self, decisions: Tensor) -> dict[str, Tensor]:
         topics = len(self._counts)
-        cells = torch.nn.functional.one_hot(self._targets * topics + decisions, topics * topics).float()
-        rows = (self._rows @ cells).double().view(-1, topics, topics)
+        cells, drawn = self._targets * topics + decisions, len(self._rows)
+        rows = torch.zeros(drawn, topics * topics).index_add_(1, cells, self._rows).double().view(-1, topics, topics)
         recall = counted.recall(rows)
         bands = counted.band_means(recall, self._counts)
         return {

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, is_dataclass
 from importlib import import_module
+from itertools import takewhile
 from typing import Any
 
 import yaml
@@ -31,6 +32,7 @@ COMMANDS = {
     "fit": "fit both stages and write a bundle",
     "predict": "name topics and write outputs for a file of texts",
     "evaluate": "measure a bundle on labelled rows",
+    "compare": "compare two evaluations on the same rows, in pairs",
     "ablate": "compare the hybrid with the decoder alone, cure by cure",
     "audit": "measure the skew of anyone's predictions",
     "synthesise": "write rows for rare topics, to be read and trained on",
@@ -104,7 +106,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
         print(_help(command), end="")
         return 0
     parser, function = make_parser(command)
-    given = [_underscored(argument) for argument in arguments]
+    given = [_underscored(argument) for argument in _named(command, arguments)]
     asked = [argument for argument in given if argument != "--print_config"]
     options = _parsed(command, parser, function, asked)
     options.pop("config")
@@ -132,6 +134,13 @@ def _as_yaml(options: dict[str, Any]) -> str:
 
 def _resolved(settings: Any) -> Any:
     return settings.resolved() if hasattr(settings, "resolved") else settings
+
+
+def _named(command: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments with those that come first, without a name, given the names that they have in this command."""
+    names = getattr(import_module(f".{command}", __package__), "POSITIONAL", ())
+    bare = list(takewhile(lambda argument: not argument.startswith("-"), arguments))[: len(names)]
+    return [*(f"--{name}={given}" for name, given in zip(names, bare, strict=False)), *arguments[len(bare) :]]
 
 
 def _underscored(argument: str) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from unskew.ablation.compared import Comparison
 from unskew.ablation.stored import StoredResults
 from unskew.common import Artefact
 from unskew.decoder import StoredAdapter, StoredDecoder
@@ -22,6 +23,7 @@ ARTEFACTS: dict[str, tuple[str, type[Artefact]]] = {
     "evaluation.json": ("evaluation/results.py", StoredEvaluation),
     "audit.json": ("evaluation/results.py", StoredAudit),
     "inspection.json": ("inspection/results.py", Inspection),
+    "comparison.json": ("ablation/compared.py", Comparison),
     "results.json": ("ablation/stored.py", StoredResults),
 }
 INTRODUCTION = """# The files that others read

@@ -1,13 +1,17 @@
-from .audit_files import AuditColumns
-from .audit_predictions import AUDIT_RESULT, Audit, TopicSkew, audit
+from .audit_files import AuditColumns, read_labels
+from .audit_predictions import AUDIT_RESULT, Audit, TopicSkew, audit, measure_skew
 from .audit_tables import print_audit
 from .bayes import bayes_posterior
 from .evaluate_system import RESULT, Evaluation, evaluate
-from .labelled_predictions import LEFT_OUT
+from .labelled_predictions import LEFT_OUT, Joined, join
 from .tables import print_evaluation
 from .text_metrics import TopicJudge, text_measures
 
 __all__ = [
+    "Joined",
+    "join",
+    "measure_skew",
+    "read_labels",
     "AUDIT_RESULT",
     "Audit",
     "AuditColumns",

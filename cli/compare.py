@@ -1,0 +1,72 @@
+"""`unskew compare RUN_A RUN_B`: its options, and what it prints. Parses nothing and measures nothing itself."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..common import METRIC_TITLES, make_console, one_line
+
+if TYPE_CHECKING:
+    from ..ablation import Comparison
+
+POSITIONAL = ("run_a", "run_b")
+MOST_TOPICS = 20
+SIGNIFICANT = 0.05
+
+
+def command(
+    run_a: str,
+    run_b: str,
+    labels: list[str] | str | None = None,
+    train: list[str] | str | None = None,
+    output: str | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Compare two runs.
+
+    Args:
+        run_a: A folder of `unskew evaluate`, or predictions as `unskew audit` reads them.
+        run_b: The same of another system, on the same rows.
+        labels: Rows with an id and the true topic, where the predictions have no column true_topic.
+        train: The training set of both, or a JSON object {topic: count}: adds bands and the prior pull.
+        output: A folder for comparison.json.
+        overwrite: Replace what stands at output.
+    """
+    from ..ablation import compare as run
+
+    found = run(run_a, run_b, labels=labels, train=train, output=output, overwrite=overwrite)
+    _print(found, make_console())
+    return 0
+
+
+def _print(found: "Comparison", console: Console) -> None:
+    console.print(Text(one_line(f"a: {found.runs[0]}\nb: {found.runs[1]}")))
+    table = Table(title=f"{found.rows:,} rows", title_justify="left")
+    for name in ("", "a", "b", "b less a", "95% interval"):
+        table.add_column(name, justify="right" if name else "left")
+    for its in found.measures:
+        figures = (f"{its.a:.3f}", f"{its.b:.3f}", f"{its.difference:+.3f}")
+        interval = f"{its.interval[0]:+.3f} to {its.interval[1]:+.3f}"
+        table.add_row(METRIC_TITLES[its.name], *figures, interval, style="bold" if its.told_apart else "")
+    console.print(table)
+    topics = sorted(found.topics, key=lambda its: (its.p, -abs(its.b - its.a)))
+    table = Table(title="Recall by topic, the surest difference first", title_justify="left")
+    for name in ("topic", "rows", "a", "b", "p, corrected"):
+        table.add_column(name, justify="left" if name == "topic" else "right")
+    for its in topics[:MOST_TOPICS]:
+        figures = (f"{its.rows:,}", f"{its.a:.3f}", f"{its.b:.3f}", f"{its.p:.3f}")
+        table.add_row(Text(one_line(its.topic)), *figures, style="bold" if its.p < SIGNIFICANT else "")
+    console.print(table)
+    console.print(verdict(found))
+
+
+def verdict(found: "Comparison") -> str:
+    """The finding in a sentence."""
+    accuracy = next(its for its in found.measures if its.name == "accuracy")
+    alone = f"a alone is right in {found.right_in_one_alone[0]:,} rows, b alone in {found.right_in_one_alone[1]:,}"
+    if not accuracy.told_apart:
+        return f"Not told apart in accuracy: {alone} (p = {accuracy.p:.2g}); other seeds of either may differ."
+    better = "b" if accuracy.difference > 0 else "a"
+    return f"{better} is the more accurate: {alone} (p = {accuracy.p:.2g}); other seeds of either may differ."

@@ -65,7 +65,7 @@ def negative_log_likelihood(probabilities: Tensor, targets: Tensor) -> float:
 def calibration_error(probabilities: Tensor, targets: Tensor) -> float:
     """Expected calibration error of the decided topic: Guo et al. 2017, eq. 3, 15 bins of equal width.
 
-    sum_b (rows in b / n) |share right in b - mean confidence in b|.
+    ``sum_b (rows in b / n) |share right in b - mean confidence in b|``.
     """
     if len(targets) == 0:
         return math.nan

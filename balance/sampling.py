@@ -63,7 +63,7 @@ class View(int):
 
 
 class TemperedDraw:
-    """The rows of an epoch under tempered sampling; `draw(epoch)` gives a list of `View`s in [0, n).
+    """The rows of an epoch under tempered sampling; `draw(epoch)` gives a list of views, of rows in [0, n).
 
     Within an epoch the rows of a topic stand equally often, give or take one; over the epochs too, as each goes on
     where the last one stopped. So undersampled topics are seen whole in the end.

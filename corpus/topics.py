@@ -83,7 +83,7 @@ class Topics:
 
     @cached_property
     def prior(self) -> tuple[float, ...]:
-        """The training prior P(topic): the shares of the counts, summing to 1."""
+        """Shares of the counts (C,), which sum to 1; they are the training prior."""
         total = sum(self.counts)
         return tuple(count / total for count in self.counts)
 

@@ -7,7 +7,7 @@ RUNS := runs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit format clean
+.PHONY: help demo test lint types unit docs format clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -26,7 +26,7 @@ demo: $(VENV)/installed ## make a synthetic corpus, fit both stages on it, predi
 	$(BIN)/unskew evaluate --model $(RUNS)/demo --input $(RUNS)/newsroom/test.jsonl --train $(RUNS)/newsroom/train.jsonl \
 		--newsroom $(RUNS)/newsroom/newsroom.json --output $(RUNS)/evaluation --overwrite
 
-test: lint types unit ## all that CI runs
+test: lint types docs unit ## all that CI runs
 
 lint: $(VENV)/installed ## ruff: style and format
 	$(BIN)/ruff check .
@@ -38,9 +38,12 @@ types: $(VENV)/installed ## basedpyright
 unit: $(VENV)/installed ## every test, on up to four cores
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
+docs: $(VENV)/installed ## the documentation site, into build/docs; any warning is an error
+	$(BIN)/python -m sphinx -q -W --keep-going docs build/docs
+
 format: $(VENV)/installed ## mend style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean: ## remove the environment and what runs wrote
-	rm -rf $(VENV) $(RUNS) *.egg-info
+	rm -rf $(VENV) $(RUNS) build *.egg-info

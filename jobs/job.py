@@ -96,7 +96,7 @@ def run(system: System, job: JobSettings) -> JobSummary:
 def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
     place, job, manifest = work.place, work.job, work.manifest
     before = folder.finished_shards(place, manifest["plan"])
-    metrics = MetricsFile(job.metrics, job.output, manifest["input_rows"]) if job.metrics else None
+    metrics = MetricsFile(job.metrics, job.output, manifest.get("input_rows")) if job.metrics else None
     try:
         records = work.missing(before, metrics)
         retried = work.errors_again(records, metrics) if job.retry_errors else 0
@@ -105,7 +105,7 @@ def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
             metrics.end(finished=False)
     work.state.check_unchanged()
     shards = [records[index] for index in sorted(records)]
-    reconcile(shards, manifest["shard_rows"], manifest["input_rows"])
+    reconcile(shards, manifest["shard_rows"], manifest.get("input_rows"))
     report = summarise(shards, work.system.topics, manifest.get("report"))
     folder.finish(place, manifest, shards, work.layout, report, standing)
     if metrics is not None:
@@ -200,7 +200,7 @@ class _Work:
         records = dict(finished)
         tally = _Tally.of(finished, self.job.max_errors)
         shards = iter_shards(self.job, self.manifest["shard_rows"], set(finished))
-        with self._told("predict", self.manifest["input_rows"], tally, metrics):
+        with self._told("predict", self.manifest.get("input_rows"), tally, metrics):
             for answered in self._answered(shards, tally):
                 records[answered.index] = self._store(answered, metrics)
         return records

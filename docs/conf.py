@@ -13,7 +13,12 @@ suppress_warnings = ["myst.xref_missing", "myst.header"]
 exclude_patterns = ["*.py"]
 html_theme = "furo"
 html_title = "unskew"
-autodoc_default_options = {"members": True, "imported-members": True, "member-order": "bysource", "exclude-members": "set_fit_request, set_score_request"}
+autodoc_default_options = {
+    "members": True,
+    "imported-members": True,
+    "member-order": "bysource",
+    "exclude-members": "set_fit_request, set_score_request",
+}
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 napoleon_google_docstring = True

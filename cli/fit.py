@@ -6,6 +6,7 @@ from ..balance import CalibrationKind, TargetPrior
 from ..decoder import DecoderSettings
 from ..encoder import EncoderSettings
 from ..pipeline import DataSettings, FitSettings, ModelPrior
+from ..training import LoggerName
 
 MOST_USED = (
     "data.train",
@@ -29,6 +30,7 @@ def command(
     calibration: CalibrationKind | None = None,
     model_prior: ModelPrior = "loss",
     target_prior: TargetPrior | Literal["adaptive"] = "adaptive",
+    logger: LoggerName = "csv",
     seed: int = 0,
     overwrite: bool = False,
 ) -> int:
@@ -45,11 +47,12 @@ def command(
             mean_posterior (measured on the validation rows).
         target_prior: The prior to be right for: uniform, train, shares by topic, or adaptive: each job's own rows say
             what to expect, within what the training set makes likely.
+        logger: Where curves and the final table go; csv: into OUTPUT.work.
         seed: Of everything random.
         overwrite: Replace what stands there.
     """
     from ..pipeline import fit as run
 
     settings = FitSettings(data, encoder, decoder, calibration, model_prior, target_prior, seed)
-    run(settings, output, overwrite=overwrite)
+    run(settings, output, overwrite=overwrite, logger=logger)
     return 0

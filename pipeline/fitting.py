@@ -18,7 +18,7 @@ from ..common import check_writable, output_folder, refuse_existing
 from ..decoder import TopicDecoder, check_base, fit_decoder
 from ..encoder import FittedEncoder, fit_topic_encoder, relabelled
 from ..runtime import choose_precision, to_precision
-from ..training import one_fit_at_a_time
+from ..training import LoggerName, check_logger, make_logger, one_fit_at_a_time
 from . import bundle
 from .datasets import Sets, read_sets
 from .hybrid import HybridPipeline, choose_device
@@ -29,19 +29,39 @@ log = logging.getLogger("unskew")
 PRIORS: tuple[Literal["uniform", "train"], ...] = ("uniform", "train")  # whose meaning is said after a fit
 
 
-def fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -> HybridPipeline:
+def fit(
+    settings: FitSettings, output: str | Path, *, overwrite: bool = False, logger: LoggerName = "csv"
+) -> HybridPipeline:
     """Fit a system and write its bundle. Fits in several threads of a process wait for each other.
 
     Args:
         settings: The user's choices.
         output: The bundle's folder. Beside it, `OUTPUT.work` keeps the checkpoints that let a fit go on.
         overwrite: Whether a bundle that stands there may be replaced; it is, once the new one is whole.
+        logger: Where the curves and the final measures go; a tracker that does not answer does not stop the fit.
 
     Raises:
         UserError: If an input cannot be used, or `output` exists and must not be replaced.
     """
+    check_logger(logger)
     with one_fit_at_a_time():
-        return _fit(settings.resolved(), output_folder(output), overwrite)
+        pipeline = _fit(_logging_to(logger, settings.resolved()), output_folder(output), overwrite)
+    work = Path(output).with_name(Path(output).name + ".work")
+    final = make_logger(logger, work, Path(output).name)
+    measures = pipeline.metrics.get("validation", {})
+    final.log_metrics({f"final/{name}": value for name, value in measures.items() if value is not None})
+    final.finalize("success")
+    return pipeline
+
+
+def _logging_to(logger: LoggerName, settings: FitSettings) -> FitSettings:
+    """The settings with that logger in both stages, where their trainers name none."""
+    encoder, decoder = settings.encoder, settings.decoder
+    return replace(
+        settings,
+        encoder=replace(encoder, trainer={"logger": logger, **encoder.trainer}),
+        decoder=decoder and replace(decoder, trainer={"logger": logger, **decoder.trainer}),
+    )
 
 
 def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline:

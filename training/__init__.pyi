@@ -1,12 +1,16 @@
 from .data import Batch, Draw, PhaseData
 from .exclusive import one_fit_at_a_time
 from .fingerprints import base_contents, tokenizer_contents, trainer_choices
+from .loggers import check_logger, make_logger
 from .phase import PhaseModule
 from .phases import Phases, record_contents
 from .runner import RunOptions, run, tracing
-from .settings import PhaseSettings, ScratchSettings, too_fast
+from .settings import LoggerName, PhaseSettings, ScratchSettings, too_fast
 
 __all__ = [
+    "LoggerName",
+    "check_logger",
+    "make_logger",
     "Batch",
     "Draw",
     "PhaseData",

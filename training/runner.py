@@ -13,18 +13,19 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger
 
 from ..common import UserError, replacing_file, write_text
 from . import sharding
 from .divergence import StopAtDivergence
+from .loggers import make_logger
+from .settings import LoggerName
 
 log = logging.getLogger("unskew")
 
@@ -124,6 +125,8 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
     given = dict(options.trainer)
     if given.get("strategy") == sharding.NAME:
         given["strategy"] = sharding.ShardedStrategy()
+    if isinstance(name := given.get("logger"), str):
+        given["logger"] = make_logger(cast(LoggerName, name), options.folder, options.name)
     checkpoints: dict[str, Any] = {
         "dirpath": options.folder / "checkpoints",
         "save_on_train_epoch_end": True,  # any earlier, and a resumed run would repeat or skip a piece of the epoch
@@ -141,7 +144,7 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
     ]
     defaults: dict[str, Any] = {
         "precision": "bf16-mixed" if _bf16(given.get("accelerator", "auto")) else "32-true",
-        "logger": CSVLogger(options.folder, name="logs"),
+        "logger": make_logger("csv", options.folder, options.name),
         "gradient_clip_val": 1.0,
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,

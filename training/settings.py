@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from ..common import UserError
+
+LoggerName = Literal["csv", "tensorboard", "mlflow", "wandb"]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Knows sets of records; no model.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..common import UserError, file_fingerprint
 from ..corpus import Record, Topics, check_disjoint, check_known_topics, source_files, stratified_split
@@ -35,10 +36,13 @@ class TestRows:
         return [record.text for record in self.records]
 
 
-def read_training(settings: AblationSettings, seed: int, synthetic: bool = False) -> Sets:
-    """The sets of one seed, within the budget; with the synthetic rows where they are asked for."""
+def read_training(settings: AblationSettings, seed: int, cache: Path | None = None, *, synthetic: bool = False) -> Sets:
+    """The sets of one seed, within the budget; with the synthetic rows where they are asked for.
+
+    The noisy rows stay in the folder `cache`, which all seeds and arms share.
+    """
     data = settings.data if synthetic else replace(settings.data, synthetic=None)
-    sets = read_sets(data, seed, targets=any(arm.write for arm in settings.arms.values()))
+    sets = read_sets(data, seed, targets=any(arm.write for arm in settings.arms.values()), cache=cache)
     if settings.budget == 1:
         return sets
     clean = sum(sets.topics.counts)  # the synthetic rows stand after them

@@ -5,7 +5,7 @@ The rooms keep each phase in a folder named after its inputs, so arms that diffe
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -60,22 +60,23 @@ class Stages:
         settings: Of the ablation.
         seed: Of this part of it.
         folder: Where checkpoints go.
+        cache: Where the noisy rows stay, for all seeds.
     """
 
-    def __init__(self, settings: AblationSettings, seed: int, folder: Path) -> None:
-        self.settings, self.seed, self.folder = settings, seed, folder
+    def __init__(self, settings: AblationSettings, seed: int, folder: Path, cache: Path) -> None:
+        self.settings, self.seed, self.folder, self.cache = settings, seed, folder, cache
         self._encoders: dict[str, Fitted] = {}
         self._decoder: tuple[str, Fitted] | None = None  # decoders can be large, so one at a time
 
     @cached_property
     def plain(self) -> Sets:
         """What is trained and chosen on."""
-        return read_training(self.settings, self.seed)
+        return read_training(self.settings, self.seed, self.cache)
 
     @cached_property
     def enriched(self) -> Sets:
         """The same with the synthetic rows."""
-        return read_training(self.settings, self.seed, synthetic=True)
+        return read_training(self.settings, self.seed, self.cache, synthetic=True)
 
     @cached_property
     def judge(self) -> TopicJudge:
@@ -100,7 +101,7 @@ class Stages:
             self._decoder = key, self._fit_decoder(settings, sets)
         return self._decoder[1]
 
-    def _relabelled(self, arm: ArmSettings, sets: Sets) -> list[Record]:
+    def _relabelled(self, arm: ArmSettings, sets: Sets) -> Sequence[Record]:
         encoder = self.encoder(arm)
         uniform = resolve_prior("uniform", sets.topics)
         decider = Decider(sets.topics, encoder.implied[False], Calibration(), uniform, encoder.links[False])

@@ -28,6 +28,7 @@ log = logging.getLogger("unskew")
 
 RESULTS = "results.json"
 RUNS = "runs"
+ROWS = "fits/rows"
 MEASURED = 3  # raised when what is trained or measured changes, so that older runs are not mixed in
 
 Runs = dict[str, dict[int, dict[str, Any]]]
@@ -56,8 +57,9 @@ def ablate(
     if output.exists() and any(output.iterdir()) and not (output / RUNS).is_dir():
         raise UserError(f"the folder {output} holds other things (no {RUNS}); choose another name")
     check_writable(output)
+    (output / RUNS).mkdir(exist_ok=True)  # from now on the folder is known for an ablation's
     settings = replace(settings, arms=_possible(settings))
-    training = read_training(settings, settings.seeds[0])
+    training = read_training(settings, settings.seeds[0], output / ROWS)
     test = read_test(settings, training)
     work = _Work(settings, output.resolve(), test, anew)
     try:
@@ -97,7 +99,7 @@ class _Work:
         stages: Stages | None = None
         for seed, name in missing:
             if stages is None or stages.seed != seed:
-                stages = Stages(self.settings, seed, self.output / "fits" / f"seed-{seed}")
+                stages = Stages(self.settings, seed, self.output / "fits" / f"seed-{seed}", self.output / ROWS)
             board.start(name, seed)
             begun = time.monotonic()
             run = run_arm(self.settings.arms[name], stages, self.test)

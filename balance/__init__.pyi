@@ -46,7 +46,7 @@ from .metrics import (
 from .noise import denoised_labels, noise_matrix, redrawn_noise
 from .posterior import Decider, HeldOutScores, resolve_prior
 from .priors import implied_prior, measured_prior
-from .sampling import TemperedDraw, View, span_dropout, tempered_counts
+from .sampling import TemperedDraw, View, Views, span_dropout, tempered_counts
 from .scaling import both_nlls, fit_scale, row_nll, smaller_by
 from .settings import CalibrationKind, ConformalKind, LossSettings, TargetPrior
 from .weights import Counts, class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
@@ -83,6 +83,7 @@ __all__ = [
     "TunedOffsets",
     "UNDECIDED",
     "View",
+    "Views",
     "bbse_prior",
     "bootstrap_errors",
     "calibration_error",

@@ -10,6 +10,10 @@ epoch that was interrupted.
 import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
 
 from ..common import UserError
 
@@ -62,8 +66,53 @@ class View(int):
         return view
 
 
+@dataclass(frozen=True, eq=False)
+class Views(Sequence[View]):
+    """The views of an epoch, as arrays: a `View` is only made where one is asked for. `np.asarray` gives the rows.
+
+    Attributes:
+        rows: Row indices (n,), int64.
+        repeats: How often each row stands before (n,), int32.
+        sources: The row (n,) that a view is drawn for; another one where a paraphrase stands in for it.
+        seeds: What the seeds of the views begin with.
+        kinds: Which of `seeds` each has (n,), uint8.
+    """
+
+    rows: np.ndarray
+    repeats: np.ndarray
+    sources: np.ndarray
+    seeds: tuple[str, ...]
+    kinds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> View: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[View]: ...
+    def __getitem__(self, index: int | slice) -> View | Sequence[View]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        seed = f"{self.seeds[self.kinds[index]]}/{self.sources[index]}"
+        return View(int(self.rows[index]), int(self.repeats[index]), seed)
+
+    def __array__(self, dtype: type | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.rows, dtype=dtype, copy=copy)
+
+    def followed_by(self, other: "Views", offset: int) -> "Views":
+        """These views, then the other ones, whose rows stand `offset` further down."""
+        return Views(
+            np.concatenate([self.rows, other.rows + offset]),
+            np.concatenate([self.repeats, other.repeats]),
+            np.concatenate([self.sources, other.sources]),
+            self.seeds + other.seeds,
+            np.concatenate([self.kinds, other.kinds + np.uint8(len(self.seeds))]),
+        )
+
+
 class TemperedDraw:
-    """The rows of an epoch under tempered sampling; `draw(epoch)` gives a list of views, of rows in [0, n).
+    """The rows of an epoch under tempered sampling; `draw(epoch)` gives `Views` of rows in [0, n).
 
     Within an epoch the rows of a topic stand equally often, give or take one; over the epochs too, as each goes on
     where the last one stopped. So undersampled topics are seen whole in the end.
@@ -79,7 +128,7 @@ class TemperedDraw:
 
     def __init__(
         self,
-        targets: Sequence[int],
+        targets: Sequence[int] | np.ndarray,
         ratio: float = 3.0,
         *,
         seed: int = 0,
@@ -88,13 +137,12 @@ class TemperedDraw:
     ) -> None:
         self._seed = seed
         self._paraphrases = paraphrases or {}
-        rows: dict[int, list[int]] = {}
-        for row, target in enumerate(targets):
-            rows.setdefault(int(target), []).append(row)
-        self._rows = [rows[target] for target in sorted(rows)]
+        found = np.asarray(targets, dtype=np.int64)
+        by_topic = np.argsort(found, kind="stable")
+        self._rows = np.split(by_topic, np.flatnonzero(np.diff(found[by_topic])) + 1)
         shuffle = random.Random(f"{seed}/rows").shuffle
         for own in self._rows:
-            shuffle(own)
+            shuffle(own)  # pyright: ignore[reportArgumentType]
         self._draws = tempered_counts([len(own) for own in self._rows], ratio, total)
         if any(row < len(targets) for others in self._paraphrases.values() for row in others):
             raise UserError("paraphrases must stand after the rows they paraphrase")
@@ -103,21 +151,26 @@ class TemperedDraw:
         """Rows of an epoch."""
         return sum(self._draws)
 
-    def __call__(self, epoch: int) -> list[View]:
+    def __call__(self, epoch: int) -> Views:
         """The views of an epoch, in random order."""
-        views = []
-        for own, draws in zip(self._rows, self._draws, strict=True):
-            # A window over the topic's rows laid end to end: no row twice before every row once.
-            for step in range(draws):
-                views.append(self._view(own[(epoch * draws + step) % len(own)], step // len(own), epoch))
-        random.Random(f"{self._seed}/{epoch}").shuffle(views)
-        return views
+        # A window over the topic's rows laid end to end: no row twice before every row once.
+        steps = [np.arange(draws) for draws in self._draws]
+        sources = [own[(epoch * len(step) + step) % len(own)] for own, step in zip(self._rows, steps, strict=True)]
+        repeats = [step // len(own) for own, step in zip(self._rows, steps, strict=True)]
+        order = np.arange(len(self))
+        random.Random(f"{self._seed}/{epoch}").shuffle(order)  # pyright: ignore[reportArgumentType]
+        return self._with_paraphrases(np.concatenate(sources)[order], np.concatenate(repeats)[order], epoch)
 
-    def _view(self, row: int, repeat: int, epoch: int) -> View:
-        others = self._paraphrases.get(row, ())
-        if 0 < repeat <= len(others):
-            return View(others[(epoch + repeat - 1) % len(others)], 0, f"{self._seed}/{epoch}/{row}")
-        return View(row, max(0, repeat - len(others)), f"{self._seed}/{epoch}/{row}")
+    def _with_paraphrases(self, sources: np.ndarray, repeats: np.ndarray, epoch: int) -> Views:
+        rows = sources.copy()
+        paraphrased = np.fromiter(self._paraphrases, dtype=np.int64, count=len(self._paraphrases))
+        for i in np.flatnonzero((repeats > 0) & np.isin(sources, paraphrased)).tolist():
+            others, repeat = self._paraphrases[int(sources[i])], int(repeats[i])
+            if repeat <= len(others):
+                rows[i] = others[(epoch + repeat - 1) % len(others)]
+            repeats[i] = max(0, repeat - len(others))
+        kinds = np.zeros(len(rows), dtype=np.uint8)
+        return Views(rows, repeats.astype(np.int32), sources, (f"{self._seed}/{epoch}",), kinds)
 
 
 def span_dropout(

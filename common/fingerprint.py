@@ -17,6 +17,8 @@ from .errors import UserError
 def fingerprint(*parts: Any) -> str:
     """64 hex digits over JSON-able values, dataclasses and paths; the order of dict keys does not matter.
 
+    Fields of a dataclass that do not count when two are compared do not count here.
+
     Raises:
         TypeError: for a value without a stable form (its `repr` might hold a memory address).
     """
@@ -49,7 +51,7 @@ def file_sha256(path: Path) -> str:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.compare}
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise TypeError(f"no stable fingerprint for a {type(value).__name__}; give plain values")

@@ -19,7 +19,9 @@ from .reading import (
     stream_located,
 )
 from .records import BadRow, Record
+from .row_store import RowStore
 from .splitting import stratified_split
+from .stored_records import StoredRecords, some_of, topic_indices
 from .topics import BANDS, Band, Topics, band, spelling_key, spellings
 
 __all__ = [
@@ -33,7 +35,9 @@ __all__ = [
     "Newsroom",
     "RawRow",
     "Record",
+    "RowStore",
     "Source",
+    "StoredRecords",
     "Topics",
     "as_label",
     "band",
@@ -49,6 +53,7 @@ __all__ = [
     "place_of",
     "read_rows",
     "set_apart",
+    "some_of",
     "source_files",
     "source_parts",
     "spelling_key",
@@ -56,5 +61,6 @@ __all__ = [
     "stratified_split",
     "stream",
     "stream_located",
+    "topic_indices",
     "write_newsroom",
 ]

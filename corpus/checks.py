@@ -46,8 +46,8 @@ def check_known_topics(records: Iterable[Record], topics: Topics, name: str = "t
 
 def overlapping(records: Iterable[Record], others: Iterable[Record]) -> list[Record]:
     """The records whose text, white space aside, also stands in `others`."""
-    texts = {_squeezed(other.text) for other in others}
-    return [record for record in records if _squeezed(record.text) in texts]
+    texts = {squeezed(other.text) for other in others}
+    return [record for record in records if squeezed(record.text) in texts]
 
 
 def check_disjoint(
@@ -63,9 +63,9 @@ def check_disjoint(
     """
     shared = overlapping(train, other)
     if shared:
-        text = _squeezed(shared[0].text)
+        text = squeezed(shared[0].text)
         shown = text if len(text) <= 60 else text[:57] + "..."
-        twin = next(record for record in other if _squeezed(record.text) == text)
+        twin = next(record for record in other if squeezed(record.text) == text)
         raise UserError(
             f"{len(shared)} texts of {train_name} also stand in {other_name}, as {shown!r} (id {shared[0].id!r} there, "
             f"id {twin.id!r} here); remove them from {train_name}, or the measurements are too good"
@@ -111,7 +111,7 @@ def _rare(counts: Counter[str], name: str) -> list[str]:
 def _repeated(records: Sequence[Record], name: str) -> list[str]:
     topics_by_text: dict[str, list[str | None]] = defaultdict(list)
     for record in records:
-        topics_by_text[_squeezed(record.text)].append(record.topic)
+        topics_by_text[squeezed(record.text)].append(record.topic)
     repeats = [topics for topics in topics_by_text.values() if len(topics) > 1]
     if not repeats:
         return []
@@ -138,7 +138,8 @@ def check_usable(bad: int, usable: int, first: str) -> None:
         raise UserError(f"{first}; mend or remove this row ({bad - 1} further rows are bad)")
 
 
-def _squeezed(text: str) -> str:
+def squeezed(text: str) -> str:
+    """The text with every run of white space as one blank, and none at its ends."""
     return " ".join(text.split())
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..balance import make_loss
 from ..common import UserError, fingerprint, replacing_folder
-from ..corpus import Record, Topics
+from ..corpus import Record, StoredRecords, Topics, some_of, topic_indices
 from ..training import Draw, Phases, base_contents, record_contents, tokenizer_contents, trainer_choices
 from . import saving
 from .adaptation import Model, adapt, adaptation_facts, finish
@@ -78,9 +79,9 @@ def fit_decoder(
 
 @dataclass(frozen=True)
 class _Sets:
-    train: list[Record]
-    validation: list[Record]
-    noisy: list[Record] | None
+    train: Sequence[Record]
+    validation: Sequence[Record]
+    noisy: Sequence[Record] | None
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ class _Fit:
     def from_scratch(self) -> TopicDecoder:
         """Train a small base, all of its weights, then adapt it."""
         sets, scratch = self.sets, self.settings.scratch
-        words = chain.from_iterable((r.text, str(r.target)) for r in chain(sets.train, sets.noisy or ()))
+        known = chain(sets.train, some_of(sets.noisy or (), self.seed))
+        words = chain.from_iterable((r.text, str(r.target)) for r in known)
         template = resolve_template(self.settings.prompt_in_force)
         # The prompt stands in every sequence, so it should cost few tokens.
         tokenizer = make_scratch_tokenizer(scratch, chain(words, [template] * 1000))
@@ -169,13 +171,14 @@ class _Fit:
             facts=facts,
         )
 
-    def _train_noisy(self, name: str, parts: Prepared, records: list[Record]) -> Path:
+    def _train_noisy(self, name: str, parts: Prepared, records: Sequence[Record]) -> Path:
         """Train in place, at the noisy phase's pace and with its topic loss; returns the phase's folder."""
         settings, topics = self.settings, self.topics
         self.phases.depend_on(name, settings.noisy, settings.noisy_topic_loss, record_contents(records, targets=True))
         loss = None
         if settings.noisy_topic_loss is not None:
-            counts = [sum(record.topic == topic for record in records) for topic in topics.names]
+            indices = topic_indices(records, topics)
+            counts = np.bincount(indices[indices >= 0], minlength=len(topics)).tolist()
             loss = make_loss(settings.noisy_topic_loss, counts, topics.names)
             log.info("decoder: topic loss on the noisy set: %s", loss.description)
         module = DecoderModule(parts.model, settings.noisy, parts.control.topic_ids, loss)
@@ -191,7 +194,7 @@ class _Fit:
         self.phases.run("clean", settings.clean, module, self._data(parts, records, draw, settings.fairness))
 
     def _data(
-        self, parts: Prepared, records: list[Record], draw: Draw | None = None, fairness: bool = False
+        self, parts: Prepared, records: Sequence[Record], draw: Draw | None = None, fairness: bool = False
     ) -> DecoderData:
         return DecoderData(
             self._rows(records, parts.sequencer, fairness),
@@ -202,13 +205,13 @@ class _Fit:
             draw=draw,
         )
 
-    def _rows(self, records: list[Record], sequencer: Sequencer, fairness: bool) -> Rows:
+    def _rows(self, records: Sequence[Record], sequencer: Sequencer, fairness: bool) -> Rows:
         """Tokenised; with `fairness` once more after it, with the token."""
         length = self.settings.max_target_tokens
         rows = Rows.from_records(records, sequencer, self.topics, length)
         return rows + Rows.from_records(records, sequencer, self.topics, length, fairness=True) if fairness else rows
 
-    def _topic_losses(self, records: list[Record]) -> tuple[Any, ...]:
+    def _topic_losses(self, records: Sequence[Record]) -> tuple[Any, ...]:
         """What the module of the clean phase needs to train on the topic; nothing if the settings do not ask for it."""
         settings, topics = self.settings, self.topics
         natural = make_topic_loss(settings, records, topics)
@@ -233,8 +236,9 @@ def _usable(train: Sequence[Record], validation: Sequence[Record], noisy: Sequen
     return _Sets(kept, measured or kept, warm_up or None)
 
 
-def _with_targets(records: Sequence[Record], name: str) -> list[Record]:
-    kept = [record for record in records if has_target(record)]
+def _with_targets(records: Sequence[Record], name: str) -> Sequence[Record]:
+    stored = isinstance(records, StoredRecords)
+    kept = records.selected(records.have_targets) if stored else [r for r in records if has_target(r)]
     if 0 < len(kept) < len(records):
         log.warning("decoder: %d rows of the %s set have no target and are left out", len(records) - len(kept), name)
     return kept

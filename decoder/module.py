@@ -10,8 +10,8 @@ from torch import Tensor
 from ..balance import TopicLoss
 from ..training import Batch, PhaseModule, PhaseSettings
 from .adaptation import Model
-from .data import NO_TOPIC
 from .sequences import last_logits
+from .stored_sequences import NO_TOPIC
 
 MONITOR = "validation/loss"
 

@@ -16,7 +16,7 @@ from ..balance import (
     LossLink,
     TemperedDraw,
     TopicLoss,
-    View,
+    Views,
     implied_prior,
     loss_link,
     make_loss,
@@ -49,10 +49,9 @@ class FairnessDraw:
         # Another seed: else both halves would show the same rows of a frequent topic in an epoch.
         self._balanced = TemperedDraw(targets, ratio, seed=seed + 1, total=balanced, paraphrases=paraphrases)
 
-    def __call__(self, epoch: int) -> list[View]:
+    def __call__(self, epoch: int) -> Views:
         """The views of an epoch; the batches' sampler shuffles them."""
-        fair = [View(view + self._rows, view.repeat, view.seed) for view in self._balanced(epoch)]
-        return [*self._natural(epoch), *fair]
+        return self._natural(epoch).followed_by(self._balanced(epoch), self._rows)
 
 
 def drawn(

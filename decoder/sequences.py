@@ -66,17 +66,36 @@ class Sequencer:
 
     def prompts(self, texts: Sequence[str], fairness: bool = False) -> list[list[int]]:
         """The sequences up to where the topic token comes, at most `max_tokens` long (one more with fairness)."""
+        end = [*self._after, self._control.fairness_id] if fairness else self._after
+        return [[*self._before, *part, *end] for part in self.texts(texts)]
+
+    def texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text, cut where there is no more room beside the prompt."""
         parts = encode_user_text(self._reader, texts, self._room)
         reserved = frozenset(self._control.ids)
         if any(not reserved.isdisjoint(part) for part in parts):  # `ControlTokens.check_unreachable` rules this out
             raise RuntimeError("a control token came out of a text; this is a defect of unskew, please report it")
-        end = [*self._after, self._control.fairness_id] if fairness else self._after
-        return [[*self._before, *part, *end] for part in parts]
+        return parts
 
     @property
     def prefix(self) -> list[int]:
         """The tokens that every sequence begins with."""
         return self._before
+
+    @property
+    def after_text(self) -> list[int]:
+        """The tokens between text and topic, without fairness."""
+        return self._after
+
+    @property
+    def room(self) -> int:
+        """The most tokens of a text."""
+        return self._room
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Which reads texts here: to be looked at, not called."""
+        return self._reader.tokenizer
 
     @property
     def longest_mark(self) -> int:

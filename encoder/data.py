@@ -8,34 +8,42 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..balance import View, span_dropout
-from ..corpus import Record, Topics
-from ..training import Batch, PhaseData
+from ..corpus import Record, StoredRecords, Topics, topic_indices
+from ..runtime import TextTokenizer
+from ..training import Batch, PhaseData, TokenFile, token_file, tokenizer_contents
 from .tokens import pad, tokenize
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokenised records: `tokens[i]` int32 (T_i,), `targets[i]` the index of the topic."""
+    """Tokenised records: `tokens[i]` int32 (T_i,), `targets` (n,) the indices of the topics."""
 
-    tokens: list[np.ndarray]
-    targets: list[int]
+    tokens: Sequence[np.ndarray]
+    targets: np.ndarray
 
     @classmethod
     def from_records(
         cls, records: Sequence[Record], topics: Topics, tokenizer: PreTrainedTokenizerBase, max_tokens: int
     ) -> "Rows":
-        """Tokenise records whose topics are all in `topics`."""
+        """Tokenise records whose topics are all in `topics`; the tokens of records on disk are on disk too."""
+        if isinstance(records, StoredRecords):
+            reader, largest = TextTokenizer.private(tokenizer), max(tokenizer.get_vocab().values())
+            kind = ["encoder", tokenizer_contents(tokenizer), max_tokens]
+            tokens = token_file(records, "text", kind, largest, lambda texts: tokenize(reader, texts, max_tokens))
+            return cls(tokens, topic_indices(records, topics))
         targets = topics.encode([str(record.topic) for record in records])
         ids = tokenize(tokenizer, [record.text for record in records], max_tokens)
-        return cls([np.asarray(row, dtype=np.int32) for row in ids], list(targets))
+        return cls([np.asarray(row, dtype=np.int32) for row in ids], np.asarray(targets, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @property
-    def lengths(self) -> list[int]:
-        """Tokens of each row."""
-        return [len(row) for row in self.tokens]
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row (n,)."""
+        if isinstance(self.tokens, TokenFile):
+            return self.tokens.lengths
+        return np.asarray([len(row) for row in self.tokens], dtype=np.int32)
 
 
 class EncoderData(PhaseData[Rows]):
@@ -45,7 +53,7 @@ class EncoderData(PhaseData[Rows]):
         """Pad rows on the right."""
         return {
             "row": torch.tensor(indices),
-            "target": torch.tensor([rows.targets[i] for i in indices]),
+            "target": torch.from_numpy(rows.targets[indices]),
             **pad((_view(rows.tokens[i], i) for i in indices), self.pad_id),
         }
 

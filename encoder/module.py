@@ -1,8 +1,9 @@
 """The Lightning module of an encoder: loss, exact validation measures. Knows nothing of files or tokenizers."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -37,7 +38,7 @@ class EncoderModule(PhaseModule):
         phase: PhaseSettings,
         loss: TopicLoss,
         topics: Topics,
-        validation_targets: list[int],
+        validation_targets: Sequence[int] | np.ndarray,
         *,
         rates: Mapping[str, float] | None = None,
         frozen_body: bool = False,
@@ -45,13 +46,17 @@ class EncoderModule(PhaseModule):
         super().__init__(model, phase, rates)
         self.loss = loss
         self._topics = topics
-        self._targets = torch.tensor(validation_targets)
+        self._targets = torch.as_tensor(validation_targets)
         self._frozen_body = frozen_body
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Float32 logits (B, C)."""
         return self.model(input_ids=input_ids, attention_mask=attention_mask).logits.float()
+
+    def on_train_start(self) -> None:
+        """As at an epoch's start: one that is gone on with has no other."""
+        self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
         """Dropout on, but not in a frozen body: its features are to be the ones that prediction will see."""

@@ -3,6 +3,7 @@
 Knows the model and the rows; which head is right and whether tuning paid are the recipe's.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,6 +28,8 @@ from .tokens import pad_id_of
 from .topic_encoder import TopicEncoder
 from .topic_texts import name_as_text
 from .tuning import tune
+
+log = logging.getLogger("unskew")
 
 MOST_NOISY = 20_000  # noisy rows that a probe reads: more change it little
 
@@ -76,7 +79,9 @@ class ProbedBase:
         texts = ((name, name_as_text(name)) for name in topics.names) if settings.names else ()
         names = tuple(Record(text, f"name-{name}", name) for name, text in texts if text)
         if len(noisy) > MOST_NOISY:
-            noisy = Random(f"noisy/{seed}").sample(list(noisy), MOST_NOISY)
+            # Each row with the same chance: the noisy set's shares, and how its labels err, are estimated on it.
+            log.info("encoder: the probe reads %s of the %s noisy rows", f"{MOST_NOISY:,}", f"{len(noisy):,}")
+            noisy = Random(f"noisy/{seed}").sample(noisy, MOST_NOISY)
         start = {name: value.detach().clone() for name, value in model.state_dict().items()}
         return cls(model, tokenizer, settings, topics, folder, seed, tuple(clean), names, tuple(noisy), start)
 

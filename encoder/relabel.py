@@ -7,20 +7,36 @@ rows that a noisy set gives to a rare topic most may be strays from the frequent
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
+
+import numpy as np
 
 from ..balance import Decider
-from ..corpus import Record
+from ..common import showing
+from ..corpus import Record, StoredRecords, topic_indices
 from .topic_encoder import TopicEncoder
 
 log = logging.getLogger("unskew")
 
+_AT_ONCE = 16_384
 
-def relabelled(records: Sequence[Record], encoder: TopicEncoder, decider: Decider) -> list[Record]:
-    """The same rows, each under its most probable topic where topics come as often as in the training set."""
+
+def relabelled(records: Sequence[Record], encoder: TopicEncoder, decider: Decider) -> Sequence[Record]:
+    """The same rows, each under its most probable topic where topics come as often as in the training set.
+
+    Records on disk stay there: memory holds the texts and probabilities of some thousand at once.
+    """
     if not records:
         return []
-    probabilities = decider.aimed_at("train")(encoder.logits([record.text for record in records]))
-    names = [decider.topics.names[i] for i in probabilities.argmax(dim=-1).tolist()]
-    changed = sum(record.topic != name for record, name in zip(records, names, strict=True))
+    likely, topics = decider.aimed_at("train"), decider.topics
+    decided, rows = [], iter(records)
+    with showing("auto", "noisy set: the encoder's topics", len(records)) as tell:
+        while some := [row.text for row in islice(rows, _AT_ONCE)]:
+            decided.append(likely(encoder.logits(some)).argmax(dim=-1).numpy())
+            tell(len(some), 0)
+    indices = np.concatenate(decided)
+    changed = int((indices != topic_indices(records, topics)).sum())
     log.info("noisy set: the encoder's topics replace the given ones in %d of %d rows", changed, len(records))
-    return [replace(record, topic=name) for record, name in zip(records, names, strict=True)]
+    if isinstance(records, StoredRecords):
+        return records.under(topics, indices)
+    return [replace(record, topic=topics.names[i]) for record, i in zip(records, indices.tolist(), strict=True)]

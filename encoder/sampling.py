@@ -1,10 +1,11 @@
 """Which rows an epoch shows an encoder, and the prior that this and the loss teach it. Knows no model."""
 
-from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..balance import LossLink, LossSettings, TemperedDraw, implied_prior, loss_link, tempered_counts
-from ..corpus import Record, Topics, set_apart
+from ..corpus import Record, Topics, set_apart, topic_indices
 from .settings import EncoderSettings
 
 
@@ -25,8 +26,8 @@ def drawn(
 def counts_seen(records: Sequence[Record], topics: Topics, ratio: float | None) -> list[int]:
     """Rows per topic (C,) in an epoch of `drawn`."""
     own = records if ratio is None else set_apart(records)[0]
-    counted = Counter(record.topic for record in own)
-    counts = [counted[name] for name in topics.names]
+    indices = topic_indices(own, topics)
+    counts = np.bincount(indices[indices >= 0], minlength=len(topics)).tolist()
     return counts if ratio is None else tempered_counts(counts, ratio)
 
 

@@ -7,6 +7,7 @@ yet. Knows the model, rows and Lightning; which rows and whether it paid are the
 import math
 from pathlib import Path
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from ..balance import LossSettings, make_loss
@@ -49,7 +50,7 @@ def tune(
         seed: Random seed of order and dropout.
         pad_id: Padding token id.
     """
-    counts = [max(1, rows.targets.count(index)) for index in range(len(topics))]
+    counts = np.bincount(rows.targets, minlength=len(topics)).clip(min=1).tolist()
     freeze_all_but_layers(model, output_layer(model)[1])
     module = EncoderModule(
         model,
@@ -72,6 +73,7 @@ def tune(
         name=name,
         epochs=passes_within(len(rows), settings),
         seed=seed,
+        checkpoint_minutes=settings.clean.checkpoint_minutes,
         trainer=settings.trainer,
     )
     run(module, data, options)

@@ -4,13 +4,17 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 
 from ..common import UserError
 from ..corpus import (
     BadRow,
     Columns,
     Record,
+    RowStore,
     Source,
+    StoredRecords,
     Topics,
     check_disjoint,
     check_known_topics,
@@ -22,6 +26,7 @@ from ..corpus import (
     spelling_key,
     spellings,
     stratified_split,
+    topic_indices,
 )
 from .settings import DataSettings
 
@@ -48,7 +53,7 @@ class Sets:
 
     train: list[Record]
     validation: list[Record]
-    noisy: list[Record] | None
+    noisy: Sequence[Record] | None
     topics: Topics
     is_split: bool = False
     unusable: tuple[BadRow, ...] = ()
@@ -60,13 +65,14 @@ class Sets:
         return [*self.train, *self.validation] if self.is_split else self.train
 
 
-def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
+def read_sets(settings: DataSettings, seed: int, targets: bool = False, cache: Path | None = None) -> Sets:
     """Read the sets, and see to it that nothing validated on was trained on.
 
     Args:
         settings: Where they are.
         seed: Of the split.
         targets: Whether there must be targets to learn to write.
+        cache: A folder for the noisy rows, which stay there and out of memory; None holds them in memory.
 
     Raises:
         UserError: If a file or a row cannot be used, or a text stands in two sets that the user gave apart.
@@ -92,7 +98,10 @@ def read_sets(settings: DataSettings, seed: int, targets: bool = False) -> Sets:
     split_off = validation if settings.validation is None else []
     topics = Topics.from_labels(str(record.topic) for record in [*train, *split_off])
     check_known_topics(validation, topics, settings.validation or settings.train)
-    noisy, unknown = _noisy(settings, columns, topics, validation, same) if settings.noisy else (None, {})
+    noisy, unknown = None, {}
+    if settings.noisy is not None:
+        known = _noisy_in_memory if cache is None else partial(_noisy_on_disk, cache)
+        noisy, unknown = known(settings.noisy, columns, topics, validation, same)
     if settings.synthetic is not None:
         train = train + _synthetic(settings, topics, train, validation, same)
     log.info("%d topics; %d rows to train on, %d to validate on", len(topics), len(train), len(validation))
@@ -169,18 +178,39 @@ def _synthetic(
     return [record for record in rows if id(record) not in leaks]
 
 
-def _noisy(
-    settings: DataSettings, columns: Columns, topics: Topics, validation: Sequence[Record], same: Spellings
-) -> tuple[list[Record], Mapping[str, int]]:
-    rows = _respelt(load_labelled(str(settings.noisy), columns)[0], same)
+def _noisy_in_memory(
+    source: str, columns: Columns, topics: Topics, validation: Sequence[Record], same: Spellings
+) -> tuple[Sequence[Record], Mapping[str, int]]:
+    rows = _respelt(load_labelled(source, columns)[0], same)
     known = [record for record in rows if record.topic in topics]
     leaks = {id(record) for record in overlapping(known, validation)}  # their own ids need not be unique
-    kept = [record for record in known if id(record) not in leaks]
-    if len(kept) < len(rows):
+    _say_left_out(source, len(rows) - len(known), len(leaks))
+    unknown = Counter(str(record.topic) for record in rows if record.topic not in topics)
+    return [record for record in known if id(record) not in leaks], unknown
+
+
+def _noisy_on_disk(
+    cache: Path, source: str, columns: Columns, topics: Topics, validation: Sequence[Record], same: Spellings
+) -> tuple[Sequence[Record], Mapping[str, int]]:
+    store = RowStore.of(source, columns, cache)
+    if store.bad:
+        rows = store.bad + store.rows
+        log.warning("%d of %d rows are left out, the first: %s", store.bad, rows, store.first_bad)
+    names = {key: names[0] for key, names in same.items()}
+    rows = StoredRecords.all_of(store)
+    rows = rows.renamed({name: names.get(spelling_key(name), name) for name in rows.names})
+    is_known = topic_indices(rows, topics) >= 0
+    known = rows.selected(is_known)
+    leaks = known.overlapping(validation)
+    _say_left_out(source, len(rows) - len(known), int(leaks.sum()))
+    return known.selected(~leaks), rows.selected(~is_known).topic_counts
+
+
+def _say_left_out(source: str, unknown: int, leaks: int) -> None:
+    if unknown or leaks:
         log.warning(
             "%s: left out %d rows whose topic is not in the clean set and %d that stand in the validation set",
-            settings.noisy,
-            len(rows) - len(known),
-            len(known) - len(kept),
+            source,
+            unknown,
+            leaks,
         )
-    return kept, Counter(str(record.topic) for record in rows if record.topic not in topics)

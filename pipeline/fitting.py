@@ -68,7 +68,7 @@ def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline
     refuse_existing(output, overwrite, bundle.MANIFEST)
     work = output.with_name(output.name + ".work")
     check_writable(work)
-    sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None)
+    sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None, cache=work / "rows")
     target = resolve_prior("uniform" if settings.target_prior == "adaptive" else settings.target_prior, sets.topics)
     if settings.decoder is not None:
         check_base(settings.decoder, sets.topics)  # before the encoder is trained

@@ -1,7 +1,9 @@
 """Batches of rows of similar length under a budget of padded tokens. Knows lengths only, not what the rows are."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
@@ -11,7 +13,7 @@ _WINDOW_BATCHES = 50  # rows are sorted within a window of about this many batch
 
 
 def group_by_length(
-    rows: Sequence[int], lengths: Sequence[int], tokens_per_batch: int, max_rows: int | None = None
+    rows: Sequence[int], lengths: Sequence[int] | np.ndarray, tokens_per_batch: int, max_rows: int | None = None
 ) -> list[list[int]]:
     """Cut `rows`, longest first, into batches whose padded size stays within the budget.
 
@@ -23,18 +25,19 @@ def group_by_length(
         tokens_per_batch: Rows times the longest row of a batch stay at or below this; a longer row stands alone.
         max_rows: At most this many rows in a batch.
     """
-    batches: list[list[int]] = []
-    for row in sorted(rows, key=lambda row: -lengths[row]):
-        if batches and _fits(batches[-1], lengths, tokens_per_batch, max_rows):
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
+    own = np.asarray(lengths)[np.asarray(rows, dtype=np.int64)]
+    order = np.argsort(-own, kind="stable")
+    cuts = _cuts(own[order], tokens_per_batch, max_rows)
+    return [[rows[i] for i in order[start:stop]] for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
 
 
-def _fits(batch: list[int], lengths: Sequence[int], tokens: int, max_rows: int | None) -> bool:
-    longest = max(1, lengths[batch[0]])
-    return (len(batch) + 1) * longest <= tokens and (max_rows is None or len(batch) < max_rows)
+def _cuts(lengths: np.ndarray, tokens: int, max_rows: int | None) -> list[int]:
+    """Where the batches of rows that stand longest first begin, and where the last one ends."""
+    cuts = [0]
+    while cuts[-1] < len(lengths):
+        room = max(1, tokens // max(1, int(lengths[cuts[-1]])))
+        cuts.append(min(cuts[-1] + min(room, max_rows or room), len(lengths)))
+    return cuts
 
 
 class TokenBudgetBatches(Sampler[list[int]]):
@@ -42,7 +45,8 @@ class TokenBudgetBatches(Sampler[list[int]]):
 
     The batches of an epoch depend on `seed` and the epoch alone, so a resumed run sees what the uninterrupted one
     would, and the ranks of a distributed run agree without speaking. Each rank gets the same number of batches
-    (the last are repeated from the start of the epoch where they do not divide evenly).
+    (the last are repeated from the start of the epoch where they do not divide evenly). Of an epoch two numbers a row
+    are held, in arrays: millions of rows cost some 16 bytes each.
 
     Args:
         lengths: Tokens of every row.
@@ -53,11 +57,15 @@ class TokenBudgetBatches(Sampler[list[int]]):
         max_rows: At most this many rows in a batch.
         rank: Of this process.
         world_size: Number of processes.
+
+    Attributes:
+        start: Batches of the chosen epoch that are passed over, because a resumed run has done them.
+        most: Batches at which an epoch is cut; None takes all.
     """
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Sequence[int] | np.ndarray,
         tokens_per_batch: int,
         *,
         shuffle: bool,
@@ -69,7 +77,9 @@ class TokenBudgetBatches(Sampler[list[int]]):
     ) -> None:
         if tokens_per_batch < 1:
             raise UserError(f"tokens_per_batch is {tokens_per_batch}, must be positive")
-        self._lengths = lengths
+        self.start = 0
+        self.most: int | None = None
+        self._lengths = np.asarray(lengths)
         self._tokens = tokens_per_batch
         self._max_rows = max_rows
         self._shuffle = shuffle
@@ -78,7 +88,7 @@ class TokenBudgetBatches(Sampler[list[int]]):
         self._rank = rank
         self._world = world_size
         self._epoch = 0
-        self._batches: list[list[int]] | None = None
+        self._made: _Epoch | None = None
 
     @property
     def sampler(self) -> "TokenBudgetBatches":
@@ -88,40 +98,65 @@ class TokenBudgetBatches(Sampler[list[int]]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches come next."""
         if epoch != self._epoch:
-            self._epoch, self._batches = epoch, None
+            self._epoch, self._made, self.start = epoch, None, 0
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._of_rank())
+        epoch = self._of_epoch()
+        for batch in self._own(epoch)[self.start :]:
+            yield epoch.rows_of(batch)
 
     def __len__(self) -> int:
-        return len(self._of_rank())
+        return len(self._own(self._of_epoch()))
 
-    def _of_rank(self) -> list[list[int]]:
-        if self._batches is None:
-            batches = self._of_epoch()
-            spare = -len(batches) % self._world
-            batches += [batches[i % len(batches)] for i in range(spare)]
-            self._batches = batches[self._rank :: self._world]
-        return self._batches
+    def _own(self, epoch: "_Epoch") -> np.ndarray:
+        """The numbers of this rank's batches."""
+        order = epoch.order
+        spare = np.resize(order, -len(order) % self._world)
+        return np.concatenate([order, spare])[self._rank :: self._world][: self.most]
 
-    def _of_epoch(self) -> list[list[int]]:
-        rows = list(range(len(self._lengths))) if self._draw is None else list(self._draw(self._epoch))
-        if not self._shuffle:
-            return group_by_length(rows, self._lengths, self._tokens, self._max_rows)
+    def _of_epoch(self) -> "_Epoch":
+        if self._made is None:
+            drawn = range(len(self._lengths)) if self._draw is None else self._draw(self._epoch)
+            self._made = self._shuffled(drawn) if self._shuffle else self._grouped(drawn)
+        return self._made
+
+    def _grouped(self, drawn: Sequence[int]) -> "_Epoch":
+        lengths = self._lengths[np.asarray(drawn, dtype=np.int64)]
+        order = np.argsort(-lengths, kind="stable")
+        cuts = np.asarray(_cuts(lengths[order], self._tokens, self._max_rows))
+        return _Epoch(drawn, order, cuts, np.arange(len(cuts) - 1))
+
+    def _shuffled(self, drawn: Sequence[int]) -> "_Epoch":
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
-        rows = [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()]
-        window = self._window(rows)
-        batches = [
-            batch
-            for start in range(0, len(rows), window)
-            for batch in group_by_length(rows[start : start + window], self._lengths, self._tokens, self._max_rows)
-        ]
-        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+        order = torch.randperm(len(drawn), generator=generator).numpy()
+        lengths = self._lengths[np.asarray(drawn, dtype=np.int64)][order]
+        window = self._window(lengths)
+        cuts = [np.zeros(1, dtype=np.int64)]
+        for start in range(0, len(order), window):
+            own = slice(start, start + window)
+            by_length = np.argsort(-lengths[own], kind="stable")
+            order[own] = order[own][by_length]
+            cuts.append(start + np.asarray(_cuts(lengths[own][by_length], self._tokens, self._max_rows)[1:]))
+        bounds = np.concatenate(cuts)
+        return _Epoch(drawn, order, bounds, torch.randperm(len(bounds) - 1, generator=generator).numpy())
 
-    def _window(self, rows: Sequence[int]) -> int:
-        mean = max(1.0, sum(self._lengths[row] for row in rows) / max(1, len(rows)))
+    def _window(self, lengths: np.ndarray) -> int:
+        mean = max(1.0, int(lengths.sum(dtype=np.int64)) / max(1, len(lengths)))
         per_batch = max(1, int(self._tokens / mean))
         return _WINDOW_BATCHES * min(per_batch, self._max_rows or per_batch)
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """The batches of an epoch: `places` (n,) in `drawn`, cut at `bounds` (b + 1,), the batches in the given `order`."""
+
+    drawn: Sequence[int]
+    places: np.ndarray
+    bounds: np.ndarray
+    order: np.ndarray
+
+    def rows_of(self, batch: int) -> list[int]:
+        return [self.drawn[i] for i in self.places[self.bounds[batch] : self.bounds[batch + 1]].tolist()]
 
 
 class RowIndices(Dataset[int]):

@@ -6,6 +6,7 @@ from .phase import PhaseModule
 from .phases import Phases, record_contents
 from .runner import RunOptions, run, tracing
 from .settings import LoggerName, PhaseSettings, ScratchSettings, too_fast
+from .token_file import TokenFile, token_file
 
 __all__ = [
     "LoggerName",
@@ -19,10 +20,12 @@ __all__ = [
     "Phases",
     "RunOptions",
     "ScratchSettings",
+    "TokenFile",
     "base_contents",
     "record_contents",
     "one_fit_at_a_time",
     "run",
+    "token_file",
     "tokenizer_contents",
     "too_fast",
     "tracing",

@@ -3,15 +3,20 @@
 Knows the lengths of rows, not what they hold.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
 import lightning
+import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..runtime import RowIndices, TokenBudgetBatches
+
+log = logging.getLogger("unskew")
 
 Batch = dict[str, Tensor]
 Draw = Callable[[int], Sequence[int]]
@@ -23,8 +28,8 @@ class TokenRows(Protocol):
     def __len__(self) -> int: ...
 
     @property
-    def lengths(self) -> list[int]:
-        """Tokens of each row."""
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row (n,)."""
         ...
 
 
@@ -59,17 +64,39 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
         self.train, self.validation, self.pad_id = train, validation, pad_id
         self._tokens, self._seed, self._draw = tokens_per_batch, seed, draw
         self._max_rows = max_rows
+        self._most: tuple[int | None, int | None] = (None, None)
         self.rows_per_batch = 1.0
 
     @abstractmethod
     def collate(self, rows: R, indices: list[int]) -> Batch:
         """One batch of tensors, of the rows with these indices."""
 
+    def limit(self, steps: int | None, tokens: int | None) -> None:
+        """End training after so many optimiser steps, or the steps that read so many tokens on average."""
+        self._most = steps, tokens
+
+    @cached_property
+    def most_steps(self) -> int | None:
+        """Optimiser steps at most; None leaves it to the epochs. Needs a trainer where it is told in tokens."""
+        steps, tokens = self._most
+        if tokens is None:
+            return steps
+        first = self._batches(self.train, shuffle=True)
+        drawn = np.arange(len(self.train)) if self._draw is None else np.asarray(self._draw(0))
+        read = int(self.train.lengths[drawn].sum(dtype=np.int64)) * self._batches_per_step / len(first)
+        within = max(1, int(tokens / read))
+        log.info("%s tokens are %s steps of %s on average", f"{tokens:,}", f"{within:,}", f"{read:,.0f}")
+        return within if steps is None else min(steps, within)
+
     def train_dataloader(self) -> DataLoader:
         """This rank's share of the current epoch; sets `rows_per_batch`, the mean that losses are divided by."""
-        loader, batches = self._loader(self.train, shuffle=True)
-        self.count(range(len(self.train)) if self._draw is None else self._draw(self._epoch), batches)
-        return loader
+        batches = self._batches(self.train, shuffle=True)
+        batches.set_epoch(self._epoch)
+        drawn = range(len(self.train)) if self._draw is None else self._draw(self._epoch)
+        self.count(drawn, len(batches) * self._world)
+        if self.most_steps is not None:
+            batches.most = (self.most_steps - self._steps_before) * self._batches_per_step
+        return self._loader(self.train, batches)
 
     def count(self, drawn: Sequence[int], batches: int) -> None:
         """Note the means that losses are divided by: of an epoch's rows, over the batches of all ranks."""
@@ -77,12 +104,17 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """This rank's share of the validation rows."""
-        return [] if self.validation is None else self._loader(self.validation, shuffle=False)[0]
+        if self.validation is None:
+            return []
+        return self._loader(self.validation, self._batches(self.validation, shuffle=False))
 
-    def _loader(self, rows: R, *, shuffle: bool) -> tuple[DataLoader, int]:
-        """The loader, and the number of batches of all ranks together."""
-        world = self.trainer.world_size if self.trainer else 1
-        batches = TokenBudgetBatches(
+    def _loader(self, rows: R, batches: TokenBudgetBatches) -> DataLoader:
+        return DataLoader(
+            RowIndices(len(rows)), batch_sampler=batches, collate_fn=lambda indices: self.collate(rows, indices)
+        )
+
+    def _batches(self, rows: R, *, shuffle: bool) -> TokenBudgetBatches:
+        return TokenBudgetBatches(
             rows.lengths,
             self._tokens,
             shuffle=shuffle,
@@ -90,14 +122,26 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
             draw=self._draw if shuffle else None,
             max_rows=self._max_rows if shuffle else None,
             rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=world,
+            world_size=self._world,
         )
-        batches.set_epoch(self._epoch if shuffle else 0)
-        loader = DataLoader(
-            RowIndices(len(rows)), batch_sampler=batches, collate_fn=lambda indices: self.collate(rows, indices)
-        )
-        return loader, len(batches) * world
+
+    @property
+    def _world(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
 
     @property
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
+
+    @property
+    def _batches_per_step(self) -> int:
+        return self.trainer.accumulate_grad_batches if self.trainer else 1
+
+    @property
+    def _steps_before(self) -> int:
+        """Optimiser steps of the epochs before this one."""
+        if self.trainer is None:
+            return 0
+        loop = self.trainer.fit_loop
+        begun = loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0
+        return self.trainer.global_step - begun // self._batches_per_step

@@ -29,8 +29,9 @@ def base_contents(base: str | None) -> str | None:
 
 
 def tokenizer_contents(tokenizer: Any) -> str:
-    """All that a fast tokenizer has learnt and been set to, as JSON."""
-    return tokenizer.backend_tokenizer.to_str()
+    """All that a tokenizer has learnt and been set to, as JSON; of one written in Python its vocabulary."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return json.dumps(tokenizer.get_vocab(), sort_keys=True) if backend is None else backend.to_str()
 
 
 def trainer_choices(trainer: Mapping[str, Any]) -> dict[str, str]:

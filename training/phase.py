@@ -36,7 +36,17 @@ class PhaseModule(lightning.LightningModule):
     @property
     def done_share(self) -> float:
         """The share of the phase's optimiser steps that are done, in [0, 1]; goes on where a checkpoint stopped."""
-        return min(1.0, self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
+        return min(1.0, self.trainer.global_step / self.total_steps)
+
+    @property
+    def total_steps(self) -> int:
+        """The phase's optimiser steps, at least one: those of its epochs, or of its budget where that is less."""
+        within = max(1, int(self.trainer.estimated_stepping_batches))
+        return within if self._budget is None else min(within, self._budget)
+
+    @property
+    def _budget(self) -> int | None:
+        return getattr(getattr(self.trainer, "datamodule", None), "most_steps", None)
 
     def configure_model(self) -> None:
         """Share the weights out where the strategy does."""
@@ -59,9 +69,14 @@ class PhaseModule(lightning.LightningModule):
                 for (rate, decay), parameters in groups.items()
             ]
         )
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        steps = self.total_steps
         schedule = get_linear_schedule_with_warmup(optimizer, int(steps * self.phase.warmup_share), steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_epoch_end(self) -> None:
+        """Stop where the budget is spent."""
+        if self._budget is not None and self.trainer.global_step >= self._budget:
+            self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave frozen parameters out of the checkpoint."""

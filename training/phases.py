@@ -12,7 +12,8 @@ from typing import Any, Literal
 import lightning
 
 from ..common import fingerprint
-from ..corpus import Record
+from ..corpus import Record, StoredRecords
+from .data import PhaseData
 from .runner import RunOptions, run
 from .settings import PhaseSettings
 
@@ -54,9 +55,10 @@ class Phases:
         name: str,
         settings: PhaseSettings,
         module: lightning.LightningModule,
-        data: lightning.LightningDataModule,
+        data: PhaseData[Any],
     ) -> Path:
         """Train `module` to its best validated weights, or load those of an earlier run; returns the phase's folder."""
+        data.limit(settings.max_steps, settings.most_tokens)
         options = RunOptions(
             folder=self.folder / f"{name}-{self.state[:12]}",
             name=f"{self.stage}, {name}",
@@ -65,6 +67,7 @@ class Phases:
             monitor=self.monitor,
             mode=self.mode,
             patience=settings.patience,
+            checkpoint_minutes=settings.checkpoint_minutes,
             trainer=self.trainer,
         )
         measures = run(module, data, options)
@@ -72,7 +75,12 @@ class Phases:
         return options.folder
 
 
-def record_contents(records: Sequence[Record], *, targets: bool) -> list[list[str | None]]:
-    """What training reads of records, for a fingerprint: text, topic, with `targets` the target, and paraphrases."""
+def record_contents(records: Sequence[Record], *, targets: bool) -> str | list[list[str | None]]:
+    """What training reads of records, for a fingerprint: text, topic, with `targets` the target, and paraphrases.
+
+    Records on disk have a fingerprint already.
+    """
+    if isinstance(records, StoredRecords):
+        return records.state
     named = {record.of for record in records}  # ids count only where a paraphrase names one
     return [[r.text, r.topic, *([r.target] if targets else []), r.of, r.id if r.id in named else None] for r in records]

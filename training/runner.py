@@ -1,13 +1,14 @@
 """Runs a Lightning module to its best weights, resumably. Knows Lightning and a folder, not what is trained.
 
-A run that was interrupted goes on from the end of its last whole epoch. Because the batches and the random state of
-a step depend on the seed and the step alone, it ends with the weights of an uninterrupted run.
+A run that was interrupted goes on from its last checkpoint, also inside an epoch. Because the batches and the random
+state of a step depend on the seed and the step alone, it ends with the weights of an uninterrupted run.
 """
 
 import copy
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,15 +18,15 @@ from typing import Any, Literal, cast
 
 import lightning
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 
-from ..common import UserError, replacing_file, write_text
+from ..common import UserError, write_text
 from . import sharding
+from .checkpoints import AtomicCheckpoints, EpochParts
 from .divergence import StopAtDivergence
 from .loggers import make_logger
-from .settings import LoggerName
+from .settings import CHECKPOINT_MINUTES, LoggerName
 
 log = logging.getLogger("unskew")
 
@@ -46,6 +47,7 @@ class RunOptions:
         patience: Epochs without improvement before the run stops.
         trainer: Further arguments of `lightning.Trainer` (accelerator, devices, strategy, precision, ...); the strategy
             "fsdp" is FSDP2, see `sharding`.
+        checkpoint_minutes: Minutes from one checkpoint to the next inside an epoch: what a kill costs at most.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class RunOptions:
     mode: Literal["min", "max"] = "min"
     patience: int = 3
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint_minutes: float = CHECKPOINT_MINUTES
 
 
 def run(
@@ -81,6 +84,7 @@ def run(
     measures = next(state["best_measures"] for state in checkpoint["callbacks"].values() if "best_measures" in state)
     if trainer is not None and trainer.is_global_zero:
         write_text(done, json.dumps({"best_epoch": checkpoint["epoch"] + 1, "measures": measures}) + "\n")
+        _last(options).unlink(missing_ok=True)  # with the optimiser's state the larger of the two
     return measures
 
 
@@ -107,17 +111,24 @@ def _fit(
 ) -> lightning.Trainer:
     if options.trainer.get("strategy") == sharding.NAME:
         module = copy.deepcopy(module)  # what is shared out stays so; the best weights are loaded into the original
-    last = options.folder / "checkpoints" / "last.ckpt"
+    last = _last(options)
     if last.exists():
-        log.info("%s: going on from the last whole epoch", options.name)
+        log.info("%s: going on from the last checkpoint", options.name)
     trainer = _make_trainer(options)
     try:
-        trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        with warnings.catch_warnings():
+            # A cut epoch is one of the sampler's, not of the loader's, where Lightning looks.
+            warnings.filterwarnings("ignore", ".*your dataloader is not resumable")
+            trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     except SystemExit:
         if trainer.interrupted:  # Lightning ends the process; whoever called decides that here
             raise KeyboardInterrupt from None
         raise
     return trainer
+
+
+def _last(options: RunOptions) -> Path:
+    return options.folder / "checkpoints" / "last.ckpt"
 
 
 def _make_trainer(options: RunOptions) -> lightning.Trainer:
@@ -129,12 +140,13 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
         given["logger"] = make_logger(cast(LoggerName, name), options.folder, options.name)
     checkpoints: dict[str, Any] = {
         "dirpath": options.folder / "checkpoints",
-        "save_on_train_epoch_end": True,  # any earlier, and a resumed run would repeat or skip a piece of the epoch
+        "save_on_train_epoch_end": True,
         "enable_version_counter": False,
     }
     callbacks: list[Callback] = [
         _Best(filename="best", monitor=options.monitor, mode=options.mode, **checkpoints),
         ModelCheckpoint(filename="last", **checkpoints),
+        EpochParts(_last(options), options.checkpoint_minutes),
         *([EarlyStopping(options.monitor, mode=options.mode, patience=options.patience)] if options.monitor else []),
         _ReseedEachStep(options.seed),
         StopAtDivergence(options.name),
@@ -157,7 +169,7 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
         "callbacks": callbacks,
         "enable_progress_bar": terminal,
         "default_root_dir": options.folder,
-        "plugins": [_AtomicCheckpoints()],
+        "plugins": [AtomicCheckpoints()],
         "use_distributed_sampler": False,  # the batches are shared out among the ranks already
         "reload_dataloaders_every_n_epochs": 1,  # the number of batches may differ from epoch to epoch
     }
@@ -228,12 +240,3 @@ class _LogEachEpoch(Callback):
         }
         line = "  ".join(f"{name} {value:.3f}" for name, value in measures.items())
         log.info("%s: epoch %d of %s  %s", self._name, trainer.current_epoch + 1, trainer.max_epochs, line)
-
-
-class _AtomicCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all: a kill in the middle leaves the one before."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing_file(path, mode="wb") as file:
-            torch.save(checkpoint, file)

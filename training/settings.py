@@ -1,12 +1,15 @@
 """What a user chooses about any training: how long, how fast, and how large a model from scratch. Loads no library."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..common import UserError
 
 LoggerName = Literal["csv", "tensorboard", "mlflow", "wandb"]
+CHECKPOINT_MINUTES = 10.0  # inside an epoch, unless given
+_UNITS = {"k": 10**3, "M": 10**6, "B": 10**9}
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,12 @@ class PhaseSettings:
     Attributes:
         epochs: Passes over the rows at most; 0 leaves the phase out. What suits the model unless given.
         learning_rate: Peak of the schedule. What suits the model unless given.
-        warmup_share: Share of the steps in which the rate rises; then it falls to 0, both linearly.
+        warmup_share: Share of the steps in which the rate rises; then it falls to 0. Linear.
         weight_decay: Decoupled (AdamW), on matrices only.
         patience: Epochs without improvement of the monitored measure before the phase stops.
+        max_steps: Optimiser steps at most; the last epoch is cut short there.
+        max_tokens: Tokens read at most, by the mean of a step; 200M is 200 million.
+        checkpoint_minutes: From one checkpoint to the next inside an epoch.
     """
 
     epochs: int | None = None
@@ -53,6 +59,10 @@ class PhaseSettings:
     warmup_share: float = 0.1
     weight_decay: float = 0.01
     patience: int = 3
+    max_steps: int | None = None
+    max_tokens: int | str | None = None
+    # Changes no weights, so it is no part of a phase's fingerprint.
+    checkpoint_minutes: float = field(default=CHECKPOINT_MINUTES, compare=False)
 
     def __post_init__(self) -> None:
         problems = []
@@ -66,6 +76,14 @@ class PhaseSettings:
             problems.append(f"weight_decay is {self.weight_decay}, must not be negative")
         if self.patience < 1:
             problems.append(f"patience is {self.patience}, must be at least 1")
+        if not self.checkpoint_minutes >= 0:
+            problems.append(f"checkpoint_minutes is {self.checkpoint_minutes}, must not be negative")
+        if self.max_steps is not None and self.max_steps < 1:
+            problems.append(f"max_steps is {self.max_steps}, must be positive; 0 epochs leave a phase out")
+        try:
+            object.__setattr__(self, "max_tokens", as_count(self.max_tokens))
+        except ValueError:
+            problems.append(f"max_tokens is {self.max_tokens!r}, must be a positive number, as 5000000, 200M or 1.5B")
         if problems:
             raise UserError("training phase: " + "; ".join(problems))
 
@@ -74,6 +92,11 @@ class PhaseSettings:
         """The learning rate of settings that are resolved."""
         assert self.learning_rate is not None
         return self.learning_rate
+
+    @property
+    def most_tokens(self) -> int | None:
+        """`max_tokens` as a number."""
+        return as_count(self.max_tokens)
 
     @property
     def is_left_out(self) -> bool:
@@ -87,6 +110,22 @@ class PhaseSettings:
             epochs=usual.epochs if self.epochs is None else self.epochs,
             learning_rate=usual.learning_rate if self.learning_rate is None else self.learning_rate,
         )
+
+
+def as_count(value: int | str | None) -> int | None:
+    """A positive whole number, or one as 200k, 200M or 1.5B; None stays None.
+
+    Raises:
+        ValueError: For anything else.
+    """
+    if value is None or isinstance(value, int):
+        number = value
+    else:
+        factor = _UNITS.get(value[-1:], 1)
+        number = float(value[:-1] if value[-1:] in _UNITS else value) * factor
+    if number is not None and not (1 <= number < math.inf and number == int(number)):
+        raise ValueError(value)
+    return None if number is None else int(number)
 
 
 def too_fast(base: str | None, phases: Mapping[str, PhaseSettings | None], highest: float, common: str) -> list[str]:

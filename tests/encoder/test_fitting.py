@@ -111,6 +111,24 @@ def test_an_interrupted_fit_ends_with_the_weights_of_a_whole_one(train, validati
     assert again.steps == 0
 
 
+def test_a_fit_cut_inside_an_epoch_goes_on_with_the_next_batch(train, validation, noisy, topics, settings, tmp_path):
+    short = replace(SHORT, checkpoint_minutes=0)
+    settings = replace(settings, noisy=short, head=short, clean=short, sampling_ratio=3.0)
+    given = (train, validation, noisy, topics)
+    whole = Watch()
+    expected = fit_encoder(*given, watched(settings, whole), tmp_path / "whole")
+    done = 0
+    for steps in (2, whole.steps // 3, whole.steps // 3 + 1):  # somewhere in each phase
+        with pytest.raises(RuntimeError, match="power cut"):
+            fit_encoder(*given, watched(settings, Watch(cut_at=steps)), tmp_path / "cut")
+        done += steps - 1  # the step in which the power went is done again
+    rest = Watch()
+    resumed = fit_encoder(*given, watched(settings, rest), tmp_path / "cut")
+    assert done + rest.steps <= whole.steps + 3
+    for name, value in expected.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
 def test_a_changed_setting_repeats_its_phase_and_those_after_it(train, validation, noisy, topics, settings, tmp_path):
     settings = replace(settings, noisy=SHORT, clean=SHORT)
     fit_encoder(train, validation, noisy, topics, settings, tmp_path)

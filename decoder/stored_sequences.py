@@ -1,0 +1,80 @@
+"""The sequences of records that stay on disk, put together when they are wanted. Knows no model.
+
+A text's tokens and its target's lie in files that know neither prompt nor topic, so that fits under other prompts,
+topics and seeds share them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import overload
+
+import numpy as np
+
+from ..corpus import StoredRecords, Topics, topic_indices
+from ..training import TokenFile, token_file, tokenizer_contents
+from .sequences import Sequencer
+
+NO_TOPIC = -1
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSequences(Sequence[np.ndarray]):
+    """Sequences as a `Sequencer` builds them, int32 (T_i,), without fairness.
+
+    Attributes:
+        texts: Tokens of the texts.
+        targets: Tokens of the targets, with their ends.
+        topics: Index of each topic (n,), or `NO_TOPIC`.
+        before: What stands before every text.
+        after: What stands between text and topic.
+        marks: What gives each topic (C + 1); nothing for the last, which `NO_TOPIC` is.
+    """
+
+    texts: TokenFile
+    targets: TokenFile
+    topics: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    marks: list[np.ndarray]
+
+    @classmethod
+    def of(
+        cls, records: StoredRecords, sequencer: Sequencer, topics: Topics, max_target_tokens: int
+    ) -> "StoredSequences":
+        """Tokenise records on disk; a topic that is not among `topics` is not given."""
+        contents = tokenizer_contents(sequencer.tokenizer)
+        largest = max(sequencer.tokenizer.get_vocab().values())
+        texts = token_file(records, "text", ["decoder", contents, sequencer.room], largest, sequencer.texts)
+        kind = ["decoder", contents, max_target_tokens]
+        targets = token_file(records, "target", kind, largest, lambda some: sequencer.targets(some, max_target_tokens))
+        marks = [sequencer.mark(name) for name in topics.names]
+        before, after, *rest = (
+            np.asarray(part, dtype=np.int32) for part in (sequencer.prefix, sequencer.after_text, *marks, [])
+        )
+        return cls(texts, targets, topic_indices(records, topics), before, after, rest)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> "StoredSequences": ...
+    def __getitem__(self, index: int | slice) -> "np.ndarray | StoredSequences":
+        if isinstance(index, slice):
+            return replace(self, texts=self.texts[index], targets=self.targets[index], topics=self.topics[index])
+        mark = self.marks[self.topics[index]]
+        return np.concatenate([self.before, self.texts[index], self.after, mark, self.targets[index]])
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sequence (n,), int32."""
+        frame = len(self.before) + len(self.after)
+        marks = np.asarray([len(mark) for mark in self.marks], dtype=np.int32)
+        return self.texts.lengths + self.targets.lengths + marks[self.topics] + np.int32(frame)
+
+    def text_spans(self) -> np.ndarray:
+        """Where each text's own tokens start and stop (n, 2), int32."""
+        starts = np.full(len(self), len(self.before), dtype=np.int32)
+        return np.stack([starts, starts + self.texts.lengths], axis=1)

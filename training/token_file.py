@@ -1,0 +1,92 @@
+"""Rows of token ids in a file, made once of the texts of a `RowStore`. Knows no tokenizer and no model.
+
+Each row is read when it is wanted, with `pread`, and not mapped: what was touched of a map counts as the process's own.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from filelock import FileLock
+
+from ..common import fingerprint, replacing_folder, showing
+from ..corpus import RowStore, StoredRecords
+
+Encode = Callable[[list[str]], Sequence[Sequence[int]]]
+_LENGTHS, _SMALL, _LARGE = "lengths.int32", "tokens.uint16", "tokens.int32"
+
+
+@dataclass(frozen=True, eq=False)
+class TokenFile(Sequence[np.ndarray]):
+    """Rows of token ids, int32 (T_i,), of which memory holds place and length alone.
+
+    Attributes:
+        file: Open for reading.
+        dtype: Of an id in the file.
+        starts: Where each row begins (n,), in ids.
+        lengths: Ids of each row (n,), int32.
+    """
+
+    file: Any
+    dtype: np.dtype
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> "TokenFile": ...
+    def __getitem__(self, index: int | slice) -> "np.ndarray | TokenFile":
+        if isinstance(index, slice):
+            return replace(self, starts=self.starts[index], lengths=self.lengths[index])
+        size, start = self.dtype.itemsize, int(self.starts[index])
+        found = os.pread(self.file.fileno(), int(self.lengths[index]) * size, start * size)
+        return np.frombuffer(found, self.dtype).astype(np.int32)
+
+
+def token_file(records: StoredRecords, column: str, kind: Any, largest_id: int, encode: Encode) -> TokenFile:
+    """The tokens of each record, made once for the whole store by whoever comes first; processes wait for each other.
+
+    Args:
+        records: Of a store.
+        column: Which of their strings: "text" or "target"; a missing one is empty.
+        kind: All that the tokens depend on beside the strings: JSON-able.
+        largest_id: An upper bound, which decides how many bytes an id takes.
+        encode: Strings to token ids, at least one of them at once.
+
+    Raises:
+        UserError: If the disk is full.
+    """
+    store = records.store
+    place = store.folder / f"{column}-{fingerprint(kind)[:16]}"
+    name = _SMALL if largest_id < 2**16 else _LARGE
+    with FileLock(f"{place}.lock"):
+        if not place.exists():
+            with replacing_folder(place) as new:
+                _write(new, name, store, column, encode)
+    lengths = np.fromfile(place / _LENGTHS, dtype=np.int32)
+    starts = np.cumsum(lengths, dtype=np.int64) - lengths
+    file = (place / name).open("rb")
+    return TokenFile(file, np.dtype(name.partition(".")[2]), starts[records.rows], lengths[records.rows])
+
+
+def _write(place: Path, name: str, store: RowStore, column: str, encode: Encode) -> None:
+    dtype = np.dtype(name.partition(".")[2])
+    with (
+        (place / name).open("wb") as tokens,
+        (place / _LENGTHS).open("wb") as lengths,
+        showing("auto", f"tokenise {column}s", store.rows) as tell,
+    ):
+        # Tokenizers written in Rust share the texts of one call out among all cores.
+        for texts in store.texts(column):
+            rows = encode([text or "" for text in texts])
+            np.fromiter(chain.from_iterable(rows), dtype=dtype).tofile(tokens)
+            np.fromiter(map(len, rows), dtype=np.int32).tofile(lengths)
+            tell(len(rows), 0)

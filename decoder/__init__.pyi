@@ -1,6 +1,7 @@
 from .adaptation import AdaptationFacts, merge
 from .control import FAIRNESS_TOKEN, ControlTokens, topic_token
 from .fitting import fit_decoder
+from .generation import Watch
 from .preparation import check_base
 from .sampling import implied_topic_prior, topic_loss_link
 from .settings import BALANCED_RATIO, DecoderSettings, GenerationSettings, Writer
@@ -22,6 +23,7 @@ __all__ = [
     "StoredDecoder",
     "TEMPLATES",
     "TopicDecoder",
+    "Watch",
     "Writer",
     "check_base",
     "check_writer",

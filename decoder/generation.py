@@ -3,7 +3,7 @@
 Knows transformers' generation; knows nothing of topics.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -17,6 +17,8 @@ from transformers import (
 )
 
 from .settings import GenerationSettings
+
+Watch = Callable[[int, Sequence[int]], bool]
 
 _MASK = 0xFFFFFFFF
 
@@ -52,6 +54,36 @@ class Chooser:
         for step in self.processors:
             if isinstance(step, RowNoise):
                 step.keep(rows)
+
+
+class WatchedChooser(Chooser):
+    """A chooser that shows each row as it grows, and ends it when told to.
+
+    Args:
+        chooser: What chooses.
+        rows: The indices of the batch's rows.
+        watch: Called with a row's index and the tokens written of it so far; where it returns False the row ends.
+        end_id: Ends an output.
+    """
+
+    def __init__(self, chooser: Chooser, rows: Sequence[int], watch: Watch, end_id: int) -> None:
+        self.processors = chooser.processors
+        self._chooser, self._watch, self._end_id = chooser, watch, end_id
+        self._there: list[tuple[int, list[int]]] = [(row, []) for row in rows]
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """Tokens (B,) for logits (B, V), which are used up."""
+        tokens = self._chooser(scores)
+        for place, ((row, written), token) in enumerate(zip(self._there, tokens.tolist(), strict=True)):
+            written.append(token)
+            if not self._watch(row, written):
+                tokens[place] = self._end_id
+        return tokens
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows of the batch, in this order."""
+        self._chooser.keep(rows)
+        self._there = [self._there[i] for i in rows.tolist()]
 
 
 class Suppression(LogitsProcessor):

@@ -14,7 +14,7 @@ from . import saving
 from .adaptation import AdaptationFacts, Model
 from .control import ControlTokens
 from .engine import Engine
-from .generation import Chooser, row_key
+from .generation import Chooser, Watch, WatchedChooser, row_key
 from .prompts import Prompt
 from .sequences import Sequencer
 from .settings import Condition, GenerationSettings, Writer
@@ -82,6 +82,7 @@ class TopicDecoder:
         options: GenerationSettings | None = None,
         fairness: bool = False,
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> list[str]:
         """One output for each text under its topic, in the order of `texts`.
 
@@ -94,6 +95,9 @@ class TopicDecoder:
             options: How to generate; greedily unless they say otherwise.
             fairness: Whether `<force_fairness>` precedes the topic.
             progress: Called with the number of texts done after each batch.
+            watch: Called after each token with a text's index and the tokens of its output so far (see `text_of`);
+                where it returns False the output ends there. vLLM, and models that go through transformers' `generate`,
+                do not call it.
 
         Raises:
             UserError: if a topic is unknown, the numbers of texts and topics differ, or in a fork of a process that has
@@ -111,9 +115,13 @@ class TopicDecoder:
         rows = [[*ids, *self._sequencer.mark(topic)] for ids, topic in zip(prompts, topics, strict=True)]
         keys = [row_key(options.seed, text, topic) for text, topic in zip(texts, topics, strict=True)]
         with self.usage.timed():
-            written = self._write(rows, keys, options, progress)
+            written = self._write(rows, keys, options, progress, watch)
         self.usage.add(len(rows), sum(map(len, rows)), sum(map(len, written)))
-        return [self._text(ids) for ids in written]
+        return [self.text_of(ids) for ids in written]
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """The text of an output's tokens, or of its first ones."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
     @torch.inference_mode()
     def topic_logits(
@@ -229,18 +237,24 @@ class TopicDecoder:
         return decoder
 
     def _write(
-        self, rows: list[list[int]], keys: list[int], options: GenerationSettings, progress: Progress | None
+        self,
+        rows: list[list[int]],
+        keys: list[int],
+        options: GenerationSettings,
+        progress: Progress | None,
+        watch: Watch | None = None,
     ) -> list[list[int]]:
         suppressed = self._suppressed
+        end_id: Any = self.tokenizer.eos_token_id
         if self._vllm is not None:
-            end_id: Any = self.tokenizer.eos_token_id
             written = self._vllm.write(rows, keys, options, suppressed, end_id)
             if progress is not None:
                 progress(len(rows))
             return written
 
         def chooser(batch: list[int]) -> Chooser:
-            return Chooser(options, suppressed, [keys[i] for i in batch], self.model.device)
+            chooser = Chooser(options, suppressed, [keys[i] for i in batch], self.model.device)
+            return chooser if watch is None else WatchedChooser(chooser, batch, watch, end_id)
 
         limit = int(options.max_new_tokens or 0)
         return self._engine.write(rows, chooser, limit, options.tokens_per_batch, progress)
@@ -254,10 +268,7 @@ class TopicDecoder:
         start, limit = self._sequencer.topic_line_start(), self._sequencer.longest_mark
         rows = [[*ids, *start] for ids in prompts]
         written = self._engine.write(rows, chooser, limit, tokens_per_batch, progress)
-        return named_in_texts([self._text(ids) for ids in written], self.topics)
-
-    def _text(self, ids: list[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        return named_in_texts([self.text_of(ids) for ids in written], self.topics)
 
     @property
     def _engine(self) -> Engine:

@@ -1,6 +1,6 @@
 from .datasets import Sets, load_labelled, read_sets
 from .fitting import fit
-from .hybrid import HybridPipeline, Result, choose_device
+from .hybrid import HybridPipeline, Result, choose_device, topic_to_write
 from .settings import DataSettings, FitSettings, ModelPrior, PredictOptions
 from .synthesis.fill_topics import synthesise
 from .synthesis.results import Synthesis
@@ -22,4 +22,5 @@ __all__ = [
     "load_labelled",
     "read_sets",
     "synthesise",
+    "topic_to_write",
 ]

@@ -16,7 +16,7 @@ import torch
 from ..balance import ConformalKind, ConformalSets, Decider, TargetPrior
 from ..common import UserError
 from ..corpus import Topics
-from ..decoder import GenerationSettings, TopicDecoder, Writer, check_writer
+from ..decoder import GenerationSettings, TopicDecoder, Watch, Writer, check_writer
 from ..encoder import TopicEncoder
 from ..runtime import Precision, Usage, choose_precision
 from . import bundle
@@ -47,6 +47,11 @@ class Result:
         values = asdict(self)
         topics = values.pop("topic_set")
         return values if topics is None else {**values, "topic_set": list(topics)}
+
+
+def topic_to_write(result: Result, options: PredictOptions) -> str | None:
+    """The topic that an output is written under; None for an undecided text that gets none."""
+    return next(iter(result.topics)) if result.topic is None and options.write_undecided else result.topic
 
 
 def choose_device(name: str | torch.device | None = None) -> torch.device:
@@ -147,15 +152,23 @@ class HybridPipeline:
         topics: Sequence[str],
         generation: GenerationSettings | None = None,
         fairness: bool = False,
+        watch: Watch | None = None,
     ) -> list[str]:
         """Outputs for texts under given topics: stage 2 alone.
+
+        Args:
+            texts: Any strings.
+            topics: A topic for each text.
+            generation: How outputs are written: greedily unless it says otherwise.
+            fairness: Whether `<force_fairness>` precedes the topic.
+            watch: Sees outputs grow and may end them, see `TopicDecoder.generate`.
 
         Raises:
             UserError: If the system has no decoder, or a topic is unknown.
         """
         if self.decoder is None:
             raise UserError("this system has no decoder: it was fitted with `decoder: null`")
-        return self.decoder.generate(texts, topics, generation, fairness)
+        return self.decoder.generate(texts, topics, generation, fairness, watch=watch)
 
     @property
     def usage(self) -> dict[str, Usage]:
@@ -197,14 +210,24 @@ class HybridPipeline:
     def _results(
         self, texts: list[str], logits: torch.Tensor, options: PredictOptions, fitted: ConformalSets | None
     ) -> Iterator[Result]:
+        results = self.decide(logits, options, fitted)
+        topics = [topic_to_write(result, options) for result in results]
+        for result, output in zip(results, self._outputs(texts, topics, options), strict=True):
+            yield replace(result, output=output)
+
+    def decide(
+        self, logits: torch.Tensor, options: PredictOptions, fitted: ConformalSets | None = None
+    ) -> list[Result]:
+        """Results without outputs, from logits (n, C) of stage 1; `fitted` makes their conformal sets."""
         probabilities = self.decider(logits)
         values, indices = probabilities.topk(min(options.top_k, len(self.topics)), dim=-1)
         names = [[self.topics.names[i] for i in row] for row in indices.tolist()]
         decided = (values[:, 0] >= options.min_confidence).tolist()
-        outputs = self._outputs(texts, [row[0] for row in names], decided, options)
         sets = self._sets(logits, probabilities, fitted)
-        for row, shares, sure, output, members in zip(names, values.tolist(), decided, outputs, sets, strict=True):
-            yield Result(row[0] if sure else None, shares[0], dict(zip(row, shares, strict=True)), output, members)
+        return [
+            Result(row[0] if sure else None, shares[0], dict(zip(row, shares, strict=True)), None, members)
+            for row, shares, sure, members in zip(names, values.tolist(), decided, sets, strict=True)
+        ]
 
     def _sets(
         self, logits: torch.Tensor, probabilities: torch.Tensor, sets: ConformalSets | None
@@ -219,15 +242,15 @@ class HybridPipeline:
         names = self.topics.names
         return [tuple(names[i] for i in row if own[i]) for row, own in zip(order.tolist(), members, strict=True)]
 
-    def _outputs(
-        self, texts: list[str], topics: list[str], decided: list[bool], options: PredictOptions
-    ) -> list[str | None]:
+    def _outputs(self, texts: list[str], topics: list[str | None], options: PredictOptions) -> list[str | None]:
         outputs: list[str | None] = [None] * len(texts)
         if self.decoder is None:
             return outputs
-        rows = [i for i, sure in enumerate(decided) if sure or options.write_undecided]
-        written = self.write([texts[i] for i in rows], [topics[i] for i in rows], options.generation, options.fairness)
-        for i, output in zip(rows, written, strict=True):
+        rows = [(i, topic) for i, topic in enumerate(topics) if topic is not None]
+        written = self.write(
+            [texts[i] for i, _ in rows], [topic for _, topic in rows], options.generation, options.fairness
+        )
+        for (i, _), output in zip(rows, written, strict=True):
             outputs[i] = output
         return outputs
 
@@ -250,6 +273,7 @@ class HybridPipeline:
         merge: bool = True,
         precision: Precision | None = None,
         writer: Writer = "torch",
+        with_decoder: bool = True,
     ) -> "HybridPipeline":
         """Read a bundle.
 
@@ -261,6 +285,7 @@ class HybridPipeline:
                 decoder, whose weights can then not be saved, beside an encoder in float32. None is float32, on a GPU
                 with a decoder in bfloat16.
             writer: What runs the decoder: "torch", or "vllm" (the extra `vllm`) on the first GPU.
+            with_decoder: False loads stage 1 alone, whatever the bundle holds.
 
         Raises:
             UserError: If the bundle is missing, incomplete, truncated, or of a newer format, or the precision or the
@@ -273,9 +298,9 @@ class HybridPipeline:
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         with _readable(folder):
             encoder = TopicEncoder.from_pretrained(contents.encoder, device, dtype)
-            decoder = contents.decoder and TopicDecoder.from_pretrained(
-                contents.decoder, device, precision, merge, writer
-            )
+            decoder = None
+            if contents.decoder and with_decoder:
+                decoder = TopicDecoder.from_pretrained(contents.decoder, device, precision, merge, writer)
             decider = Decider.from_dict(contents.decider)
         return cls(encoder, decoder, decider, contents.description, contents.metrics)
 

@@ -51,6 +51,23 @@ def test_sampling_is_seeded_row_by_row(decoder):
     assert together != decoder.generate(TEXTS, TOPICS, GenerationSettings(12, sample=True, temperature=1.5, seed=4))
 
 
+def test_a_watcher_sees_each_output_grow_and_may_end_it(decoder):
+    whole = decoder.generate(TEXTS, TOPICS, SHORT)
+    seen = {i: [] for i in range(len(TEXTS))}
+
+    def watch(row, ids):
+        seen[row].append(list(ids))
+        return row != 2 or len(ids) < 3
+
+    assert [out for i, out in enumerate(decoder.generate(TEXTS, TOPICS, SHORT, watch=watch)) if i != 2] == [
+        out for i, out in enumerate(whole) if i != 2
+    ]
+    for i, steps in seen.items():
+        assert [len(ids) for ids in steps] == list(range(1, len(steps) + 1))
+        assert decoder.text_of(steps[-1]) == whole[i] or i == 2
+    assert len(seen[2]) == 3
+
+
 def test_greedy_outputs_are_those_of_plain_steps(decoder):
     """Against a loop that knows nothing of generate, padding or caches."""
     ids = decoder._sequencer.prompts(["Cy"])[0] + [decoder.control.topic_id("oil")]

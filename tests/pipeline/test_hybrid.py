@@ -214,6 +214,14 @@ def test_device_that_is_not_there(fitted, device):
         HybridPipeline.from_pretrained(fitted[1], device=device)
 
 
+def test_the_decoder_can_be_left_where_it_is(fitted, texts):
+    pipeline, bundle = fitted
+    alone = HybridPipeline.from_pretrained(bundle, device="cpu", with_decoder=False)
+    assert alone.decoder is None
+    expected = [dataclasses.replace(result, output=None) for result in pipeline(texts, generation=SHORT)]
+    assert [r.topic for r in alone(texts)] == [r.topic for r in expected]
+
+
 def test_no_texts_no_results(fitted):
     pipeline, _ = fitted
     assert list(pipeline([])) == []

@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 a fault of ours; 2 something in what was given must be men
 processed; 4 done, but a threshold of `predict` was passed; 130 interrupted; 143 interrupted by a SIGTERM.
 """
 
+import inspect
 import logging
 import os
 import sys
@@ -16,7 +17,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, is_dataclass
 from importlib import import_module
 from itertools import takewhile
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ActionYesNo, ArgumentParser
@@ -35,6 +36,7 @@ COMMANDS = {
     "compare": "compare two evaluations on the same rows, in pairs",
     "ablate": "compare the hybrid with the decoder alone, cure by cure",
     "audit": "measure the skew of anyone's predictions",
+    "serve": "answer requests over HTTP, with a page to try a bundle",
     "synthesise": "write rows for rare topics, to be read and trained on",
     "newsroom": "make the synthetic corpus whose best possible classifier is known",
 }
@@ -88,8 +90,9 @@ def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:
     parser = ArgumentParser(prog=f"unskew {command}", usage=usage, add_help=False, exit_on_error=False)
     parser.add_argument("--config", action="config", help="A YAML file of these options; later options win.")
     parser.add_function_arguments(function, skip={"overwrite"})
-    overwrite = ActionYesNo(yes_prefix="", no_prefix="no_")
-    parser.add_argument("--overwrite", action=overwrite, help="Replace what stands at output.")
+    if "overwrite" in inspect.signature(function).parameters:
+        overwrite = ActionYesNo(yes_prefix="", no_prefix="no_")
+        parser.add_argument("--overwrite", action=overwrite, help="Replace what stands at output.")
     for action in parser._actions:  # a switch is turned on by its name alone, and by `: true` in a file
         if action.default is False and action.nargs is None:
             action.nargs, action.const = "?", True
@@ -106,7 +109,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
         print(_help(command), end="")
         return 0
     parser, function = make_parser(command)
-    given = [_underscored(argument) for argument in _named(command, arguments)]
+    given = _appending([_underscored(argument) for argument in _named(command, arguments)], function)
     asked = [argument for argument in given if argument != "--print_config"]
     options = _parsed(command, parser, function, asked)
     options.pop("config")
@@ -147,6 +150,19 @@ def _underscored(argument: str) -> str:
     """`--top-k=3` as `--top_k=3`: both spellings of an option are understood."""
     name, equals, value = argument.partition("=")
     return name.replace("-", "_").replace("__", "--", 1) + equals + value if name.startswith("--") else argument
+
+
+def _appending(arguments: Sequence[str], function: Callable[..., int]) -> list[str]:
+    """`--model A --model B` as `--model A --model+ B`: an option that takes a list may be given more than once."""
+    hints = get_type_hints(function)
+    lists = {f"--{n}" for n, hint in hints.items() if any(get_origin(kind) is list for kind in (hint, *get_args(hint)))}
+    seen: set[str] = set()
+    made = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        made.append(f"{name}+{equals}{value}" if name in lists & seen else argument)
+        seen.add(name)
+    return made
 
 
 def _quiet() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 # From the top down; rooms of one row do not import each other.
-ROWS = [["cli"], ["ablation"], ["evaluation", "jobs", "inspection"], ["pipeline"], ["encoder", "decoder"], ["training"],
+ROWS = [["cli"], ["ablation"], ["evaluation", "jobs", "inspection", "serving"], ["pipeline"], ["encoder", "decoder"], ["training"],
         ["balance", "runtime"], ["corpus"], ["common"]]  # fmt: skip
 WIDTH, HEIGHT, GAP = 760, 46, 34
 

@@ -104,6 +104,10 @@ class TopicEncoder:
         self.usage.add(len(rows), sum(map(len, rows)))
         return result
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens of each text are read, the model's own special ones included."""
+        return [len(row) for row in tokenize(self._reader, texts, self.max_tokens)]
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model and tokenizer as transformers does (safetensors); plain transformers loads the folder.
 

@@ -2,7 +2,7 @@ from .batching import RowIndices, TokenBudgetBatches, group_by_length
 from .finite import check_finite
 from .forking import refuse_after_fork
 from .int8 import largest_input
-from .memory import free_bytes, in_batches
+from .memory import free_bytes, in_batches, is_out_of_memory, let_go_of_files
 from .precision import choose_precision, is_quantized, to_precision
 from .prepacked import pack_linears
 from .pretrained import (
@@ -35,8 +35,10 @@ __all__ = [
     "group_by_length",
     "grow_embedding",
     "in_batches",
+    "is_out_of_memory",
     "is_quantized",
     "largest_input",
+    "let_go_of_files",
     "pack_linears",
     "positions",
     "read_config",

@@ -22,9 +22,9 @@ BELOW = {
 BELOW["training"] = {*BELOW["balance"], "balance", "runtime"}
 BELOW |= {stage: {*BELOW["training"], "training"} for stage in STAGES}
 BELOW["pipeline"] = {*BELOW["encoder"], *STAGES}
-BELOW |= {room: {*BELOW["pipeline"], "pipeline"} for room in ("jobs", "evaluation", "inspection")}
+BELOW |= {room: {*BELOW["pipeline"], "pipeline"} for room in ("jobs", "evaluation", "inspection", "serving")}
 BELOW["ablation"] = {*BELOW["jobs"], "jobs", "evaluation"}
-BELOW["cli"] = {*BELOW["ablation"], "ablation", "inspection"}
+BELOW["cli"] = {*BELOW["ablation"], "ablation", "inspection", "serving"}
 
 PUBLIC = ["HybridPipeline", "TopicClassifier", "UserError", "__version__", "audit", "evaluate", "fit", "predict"]
 

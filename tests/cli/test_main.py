@@ -49,8 +49,9 @@ def test_every_command_explains_its_options(capsys, command):
     code, out, _ = call(capsys, command, "--help")
     assert code == 0
     assert "--config" in out
-    assert "--output" in out
-    assert "--overwrite" in out
+    if command != "serve":  # writes nothing
+        assert "--output" in out
+        assert "--overwrite" in out
 
 
 def test_help_of_fit_is_short_and_whole(capsys):

@@ -1,0 +1,33 @@
+"""`unskew serve`: its options. Parses nothing and loads no model before it must."""
+
+from ..runtime import Precision
+from ..serving import ServingLimits, Stage
+
+MOST_USED = ("model", "port", "host", "stage", "device")
+
+
+def command(
+    model: list[str] | str,
+    stage: Stage = "both",
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    device: str | None = None,
+    precision: Precision | None = None,
+    limits: ServingLimits = ServingLimits(),  # noqa: B008 frozen
+) -> int:
+    """Serve bundles over HTTP, with a page at /.
+
+    Args:
+        model: A bundle: a folder, or its id on the hub; given twice, both are served side by side.
+        stage: both, or encoder for topics alone.
+        host: The address to listen at; 0.0.0.0 for every network this machine is in. There is no password.
+        port: The port to listen at; 0 takes a free one.
+        device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
+        precision: float32, bfloat16, or, for the decoder on a CPU, int8; chosen by the device unless given.
+        limits: What is refused.
+    """
+    from ..serving import serve
+
+    models = [model] if isinstance(model, str) else model
+    serve(models, stage=stage, host=host, port=port, device=device, precision=precision, limits=limits)
+    return 0

@@ -1,0 +1,103 @@
+"""Answers in JSON and as server-sent events, from tickets. Knows no HTTP server and no model."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from .problems import RequestError
+from .ticket import Ask, Event, Ticket
+from .worker import Worker
+
+
+class Listener:
+    """A ticket that is answered by a worker's thread and heard in an event loop.
+
+    Args:
+        ask: What is wanted.
+        worker: Answers it, from now on.
+
+    Raises:
+        RequestError: If the worker takes no more.
+    """
+
+    def __init__(self, ask: Ask, worker: Worker) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self.ticket = Ticket(ask, self._tell)
+        worker.submit(self.ticket)
+
+    async def answered(self) -> None:
+        """Wait for the end.
+
+        Raises:
+            RequestError: If it is a bad one.
+        """
+        async for _ in self.events():
+            pass
+
+    async def events(self) -> AsyncIterator[Event]:
+        """What is told before the end.
+
+        Raises:
+            RequestError: If it is a bad one.
+        """
+        while True:
+            event = await self._events.get()
+            if event[0] != "end":
+                yield event
+                continue
+            if isinstance(event[1], RequestError):
+                raise event[1]
+            return
+
+    def _tell(self, event: Event) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+        except RuntimeError:  # the loop has ended: nobody listens any more
+            self.ticket.cancelled = True
+
+
+def prediction(ticket: Ticket, row: int) -> dict[str, Any]:
+    """What is said of a row, as plain values."""
+    values = ticket.results[row].to_dict()
+    if ticket.ask.topics[row] is not None:
+        values["forced_topic"] = ticket.ask.topics[row]
+    if ticket.log_probabilities:
+        values["log_probabilities"] = ticket.log_probabilities[row]
+    return values
+
+
+def answer(ticket: Ticket, model: str, topics: tuple[str, ...]) -> dict[str, Any]:
+    """The whole answer, as plain values."""
+    return {
+        "model": model,
+        "results": [prediction(ticket, row) for row in range(len(ticket.results))],
+        **_estimated(ticket, topics),
+    }
+
+
+def event_bytes(name: str, values: dict[str, Any]) -> bytes:
+    """A server-sent event whose data is JSON."""
+    return f"event: {name}\ndata: {to_json(values)}\n\n".encode()
+
+
+def event_of(event: Event, ticket: Ticket, topics: tuple[str, ...]) -> bytes:
+    """What a ticket tells, as a server-sent event."""
+    kind, told = event
+    if kind == "text":
+        return event_bytes(kind, {"row": told[0] + 1, "text": told[1]})
+    estimated = _estimated(ticket, topics) if told == 0 and kind == "topics" else {}
+    return event_bytes(kind, {"row": told + 1, **prediction(ticket, told), **estimated})
+
+
+def to_json(values: Any) -> str:
+    """Compact JSON that UTF-8 can hold."""
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _estimated(ticket: Ticket, topics: tuple[str, ...]) -> dict[str, Any]:
+    if ticket.ask.target_prior not in ("adaptive", "estimate"):
+        return {}
+    return {"target_prior": dict(zip(topics, ticket.prior, strict=True))}

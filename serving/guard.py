@@ -1,0 +1,75 @@
+"""Clients that are slow or send too much, and how long requests take. Knows ASGI alone.
+
+uvicorn waits for a body, and for a reader, as long as the connection lives; here both have a deadline.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Guard:
+    """Ends requests whose client takes too long to send the body or to read a part of the answer, or sends too much.
+
+    Args:
+        app: What is guarded.
+        seconds: For the body, and for each part of the answer.
+        most_bytes: Of a body.
+        ended: Called with the route, the status and the seconds of each request.
+    """
+
+    def __init__(self, app: App, seconds: float, most_bytes: int, ended: Callable[[str, int, float], None]) -> None:
+        self._app, self._seconds, self._most_bytes, self._ended = app, seconds, most_bytes, ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, status, whole, taken = time.monotonic(), 499, False, 0
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        deadline = asyncio.get_running_loop().time() + self._seconds
+
+        async def receive_in_time() -> MutableMapping[str, Any]:
+            nonlocal whole, taken
+            if whole:
+                return await receive()
+            self._check_size(int(announced))
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive in time") from None
+            whole = not message.get("more_body", False)
+            taken += len(message.get("body", b""))
+            self._check_size(taken)
+            return message
+
+        async def send_in_time(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await send(message)
+            except TimeoutError:
+                raise OSError("the client does not read the answer") from None
+
+        try:
+            await self._app(scope, receive_in_time, send_in_time)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._ended(route, status, time.monotonic() - begun)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._most_bytes:
+            megabytes = self._most_bytes / 1_000_000
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {megabytes:g} MB: send parts")

@@ -1,0 +1,196 @@
+"""What a request may ask, checked: the options of a prediction are read off its settings. Knows no server.
+
+A new field of `PredictOptions` or `GenerationSettings` is an option of a request, with its default and explanation.
+"""
+
+import types
+from collections.abc import Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from http import HTTPStatus
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+from docstring_parser import parse as parse_docstring
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from ..common import UserError
+from ..pipeline import PredictOptions
+from .problems import RequestError
+from .systems import ServedSystem
+from .ticket import Ask
+
+SUM_TOLERANCE = 1e-3  # shares are rounded when they are written down
+
+
+class _OfSettings(BaseModel):
+    """A body with the fields of a settings dataclass."""
+
+    model_config = ConfigDict(extra="forbid")
+    settings: ClassVar[type]
+    names: ClassVar[tuple[str, ...]]
+
+    def plain(self) -> Any:
+        """The settings.
+
+        Raises:
+            UserError: If a value is out of its range.
+        """
+        values = {name: getattr(self, name) for name in self.names}
+        return self.settings(**{n: v.plain() if isinstance(v, _OfSettings) else v for n, v in values.items()})
+
+
+def _body_of(settings: type, left_out: Sequence[str] = ()) -> Any:
+    """The class of bodies with the fields of a dataclass, those of dataclasses inside it too."""
+    hints = get_type_hints(settings)
+    explained = {p.arg_name: p.description for p in parse_docstring(settings.__doc__ or "").params}
+    taken: dict[str, Any] = {}
+    for field in fields(settings):
+        if field.name not in left_out:
+            default = field.default_factory() if field.default_factory is not MISSING else field.default
+            explanation = " ".join((explained.get(field.name) or "").split())
+            taken[field.name] = (_hint_of(hints[field.name]), Field(default, description=explanation))
+    made = create_model(settings.__name__, __base__=_OfSettings, **taken)
+    made.settings, made.names = settings, tuple(taken)
+    return made
+
+
+def _hint_of(hint: Any) -> Any:
+    if get_origin(hint) in (Union, types.UnionType):
+        return Union[tuple(_hint_of(part) for part in get_args(hint))]  # noqa: UP007 of a tuple
+    return _body_of(hint) if isinstance(hint, type) and is_dataclass(hint) else hint
+
+
+_Options: Any = _body_of(PredictOptions, left_out=("window",))
+
+
+class PredictRequest(_Options):
+    """One text or many, and how to predict them."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        title="PredictRequest",
+        json_schema_extra={"examples": [{"text": "The club signed a keeper on Monday.", "target_prior": "uniform"}]},
+    )
+
+    text: str | None = Field(None, description="One text; give this or `texts`.")
+    texts: list[str] | None = Field(None, description="Many texts.")
+    model: str | None = Field(None, description="Which of the served systems; the first unless given.")
+    target_prior: Literal["uniform", "train", "adaptive", "estimate"] | dict[str, float] | None = Field(
+        None,
+        description="The prior to be right for: uniform, train, shares by topic that sum to 1, or from these texts: "
+        "adaptive (within what the training set makes likely) or estimate (from them alone). As the bundle was fitted "
+        "unless given.",
+    )
+    topic: str | list[str | None] | None = Field(
+        None, description="Write under this topic whatever stage 1 says; a list has one, or null, for each text."
+    )
+    write: bool = Field(True, description="Whether outputs are written; false: topics alone.")
+    stream: bool = Field(False, description="Answer with server-sent events, outputs as they are written.")
+    log_probabilities: bool = Field(
+        False,
+        description="Add every topic's calibrated log-probability under the training prior, in the order of /info: "
+        "what any other target prior can be computed from.",
+    )
+
+    def ask(self, system: ServedSystem, most_rows: int) -> Ask:
+        """What a worker is asked.
+
+        Raises:
+            RequestError: If there is no text, too many, an empty one, or an option that the system cannot follow.
+            UserError: If an option is out of range.
+        """
+        texts = self._texts(most_rows)
+        self._check_prior(system)
+        options = self.plain()
+        if options.sets is not None and not 0 < options.sets < 1:
+            raise UserError(f"sets is {options.sets}; give an error rate between 0 and 1, as 0.1")
+        return Ask(
+            tuple(texts),
+            options,
+            self.target_prior,
+            self._forced(system, len(texts)),
+            self.write,
+            self.stream,
+            self.log_probabilities,
+        )
+
+    def _texts(self, most_rows: int) -> list[str]:
+        if (self.text is None) == (self.texts is None):
+            raise UserError('give either "text" or "texts"')
+        texts = [self.text] if self.text is not None else self.texts
+        if not texts:
+            raise UserError("texts is empty; give at least one")
+        if len(texts) > most_rows:
+            raise RequestError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"{len(texts):,} texts; this server takes {most_rows:,} in a request: send them in parts",
+            )
+        for row, text in enumerate(texts, 1):
+            if fault := _fault_of(text):
+                raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, f"text {row} {fault}", row)
+        return texts
+
+    def _check_prior(self, system: ServedSystem) -> None:
+        if not isinstance(self.target_prior, dict):
+            return
+        system.pipeline.decider.aimed_at(self.target_prior)  # refuses unknown topics and shares that are none
+        total = sum(self.target_prior.values())
+        if abs(total - 1) > SUM_TOLERANCE:
+            raise UserError(f"target_prior sums to {total:.4g}; give shares that sum to 1")
+
+    def _forced(self, system: ServedSystem, texts: int) -> tuple[str | None, ...]:
+        given = self.topic if isinstance(self.topic, list) else [self.topic] * texts
+        if len(given) != texts:
+            raise UserError(f"topic has {len(given)} entries for {texts} texts; give one, or one for each text")
+        if self.topic is not None and system.pipeline.decoder is None:
+            raise UserError("topic forces what an output is written under, and this server writes none")
+        for row, topic in enumerate(given, 1):
+            if topic is not None and topic not in system.pipeline.topics:
+                known = ", ".join(system.pipeline.topics.names[:20])
+                raise RequestError(
+                    HTTPStatus.UNPROCESSABLE_ENTITY, f"there is no topic {topic!r}; there are {known}", row
+                )
+        return tuple(given)
+
+
+def _fault_of(text: str) -> str | None:
+    if not text.strip():
+        return "is empty; leave it out"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "has half of a surrogate pair, which is no character; send UTF-8"
+    return None
+
+
+class Prediction(BaseModel):
+    """What is said of one text."""
+
+    topic: str | None = Field(description="The topic decided for; null where none is probable enough.")
+    confidence: float = Field(description="The probability of the most probable topic.")
+    topics: dict[str, float] = Field(description="The most probable topics, most probable first.")
+    output: str | None = Field(description="The text written; null where none was.")
+    topic_set: list[str] | None = Field(None, description="The conformal set; only where `sets` was given.")
+    forced_topic: str | None = Field(None, description="The topic that the output was written under, where forced.")
+    log_probabilities: list[float] | None = Field(None, description="Only where they were asked for.")
+
+
+class PredictAnswer(BaseModel):
+    """The answer to a `PredictRequest`."""
+
+    model: str
+    results: list[Prediction] = Field(description="One for each text, in order.")
+    target_prior: dict[str, float] | None = Field(
+        None, description="The shares that were estimated, for adaptive and estimate."
+    )
+
+
+def system_named(systems: Sequence[ServedSystem], name: str | None) -> ServedSystem:
+    """The system of that name; the first without one.
+
+    Raises:
+        UserError: If there is none.
+    """
+    for system in systems:
+        if name in (None, system.name):
+            return system
+    raise UserError(f"there is no model {name!r} here; there are {', '.join(s.name for s in systems)}")

@@ -1,0 +1,114 @@
+"""The systems that a server serves: bundles loaded once, each with its worker. Knows no HTTP."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..common import UserError, file_sha256, usable_path
+from ..pipeline import HybridPipeline, bundle
+from ..runtime import Precision, let_go_of_files
+from .settings import ServingLimits, Stage
+from .worker import Worker
+
+LIBRARIES = ("unskew", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class ServedSystem:
+    """A loaded bundle.
+
+    Attributes:
+        name: What requests call it.
+        pipeline: As loaded: a bundle that is replaced on disk changes nothing here.
+        worker: Answers for it.
+        manifest: The bundle's `unskew.json`; None for a bundle of the hub.
+        fingerprint: SHA-256 of it when it was loaded; it holds those of all weights.
+    """
+
+    name: str
+    pipeline: HybridPipeline
+    worker: Worker
+    manifest: Path | None = None
+    fingerprint: str | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """What a client may want to know of it; plain values."""
+        pipeline = self.pipeline
+        topics, decider = pipeline.topics, pipeline.decider
+        report = decider.calibration.report
+        columns = ("name", "training_rows", "training_share", "target_share")
+        rows = zip(topics.names, topics.counts, topics.prior, decider.target, strict=True)
+        return {
+            "name": self.name,
+            "topics": [dict(zip(columns, row, strict=True)) for row in rows],
+            "adapts": pipeline.adapts,
+            "writes": pipeline.decoder is not None,
+            "calibration": report.kind if report is not None and report.kept else "none",
+            "conformal_sets": decider.held_out is not None,
+            "device": str(pipeline.encoder.model.device),
+            "fitted_with": pipeline.description.get("versions", {}),
+            "fingerprint": self.fingerprint,
+            "replaced_on_disk": self._replaced(),
+        }
+
+    def _replaced(self) -> bool:
+        """Whether another bundle, or none, is now where this one was read."""
+        if self.manifest is None:
+            return False
+        try:
+            return file_sha256(self.manifest) != self.fingerprint
+        except OSError:
+            return True
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what computes."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def load_systems(
+    models: Sequence[str],
+    limits: ServingLimits,
+    stage: Stage = "both",
+    device: str | None = None,
+    precision: Precision | None = None,
+) -> list[ServedSystem]:
+    """Load bundles; their workers are not started.
+
+    Args:
+        models: Folders, or ids on the hub.
+        limits: How many texts may wait.
+        stage: "encoder" loads stage 1 alone.
+        device: Where the models go; None takes a GPU if there is one.
+        precision: Of the arithmetic, see `HybridPipeline.from_pretrained`.
+
+    Raises:
+        UserError: If no model is named, one twice, or one cannot be loaded.
+    """
+    if not models or len(set(models)) < len(models):
+        raise UserError("model names the same bundle twice; give each once" if models else "give a model to serve")
+    systems = []
+    for name, model in zip(names_of(models), models, strict=True):
+        manifest = usable_path(model) / bundle.MANIFEST
+        seen = file_sha256(manifest) if manifest.is_file() else None
+        pipeline = HybridPipeline.from_pretrained(model, device, precision=precision, with_decoder=stage == "both")
+
+        # Whatever is done to the files from here on: weights that stay mapped from them would change too.
+        for stage_model in (pipeline.encoder, pipeline.decoder):
+            if stage_model is not None:
+                let_go_of_files(stage_model.model)
+        worker = Worker(pipeline, limits.waiting)
+        systems.append(ServedSystem(name, pipeline, worker, manifest if seen else None, seen))
+    return systems
+
+
+def names_of(models: Sequence[str]) -> list[str]:
+    """Short names: the last folder of each, as much of the path as tells them apart."""
+    parts = [Path(model).parts for model in models]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(models)

@@ -1,0 +1,216 @@
+"""One thread that owns a model and answers whoever waits: batches form by themselves while the model is busy.
+
+Knows the pipeline and tickets; knows no HTTP. Everything that has arrived goes through stage 1 together, whatever its
+options; outputs are written a window at a time, the requests taking turns row by row, so that a long request does not
+keep a short one waiting. A batch that fails is halved until the row at fault is alone: its request fails, no other.
+"""
+
+import logging
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import torch
+
+from ..balance import adapt_target, estimate_target
+from ..pipeline import HybridPipeline, topic_to_write
+from .problems import RequestError, problem_of
+from .ticket import Ask, Ticket
+
+log = logging.getLogger("unskew")
+
+Item = TypeVar("Item")
+CPU_WINDOW, GPU_WINDOW = 64, 256  # outputs written together: more hardly helps, and whoever comes next waits longer
+HARMLESS = "The committee met on Monday and agreed to meet again."
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A text of a ticket; once stage 1 has spoken, with the topic to write under."""
+
+    ticket: Ticket
+    index: int
+    topic: str = ""
+
+    @property
+    def text(self) -> str:
+        return self.ticket.ask.texts[self.index]
+
+
+class Worker:
+    """Answers tickets with a pipeline, in a thread of its own.
+
+    Args:
+        pipeline: Both stages, or the first alone.
+        most_waiting: Texts that may wait.
+    """
+
+    def __init__(self, pipeline: HybridPipeline, most_waiting: int) -> None:
+        self._pipeline = pipeline
+        self._most_waiting = most_waiting
+        self._on_batch: Callable[[str, int], None] = lambda *_: None
+        self._arrived: deque[Ticket] = deque()
+        self._to_write: list[_Row] = []
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._window = CPU_WINDOW if pipeline.encoder.model.device.type == "cpu" else GPU_WINDOW
+        self._thread = threading.Thread(target=self._run, name="unskew-worker", daemon=True)
+        self.fault: str | None = None  # of the model itself: a text that harms nobody fails too
+
+    def start(self, on_batch: Callable[[str, int], None]) -> None:
+        """Begin to answer; `on_batch` is called with the stage ("encoder", "decoder") and the rows of each batch."""
+        self._on_batch = on_batch
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer what has arrived, then end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    @property
+    def waiting(self) -> int:
+        """Texts that have arrived or wait to be written."""
+        arrived = sum(len(ticket.ask.texts) for ticket in tuple(self._arrived) if ticket.wanted)
+        return arrived + sum(row.ticket.wanted for row in tuple(self._to_write))
+
+    @property
+    def alive(self) -> bool:
+        """Whether tickets can be answered."""
+        return self._thread.is_alive() and self.fault is None
+
+    def submit(self, ticket: Ticket) -> None:
+        """Take a ticket.
+
+        Raises:
+            RequestError: If too much waits already, or the server is going down.
+        """
+        with self._changed:
+            if self._stopping or not self._thread.is_alive():
+                raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is going down; try another")
+            if self.waiting + len(ticket.ask.texts) > self._most_waiting:
+                raise RequestError(
+                    HTTPStatus.SERVICE_UNAVAILABLE, f"{self.waiting} texts wait already; try again later"
+                )
+            self._arrived.append(ticket)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._arrived or self._to_write or self._stopping)
+                tickets = [ticket for ticket in self._arrived if ticket.wanted]
+                self._arrived.clear()
+                if self._stopping and not (tickets or self._to_write):
+                    return
+            self._classify(tickets)
+            self._write()
+
+    def _classify(self, tickets: Sequence[Ticket]) -> None:
+        """Stage 1 over all rows of all tickets, and what each ticket makes of its own."""
+        rows = [_Row(ticket, index) for ticket in tickets for index in range(len(ticket.ask.texts))]
+        if not rows:
+            return
+        self._on_batch("encoder", len(rows))
+        found = iter(self._each(self._logits, rows))
+        for ticket in tickets:
+            own = [next(found) for _ in ticket.ask.texts]
+            try:
+                faults = ((i, logits) for i, logits in enumerate(own) if isinstance(logits, BaseException))
+                for index, fault in faults:
+                    raise problem_of(fault, index + 1)
+                self._decide(ticket, torch.stack(own))
+            except Exception as error:
+                ticket.fail(problem_of(error))
+
+    def _logits(self, rows: Sequence[_Row]) -> list[Any]:
+        return list(self._pipeline.encoder.logits([row.text for row in rows]))
+
+    def _decide(self, ticket: Ticket, logits: torch.Tensor) -> None:
+        ask = ticket.ask
+        pipeline = self._aimed(ask, logits)
+        options = ask.options
+        sets = None if options.sets is None else pipeline.decider.sets(options.sets, options.sets_kind)
+        results = pipeline.decide(logits, options, sets)
+        for index, result in enumerate(results):
+            if not math.isfinite(result.confidence):
+                raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "the model gives no number for it", index + 1)
+        natural = pipeline.decider.natural(logits).tolist() if ask.log_probabilities else []
+        ticket.decide(results, natural, pipeline.decider.target)
+        for index, result in enumerate(results):
+            topic = ask.topics[index] or topic_to_write(result, options)
+            if ask.write and topic is not None and pipeline.decoder is not None:
+                self._to_write.append(_Row(ticket, index, topic))
+            else:
+                ticket.finish(index, None)
+
+    def _aimed(self, ask: Ask, logits: torch.Tensor) -> HybridPipeline:
+        prior = ask.target_prior
+        if prior is None:
+            return self._pipeline
+        if prior in ("adaptive", "estimate"):
+            found = (adapt_target if prior == "adaptive" else estimate_target)(self._pipeline.decider, logits)
+            prior = dict(zip(self._pipeline.topics.names, found.prior, strict=True))
+        return self._pipeline.aimed_at(prior)  # pyright: ignore[reportArgumentType]
+
+    def _write(self) -> None:
+        """Stage 2 over one window: rows that are written alike, the first of each ticket before anyone's second."""
+        self._to_write = [row for row in self._to_write if row.ticket.wanted]
+        if not self._to_write:
+            return
+        first = _way_of_writing(self._to_write[0])
+        alike = sorted((row for row in self._to_write if _way_of_writing(row) == first), key=lambda row: row.index)
+        window = alike[: self._window]
+        taken = {id(row) for row in window}
+        self._to_write = [row for row in self._to_write if id(row) not in taken]
+        self._on_batch("decoder", len(window))
+        for row, output in zip(window, self._each(self._outputs, window), strict=True):
+            if isinstance(output, BaseException):
+                row.ticket.fail(problem_of(output, row.index + 1))
+            elif row.ticket.wanted:
+                row.ticket.finish(row.index, output)
+
+    def _outputs(self, rows: Sequence[_Row]) -> list[str]:
+        decoder = self._pipeline.decoder
+        assert decoder is not None
+
+        def watch(place: int, ids: Sequence[int]) -> bool:
+            row = rows[place]
+            if row.ticket.ask.streamed and row.ticket.wanted:
+                row.ticket.grow(row.index, decoder.text_of(ids))
+            return row.ticket.wanted
+
+        options = rows[0].ticket.ask.options
+        texts, topics = [row.text for row in rows], [row.topic for row in rows]
+        return self._pipeline.write(texts, topics, options.generation, options.fairness, watch)
+
+    def _each(self, work: Callable[[Sequence[Item]], list[Any]], items: Sequence[Item]) -> list[Any]:
+        """What work makes of each item; an exception stands where one fails alone."""
+        try:
+            return work(items)
+        except BaseException as error:  # a panic of the tokenizers' Rust is no `Exception`
+            if len(items) == 1:
+                self._look_for_fault()
+                return [error]
+        middle = len(items) // 2  # out of the handler, whose error holds on to memory
+        return [*self._each(work, items[:middle]), *self._each(work, items[middle:])]
+
+    def _look_for_fault(self) -> None:
+        """Whether the model fails on any text: a broken GPU is to be seen from outside."""
+        try:
+            self._pipeline.encoder.logits([HARMLESS])
+        except Exception as error:
+            self.fault = type(error).__name__
+            log.error("the model fails on a harmless text too (%s: %s); restart the server", self.fault, error)
+        else:
+            self.fault = None
+
+
+def _way_of_writing(row: _Row) -> tuple[Any, ...]:
+    options = row.ticket.ask.options
+    return options.generation, options.fairness

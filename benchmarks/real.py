@@ -33,7 +33,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from unskew.balance import Calibration, Decider, adapt_target, measure, resolve_prior
 from unskew.common import write_text
-from unskew.corpus import Record, Topics, load, stratified_split
+from unskew.corpus import Columns, Record, Topics, load_usable, stratified_split
 from unskew.encoder import EncoderSettings, fit_topic_encoder
 from unskew.training import PhaseSettings
 
@@ -71,14 +71,18 @@ class Rows:
 
 def read(folder: Path, share: float, seed: int) -> Rows:
     """A set, or a share of its training rows, each topic in proportion and with a row at least."""
-    sets = {name: load(folder / f"{name}.jsonl") if (folder / f"{name}.jsonl").exists() else [] for name in
-            ("train", "noisy", "test")}  # fmt: skip
+    sets = {name: _usable(folder / f"{name}.jsonl") for name in ("train", "noisy", "test")}
     train = [record for record in sets["train"] if record.topic]
     if share < 1:
         train = [train[i] for i in stratified_split([str(r.topic) for r in train], share, seed)[1]]
     topics = Topics.from_labels(str(record.topic) for record in train)
     known = {name: [record for record in sets[name] if record.topic in topics] for name in ("noisy", "test")}
     return Rows(train, known["noisy"], known["test"], topics)
+
+
+def _usable(path: Path) -> list[Record]:
+    """The rows of a file that have a text and a topic; none where there is no file."""
+    return load_usable(path, Columns(), needs=("text", "topic"))[0] if path.exists() else []
 
 
 def frozen(base: str, texts: list[str]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """About how long a fit takes here and how much memory: by its arithmetic and the speed of this machine's.
 
-Knows sizes of models and numbers of tokens; fits nothing and reads no weights. The constants are measured
-(benchmarks/results/inspection.md).
+Knows sizes of models and numbers of tokens; fits nothing and reads no weights. The constants are rough, and were not
+checked against fits.
 """
 
 import time

@@ -44,10 +44,10 @@ def command(
         calibration: How the topics' probabilities are calibrated; kept only where the held-out NLL improves. Unless
             given bias_corrected_temperature in phases, none for the recipes "tuned" and "probe" (they fit a scale).
         model_prior: Where the prior that is divided out comes from: loss (derived from loss and counts) or
-            mean_posterior (measured on the validation rows).
+            mean_posterior (from validation rows).
         target_prior: The prior to be right for: uniform, train, shares by topic, or adaptive: each job's own rows say
             what to expect, within what the training set makes likely.
-        logger: Where curves and the final table go; csv: into OUTPUT.work.
+        logger: Where curves and the final table go; csv in OUTPUT.work.
         seed: Of everything random.
         overwrite: Replace what stands there.
     """

@@ -9,15 +9,9 @@ from .calibration import (
 )
 from .conformal import ConformalSets, fit_conformal, rows_needed
 from .confusion import shares_shifted
-from .decisions import (
-    UNDECIDED,
-    ConfidenceThreshold,
-    Decision,
-    TunedOffsets,
-    threshold_for_accuracy,
-    threshold_for_undecided,
-    tune_offsets,
-)
+from .decisions import UNDECIDED, Decision, TunedOffsets, tune_offsets
+from .fitted_decision import FittedDecision, fit_decision
+from .held_out import HeldOutRows
 from .label_errors import DoubtedLabels, doubt_labels, exchanged
 from .label_shift import (
     AdaptedPrior,
@@ -48,7 +42,8 @@ from .posterior import Decider, HeldOutScores, resolve_prior
 from .priors import implied_prior, measured_prior
 from .sampling import TemperedDraw, View, Views, span_dropout, tempered_counts
 from .scaling import both_nlls, fit_scale, row_nll, smaller_by
-from .settings import CalibrationKind, ConformalKind, LossSettings, TargetPrior
+from .settings import CalibrationKind, ConformalKind, DecisionSettings, LossSettings, TargetPrior, TunedMeasure
+from .thresholds import ConfidenceThreshold, threshold_for_accuracy, threshold_for_undecided
 from .weights import Counts, class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
 
 __all__ = [
@@ -73,6 +68,9 @@ __all__ = [
     "Counts",
     "Decider",
     "Decision",
+    "DecisionSettings",
+    "FittedDecision",
+    "HeldOutRows",
     "HeldOutScores",
     "LossLink",
     "LossSettings",
@@ -80,6 +78,7 @@ __all__ = [
     "TargetPrior",
     "TemperedDraw",
     "TopicLoss",
+    "TunedMeasure",
     "TunedOffsets",
     "UNDECIDED",
     "View",
@@ -96,6 +95,7 @@ __all__ = [
     "estimate_target",
     "fit_calibration",
     "fit_conformal",
+    "fit_decision",
     "implied_prior",
     "inverse_frequency",
     "judged_prior_pull",

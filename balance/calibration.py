@@ -184,13 +184,17 @@ def training_weights(targets: Tensor, train_counts: Counts, weights: Tensor | No
 
     Where topics have no row, the others keep their shares among themselves.
     """
+    return share_weights(targets, as_counts(train_counts), weights)
+
+
+def share_weights(targets: Tensor, shares: Tensor, weights: Tensor | None = None) -> Tensor:
+    """As `training_weights`, for any shares (C,), which need not sum to 1."""
     targets = targets.detach().cpu().long()
     own = torch.ones(len(targets), dtype=torch.float64) if weights is None else weights.detach().cpu().double()
-    counts = as_counts(train_counts)
-    if own.shape != targets.shape or (len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(counts)):
-        raise UserError(f"{len(own)} weights and targets of {len(targets)} rows do not fit {len(counts)} topics")
-    held_out = torch.zeros_like(counts).index_add_(0, targets, own)
-    return own * (counts / held_out.clamp(min=torch.finfo(torch.float64).tiny))[targets]
+    if own.shape != targets.shape or (len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(shares)):
+        raise UserError(f"{len(own)} weights and targets of {len(targets)} rows do not fit {len(shares)} topics")
+    held_out = torch.zeros_like(shares).index_add_(0, targets, own)
+    return own * (shares / held_out.clamp(min=torch.finfo(torch.float64).tiny))[targets]
 
 
 def checked_probabilities(probabilities: Tensor) -> Tensor:

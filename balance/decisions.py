@@ -1,25 +1,21 @@
-"""From probabilities to decisions: offsets tuned for a measure, expected cost, and the confidence to decide at.
+"""From probabilities to decisions: expected cost, offsets tuned for a measure, and rows that stay undecided.
 
 Knows probabilities and target indices; knows nothing of models or names of topics. scikit-learn's
 TunedThresholdClassifierCV is for two classes; this is for any number of them.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..common import UserError
-from . import confusion as counted
 from .calibration import FOLDS, checked_probabilities, stratified_folds
+from .settings import TunedMeasure
 
-TunedMeasure = Literal["macro_f1", "balanced_accuracy"]
 UNDECIDED = -1
 STEPS = torch.linspace(-4, 4, 65, dtype=torch.float64)  # nats: offsets that are tried
 SWEEPS = 3
-SURE = 0.95  # of a derived threshold
 
 
 @dataclass(frozen=True)
@@ -47,15 +43,22 @@ class Decision:
 
     def __call__(self, probabilities: Tensor) -> Tensor:
         """Topic indices (n,)."""
+        decided, _, sure = self.parts(probabilities)
+        return torch.where(sure, decided, UNDECIDED)
+
+    def parts(self, probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The topic (n,) that each row would get, that topic's probability (n,), and whether it is enough (n,)."""
         rows = checked_probabilities(probabilities)
         if self.costs:
             decided = (rows @ torch.tensor(self.costs, dtype=torch.float64)).argmin(-1)
+        elif self.offsets:
+            decided = (_log(rows) + torch.tensor(self.offsets, dtype=torch.float64)).argmax(-1)
         else:
-            decided = (_log(rows) + torch.tensor(self.offsets or [0.0], dtype=torch.float64)).argmax(-1)
+            decided = rows.argmax(-1)
+        confidence = rows.gather(-1, decided[:, None])[:, 0]
         if not self.least:
-            return decided
-        sure = rows.gather(-1, decided[:, None])[:, 0] >= torch.tensor(self.least, dtype=torch.float64)[decided]
-        return torch.where(sure, decided, UNDECIDED)
+            return decided, confidence, torch.ones_like(decided, dtype=torch.bool)
+        return decided, confidence, confidence >= torch.tensor(self.least, dtype=torch.float64)[decided]
 
 
 @dataclass(frozen=True)
@@ -112,96 +115,6 @@ def tune_offsets(
     return TunedOffsets(tuple(offsets.tolist()), before.item(), after.item(), kept)
 
 
-@dataclass(frozen=True)
-class ConfidenceThreshold:
-    """The least confidence to decide at, and what may be expected of it.
-
-    Attributes:
-        value: Rows whose most probable topic has less stay undecided.
-        accuracy: Share of the decided held-out rows that were right; nan where none was decided.
-        accuracy_interval: 95% interval of it (Clopper & Pearson 1934).
-        undecided: Share of the held-out rows left undecided.
-        undecided_interval: 95% interval of it.
-    """
-
-    value: float
-    accuracy: float
-    accuracy_interval: tuple[float, float]
-    undecided: float
-    undecided_interval: tuple[float, float]
-
-
-def threshold_for_accuracy(probabilities: Tensor, targets: Tensor, accuracy: float) -> ConfidenceThreshold:
-    """The lowest confidence from which decided rows are right with a wanted accuracy, with 95% certainty.
-
-    Going down from the threshold that a fifth of the rows pass, each is tested in turn, exactly and at 5%, against a
-    lower accuracy than wanted, and the last before the first to fail is taken: fixed-sequence testing, which holds for
-    the threshold chosen and not only for one named before (Angelopoulos et al. 2021, arXiv:2110.01052). Holds for rows
-    that come as the held-out ones did.
-
-    Args:
-        probabilities: Of held-out rows (n, C), calibrated on other rows.
-        targets: Their topics (n,).
-        accuracy: Wanted, in (0, 1).
-
-    Raises:
-        UserError: If no threshold reaches it: too few rows, or an accuracy that the model does not have.
-    """
-    from scipy.stats import binom  # half a second, which nobody else in this room needs
-
-    confidence, right = _sorted_by_confidence(probabilities, targets)
-    if not 0 < accuracy < 1:
-        raise UserError(f"the wanted accuracy must lie in (0, 1), got {accuracy}")
-    rows, hits = torch.arange(1, len(right) + 1), right.cumsum(0)
-    passes = torch.from_numpy(binom.sf(hits.numpy() - 1, rows.numpy(), accuracy)) <= 1 - SURE
-    # Fewer rows than `least` could not pass if all were right; a few more keep one early error from ending it.
-    least = math.ceil(math.log(1 - SURE) / math.log(accuracy))
-    last_of_ties = torch.cat([confidence[1:] < confidence[:-1], torch.tensor([True])])
-    tested = (last_of_ties & (rows >= max(least, len(right) // 5))).nonzero().flatten()
-    failed = (~passes[tested]).nonzero().flatten()
-    passing = tested[: int(failed[0])] if len(failed) else tested
-    if len(passing) == 0:
-        raise UserError(
-            f"no confidence makes decisions right in {accuracy:.1%} of {len(right)} held-out rows with 95% certainty; "
-            "want less, or hold out more rows"
-        )
-    return _described(confidence, right, confidence[int(passing[-1])].item())
-
-
-def threshold_for_undecided(probabilities: Tensor, targets: Tensor, share: float) -> ConfidenceThreshold:
-    """The confidence that leaves about this share of rows undecided; for the arguments see `threshold_for_accuracy`."""
-    confidence, right = _sorted_by_confidence(probabilities, targets)
-    if not 0 <= share < 1:
-        raise UserError(f"the share of undecided rows must lie in [0, 1), got {share}")
-    return _described(confidence, right, confidence[max(0, round((1 - share) * len(confidence)) - 1)].item())
-
-
-def _sorted_by_confidence(probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Confidence (n,), largest first, and whether each row is right (n,)."""
-    rows, targets = checked_probabilities(probabilities), targets.detach().cpu().long()
-    if rows.ndim != 2 or targets.shape != rows.shape[:1] or len(rows) == 0:
-        raise UserError(f"a threshold needs rows: {tuple(rows.shape)} probabilities, {tuple(targets.shape)} topics")
-    confidence, decided = rows.max(-1)
-    order = confidence.argsort(descending=True, stable=True)
-    return confidence[order], (decided == targets)[order].double()
-
-
-def _described(confidence: Tensor, right: Tensor, value: float) -> ConfidenceThreshold:
-    decided = confidence >= value
-    rows, hits = int(decided.sum()), int(right[decided].sum())
-    left = len(right) - rows
-    accuracy = hits / rows if rows else float("nan")
-    return ConfidenceThreshold(value, accuracy, _exact(hits, rows), left / len(right), _exact(left, len(right)))
-
-
-def _exact(hits: int, rows: int) -> tuple[float, float]:
-    from scipy.stats import beta
-
-    low = float(beta.ppf(0.025, hits, rows - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(0.975, hits + 1, rows - hits)) if hits < rows else 1.0
-    return low, high
-
-
 def _log(rows: Tensor) -> Tensor:
     return rows.clamp(min=torch.finfo(torch.float32).tiny).log()
 
@@ -210,6 +123,7 @@ def _ascended(log_p: Tensor, targets: Tensor, weights: Tensor, measure: TunedMea
     topics = log_p.shape[1]
     offsets = torch.zeros(topics, dtype=torch.float64)
     for _ in range(SWEEPS):
+        before = offsets.clone()
         for topic in range(topics):
             others = log_p + offsets
             others[:, topic] = -torch.inf
@@ -219,13 +133,20 @@ def _ascended(log_p: Tensor, targets: Tensor, weights: Tensor, measure: TunedMea
             # Of equally good offsets the one nearest to none: a topic without rows in a fold stays where it is.
             good = values >= values.max() - 1e-12
             offsets[topic] = STEPS[good][STEPS[good].abs().argmin()]
+        if torch.equal(offsets, before):
+            break
     return offsets
 
 
 def _measured(decided: Tensor, targets: Tensor, weights: Tensor, topics: int, measure: TunedMeasure) -> Tensor:
-    """The measure (K,) of K decisions (n, K)."""
-    cells = targets[:, None] * topics + decided
-    rows = torch.zeros(topics**2, decided.shape[1], dtype=torch.float64)
-    rows = rows.scatter_add_(0, cells, weights[:, None].expand(cells.shape)).T.reshape(-1, topics, topics)
-    values = counted.f1(rows) if measure == "macro_f1" else counted.recall(rows)
-    return values.nanmean(-1)
+    """The measure (K,) of K decisions (n, K), as `confusion` has it; counted without a C x C table for each of them."""
+
+    def summed(cells: Tensor, values: Tensor) -> Tensor:
+        zeros = torch.zeros(topics, decided.shape[1], dtype=torch.float64)
+        return zeros.scatter_add_(0, cells, values.expand(cells.shape))
+
+    right = summed(decided, weights[:, None] * (decided == targets[:, None]))
+    true = torch.zeros(topics, dtype=torch.float64).index_add_(0, targets, weights)[:, None]
+    if measure == "balanced_accuracy":
+        return (right / true).nanmean(0)
+    return (2 * right / (summed(decided, weights[:, None]) + true)).nanmean(0)

@@ -2,8 +2,8 @@
 
 Knows probabilities (n, C), target indices (n,) and training counts (C,); knows nothing of files or names.
 torchmetrics and scikit-learn have accuracy, F1 and calibration error; this room needs torch alone, so they stand
-here in a few lines and are tested against both. Decisions are the most probable topic. Where there is nothing to
-measure (no row of a topic or band) a function gives nan and `measure` gives None.
+here in a few lines and are tested against both. Decisions are the most probable topic unless they are given. Where
+there is nothing to measure (no row of a topic or band) a function gives nan and `measure` gives None.
 """
 
 import math
@@ -21,9 +21,9 @@ CURVE_BINS = 10  # of a reliability curve
 BINS = 15  # of the expected calibration error, as in Guo et al. 2017
 
 
-def topic_recall(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Recall of each topic (C,), nan for a topic without rows."""
-    return counted.recall(_confusion(probabilities, targets))
+def topic_recall(probabilities: Tensor, targets: Tensor, decided: Tensor | None = None) -> Tensor:
+    """Recall of each topic (C,), nan for a topic without rows; for `decided` see `measure`."""
+    return counted.recall(_confusion(probabilities, targets, decided))
 
 
 def accuracy(probabilities: Tensor, targets: Tensor) -> float:
@@ -42,12 +42,6 @@ def macro_f1(probabilities: Tensor, targets: Tensor) -> float:
     A topic that was decided but has no rows counts as 0; one that is neither present nor decided is left out.
     """
     return counted.f1(_confusion(probabilities, targets)).nanmean().item()
-
-
-def worst_topic_recall(probabilities: Tensor, targets: Tensor) -> float:
-    """The smallest recall among the topics that have rows."""
-    recall = topic_recall(probabilities, targets)
-    return recall[~recall.isnan()].min().item()
 
 
 def band_recall(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> dict[str, float]:
@@ -136,35 +130,52 @@ def skew(rows: Tensor, train_counts: Counts) -> dict[str, float]:
     }
 
 
-def measure(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> dict[str, float | None]:
+def measure(
+    probabilities: Tensor, targets: Tensor, train_counts: Counts, decided: Tensor | None = None
+) -> dict[str, float | None]:
     """Every measure of probabilities (n, C) against targets (n,), as plain floats fit for JSON.
 
-    Macro averages over recall leave out topics that have no rows here. None: nothing to measure it on.
+    Macro averages over recall leave out topics that have no rows here; macro-F1 counts a topic that was decided but has
+    no rows as 0, as scikit-learn does. None: nothing to measure it on.
+
+    Args:
+        probabilities: Of the rows.
+        targets: Their topics.
+        train_counts: Training rows of each topic (C,).
+        decided: The topics (n,) they got; unless given the most probable ones. Undecided rows, -1, are left out of all
+            but NLL and calibration error, and their share is "undecided".
 
     Raises:
         UserError: if there are no rows, shapes do not fit, or the rows are no probabilities.
     """
     probabilities, targets = probabilities.detach().cpu().double(), targets.detach().cpu().long()
     _check(probabilities, targets, train_counts)
+    rows = _confusion(probabilities, targets, decided)
+    recall = counted.recall(rows)
+    known = recall[~recall.isnan()].tolist()
     values = {
-        "accuracy": accuracy(probabilities, targets),
-        "balanced_accuracy": balanced_accuracy(probabilities, targets),
-        "macro_f1": macro_f1(probabilities, targets),
-        "worst_topic_recall": worst_topic_recall(probabilities, targets),
+        "accuracy": counted.accuracy(rows).item(),
+        "balanced_accuracy": recall.nanmean().item(),
+        "macro_f1": counted.f1(rows).nanmean().item(),
+        "worst_topic_recall": min(known, default=math.nan),
         "nll": negative_log_likelihood(probabilities, targets),
         "ece": calibration_error(probabilities, targets),
-        "marginal_kl": marginal_divergence(probabilities, targets),
-        **skew(_confusion(probabilities, targets), train_counts),
+        "marginal_kl": counted.marginal_divergence(rows).item(),
+        **skew(rows, train_counts),
     }
-    recalls = band_recall(probabilities, targets, train_counts)
+    if decided is not None:
+        values["undecided"] = (decided < 0).double().mean().item()
+    recalls = counted.band_means(recall, train_counts)
     errors = band_calibration_error(probabilities, targets, train_counts)
-    values |= {f"recall_{name}": recalls[name] for name in BANDS}
+    values |= {f"recall_{name}": recalls[name].item() for name in BANDS}
     values |= {f"ece_{name}": errors[name] for name in BANDS}
     return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
-def _confusion(probabilities: Tensor, targets: Tensor) -> Tensor:
-    return counted.confusion(probabilities.argmax(-1), targets, probabilities.shape[-1])
+def _confusion(probabilities: Tensor, targets: Tensor, decided: Tensor | None = None) -> Tensor:
+    decided = probabilities.argmax(-1) if decided is None else decided.cpu()
+    sure = decided >= 0
+    return counted.confusion(decided[sure], targets[sure], probabilities.shape[-1])
 
 
 def _check(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> None:

@@ -1,13 +1,14 @@
-"""From the encoder's logits to the probabilities that decide: calibrated, and right for a chosen prior.
+"""From the encoder's logits to probabilities, calibrated and right for a chosen prior, and from these to decisions.
 
 Knows tensors, topics and priors; no model and no file. Four steps: what the loss distorts is undone, the prior that it
 taught is exchanged for the training prior, the calibration is applied there (it was fitted on rows of that prior),
-and the training prior is exchanged for the target prior.
+and the training prior is exchanged for the target prior. The decision comes after them.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,12 +23,15 @@ from .calibration import (
     prior_correct,
     prior_from_counts,
     refit_calibration,
+    share_weights,
     training_weights,
     uniform_prior,
 )
 from .conformal import ConformalSets, conformal_of_scores
+from .fitted_decision import FittedDecision, fit_decision
+from .held_out import HeldOutRows
 from .links import LossLink
-from .settings import CalibrationKind, ConformalKind, TargetPrior
+from .settings import CalibrationKind, ConformalKind, DecisionSettings, TargetPrior
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,9 @@ class Decider:
         target: The prior to be right for, (C,).
         link: Undoes a loss that is not proper, see `loss_link`; as made, nothing.
         held_out: What conformal sets are made from; None before a calibration is fitted.
+        rows: Held-out rows, which tuned decisions and the errors of estimated priors are taken from; None without.
+        asked: How rows are decided.
+        known: The decision for this target prior, where it is worked out already.
     """
 
     topics: Topics
@@ -62,6 +69,9 @@ class Decider:
     target: tuple[float, ...]
     link: LossLink = field(default_factory=LossLink)
     held_out: HeldOutScores | None = None
+    rows: HeldOutRows | None = None
+    asked: DecisionSettings = field(default_factory=DecisionSettings)
+    known: FittedDecision | None = None
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Float32 probabilities (n, C) under the target prior."""
@@ -90,7 +100,8 @@ class Decider:
         crossed = self._alike(cross_fitted(calibration, uncalibrated, targets, weights)).exp().cpu()
         own = crossed.gather(-1, targets.detach().cpu().long()[:, None])[:, 0].tolist()
         held_out = HeldOutScores(tuple(round(score, 7) for score in own), tuple(targets.tolist()))
-        return replace(self, calibration=calibration, held_out=held_out)
+        rows = HeldOutRows.kept_of(logits, targets)
+        return replace(self, calibration=calibration, held_out=held_out, rows=rows, known=None)
 
     def sets(self, error_rate: float, kind: ConformalKind = "per_topic") -> ConformalSets:
         """Conformal sets for an error rate, called with `alike`; see `fit_conformal` for what is promised.
@@ -127,10 +138,43 @@ class Decider:
         Raises:
             UserError: If the shares given name unknown topics, are negative, or are all 0.
         """
-        return replace(self, target=resolve_prior(prior, self.topics))
+        target = resolve_prior(prior, self.topics)
+        return self if target == self.target else replace(self, target=target, known=None)
+
+    def deciding(self, settings: DecisionSettings) -> "Decider":
+        """Deciding otherwise; what takes held-out rows is worked out when it is first needed, for the target prior."""
+        return self if settings == self.asked else replace(self, asked=settings, known=None)
+
+    @cached_property
+    def decision(self) -> FittedDecision:
+        """How rows are decided under the target prior.
+
+        Raises:
+            UserError: If this takes held-out rows and there are none, or they do not reach the wanted accuracy.
+        """
+        if self.known is not None:
+            return self.known
+        if not self.asked.needs_rows:
+            return fit_decision(self.asked, self.topics)
+        if self.rows is None:
+            raise UserError(
+                "decision: tune, accuracy and undecided need held-out rows, and this system stored none: fit it again"
+            )
+        logits, targets = self.rows.logits.float(), self.rows.targets.long()
+        weights = share_weights(targets, torch.tensor(self.target, dtype=torch.float64))
+        if not weights.sum() > 0:
+            raise UserError("decision: no held-out row has a topic that the target prior expects; give another prior")
+        return fit_decision(self.asked, self.topics, self._crossed(logits, targets).exp(), targets, weights)
+
+    def _crossed(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Log-probabilities (n, C) of held-out rows under the target prior, each by a map fitted without it."""
+        weights = training_weights(targets, self.topics.counts)
+        natural = cross_fitted(self.calibration, self._uncalibrated(logits), targets, weights)
+        return prior_correct(natural, prior_from_counts(self.topics.counts), torch.tensor(self.target))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
+        """Plain values, fit for JSON: all but `rows`."""
+        decided = self.asked != DecisionSettings()
         return {
             "topics": self.topics.to_dict(),
             "implied_prior": list(self.implied),
@@ -138,12 +182,14 @@ class Decider:
             "target_prior": list(self.target),
             "loss_link": self.link.to_dict(),
             "held_out": None if self.held_out is None else asdict(self.held_out),
+            **({"decision": self.decision.to_dict()} if decided else {}),
         }
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> "Decider":
+    def from_dict(cls, stored: Mapping[str, Any], rows: HeldOutRows | None = None) -> "Decider":
         """The inverse of `to_dict`."""
         held_out = stored.get("held_out")
+        known = FittedDecision.from_dict(stored["decision"]) if stored.get("decision") else None
         return cls(
             Topics.from_dict(stored["topics"]),
             tuple(stored["implied_prior"]),
@@ -151,6 +197,9 @@ class Decider:
             tuple(stored["target_prior"]),
             LossLink.from_dict(stored.get("loss_link", {})),
             HeldOutScores(*(tuple(values) for values in held_out.values())) if held_out else None,
+            rows,
+            known.settings if known else DecisionSettings(),
+            known,
         )
 
     def _uncalibrated(self, logits: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ CalibrationKind = Literal[
 ]
 ConformalKind = Literal["per_topic", "clustered", "pooled"]
 TargetPrior = Literal["uniform", "train"] | dict[str, float]
+TunedMeasure = Literal["macro_f1", "balanced_accuracy"]
 LossName = Literal[
     "cross_entropy",
     "focal",
@@ -59,14 +60,12 @@ class LossSettings:
         beta: Of effective_number, in [0, 1); derived from the counts (1 - 1/mean rows per topic, 0.99 at most) unless
             given.
         exponent: Of inverse_frequency: 1 (unless given) full, 0.5 the usual softer choice, 0 none.
-        reweight_from: Share of training after which the class weights act (deferred re-weighting); 0.8 for ldam and 0
-            for the others unless given. Acts only where the training calls `set_progress`.
+        reweight_from: Share of training after which the class weights act (deferred re-weighting), as far as the
+            training calls `set_progress`; 0.8 for ldam and 0 for the others unless given.
         gamma: Of focal: 0 is cross_entropy; 2 unless given.
         tau: Of logit_adjusted: 0 is cross_entropy, 1 (unless given) is balanced_softmax.
         max_margin: Of ldam: the margin of the rarest topic, in units of 1/scale; 0.5 unless given.
-        scale: Of ldam: nats of a unit of margin; 10 unless given. The paper's 30 is the factor of its cosine head; a
-            linear head has no such factor, and would have to learn logits of that size. At 10 the rarest topic's
-            margin is 5 nats, about what logit adjustment adds at 100:1 (log 100 = 4.6).
+        scale: Of ldam: nats of a unit of margin; 10 unless given (30 in the paper, for a cosine head).
         q: Of generalised_cross_entropy, in (0, 1]: near 0 is cross_entropy, 1 is mean absolute error; 0.7 unless given.
         noise_rate: Of forward_noise, in [0, 1): the share of labels drawn anew from the set's shares, whatever the
             text; a little over the share of wrong labels. 0 is cross_entropy; 0.3 unless given.
@@ -137,3 +136,46 @@ class LossSettings:
             if name in _OF_LOSSES.get(field, (0.0, (name,)))[1] and _OF_SCHEMES.get(field, named.scheme) == named.scheme
         }
         return cls(**{field: stored[field] for field in kept})
+
+
+@dataclass(frozen=True)
+class DecisionSettings:
+    """Which topic a row gets once its probabilities are known, and when it gets none; as made, the most probable one.
+
+    Attributes:
+        tune: macro_f1 or balanced_accuracy: offsets of the log-probabilities are tuned for it.
+        costs: {true topic: {decided topic: cost}}, 1 where not named: the least expected cost decides.
+        accuracy: Share of decided rows to be right, with 95% certainty; those less sure are undecided.
+        undecided: The share of rows to leave undecided.
+        min_confidence: The least probability to decide at, or {topic: probability}.
+    """
+
+    tune: TunedMeasure | None = None
+    costs: dict[str, dict[str, float]] | None = None
+    accuracy: float | None = None
+    undecided: float | None = None
+    min_confidence: float | dict[str, float] = 0.0
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.tune is not None and self.tune not in get_args(TunedMeasure):
+            problems.append(f"tune is {self.tune!r}, give one of {', '.join(get_args(TunedMeasure))}")
+        if self.tune and self.costs:
+            problems.append("tune and costs answer the same question in two ways: leave one out")
+        if self.accuracy is not None and self.undecided is not None:
+            problems.append("accuracy and undecided both derive a confidence: leave one out")
+        for name in ("accuracy", "undecided"):
+            share = getattr(self, name)
+            if share is not None and not 0 < share < 1:
+                problems.append(f"{name} is {share}, must lie between 0 and 1")
+        least = self.min_confidence.values() if isinstance(self.min_confidence, dict) else [self.min_confidence]
+        problems += [f"min_confidence is {value}, must lie from 0 to 1" for value in least if not 0 <= value <= 1]
+        costs = [cost for row in (self.costs or {}).values() for cost in row.values()]
+        problems += [f"a cost is {cost}, must be a number of at least 0" for cost in costs if not 0 <= cost < math.inf]
+        if problems:
+            raise UserError("decision: " + "; ".join(problems))
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether it takes held-out rows to know what is decided."""
+        return self.tune is not None or self.accuracy is not None or self.undecided is not None

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from ..balance import TargetPrior
+from ..balance import DecisionSettings, TargetPrior
 from ..common import SOME_ROWS_BAD, make_console, output_folder, refuse_existing
 from ..corpus import Columns
 from ..decoder import GenerationSettings
@@ -18,6 +18,7 @@ def command(
     generation: GenerationSettings = GenerationSettings(),  # noqa: B008 frozen
     fairness: bool = False,
     target_prior: TargetPrior | Literal["estimate"] | None = None,
+    decision: DecisionSettings | None = None,
     device: str | None = None,
     overwrite: bool = False,
 ) -> int:
@@ -35,6 +36,7 @@ def command(
         target_prior: The prior to be right for: uniform, train, shares by topic, or from these very rows, their topics
             unseen: adaptive (within what the training set makes likely) or estimate (from them alone). As the bundle
             was fitted unless given.
+        decision: Which topic a row gets, and when none. As the bundle was fitted unless given.
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
         overwrite: Replace what stands at output.
     """
@@ -47,6 +49,8 @@ def command(
     asked = "adaptive" if target_prior is None and pipeline.adapts else target_prior
     if asked is not None and asked not in ("adaptive", "estimate"):
         pipeline = pipeline.aimed_at(asked)
+    if decision is not None:
+        pipeline = pipeline.deciding(decision)
     evaluation = run(
         pipeline,
         input,

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from ..balance import CalibrationKind, TargetPrior
+from ..balance import CalibrationKind, DecisionSettings, TargetPrior
 from ..decoder import DecoderSettings
 from ..encoder import EncoderSettings
 from ..pipeline import DataSettings, FitSettings, ModelPrior
@@ -30,6 +30,7 @@ def command(
     calibration: CalibrationKind | None = None,
     model_prior: ModelPrior = "loss",
     target_prior: TargetPrior | Literal["adaptive"] = "adaptive",
+    decision: DecisionSettings = DecisionSettings(),  # noqa: B008 frozen
     logger: LoggerName = "csv",
     seed: int = 0,
     overwrite: bool = False,
@@ -43,16 +44,16 @@ def command(
         decoder: Stage 2; null fits the topic classifier alone.
         calibration: How the topics' probabilities are calibrated; kept only where the held-out NLL improves. Unless
             given bias_corrected_temperature in phases, none for the recipes "tuned" and "probe" (they fit a scale).
-        model_prior: Where the prior that is divided out comes from: loss (derived from loss and counts) or
-            mean_posterior (from validation rows).
+        model_prior: Source of the prior that is divided out: the loss (with counts), or held-out rows.
         target_prior: The prior to be right for: uniform, train, shares by topic, or adaptive: each job's own rows say
             what to expect, within what the training set makes likely.
-        logger: Where curves and the final table go; csv in OUTPUT.work.
+        decision: Which topic a text gets under the target prior, and when none.
+        logger: Where curves and the final table go; csv: into OUTPUT.work.
         seed: Of everything random.
         overwrite: Replace what stands there.
     """
     from ..pipeline import fit as run
 
-    settings = FitSettings(data, encoder, decoder, calibration, model_prior, target_prior, seed)
+    settings = FitSettings(data, encoder, decoder, calibration, model_prior, target_prior, decision, seed)
     run(settings, output, overwrite=overwrite, logger=logger)
     return 0

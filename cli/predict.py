@@ -1,6 +1,6 @@
 """`unskew predict`: its options, and what it prints. Parses nothing and loads no model before it must."""
 
-from ..balance import ConformalKind
+from ..balance import ConformalKind, DecisionSettings
 from ..common import DRIFTED, SOME_ROWS_BAD, ProgressKind, ending_on_sigterm, printable
 from ..corpus import Columns
 from ..decoder import GenerationSettings, Writer
@@ -29,6 +29,7 @@ def command(
     top_k: int = 5,
     generation: GenerationSettings = GenerationSettings(),  # noqa: B008 frozen
     fairness: bool = False,
+    decision: DecisionSettings | None = None,
     min_confidence: float = 0.0,
     write_undecided: bool = False,
     sets: float | None = None,
@@ -66,8 +67,9 @@ def command(
         top_k: How many topics to name with their probabilities.
         generation: How outputs are written.
         fairness: Put the prior-suppression token before the topic.
-        min_confidence: Rows whose most probable topic has less are undecided: their topic is null.
-        write_undecided: Write an output for undecided rows too, under their most probable topic.
+        decision: Which topic a row gets, and when none. As the bundle was fitted unless given.
+        min_confidence: Rows whose topic has a smaller probability are undecided, whatever the decision says.
+        write_undecided: Write an output for undecided rows too, under the topic they would have.
         sets: An error rate, as 0.1: each row gets a set of topics that holds the true one but for that share of rows.
         sets_kind: Of whom that is promised: per_topic, clustered or pooled.
         target_prior: The prior to be right for: uniform, train, adaptive (from the job's own rows, within what the
@@ -107,6 +109,7 @@ def command(
         top_k=top_k,
         generation=generation,
         fairness=fairness,
+        decision=decision,
         min_confidence=min_confidence,
         write_undecided=write_undecided,
         sets=sets,

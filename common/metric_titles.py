@@ -1,6 +1,7 @@
 """What tables, cards and reports call the figures that are measured: one title for each name."""
 
 METRIC_TITLES = {
+    "undecided": "undecided (share), left out of the following",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro-F1",

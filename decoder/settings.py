@@ -33,7 +33,7 @@ class DecoderSettings:
     """A decoder and how it is trained.
 
     Attributes:
-        base: Hub id or local folder of a causal language model; None trains the small `scratch` one first.
+        base: Hub id or folder of a causal language model; None trains the small `scratch` one first.
         scratch: Size of that small model.
         prompt: "plain", "instruction", or a template of your own that holds {text} once. "auto" is "instruction" for a
             `base`, and "plain" from scratch, where no words have a meaning yet and each costs time.

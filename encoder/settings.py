@@ -34,12 +34,12 @@ class EncoderSettings:
         recipe: "probe" fits a linear head on the frozen base, in seconds to a minute; "tuned" fine-tunes from there
             and keeps what is better on held-out rows; "phases" trains in the order noisy, head, clean. Unless given
             "tuned" for a `base`, "phases" from scratch.
-        names: Whether each topic's name is one more row to learn from (tuned and probe); left out where it hurts.
+        names: Whether topic names are rows to learn from, unless that hurts (not in phases).
         scratch: Size of the model from scratch.
         max_tokens: Texts are read up to this many tokens, the model's own marks included.
         tokens_per_batch: Padded tokens in a training batch, before `accumulate_grad_batches`.
-        rows_per_batch: Rows in a training batch of "tuned" at most: small batches are many steps.
-        max_steps: Training steps of "tuned" at most, but one pass over the rows at least.
+        rows_per_batch: Most rows in a training batch of "tuned": small batches are many steps.
+        max_steps: Most training steps of "tuned", but one pass over the rows at least.
         noisy: In "phases", warm-up on the noisy set, where there is one; unless given 1 epoch at 5e-5 of a `base`, 3
             at 4e-3 from scratch.
         noisy_loss: Its loss; unless given one that wrong topics pull little, generalised cross-entropy with q 0.5 and

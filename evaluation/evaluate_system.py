@@ -43,14 +43,16 @@ class Evaluation:
     Attributes:
         rows: How many were measured.
         left_out: How many could not be, for want of a text or a topic.
-        topics: Measures of the decided topics, see `unskew.balance.measure`.
+        topics: Measures of the decided topics, undecided rows left out, see `unskew.balance.measure`.
         recall: Per topic; None without rows.
         outputs: Measures of the outputs; empty without a decoder or targets.
         ceiling: The same measures for the Bayes-optimal classifier; empty where it is not known.
         examples: A few rows with their outputs, rare topics first.
         target_prior: The shares by topic that the decisions were right for.
         repeated: How many rows were left out because their text is in the training set.
-        views: The same measures as `topics` for decisions right for other priors, by name: "uniform" and "train".
+        undecided: Share of the rows of each topic that stayed undecided, where the system leaves any.
+        views: The same measures as `topics` for the most probable topics under other priors, by name: "uniform" and
+            "train".
     """
 
     rows: int
@@ -62,6 +64,7 @@ class Evaluation:
     examples: list[dict[str, Any]] = field(default_factory=list)
     target_prior: dict[str, float] = field(default_factory=dict)
     repeated: int = 0
+    undecided: dict[str, float | None] = field(default_factory=dict)
     views: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
@@ -125,13 +128,15 @@ def evaluate(
         )
     )
     probabilities = _matrix([result.topics for result in results], pipeline.topics)
+    decided = pipeline.decider.decision.decision(probabilities)
     evaluation = Evaluation(
         len(records),
         len(bad),
-        measure(probabilities, targets, pipeline.topics.counts),
-        _by_topic(topic_recall(probabilities, targets), pipeline.topics),
+        measure(probabilities, targets, pipeline.topics.counts, decided),
+        _by_topic(topic_recall(probabilities, targets, decided), pipeline.topics),
         target_prior=dict(zip(pipeline.topics.names, pipeline.decider.target, strict=True)),
         repeated=repeated,
+        undecided=_undecided(decided, targets, pipeline.topics),
         views={
             prior: measure(pipeline.decider.aimed_at(prior)(logits), targets, pipeline.topics.counts) for prior in VIEWS
         },
@@ -176,6 +181,14 @@ def _matrix(rows: Sequence[dict[str, float]], topics: Topics) -> torch.Tensor:
 
 def _by_topic(values: torch.Tensor, topics: Topics) -> dict[str, float | None]:
     return {name: value if value == value else None for name, value in zip(topics.names, values.tolist(), strict=True)}
+
+
+def _undecided(decided: torch.Tensor, targets: torch.Tensor, topics: Topics) -> dict[str, float | None]:
+    none = decided < 0
+    if not none.any():
+        return {}
+    rows = torch.bincount(targets, minlength=len(topics))
+    return _by_topic(torch.bincount(targets[none], minlength=len(topics)) / rows, topics)
 
 
 def _outputs(rows: Sequence[dict[str, Any]], trained: Sequence[Record]) -> dict[str, float]:

@@ -22,6 +22,9 @@ class StoredEvaluation(Artefact):
     ceiling: Measures = Field(description="Of the Bayes-optimal classifier; empty where it is not known.")
     examples: list[JsonObject] = Field(description="A few rows with their outputs, rare topics first.")
     target_prior: dict[Name, Share] = Field(description="The shares that the decisions were right for.")
+    undecided: dict[Name, Share | None] = Field(
+        default={}, description="Share of each topic's rows that stayed undecided; empty where none did."
+    )
     views: dict[str, Measures] = Field(default={}, description="`topics` under other target priors: uniform, train.")
 
 

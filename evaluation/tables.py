@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # it brings the models' libraries, which an audit has no use 
     from .evaluate_system import Evaluation
 
 TOPIC_ROWS = (
+    "undecided",
     "accuracy",
     "balanced_accuracy",
     "macro_f1",
@@ -47,7 +48,7 @@ def _topics(evaluation: "Evaluation") -> Table:
     for title in beside:
         table.add_column(title, justify="right")
     for name in TOPIC_ROWS:
-        if evaluation.topics.get(name) is not None:
+        if evaluation.topics.get(name) is not None and (name != "undecided" or evaluation.undecided):
             others = [_figure(measures.get(name)) for measures in beside.values()]
             table.add_row(METRIC_TITLES[name], _figure(evaluation.topics[name]), *others)
     return table
@@ -69,9 +70,8 @@ def _examples(evaluation: "Evaluation") -> Table:
         table.add_column(title, overflow="fold")
     for example in evaluation.examples:
         right = example["topic"] == example["true_topic"]
-        decided = Text(
-            f"{printable(str(example['topic']))} ({example['confidence']:.2f})", style="green" if right else "red"
-        )
+        topic = printable(str(example["topic"] or "undecided"))
+        decided = Text(f"{topic} ({example['confidence']:.2f})", style="green" if right else "red")
         # Text and not markup: an output may hold brackets.
         table.add_row(
             Text(printable(example["true_topic"])),

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..balance import DecisionSettings
 from ..common import UserError
 from ..corpus import Topics
 from ..pipeline import bundle
@@ -68,7 +69,8 @@ def bundle_system(
         model: A folder, or the id of one on the hub.
         device: Where the models go; None takes a GPU where there is one.
         precision: Of the weights, see `unskew.training.Precision`; None chooses by the device.
-        job: Where it names another engine than this process, the device is its workers' and not looked for here.
+        job: Its decision is taken, and where it names another engine than this process, the device is its workers' and
+            not looked for here.
         writer: What runs the decoder, see `HybridPipeline.from_pretrained`.
 
     Raises:
@@ -101,7 +103,7 @@ def bundle_system(
     }
     weights = sum(path.stat().st_size for path in contents.encoder.parent.rglob("*.safetensors"))
     where = str(Path(model).resolve()) if Path(model).exists() else model  # workers have working folders of their own
-    load = partial(_load, where, device, precision, writer, state["bundle"], folders, seen)
+    load = partial(_load, where, device, precision, writer, job and job.decision, state["bundle"], folders, seen)
     adapts = contents.description.get("settings", {}).get("target_prior") == "adaptive"
     return System(load, state, Topics.from_dict(contents.decider["topics"]), place.type != "cpu", weights, adapts)
 
@@ -123,6 +125,7 @@ def _load(
     device: str | None,
     precision: "Precision | None",
     writer: "Writer",
+    decision: DecisionSettings | None,
     expected: str,
     folders: Sequence[Path],
     seen: Sequence[FileState],
@@ -143,4 +146,5 @@ def _load(
         raise UserError(
             f"the bundle {model} was replaced while the job started; run the same command again once it stands still"
         )
-    return pipeline if prior is None else pipeline.aimed_at(prior)
+    pipeline = pipeline if prior is None else pipeline.aimed_at(prior)
+    return pipeline if decision is None else pipeline.deciding(decision)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..balance import ConformalKind
+from ..balance import ConformalKind, DecisionSettings
 from ..common import ProgressKind, UserError, read_bounded
 from ..corpus import Columns, Source
 from ..pipeline import PredictOptions
@@ -32,7 +32,9 @@ class JobSettings:
         top_k: How many topics a row names.
         generation: How outputs are written; None: greedily.
         fairness: Whether `<force_fairness>` precedes the topic.
-        min_confidence: Rows whose most probable topic has less are undecided: their topic is null.
+        decision: Which topic a row gets, and when none; None is as the bundle was fitted.
+        min_confidence: Rows whose topic has a smaller probability are undecided, whatever `decision` says: their topic
+            is null.
         write_undecided: Whether undecided rows get an output all the same.
         sets: An error rate: rows then have a conformal set of topics; None goes without.
         sets_kind: What is promised of the sets, see `unskew.balance.ConformalSets`.
@@ -64,6 +66,7 @@ class JobSettings:
     top_k: int = 5
     generation: "GenerationSettings | None" = None
     fairness: bool = False
+    decision: DecisionSettings | None = None
     min_confidence: float = 0.0
     write_undecided: bool = False
     sets: float | None = None
@@ -130,7 +133,7 @@ class JobSettings:
         )
 
     def _options_in_results(self, window: int) -> dict[str, Any]:
-        # Jobs without sets are named as they were before there were any: one that was begun then goes on.
+        # A job without sets, or a decision of its own, has the plan that it had before there were any, and goes on.
         options = asdict(self.predict_options(window))
         return (
             options if self.sets is not None else {k: v for k, v in options.items() if k not in ("sets", "sets_kind")}
@@ -141,6 +144,7 @@ class JobSettings:
         estimate_rows = self.estimate_rows if self.target_prior in ("adaptive", "estimate") else None
         return {
             **self._options_in_results(window),
+            **({} if self.decision is None else {"decision": asdict(self.decision)}),
             "columns": asdict(self.columns),
             "target_prior": self.target_prior,
             "estimate_rows": estimate_rows,

@@ -1,12 +1,13 @@
 from .datasets import Sets, load_labelled, read_sets
 from .fitting import fit
-from .hybrid import HybridPipeline, Result, choose_device, topic_to_write
+from .hybrid import Decided, HybridPipeline, Result, choose_device
 from .settings import DataSettings, FitSettings, ModelPrior, PredictOptions
 from .synthesis.fill_topics import synthesise
 from .synthesis.results import Synthesis
 from .synthesis.settings import DIVERSE, FilterSettings
 
 __all__ = [
+    "Decided",
     "DIVERSE",
     "DataSettings",
     "FilterSettings",
@@ -22,5 +23,4 @@ __all__ = [
     "load_labelled",
     "read_sets",
     "synthesise",
-    "topic_to_write",
 ]

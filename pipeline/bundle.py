@@ -4,6 +4,7 @@ unskew.json    format version, topics with counts, priors, calibration, settings
                SHA-256 of weights and tokenizers; see `manifest`
 encoder/       transformers layout, safetensors
 decoder/       PEFT or transformers layout, safetensors; absent where only topics are predicted
+held_out.safetensors  what the encoder said of rows held out, and their topics; absent where there were none
 metrics.json   measured on the validation rows
 README.md      the model card
 """
@@ -36,16 +37,18 @@ from .manifest import Manifest, Metrics
 FORMAT = 1
 MANIFEST = "unskew.json"
 ADAPTER = "adapter_config.json"
+HELD_OUT = "held_out.safetensors"
 
 Save = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What `read` found: the folders of the stages and the plain values about them."""
+    """What `read` found: the folders of the stages, the held-out rows, and the plain values about them."""
 
     encoder: Path
     decoder: Path | None
+    held_out: Path | None
     decider: dict[str, Any]
     description: dict[str, Any]
     metrics: dict[str, Any]
@@ -56,6 +59,7 @@ def write(
     *,
     encoder: Save,
     decoder: Save | None,
+    held_out: Save | None,
     decider: Mapping[str, Any],
     description: Mapping[str, Any],
     metrics: Mapping[str, Any],
@@ -66,7 +70,8 @@ def write(
         folder: The bundle; an earlier bundle or an empty folder is replaced, anything else is refused.
         encoder: Saves stage 1 to the folder it is called with.
         decoder: Saves stage 2 likewise; None where there is none.
-        decider: Topics, priors and calibration.
+        held_out: Saves the held-out rows to the file it is called with; None where there are none.
+        decider: Topics, priors, calibration and decision.
         description: Settings and fingerprints.
         metrics: Measured on the validation rows.
 
@@ -79,6 +84,8 @@ def write(
         encoder(place / "encoder")
         if decoder is not None:
             decoder(place / "decoder")
+        if held_out is not None:
+            held_out(place / HELD_OUT)
         write_text(place / "metrics.json", _json(metrics))
         write_text(place / "README.md", model_card(decider, description, metrics))
         files = {path.relative_to(place).as_posix(): path for path in sorted(place.rglob("*")) if path.is_file()}
@@ -106,7 +113,7 @@ def read(folder: str | Path) -> Contents:
     manifest = _manifest(place)
     check_files(place, manifest)
     metrics = _read(place / "metrics.json", Metrics)
-    decoder = place / "decoder"
+    decoder, held_out = place / "decoder", place / HELD_OUT
     if decoder.is_dir():
         _read(decoder / "decoder.json", StoredDecoder)
         if (decoder / ADAPTER).exists():
@@ -114,6 +121,7 @@ def read(folder: str | Path) -> Contents:
     return Contents(
         place / "encoder",
         decoder if decoder.is_dir() else None,
+        held_out if held_out.exists() else None,
         manifest.decider.plain(),
         manifest.description.plain(),
         metrics.plain(),

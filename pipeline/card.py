@@ -50,6 +50,7 @@ def model_card(decider: Mapping[str, Any], description: Mapping[str, Any], metri
         "```",
         "",
         *_measures(metrics.get("validation", {})),
+        *([f"Above, the most probable topic. In use: {metrics['decision']}.", ""] if metrics.get("decision") else []),
         "## Topics",
         "",
         "| topic | training rows | band | target prior | validation recall |",

@@ -13,7 +13,15 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from ..balance import Calibration, Decider, measure, measured_prior, resolve_prior, topic_recall
+from ..balance import (
+    Calibration,
+    Decider,
+    DecisionSettings,
+    measure,
+    measured_prior,
+    resolve_prior,
+    topic_recall,
+)
 from ..common import check_writable, output_folder, refuse_existing
 from ..decoder import TopicDecoder, check_base, fit_decoder
 from ..encoder import FittedEncoder, fit_topic_encoder, relabelled
@@ -102,10 +110,11 @@ def _fit_encoder(sets: Sets, settings: FitSettings, folder: Path) -> FittedEncod
 def _decide(
     fitted: FittedEncoder, sets: Sets, settings: FitSettings, target: tuple[float, ...]
 ) -> tuple[Decider, dict[str, Any]]:
-    decider = Decider(sets.topics, fitted.implied, Calibration(), target, fitted.link)
+    decider = Decider(sets.topics, fitted.implied, Calibration(), target, fitted.link).deciding(settings.decision)
     held_out = fitted.held_out
     if held_out is None:
         log.warning("no rows to validate on: the probabilities are not calibrated")
+        log.info("decision: %s", decider.decision)  # refuses here, and not after the decoder, what needs such rows
         return decider, {}
     logits, labels = held_out.logits, held_out.labels
     if settings.model_prior == "mean_posterior":
@@ -113,6 +122,8 @@ def _decide(
         decider = replace(decider, implied=tuple(measured.tolist()))
     decider = decider.fitted(logits, labels, settings.calibration or "none")
     log.info("calibration: %s", decider.calibration.report)
+    if settings.decision != DecisionSettings():
+        log.info("decision: %s", decider.decision)
     views = {prior: measure(decider.aimed_at(prior)(logits), labels, sets.topics.counts) for prior in PRIORS}
     log.info("held-out rows: %s", "; ".join(_said_of(prior, view) for prior, view in views.items()))
     probabilities = decider(logits)
@@ -124,6 +135,7 @@ def _decide(
             name: value for name, value in zip(sets.topics.names, recall, strict=True) if value == value
         },
         "calibration": str(decider.calibration.report),
+        **({} if settings.decision == DecisionSettings() else {"decision": str(decider.decision)}),
         "encoder": list(fitted.notes),
     }
 

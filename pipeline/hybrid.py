@@ -7,19 +7,21 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..balance import ConformalKind, ConformalSets, Decider, TargetPrior
+from ..balance import ConformalKind, ConformalSets, Decider, Decision, DecisionSettings, TargetPrior
 from ..common import UserError
 from ..corpus import Topics
 from ..decoder import GenerationSettings, TopicDecoder, Watch, Writer, check_writer
 from ..encoder import TopicEncoder
 from ..runtime import Precision, Usage, choose_precision
 from . import bundle
+from .held_out_file import load_rows, save_rows
 from .settings import WINDOW, PredictOptions
 
 
@@ -28,11 +30,12 @@ class Result:
     """What the pipeline says of one text.
 
     Attributes:
-        topic: The most probable topic under the target prior; None ("undecided") below the asked-for confidence.
-        confidence: The probability of the most probable topic, decided or not.
+        topic: The topic decided for, which is the most probable one under the target prior unless the system's
+            `decision` says otherwise; None ("undecided") below the asked-for confidence.
+        confidence: The probability of that topic, decided or not.
         topics: The most probable topics with their probabilities, most probable first.
-        output: The text written under the most probable topic; None where the system has no decoder, or the row is
-            undecided and nothing was to be written then.
+        output: The text written under that topic; None where the system has no decoder, or the row is undecided and
+            nothing was to be written then.
         topic_set: The topics of the conformal set, most probable first; None where no sets were asked for.
     """
 
@@ -49,9 +52,17 @@ class Result:
         return values if topics is None else {**values, "topic_set": list(topics)}
 
 
-def topic_to_write(result: Result, options: PredictOptions) -> str | None:
-    """The topic that an output is written under; None for an undecided text that gets none."""
-    return next(iter(result.topics)) if result.topic is None and options.write_undecided else result.topic
+@dataclass(frozen=True)
+class Decided:
+    """A result before its output is written.
+
+    Attributes:
+        result: Without an output.
+        write_under: The topic that its output is written under; None for an undecided text that gets none.
+    """
+
+    result: Result
+    write_under: str | None
 
 
 def choose_device(name: str | torch.device | None = None) -> torch.device:
@@ -127,20 +138,21 @@ class HybridPipeline:
             fairness: Whether `<force_fairness>` precedes the topic.
             window: Texts held at once; batches are formed by length within it. On a GPU the next window is read and
                 classified while one is written.
-            min_confidence: A text whose most probable topic has less stays undecided: its `topic` is None.
-            write_undecided: Whether undecided texts get an output all the same, under their most probable topic.
+            min_confidence: A text whose topic has a smaller probability stays undecided, whatever the system's
+                `decision` asks for: its `topic` is None.
+            write_undecided: Whether undecided texts get an output all the same, under the topic they would have.
             sets: An error rate: results then have a conformal set, which holds the true topic but for that share.
             sets_kind: What is promised of the sets, see `unskew.balance.ConformalSets`.
 
         Raises:
-            UserError: If `texts` is a single string, or one of them is empty or no string, or an option is out of
-                range.
+            UserError: If `texts` is a single string, or one of them is empty or no string, an option is out of range,
+                or the system's `decision` cannot be worked out.
         """
         if isinstance(texts, str):
             raise UserError("texts is one string; give a list of strings, or [text]")
         options = PredictOptions(top_k, generation, fairness, min_confidence, write_undecided, window, sets, sets_kind)
         fitted = None if sets is None else self.decider.sets(sets, sets_kind)
-        return self._stream(iter(texts), options, fitted)
+        return self._stream(iter(texts), options, fitted, self.decider.decision.decision)
 
     def probabilities(self, texts: Sequence[str]) -> torch.Tensor:
         """Float32 probabilities (n, C) of the topics under the target prior: stage 1 alone."""
@@ -182,14 +194,23 @@ class HybridPipeline:
         return self.description.get("settings", {}).get("target_prior") == "adaptive"
 
     def aimed_at(self, prior: TargetPrior) -> "HybridPipeline":
-        """The same system, right for another target prior."""
-        return HybridPipeline(self.encoder, self.decoder, self.decider.aimed_at(prior), self.description, self.metrics)
+        """The same system, right for another target prior; what its decision was tuned for is tuned again."""
+        return self._with(self.decider.aimed_at(prior))
 
-    def _stream(self, texts: Iterator[str], options: PredictOptions, sets: ConformalSets | None) -> Iterator[Result]:
+    def deciding(self, decision: DecisionSettings) -> "HybridPipeline":
+        """The same system with another decision in place of the one it was fitted with."""
+        return self._with(self.decider.deciding(decision))
+
+    def _with(self, decider: Decider) -> "HybridPipeline":
+        return HybridPipeline(self.encoder, self.decoder, decider, self.description, self.metrics)
+
+    def _stream(
+        self, texts: Iterator[str], options: PredictOptions, sets: ConformalSets | None, decision: Decision
+    ) -> Iterator[Result]:
         # On a CPU either stage takes all cores by itself.
         overlap = self.encoder.model.device.type != "cpu"
         for held, logits in self._classified(_windows(texts, options.window), overlap):
-            yield from self._results(held, logits, options, sets)
+            yield from self._results(held, logits, options, sets, decision)
 
     def _classified(self, windows: Iterator[list[str]], overlap: bool) -> Iterator[tuple[list[str], torch.Tensor]]:
         """Windows with their logits; with `overlap` the next one's are found while the caller is busy."""
@@ -208,37 +229,57 @@ class HybridPipeline:
                 yield done
 
     def _results(
-        self, texts: list[str], logits: torch.Tensor, options: PredictOptions, fitted: ConformalSets | None
+        self,
+        texts: list[str],
+        logits: torch.Tensor,
+        options: PredictOptions,
+        fitted: ConformalSets | None,
+        decision: Decision,
     ) -> Iterator[Result]:
-        results = self.decide(logits, options, fitted)
-        topics = [topic_to_write(result, options) for result in results]
-        for result, output in zip(results, self._outputs(texts, topics, options), strict=True):
-            yield replace(result, output=output)
+        decided = self._decided(logits, options, fitted, decision)
+        outputs = self._outputs(texts, [own.write_under for own in decided], options)
+        for own, output in zip(decided, outputs, strict=True):
+            yield replace(own.result, output=output)
 
     def decide(
         self, logits: torch.Tensor, options: PredictOptions, fitted: ConformalSets | None = None
-    ) -> list[Result]:
-        """Results without outputs, from logits (n, C) of stage 1; `fitted` makes their conformal sets."""
+    ) -> list[Decided]:
+        """Results without outputs, from logits (n, C) of stage 1; `fitted` makes their conformal sets.
+
+        Raises:
+            UserError: If the system's `decision` cannot be worked out.
+        """
+        return self._decided(logits, options, fitted, self.decider.decision.decision)
+
+    def _decided(
+        self, logits: torch.Tensor, options: PredictOptions, fitted: ConformalSets | None, decision: Decision
+    ) -> list[Decided]:
         probabilities = self.decider(logits)
         values, indices = probabilities.topk(min(options.top_k, len(self.topics)), dim=-1)
         names = [[self.topics.names[i] for i in row] for row in indices.tolist()]
-        decided = (values[:, 0] >= options.min_confidence).tolist()
-        sets = self._sets(logits, probabilities, fitted)
+        shares = [dict(zip(row, own, strict=True)) for row, own in zip(names, values.tolist(), strict=True)]
+        chosen, confidence, enough = decision.parts(probabilities)
+        sure = (enough & (confidence >= options.min_confidence)).tolist()
+        topics = [self.topics.names[i] for i in chosen.tolist()]
+        sets = self._sets(logits, probabilities, chosen, fitted)
         return [
-            Result(row[0] if sure else None, shares[0], dict(zip(row, shares, strict=True)), None, members)
-            for row, shares, sure, members in zip(names, values.tolist(), decided, sets, strict=True)
+            Decided(
+                Result(topic if known else None, share, own, None, members),
+                topic if known or options.write_undecided else None,
+            )
+            for topic, share, known, own, members in zip(topics, confidence.tolist(), sure, shares, sets, strict=True)
         ]
 
     def _sets(
-        self, logits: torch.Tensor, probabilities: torch.Tensor, sets: ConformalSets | None
+        self, logits: torch.Tensor, probabilities: torch.Tensor, chosen: torch.Tensor, sets: ConformalSets | None
     ) -> list[tuple[str, ...]] | list[None]:
         """The conformal set of each row, most probable topic under the target prior first."""
         if sets is None:
             return [None] * len(logits)
         members = sets(self.decider.alike(logits))
         order = probabilities.argsort(dim=-1, descending=True, stable=True).cpu()
-        # The topic that is decided for under the target prior is always in its set.
-        members = members.scatter(-1, order[:, :1], True).tolist()
+        # The topic that is decided for, under the target prior and the decision, is always in its set.
+        members = members.scatter(-1, chosen[:, None], True).tolist()
         names = self.topics.names
         return [tuple(names[i] for i in row if own[i]) for row, own in zip(order.tolist(), members, strict=True)]
 
@@ -263,6 +304,7 @@ class HybridPipeline:
             decider=self.decider.to_dict(),
             description=self.description,
             metrics=self.metrics,
+            held_out=partial(save_rows, self.decider.rows) if self.decider.rows else None,
         )
 
     @classmethod
@@ -301,7 +343,8 @@ class HybridPipeline:
             decoder = None
             if contents.decoder and with_decoder:
                 decoder = TopicDecoder.from_pretrained(contents.decoder, device, precision, merge, writer)
-            decider = Decider.from_dict(contents.decider)
+            rows = contents.held_out and load_rows(contents.held_out, len(contents.decider["topics"]["names"]))
+            decider = Decider.from_dict(contents.decider, rows)
         return cls(encoder, decoder, decider, contents.description, contents.metrics)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:

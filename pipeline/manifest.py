@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from ..balance import CalibrationKind
+from ..balance import CalibrationKind, TunedMeasure
 from ..common import Artefact, Count, FormatNumber, JsonObject, Name, Sha256, Share
 
 ROUNDING = 1e-3  # how far from 1 a stored prior may sum
@@ -85,6 +85,51 @@ class StoredScores(Artefact):
         return self
 
 
+Interval = Annotated[list[Share], Field(min_length=2, max_length=2)]
+Costs = list[Annotated[float, Field(ge=0)]]
+
+
+class StoredDecisionSettings(Artefact):
+    """What was asked for, as `unskew fit --decision` takes it."""
+
+    tune: TunedMeasure | None = Field(default=None, description="What the offsets are tuned for.")
+    costs: dict[Name, dict[Name, float]] | None = Field(default=None, description="By true and decided topic.")
+    accuracy: Share | None = Field(default=None, description="Wanted of decided rows.")
+    undecided: Share | None = Field(default=None, description="Wanted share of undecided rows.")
+    min_confidence: Share | dict[Name, Share] = Field(default=0.0, description="For all topics, or by topic.")
+
+
+class StoredTuning(Artefact):
+    """What tuned offsets brought on the held-out rows."""
+
+    before: float = Field(description="The measure without them.")
+    after: float = Field(description="The measure with offsets tuned on the other folds.")
+    kept: bool = Field(description="Whether they are in force.")
+
+
+class StoredThreshold(Artefact):
+    """What may be expected of a derived confidence, in the shares of the target prior."""
+
+    value: float = Field(ge=0, le=1 + ROUNDING, description="The confidence that is enough.")
+    accuracy: Share = Field(description="Of the decided held-out rows.")
+    accuracy_interval: Interval = Field(description="95%.")
+    undecided: Share = Field(description="Share of the held-out rows.")
+    undecided_interval: Interval = Field(description="95%.")
+
+
+class StoredDecision(Artefact):
+    """From probabilities to topics, worked out for the stored target prior; for another one it is worked out again."""
+
+    settings: StoredDecisionSettings
+    offsets: list[Nats] = Field(description="Added to the log-probabilities: one for each topic, or none.")
+    costs: list[Costs] = Field(description="At [true][decided] topic, or none: the least expected cost decides.")
+    least: list[Annotated[float, Field(ge=0, le=1 + ROUNDING)]] = Field(
+        description="Probability that each topic must have to be decided for, or none."
+    )
+    tuned: StoredTuning | None = Field(description="null where nothing is tuned.")
+    threshold: StoredThreshold | None = Field(description="null where none is derived.")
+
+
 class StoredDecider(Artefact):
     """From the encoder's logits to probabilities."""
 
@@ -94,6 +139,9 @@ class StoredDecider(Artefact):
     target_prior: list[Share] = Field(description="The prior to be right for; sums to 1.")
     loss_link: StoredLink = Field(default=StoredLink(), description="Absent in bundles of version 0.1.0.")
     held_out: StoredScores | None = Field(default=None, description="null or absent where there is none.")
+    decision: StoredDecision | None = Field(
+        default=None, description="null or absent where the most probable topic is decided for, always."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "StoredDecider":
@@ -114,6 +162,12 @@ class StoredDecider(Artefact):
                 raise ValueError(f"loss_link.{name} has {len(getattr(self.loss_link, name))} numbers")
         if self.held_out is not None and max(self.held_out.targets, default=0) >= topics:
             raise ValueError(f"held_out.targets names topic {max(self.held_out.targets)} of {topics}")
+        if self.decision is not None:
+            parts = {name: getattr(self.decision, name) for name in ("offsets", "costs", "least")}
+            parts |= {f"costs.{number}": row for number, row in enumerate(self.decision.costs)}
+            for name, values in parts.items():
+                if len(values) not in ((topics,) if name.startswith("costs.") else (0, topics)):
+                    raise ValueError(f"decision.{name} has {len(values)} numbers")
         return self
 
 
@@ -136,8 +190,8 @@ class Manifest(Artefact):
     files: dict[FileName, Count] = Field(description="Bytes of every other file by its path in the bundle.")
     sha256: dict[FileName, Sha256] = Field(
         default={},
-        description="SHA-256 of the weights (*.safetensors) and tokenizers (tokenizer.json); absent in bundles of "
-        "version 0.1.0, whose sizes alone are checked.",
+        description="SHA-256 of weights and held-out rows (*.safetensors) and tokenizers (tokenizer.json); absent "
+        "in bundles of version 0.1.0, whose sizes alone are checked.",
     )
 
 
@@ -149,3 +203,4 @@ class Metrics(Artefact):
     )
     validation_recall: dict[str, float | None] = Field(default={}, description="Recall by topic.")
     calibration: str | None = Field(default=None, description="How the calibration was chosen, in words.")
+    decision: str | None = Field(default=None, description="How rows are decided, in words.")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ..balance import CalibrationKind, ConformalKind, TargetPrior
+from ..balance import CalibrationKind, ConformalKind, DecisionSettings, TargetPrior
 from ..common import UserError
 from ..corpus import Columns
 from ..decoder import DecoderSettings, GenerationSettings
@@ -22,7 +22,7 @@ class DataSettings:
         train: The small clean set: a file, a glob, or a dataset id; each row has a topic, and for the decoder a target.
         noisy: A large set whose topics need not be right; None goes without.
         corrections: suspects.jsonl of `unskew inspect`, its topics corrected; a null topic drops the row.
-        synthetic: Rows of `unskew synthesise`, read by a person, to be trained on with the clean ones.
+        synthetic: Rows that `unskew synthesise` wrote and a person read, trained on with the clean ones.
         validation: Held-out clean rows; None splits them off `train`.
         validation_share: The share of `train` split off, each topic in proportion.
         columns: Which column holds what, in all of the sets.
@@ -51,8 +51,8 @@ class PredictOptions:
         top_k: How many topics a result names.
         generation: How outputs are written; None: greedily.
         fairness: Whether `<force_fairness>` precedes the topic.
-        min_confidence: A text whose most probable topic has less is undecided: its topic is None.
-        write_undecided: Whether undecided texts get an output all the same, under their most probable topic.
+        min_confidence: A text whose topic has a smaller probability is undecided: its topic is None.
+        write_undecided: Whether undecided texts get an output all the same, under the topic they would have.
         window: Texts held at once; batches are formed by length within it.
         sets: Error rate of conformal sets; None goes without.
         sets_kind: What is promised of the sets, see `unskew.balance.ConformalSets`.
@@ -93,6 +93,7 @@ class FitSettings:
         target_prior: The prior to be right for: "uniform" treats all topics alike, "train" expects the shares of the
             clean set, or shares by topic. "adaptive" leaves it to each job, whose own rows say what to expect, within
             what the training set makes likely; where there is no job it is uniform.
+        decision: Which topic a text gets under the target prior, and when it gets none.
         seed: Of everything random.
     """
 
@@ -102,6 +103,7 @@ class FitSettings:
     calibration: CalibrationKind | None = None
     model_prior: ModelPrior = "loss"
     target_prior: TargetPrior | Literal["adaptive"] = "adaptive"
+    decision: DecisionSettings = field(default_factory=DecisionSettings)
     seed: int = 0
 
     def resolved(self) -> "FitSettings":

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..balance import adapt_target, estimate_target
-from ..pipeline import HybridPipeline, topic_to_write
+from ..pipeline import HybridPipeline
 from .problems import RequestError, problem_of
 from .ticket import Ask, Ticket
 
@@ -136,14 +136,15 @@ class Worker:
         pipeline = self._aimed(ask, logits)
         options = ask.options
         sets = None if options.sets is None else pipeline.decider.sets(options.sets, options.sets_kind)
-        results = pipeline.decide(logits, options, sets)
+        decided = pipeline.decide(logits, options, sets)
+        results = [own.result for own in decided]
         for index, result in enumerate(results):
             if not math.isfinite(result.confidence):
                 raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "the model gives no number for it", index + 1)
         natural = pipeline.decider.natural(logits).tolist() if ask.log_probabilities else []
         ticket.decide(results, natural, pipeline.decider.target)
-        for index, result in enumerate(results):
-            topic = ask.topics[index] or topic_to_write(result, options)
+        for index, own in enumerate(decided):
+            topic = ask.topics[index] or own.write_under
             if ask.write and topic is not None and pipeline.decoder is not None:
                 self._to_write.append(_Row(ticket, index, topic))
             else:

@@ -1,6 +1,6 @@
-"""Calibration, losses that are not proper, conformal sets and estimated priors, where the truth is known.
+"""Calibration, losses that are not proper, conformal sets, estimated priors and decisions, where the truth is known.
 
-python benchmarks/guarantees/posterior.py [--repeats 40] [--tables calibration,maps,losses,conformal,priors]
+python benchmarks/guarantees/posterior.py [--repeats 40] [--tables calibration,maps,losses,conformal,priors,decisions]
 
 Texts are points of a Gaussian mixture in six dimensions, 12 topics in a tail of 100:1, so that the exact posterior is
 known. Held-out rows are stratified with at least one of each topic; test rows have all topics alike unless said.
@@ -18,13 +18,18 @@ from unskew.balance import (
     Calibration,
     Decider,
     LossSettings,
+    TunedMeasure,
     estimate_target,
     fit_calibration,
     fit_conformal,
     implied_prior,
     loss_link,
     make_loss,
+    threshold_for_accuracy,
+    tune_offsets,
 )
+from unskew.balance import measure as measured
+from unskew.balance.calibration import share_weights
 from unskew.common import UserError
 from unskew.corpus import Topics
 
@@ -52,11 +57,11 @@ def held_out(rows: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
     return texts(targets, draw), targets
 
 
-def main(repeats: int = 40, tables: str = "calibration,maps,losses,conformal,priors") -> None:
+def main(repeats: int = 40, tables: str = "calibration,maps,losses,conformal,priors,decisions") -> None:
     """Print the tables."""
     torch.set_num_threads(1)
     for name in tables.split(","):
-        table = {t.__name__: t for t in (calibration, maps, losses, conformal, priors)}[name]
+        table = {t.__name__: t for t in (calibration, maps, losses, conformal, priors, decisions)}[name]
         print(f"\n{table.__doc__}\n")
         table(repeats)
 
@@ -202,6 +207,61 @@ def priors(repeats: int) -> None:
         cells = [torch.stack(found[name]).mean() for name in ("alone", "alone width", "both", "both width")]
         figures = " | ".join(f"{cell:.3f}" for cell in cells)
         print(f"| {labelled} | {unlabelled} | {figures} | {refused} of {repeats // 2} |", flush=True)
+
+
+def decisions(repeats: int) -> None:
+    """A confidence for a wanted accuracy: how often decisions fall short of it; tuned offsets: what they bring."""
+    print("| job's shares | held-out rows | wanted | falls short | refused | undecided |\n|---|---|---|---|---|---|")
+    root = PRIOR.sqrt() / PRIOR.sqrt().sum()
+    for name, prior in (("train", PRIOR), ("square roots", root), ("uniform", UNIFORM)):
+        for rows in (300, 1000, 4000):
+            for wanted in (0.8, 0.9):
+                print(f"| {name} | {rows} | {wanted} | {_thresholds(prior, rows, wanted, repeats)} |", flush=True)
+    print("\n| tuned for | held-out rows | job's shares | kept | before | after | Bayes rule |")
+    print("|---|---|---|---|---|---|---|")
+    for measure in ("macro_f1", "balanced_accuracy"):
+        for rows in (300, 1000):
+            print(f"| {measure} | {rows} | train | {_offsets(measure, rows, repeats)} |", flush=True)
+
+
+def _thresholds(prior: Tensor, rows: int, wanted: float, repeats: int) -> str:
+    draw = torch.Generator().manual_seed(999)
+    test = torch.multinomial(prior, 20_000, True, generator=draw)
+    confidence, decided = exact(texts(test, draw), prior).exp().max(-1)
+    short, undecided = 0, []
+    for seed in range(repeats):
+        draw = torch.Generator().manual_seed(seed)
+        targets = torch.cat([torch.arange(TOPICS), torch.multinomial(PRIOR, rows - TOPICS, True, generator=draw)])
+        known = exact(texts(targets, draw), prior).exp()
+        try:
+            found = threshold_for_accuracy(known, targets, wanted, weights=share_weights(targets, prior))
+        except UserError:
+            continue
+        kept = confidence >= found.value
+        short += (decided[kept] == test[kept]).double().mean().item() < wanted
+        undecided.append((~kept).double().mean())
+    left = f"{torch.stack(undecided).mean():.2f}" if undecided else ""
+    return f"{short / repeats:.3f} | {1 - len(undecided) / repeats:.2f} | {left}"
+
+
+def _offsets(measure: TunedMeasure, rows: int, repeats: int) -> str:
+    draw = torch.Generator().manual_seed(999)
+    test = torch.multinomial(PRIOR, 20_000, True, generator=draw)
+    new = exact(texts(test, draw), PRIOR)
+    values, kept = [], 0
+    for seed in range(repeats):
+        draw = torch.Generator().manual_seed(seed)
+        points, targets = held_out(rows, draw)
+        tuned = tune_offsets(exact(points, PRIOR).exp(), targets, measure)
+        kept += tuned.kept
+        values.append(_score(new + torch.tensor(tuned.offsets), test, measure))
+    best = _score(new - PRIOR.log(), test, measure) if measure == "balanced_accuracy" else None
+    figures = (_score(new, test, measure), sum(values) / repeats, best)
+    return f"{kept / repeats:.2f} | " + " | ".join("" if value is None else f"{value:.3f}" for value in figures)
+
+
+def _score(log_p: Tensor, targets: Tensor, measure: TunedMeasure) -> float:
+    return measured(log_p.softmax(-1), targets, COUNTS)[measure] or 0.0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Offsets, costs and confidence: by hand, against what they promise, and what is refused."""
 
+import json
+
 import pytest
 import torch
 from hypothesis import given
@@ -10,11 +12,18 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from unskew.balance import (
     UNDECIDED,
     Decision,
+    DecisionSettings,
+    FittedDecision,
+    HeldOutRows,
+    fit_decision,
     threshold_for_accuracy,
     threshold_for_undecided,
     tune_offsets,
 )
+from unskew.balance.calibration import share_weights
+from unskew.balance.decisions import _measured
 from unskew.common import UserError
+from unskew.corpus import Topics
 
 PRIOR = torch.tensor([0.8, 0.15, 0.05], dtype=torch.float64)
 
@@ -111,3 +120,87 @@ def test_mistakes_are_named():
         tune_offsets(probabilities[:3], targets[:3], "macro_f1")
     with pytest.raises(UserError, match="no probabilities"):
         Decision()(torch.tensor([[torch.nan, 1.0]]))
+
+
+def test_a_threshold_holds_in_the_shares_that_weights_give():
+    """Held-out rows of a skewed set, and a job with all topics alike."""
+
+    def under_uniform(rows, seed):
+        probabilities, targets = drawn(rows, seed)
+        moved = probabilities / PRIOR
+        return moved / moved.sum(-1, keepdim=True), targets
+
+    new, truth = under_uniform(20_000, 99)
+    alike = share_weights(truth, torch.ones(3).double())
+    confidence, decided = new.max(-1)
+    short = 0
+    for seed in range(40):
+        rows = under_uniform(900, seed)
+        found = threshold_for_accuracy(*rows, 0.7, weights=share_weights(rows[1], torch.ones(3).double()))
+        kept = confidence >= found.value
+        right = (decided == truth).double() * alike
+        short += (right[kept].sum() / alike[kept].sum()).item() < 0.7
+    assert short <= 6
+
+
+def test_weights_that_are_alike_change_nothing():
+    rows = drawn(300, 0)
+    same = torch.full((300,), 0.37)
+    assert threshold_for_accuracy(*rows, 0.8).value == threshold_for_accuracy(*rows, 0.8, weights=same).value
+    assert threshold_for_undecided(*rows, 0.2).value == threshold_for_undecided(*rows, 0.2, weights=same).value
+
+
+@options(deadline=None, max_examples=10)
+@given(st.integers(0, 10_000))
+def test_the_measures_tuned_for_are_scikit_learns(seed):
+    generator = torch.Generator().manual_seed(seed)
+    targets, decided = torch.randint(4, (2, 40), generator=generator)
+    targets[:4] = torch.arange(4)
+    weights = torch.rand(40, generator=generator).double()
+    found = {m: _measured(decided[:, None], targets, weights, 4, m).item() for m in ("macro_f1", "balanced_accuracy")}
+    given = {"sample_weight": weights.numpy()}
+    assert found["macro_f1"] == pytest.approx(f1_score(targets, decided, average="macro", **given))
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(targets, decided, **given))
+
+
+TOPICS = Topics(("a", "b", "c"), (80, 15, 5))
+
+
+def test_what_is_asked_for_becomes_a_decision_and_survives_json():
+    probabilities, targets = drawn(2000, 0)
+    asked = DecisionSettings(tune="balanced_accuracy", accuracy=0.8, min_confidence={"c": 0.9})
+    found = fit_decision(asked, TOPICS, probabilities, targets)
+    assert found.decision.offsets == found.tuned.offsets
+    assert found.decision.least == (found.threshold.value, found.threshold.value, 0.9)
+    assert FittedDecision.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    costly = fit_decision(DecisionSettings(costs={"c": {"a": 20}}), TOPICS)
+    assert costly.decision.costs == ((0, 1, 1), (1, 0, 1), (20, 1, 0))
+    assert FittedDecision.from_dict(json.loads(json.dumps(costly.to_dict()))) == costly
+    assert "balanced accuracy kept" in str(found)
+    assert "undecided" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"tune": "accuracy"}, "tune is 'accuracy'"),
+        ({"tune": "macro_f1", "costs": {"a": {"b": 2}}}, "two ways"),
+        ({"accuracy": 0.9, "undecided": 0.1}, "leave one out"),
+        ({"accuracy": 1.0}, "accuracy is 1.0"),
+        ({"min_confidence": float("nan")}, "min_confidence is nan"),
+        ({"min_confidence": {"a": 2}}, "min_confidence is 2"),
+        ({"costs": {"a": {"b": -1}}}, "a cost is -1"),
+    ],
+)
+def test_settings_that_make_no_decision(settings, said):
+    with pytest.raises(UserError, match=said):
+        DecisionSettings(**settings)
+
+
+def test_kept_rows_are_few_and_rare_topics_keep_theirs():
+    targets = torch.tensor([0] * 9000 + [1] * 90 + [2] * 9)
+    logits = torch.randn(len(targets), 3, generator=torch.Generator().manual_seed(0)) * 9
+    rows = HeldOutRows.kept_of(logits, targets)
+    assert torch.bincount(rows.targets.long()).tolist() == [4901, 90, 9]
+    torch.testing.assert_close(rows.logits[-1].float().exp(), logits[-1].softmax(-1), rtol=0.01, atol=1e-3)
+    assert len(HeldOutRows.kept_of(torch.zeros(3000, 1000), torch.arange(3000) % 1000).targets) == 2097

@@ -1,0 +1,129 @@
+"""The decision that a user asks for, worked out for given topics, a target prior and held-out rows.
+
+Knows settings, names of topics and probabilities; no model and no file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..corpus import Topics
+from .decisions import Decision, TunedOffsets, tune_offsets
+from .settings import DecisionSettings
+from .thresholds import ConfidenceThreshold, threshold_for_accuracy, threshold_for_undecided
+
+
+@dataclass(frozen=True)
+class FittedDecision:
+    """A decision in force; as a string, a line for a log.
+
+    Attributes:
+        settings: What was asked for.
+        decision: What decides.
+        tuned: Of tuned offsets, what they brought on the held-out rows.
+        threshold: Of a derived confidence, what may be expected of it.
+    """
+
+    settings: DecisionSettings = field(default_factory=DecisionSettings)
+    decision: Decision = field(default_factory=Decision)
+    tuned: TunedOffsets | None = None
+    threshold: ConfidenceThreshold | None = None
+
+    def __str__(self) -> str:
+        parts = ["the least expected cost decides" if self.settings.costs else "the most probable topic"]
+        if self.tuned is not None:
+            name = str(self.settings.tune).replace("macro_f1", "macro-F1").replace("_", " ")
+            parts = [
+                f"offsets tuned for {name} {'kept' if self.tuned.kept else 'not kept'}: {self.tuned.before:.3f} -> "
+                f"{self.tuned.after:.3f} on rows of the other folds"
+            ]
+        if self.threshold is not None:
+            parts.append(str(self.threshold))
+        elif self.decision.least:
+            parts.append("undecided below a probability of its own")
+        return "; ".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        tuned = self.tuned and {name: value for name, value in asdict(self.tuned).items() if name != "offsets"}
+        threshold = self.threshold and asdict(self.threshold)
+        return {"settings": asdict(self.settings), **asdict(self.decision), "tuned": tuned, "threshold": threshold}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "FittedDecision":
+        """The inverse of `to_dict`."""
+        decision = Decision(
+            tuple(stored["offsets"]), tuple(tuple(row) for row in stored["costs"]), tuple(stored["least"])
+        )
+        tuned, threshold = stored["tuned"], stored["threshold"]
+        return cls(
+            DecisionSettings(**_fields_of(DecisionSettings, stored["settings"])),
+            decision,
+            tuned and TunedOffsets(decision.offsets, *(tuned[name] for name in ("before", "after", "kept"))),
+            threshold and ConfidenceThreshold(**_fields_of(ConfidenceThreshold, threshold)),
+        )
+
+
+def fit_decision(
+    settings: DecisionSettings,
+    topics: Topics,
+    probabilities: Tensor | None = None,
+    targets: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> FittedDecision:
+    """The decision that `settings` ask for.
+
+    Args:
+        settings: What is wanted.
+        topics: In the order of the probabilities.
+        probabilities: Of held-out rows (n, C), right for the target prior and calibrated on other rows; needed where
+            `settings.needs_rows`.
+        targets: Their topics (n,).
+        weights: Of the rows (n,), so that they come in the shares of the target prior.
+
+    Raises:
+        UserError: If a topic is unknown, or no confidence reaches the wanted accuracy.
+    """
+    tuned = threshold = None
+    decision = Decision(costs=_cost_matrix(settings.costs, topics))
+    if probabilities is not None and targets is not None:
+        if settings.tune is not None:
+            tuned = tune_offsets(probabilities, targets, settings.tune, weights)
+            decision = Decision(offsets=tuned.offsets)
+        if settings.accuracy is not None:
+            threshold = threshold_for_accuracy(probabilities, targets, settings.accuracy, decision, weights)
+        elif settings.undecided is not None:
+            threshold = threshold_for_undecided(probabilities, targets, settings.undecided, decision, weights)
+    least = _least(settings.min_confidence, topics)
+    if threshold is not None:
+        least = [max(value, threshold.value) for value in least]
+    decision = Decision(decision.offsets, decision.costs, tuple(least) if any(least) else ())
+    return FittedDecision(settings, decision, tuned, threshold)
+
+
+def _fields_of(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a stored object what this version knows, lists as tuples."""
+    known = {name: stored[name] for name in kind.__dataclass_fields__ if name in stored}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+
+
+def _cost_matrix(costs: Mapping[str, Mapping[str, float]] | None, topics: Topics) -> tuple[tuple[float, ...], ...]:
+    if not costs:
+        return ()
+    matrix = 1 - torch.eye(len(topics), dtype=torch.float64)
+    for true, row in costs.items():
+        for decided, cost in row.items():
+            matrix[topics.index(true), topics.index(decided)] = cost
+    return tuple(tuple(row) for row in matrix.tolist())
+
+
+def _least(wanted: float | Mapping[str, float], topics: Topics) -> list[float]:
+    if not isinstance(wanted, Mapping):
+        return [float(wanted)] * len(topics)
+    least = [0.0] * len(topics)
+    for name, value in wanted.items():
+        least[topics.index(name)] = float(value)
+    return least

@@ -1,0 +1,61 @@
+"""Held-out rows kept with a system: what its encoder said of them and what they are. Tensors alone; no file.
+
+They are what a decision is fitted on for another target prior, and what shows how far the classifier's own errors lead
+an estimated prior astray.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..common import UserError
+
+MOST_ROWS = 5000
+MOST_NUMBERS = 2**21  # 4 MB
+FLOOR = -1000.0  # nats
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutRows:
+    """Rows that the encoder was not trained on.
+
+    Attributes:
+        logits: (n, C) float16, normalised: log-probabilities as the encoder gives them.
+        targets: Topic indices (n,) int32.
+
+    Raises:
+        UserError: If they do not fit each other, or hold what are no log-probabilities or topics.
+    """
+
+    logits: Tensor
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        if self.logits.ndim != 2 or self.targets.shape != self.logits.shape[:1] or 0 in self.logits.shape:
+            raise UserError(f"held-out logits {tuple(self.logits.shape)} do not fit topics {tuple(self.targets.shape)}")
+        if not (self.logits.float().isfinite().all() and self.logits.max() < 0.01):
+            raise UserError("held-out logits must be log-probabilities")
+        if not 0 <= int(self.targets.min()) <= int(self.targets.max()) < self.logits.shape[1]:
+            raise UserError(f"held-out topics must lie in 0..{self.logits.shape[1] - 1}")
+
+    @classmethod
+    def kept_of(cls, logits: Tensor, targets: Tensor, seed: int = 0) -> "HeldOutRows":
+        """At most 5,000 rows and 2 million numbers of logits (n, C) and targets (n,); frequent topics are thinned."""
+        logits, targets = logits.detach().cpu().float(), targets.detach().cpu().long()
+        kept = _thinned(targets, min(MOST_ROWS, MOST_NUMBERS // logits.shape[1]), seed)
+        # A float16 rounds a sure row's log-probability, -1e-4, to 0 at worst.
+        rounded = logits[kept].log_softmax(-1).clamp(min=FLOOR).half()
+        return cls(rounded, targets[kept].int())
+
+
+def _thinned(targets: Tensor, most: int, seed: int) -> Tensor:
+    """Row numbers, in order: as many of each topic as there are, up to a number that keeps `most` rows in all."""
+    if len(targets) <= most:
+        return torch.arange(len(targets))
+    shuffled = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
+    by_topic = shuffled[targets[shuffled].argsort(stable=True)]
+    rows = torch.bincount(targets)
+    place = torch.arange(len(targets)) - (rows.cumsum(0) - rows)[targets[by_topic]]
+    # The `most` rows with the lowest place within their topic: rare topics keep all.
+    return by_topic[place.argsort(stable=True)[:most]].sort().values

@@ -1,0 +1,147 @@
+"""The confidence from which to decide, for a wanted accuracy or a wanted share of rows left undecided.
+
+Knows probabilities and target indices; knows nothing of models or names of topics.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..common import UserError
+from .decisions import Decision
+
+SURE = 0.95  # of a derived threshold
+
+
+@dataclass(frozen=True)
+class ConfidenceThreshold:
+    """The least confidence to decide at, and what may be expected of it.
+
+    Attributes:
+        value: Rows whose topic has a smaller probability stay undecided.
+        accuracy: Share of the decided held-out rows that were right; nan where none was decided.
+        accuracy_interval: 95% interval of it.
+        undecided: Share of the held-out rows left undecided.
+        undecided_interval: 95% interval of it.
+    """
+
+    value: float
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    undecided: float
+    undecided_interval: tuple[float, float]
+
+    def __str__(self) -> str:
+        accuracy, undecided = self.accuracy_interval, self.undecided_interval
+        return (
+            f"decided from a probability of {self.value:.3f} on: right in {self.accuracy:.1%} of decided rows "
+            f"(95% interval {accuracy[0]:.1%} to {accuracy[1]:.1%}), undecided {self.undecided:.1%} "
+            f"({undecided[0]:.1%} to {undecided[1]:.1%})"
+        )
+
+
+def threshold_for_accuracy(
+    probabilities: Tensor,
+    targets: Tensor,
+    accuracy: float,
+    decision: Decision = Decision(),  # noqa: B008 frozen
+    weights: Tensor | None = None,
+) -> ConfidenceThreshold:
+    """The lowest confidence from which decided rows are right with a wanted accuracy, with 95% certainty.
+
+    Going down from the threshold that a fifth of the rows pass, each is tested in turn, exactly and at 5%, against a
+    lower accuracy than wanted, and the last before the first to fail is taken: fixed-sequence testing, which holds for
+    the threshold chosen and not only for one named before (Angelopoulos et al. 2021, arXiv:2110.01052). Holds for rows
+    that come as the held-out ones did; with weights, for rows in the shares that these give, about: a weighted share
+    has the binomial tail of its effective sample size (Korn & Graubard 1998).
+
+    Args:
+        probabilities: Of held-out rows (n, C), calibrated on other rows.
+        targets: Their topics (n,).
+        accuracy: Wanted, in (0, 1).
+        decision: Which topic a row gets; a confidence is that topic's probability.
+        weights: Of the rows (n,), alike unless given.
+
+    Raises:
+        UserError: If no threshold reaches it: too few rows, or an accuracy that the model does not have.
+    """
+    from scipy.stats import beta  # half a second, which nobody else in this room needs
+
+    if not 0 < accuracy < 1:
+        raise UserError(f"the wanted accuracy must lie in (0, 1), got {accuracy}")
+    confidence, right, own = _sorted_by_confidence(probabilities, targets, decision, weights)
+    mass, hits = own.cumsum(0), (own * right).cumsum(0)
+    rows = mass**2 / (own**2).cumsum(0)
+    successes = rows * hits / mass
+    # P(Binomial(rows, accuracy) >= successes), for numbers of rows that need not be whole.
+    tail = beta.cdf(accuracy, successes.clamp(min=1e-9).numpy(), (rows - successes + 1).numpy())
+    passes = torch.from_numpy(tail) <= 1 - SURE
+    # Fewer rows than `least` could not pass if all were right; a few more keep one early error from ending it.
+    least = math.ceil(math.log(1 - SURE) / math.log(accuracy))
+    last_of_ties = torch.cat([confidence[1:] < confidence[:-1], torch.tensor([True])])
+    tested = (last_of_ties & (rows >= least - 1e-9) & (mass >= mass[-1] / 5)).nonzero().flatten()
+    failed = (~passes[tested]).nonzero().flatten()
+    passing = tested[: int(failed[0])] if len(failed) else tested
+    if len(passing) == 0:
+        raise UserError(
+            f"no confidence makes decisions right in {accuracy:.1%} of {_rows_of(rows[-1], own)} with 95% certainty; "
+            "want less, or hold out more rows"
+        )
+    return _described(confidence, right, own, confidence[int(passing[-1])].item())
+
+
+def threshold_for_undecided(
+    probabilities: Tensor,
+    targets: Tensor,
+    share: float,
+    decision: Decision = Decision(),  # noqa: B008 frozen
+    weights: Tensor | None = None,
+) -> ConfidenceThreshold:
+    """The confidence that leaves about this share of rows undecided; for the arguments see `threshold_for_accuracy`."""
+    if not 0 <= share < 1:
+        raise UserError(f"the share of undecided rows must lie in [0, 1), got {share}")
+    confidence, right, own = _sorted_by_confidence(probabilities, targets, decision, weights)
+    wanted = (1 - share) * own.sum()
+    nearest = int((own.cumsum(0) - wanted).abs().argmin())
+    return _described(confidence, right, own, confidence[nearest].item())
+
+
+def _sorted_by_confidence(
+    probabilities: Tensor, targets: Tensor, decision: Decision, weights: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Confidence (n,), largest first, whether each row is right (n,), and the rows' weights (n,); none has 0."""
+    targets = targets.detach().cpu().long()
+    own = torch.ones(len(targets), dtype=torch.float64) if weights is None else weights.detach().cpu().double()
+    if probabilities.ndim != 2 or not len(probabilities) == len(targets) == len(own) or not (own > 0).any():
+        raise UserError(
+            f"a threshold needs rows: {tuple(probabilities.shape)} probabilities, {tuple(targets.shape)} topics"
+        )
+    decided, confidence, _ = decision.parts(probabilities)
+    order = confidence.argsort(descending=True, stable=True)
+    order = order[own[order] > 0]
+    return confidence[order], (decided == targets)[order].double(), own[order]
+
+
+def _described(confidence: Tensor, right: Tensor, own: Tensor, value: float) -> ConfidenceThreshold:
+    decided = confidence >= value
+    accuracy = ((own * right)[decided].sum() / own[decided].sum()).item()
+    undecided = (own[~decided].sum() / own.sum()).item()
+    return ConfidenceThreshold(value, accuracy, _interval(accuracy, own[decided]), undecided, _interval(undecided, own))
+
+
+def _interval(share: float, weights: Tensor) -> tuple[float, float]:
+    """95% of a share by Clopper & Pearson (1934), of as many rows as the weights (n,) are worth."""
+    from scipy.stats import beta
+
+    rows = (weights.sum() ** 2 / (weights**2).sum()).item()
+    hits = share * rows
+    low = float(beta.ppf(0.025, hits, rows - hits + 1)) if hits > 1e-9 else 0.0
+    high = float(beta.ppf(0.975, hits + 1, rows - hits)) if hits < rows - 1e-9 else 1.0
+    return low, high
+
+
+def _rows_of(effective: Tensor, weights: Tensor) -> str:
+    worth = "" if torch.equal(weights, weights[:1].expand(weights.shape)) else f" (worth {effective.item():.0f})"
+    return f"{len(weights)} held-out rows{worth}"

@@ -1,0 +1,33 @@
+"""held_out.safetensors of a bundle: `logits` (n, C) float16 and `targets` (n,) int32 of rows held out. No model."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ..balance import HeldOutRows
+from ..common import UserError
+from .bundle_files import FIT_AGAIN
+
+
+def save_rows(rows: HeldOutRows, path: Path) -> None:
+    """Write the file."""
+    save_file({"logits": rows.logits.contiguous(), "targets": rows.targets.contiguous()}, path)
+
+
+def load_rows(path: Path, topics: int) -> HeldOutRows:
+    """Read the file of a system with so many topics.
+
+    Raises:
+        UserError: If it is no such file, or does not fit the topics.
+    """
+    try:
+        found = load_file(path)
+        rows = HeldOutRows(found["logits"].half(), found["targets"].int())
+    except (SafetensorError, OSError, KeyError) as error:
+        raise UserError(f"{path} holds no held-out rows ({error}); {FIT_AGAIN}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}; {FIT_AGAIN}") from error
+    if rows.logits.shape[1] != topics:
+        raise UserError(f"{path} is of {rows.logits.shape[1]} topics and not of {topics}; {FIT_AGAIN}")
+    return rows

@@ -42,11 +42,10 @@ def command(
         output: The bundle's folder.
         encoder: Stage 1.
         decoder: Stage 2; null fits the topic classifier alone.
-        calibration: How the topics' probabilities are calibrated; kept only where the held-out NLL improves. Unless
-            given bias_corrected_temperature in phases, none for the recipes "tuned" and "probe" (they fit a scale).
+        calibration: Of probabilities, kept where held-out NLL improves. Unless given, phases have
+            bias_corrected_temperature, and the recipes "tuned" and "probe" none (they fit a scale).
         model_prior: Source of the prior that is divided out: the loss (with counts), or held-out rows.
-        target_prior: The prior to be right for: uniform, train, shares by topic, or adaptive: each job's own rows say
-            what to expect, within what the training set makes likely.
+        target_prior: To be right for: uniform, train, shares, or each job's own rows.
         decision: Which topic a text gets under the target prior, and when none.
         logger: Where curves and the final table go; csv: into OUTPUT.work.
         seed: Of everything random.

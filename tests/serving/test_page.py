@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from unskew.ablation.report.colours import COLOURS
+from unskew.common import COLOURS
 from unskew.serving.page import page as html
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")

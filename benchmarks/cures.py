@@ -36,8 +36,8 @@ from unskew.decoder import DecoderSettings, fit_decoder
 from unskew.decoder import implied_topic_prior as implied_decoder_prior
 from unskew.encoder import EncoderSettings, fit_encoder
 from unskew.encoder import implied_topic_prior as implied_encoder_prior
-from unskew.pipeline import FilterSettings, HybridPipeline, Sets, Synthesis
-from unskew.pipeline.synthesis.fill_topics import DIVERSE, fill
+from unskew.pipeline import HybridPipeline, Sets, Synthesis, SynthesisSettings
+from unskew.pipeline.synthesis.fill_topics import fill
 from unskew.pipeline.synthesis.results import Tally
 from unskew.pipeline.synthesis.text_generator import writer_settings
 from unskew.training import PhaseSettings, ScratchSettings
@@ -263,8 +263,15 @@ def synthetic_rows(sets: Draw, place: Path, seed: int) -> dict[str, Any]:
     counts = dict(zip(sets.topics.names, sets.topics.counts, strict=True))
     wanted = {name: Tally(n, SYNTHETIC_UNDER - n) for name, n in counts.items() if n < SYNTHETIC_UNDER}
     result = Synthesis(wanted)
-    writer, options = writer_settings(DECODER), replace(DIVERSE, seed=seed)
-    fill(result, pipeline, Sets(*stages), writer, place / "writer", FilterSettings(), options, 5, "cures")
+    fill(
+        result,
+        pipeline,
+        Sets(*stages),
+        SynthesisSettings(seed=seed),
+        writer_settings(DECODER),
+        place / "writer",
+        "cures",
+    )
     return {"rows": result.kept, "missing": result.missing}
 
 

@@ -14,6 +14,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
 
+from .settings_argument import NAME, settings_of
+
 COLUMN = 30  # where explanations begin
 WIDEST = 118
 _TITLES = {
@@ -83,12 +85,7 @@ def help_text(command: str, summary: str, function: Callable[..., int], most_use
 
 def _groups(function: Callable[..., int]) -> Iterator[tuple[str, list[Option]]]:
     """Options by section: first the function's own, then those of each setting that only one option takes."""
-    explained = _explanations(function)
-    hints = get_type_hints(function)
-    own = [
-        Option(name, hints[name], parameter.default, explained.get(name, ""))
-        for name, parameter in inspect.signature(function).parameters.items()
-    ]
+    own = list(_own(function))
     shapes = Counter(option.shape for option in _deep(own) if option.shape)
     shapes.update(
         [option.shape for option in own if option.shape and get_origin(option.hint) is dict]
@@ -97,6 +94,15 @@ def _groups(function: Callable[..., int]) -> Iterator[tuple[str, list[Option]]]:
     for option in own:
         if option.shape and shapes[option.shape] == 1:
             yield from _sections(option, shapes)
+
+
+def _own(function: Callable[..., int]) -> Iterator[Option]:
+    explained, hints, shape = _explanations(function), get_type_hints(function), settings_of(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name == NAME and shape is not None:
+            yield from _fields(shape, "")
+        else:
+            yield Option(name, hints[name], parameter.default, explained.get(name, ""))
 
 
 def _sections(option: Option, shapes: Counter[Any]) -> Iterator[tuple[str, list[Option]]]:

@@ -27,6 +27,7 @@ from .help import help_text
 from .job import run as run_job
 from .logs import log_plainly, say
 from .refusals import as_user_error
+from .settings_argument import NAME, gathered, settings_of
 
 COMMANDS = {
     "inspect": "look at records before a fit: what is wrong with them, and what to expect",
@@ -89,7 +90,10 @@ def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:
     usage = f"unskew {command} [--option VALUE ...] [--config FILE]; its options: unskew {command} --help"
     parser = ArgumentParser(prog=f"unskew {command}", usage=usage, add_help=False, exit_on_error=False)
     parser.add_argument("--config", action="config", help="A YAML file of these options; later options win.")
-    parser.add_function_arguments(function, skip={"overwrite"})
+    shape = settings_of(function)
+    parser.add_function_arguments(function, skip={"overwrite", *([NAME] if shape else [])})
+    if shape is not None:
+        parser.add_class_arguments(shape)
     if "overwrite" in inspect.signature(function).parameters:
         overwrite = ActionYesNo(yes_prefix="", no_prefix="no_")
         parser.add_argument("--overwrite", action=overwrite, help="Replace what stands at output.")
@@ -116,7 +120,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     if asked != given:
         print(_as_yaml(options), end="")
         return 0
-    return function(**options)
+    return function(**gathered(function, options))
 
 
 def _parsed(command: str, parser: ArgumentParser, function: Callable[..., int], arguments: list[str]) -> dict[str, Any]:

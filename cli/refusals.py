@@ -11,6 +11,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ..common import UserError, one_line
+from .settings_argument import NAME
 
 LONGEST = 400
 
@@ -31,6 +32,8 @@ def as_user_error(error: BaseException, command: str, function: Callable[..., in
 def option_names(function: Callable[..., int]) -> list[str]:
     """The options of a command by their full names, those inside optional settings too."""
     hints = get_type_hints(function)
+    shape = hints.pop(NAME, None)
+    hints |= get_type_hints(shape) if shape else {}
     return ["config", *(name for option, kind in hints.items() if option != "return" for name in _names(option, kind))]
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from ..common import make_console
-from ..decoder import DecoderSettings, GenerationSettings
-from ..pipeline import DIVERSE, DataSettings, FilterSettings, Synthesis
+from ..common import make_console, one_line, output_file
+from ..pipeline import DataSettings, Synthesis, SynthesisSettings
 
 log = logging.getLogger("unskew")
 
@@ -17,15 +16,8 @@ def command(
     model: str,
     data: DataSettings,
     output: str,
-    threshold: int = 20,
-    per_topic: int | None = None,
-    attempts: int = 5,
-    filter: FilterSettings = FilterSettings(),  # noqa: B008 frozen
-    generation: GenerationSettings = DIVERSE,
-    max_text_tokens: int | None = None,
-    decoder: DecoderSettings | None = None,
+    settings: SynthesisSettings,
     device: str | None = None,
-    seed: int = 0,
     overwrite: bool = False,
 ) -> int:
     """Write rows for rare topics.
@@ -34,35 +26,14 @@ def command(
         model: A bundle: a folder, or its id on the hub. Its encoder judges; its decoder's base learns to write.
         data: The sets the bundle was fitted on. The same validation rows are held out, with the same seed.
         output: The JSON lines to write; what was not kept goes to OUTPUT.rejected.jsonl.
-        threshold: Topics with fewer clean training rows than this get new ones.
-        per_topic: Rows to add to each such topic; as many as it lacks of the threshold unless given.
-        attempts: How many times a topic is tried for the rows that it still lacks.
-        filter: Which of the written texts are kept.
-        generation: How texts are written; they are always sampled, with `seed`.
-        max_text_tokens: Of a text; as many as the bundle's decoder reads unless given.
-        decoder: How the writer is trained; as the bundle's decoder was unless given.
+        settings: Which rows are written, and how.
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
-        seed: Of everything random.
         overwrite: Replace what stands at output.
     """
     from ..pipeline import synthesise as run
 
-    result = run(
-        model,
-        data,
-        output,
-        threshold=threshold,
-        per_topic=per_topic,
-        attempts=attempts,
-        filter=filter,
-        generation=generation,
-        max_text_tokens=max_text_tokens,
-        decoder=decoder,
-        device=device,
-        seed=seed,
-        overwrite=overwrite,
-    )
-    _report(result, Path(output))
+    result = run(model, data, output, device=device, overwrite=overwrite, **vars(settings))
+    _report(result, output_file(output))
     return 0
 
 
@@ -73,7 +44,7 @@ def _report(result: Synthesis, place: Path) -> None:
         table.add_column(title, justify="right")
     for topic, tally in result.tallies.items():
         counts = (tally.rows, tally.asked, tally.written, tally.agreed, tally.duplicates, tally.kept)
-        table.add_row(Text(topic), *(f"{count:,}" for count in counts))
+        table.add_row(Text(one_line(topic)), *(f"{count:,}" for count in counts))
     make_console().print(table)
     written, agreed = (sum(getattr(tally, name) for tally in result.tallies.values()) for name in ("written", "agreed"))
     print(f"the encoder agrees with {agreed:,} of {written:,} written texts ({agreed / max(1, written):.0%})")

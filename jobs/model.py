@@ -104,8 +104,8 @@ def bundle_system(
     weights = sum(path.stat().st_size for path in contents.encoder.parent.rglob("*.safetensors"))
     where = str(Path(model).resolve()) if Path(model).exists() else model  # workers have working folders of their own
     load = partial(_load, where, device, precision, writer, job and job.decision, state["bundle"], folders, seen)
-    adapts = contents.description.get("settings", {}).get("target_prior") == "adaptive"
-    return System(load, state, Topics.from_dict(contents.decider["topics"]), place.type != "cpu", weights, adapts)
+    topics, adapts = Topics.from_dict(contents.decider["topics"]), bundle.adapts(contents.description)
+    return System(load, state, topics, place.type != "cpu", weights, adapts)
 
 
 def _processor(device: "torch.device") -> str | None:

@@ -4,7 +4,7 @@ from .hybrid import Decided, HybridPipeline, Result, choose_device
 from .settings import DataSettings, FitSettings, ModelPrior, PredictOptions
 from .synthesis.fill_topics import synthesise
 from .synthesis.results import Synthesis
-from .synthesis.settings import DIVERSE, FilterSettings
+from .synthesis.settings import DIVERSE, FilterSettings, SynthesisSettings
 
 __all__ = [
     "Decided",
@@ -18,6 +18,7 @@ __all__ = [
     "Result",
     "Sets",
     "Synthesis",
+    "SynthesisSettings",
     "choose_device",
     "fit",
     "load_labelled",

@@ -128,6 +128,11 @@ def read(folder: str | Path) -> Contents:
     )
 
 
+def adapts(description: Mapping[str, Any]) -> bool:
+    """Whether a bundle of this description leaves its target prior to each job's own rows."""
+    return description.get("settings", {}).get("target_prior") == "adaptive"
+
+
 def push(repo_id: str, save: Save, *, private: bool, token: str | None) -> str:
     """Save a bundle to a temporary folder and upload it; returns its address.
 

@@ -191,7 +191,7 @@ class HybridPipeline:
     @property
     def adapts(self) -> bool:
         """Whether the target prior was left to each job's own rows when the system was fitted."""
-        return self.description.get("settings", {}).get("target_prior") == "adaptive"
+        return bundle.adapts(self.description)
 
     def aimed_at(self, prior: TargetPrior) -> "HybridPipeline":
         """The same system, right for another target prior; what its decision was tuned for is tuned again."""

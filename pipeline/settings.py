@@ -83,17 +83,12 @@ class FitSettings:
     Attributes:
         data: The records.
         encoder: Stage 1.
-        decoder: Stage 2; None fits the topic classifier alone.
-        calibration: How the encoder's probabilities are calibrated on rows held out; kept only where their NLL
-            improves. Unless given bias_corrected_temperature for an encoder fitted in phases, and none for the
-            recipes "tuned" and "probe", which fit their own scale.
-        model_prior: Where the prior that is divided out comes from: "loss" derives it from the encoder's loss and
-            counts; "mean_posterior" measures it on the validation rows, for weights that began late
-            or a model that did not reach what its loss promises.
-        target_prior: The prior to be right for: "uniform" treats all topics alike, "train" expects the shares of the
-            clean set, or shares by topic. "adaptive" leaves it to each job, whose own rows say what to expect, within
-            what the training set makes likely; where there is no job it is uniform.
-        decision: Which topic a text gets under the target prior, and when it gets none.
+        decoder: Stage 2; null fits the topic classifier alone.
+        calibration: Of probabilities, kept where held-out NLL improves. Unless given, phases have
+            bias_corrected_temperature, and the recipes "tuned" and "probe" none (they fit a scale).
+        model_prior: Source of the prior that is divided out: the loss (with counts), or held-out rows.
+        target_prior: To be right for: uniform, train, shares, or each job's own rows.
+        decision: Which topic a text gets under the target prior, and when none.
         seed: Of everything random.
     """
 

@@ -9,16 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...common import UserError, check_writable, refuse_existing, track, write_jsonl
+from ...common import UserError, check_writable, output_file, refuse_existing, track, write_jsonl
 from ...corpus import Columns, NearDuplicates
-from ...decoder import DecoderSettings, GenerationSettings
+from ...decoder import DecoderSettings, check_base
 from ...encoder import relabelled
 from ..datasets import Sets, read_sets
 from ..hybrid import HybridPipeline
 from ..settings import DataSettings
 from .filtering import Sifter
 from .results import PROVENANCE, Synthesis, Tally
-from .settings import DIVERSE, FilterSettings
+from .settings import SynthesisSettings
 from .text_generator import fit_writer, writer_settings
 
 log = logging.getLogger("unskew")
@@ -29,63 +29,45 @@ def synthesise(
     data: DataSettings,
     output: str | Path,
     *,
-    threshold: int = 20,
-    per_topic: int | None = None,
-    attempts: int = 5,
-    filter: FilterSettings | None = None,
-    generation: GenerationSettings = DIVERSE,
-    max_text_tokens: int | None = None,
-    decoder: DecoderSettings | None = None,
     device: str | None = None,
-    seed: int = 0,
     overwrite: bool = False,
+    **options: Any,
 ) -> Synthesis:
     """Write rows for rare topics to `output`, and those that were not kept to OUTPUT.rejected.jsonl.
 
     Args:
         model: A bundle: a folder, or its id on the hub. Its encoder judges; its decoder's base learns to write.
         data: The sets the bundle was fitted on. The same validation rows are held out, with the same seed.
-        output: The JSON lines to write; what was not kept goes to OUTPUT.rejected.jsonl.
-        threshold: Topics with fewer clean training rows than this get new ones.
-        per_topic: Rows to add to each such topic; as many as it lacks of the threshold unless given.
-        attempts: How many times a topic is tried for the rows that it still lacks.
-        filter: Which of the written texts are kept.
-        generation: How texts are written; they are always sampled, with `seed`.
-        max_text_tokens: Of a text; as many as the bundle's decoder reads unless given.
-        decoder: How the writer is trained; as the bundle's decoder was unless given.
-        device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
-        seed: Of everything random.
-        overwrite: Replace what stands at output.
+        output: The JSON lines to write.
+        device: cpu, cuda, cuda:1, ...; None takes a GPU where there is one.
+        overwrite: Whether what stands at output may be replaced.
+        options: Those of `SynthesisSettings`.
 
     Raises:
         UserError: If an option is out of range, no topic is rare, or `output` exists and must not be replaced.
     """
-    filter = filter or FilterSettings()
-    place = Path(output)
+    settings = SynthesisSettings(**options)
+    place = output_file(output)
     rejected, work = (place.with_name(place.name + ending) for ending in (".rejected.jsonl", ".work"))
     for path in (place, rejected):
         refuse_existing(path, overwrite)
-    _check(data, threshold, per_topic, attempts)
+    _check(data)
     pipeline = HybridPipeline.from_pretrained(model, device).aimed_at("uniform")
     check_writable(work)
-    sets = read_sets(data, seed)
-    result = Synthesis(_tallies(pipeline, sets, threshold, per_topic))
+    sets = read_sets(data, settings.seed)
+    result = Synthesis(_tallies(pipeline, sets, settings))
     if not result.tallies:
-        raise UserError(f"every topic has {threshold} training rows or more; give a higher --threshold")
-    settings = writer_settings(decoder or _decoder_settings(pipeline, model), max_text_tokens)
-    options = replace(generation, sample=True, seed=seed)
-    fill(result, pipeline, sets, settings, work, filter, options, attempts, Path(model).name)
+        raise UserError(f"every topic has {settings.threshold} training rows or more; give a higher --threshold")
+    decoder = writer_settings(settings.decoder or _decoder_settings(pipeline, model), settings.max_text_tokens)
+    check_base(decoder, sets.topics, work)
+    fill(result, pipeline, sets, settings, decoder, work, Path(model).name)
     write_jsonl(place, (_named(row, data.columns) for row in result.kept))
     write_jsonl(rejected, (_named(row, data.columns) for row in result.rejected))
     return result
 
 
-def _check(data: DataSettings, threshold: int, per_topic: int | None, attempts: int) -> None:
-    problems = [
-        f"{name} is {value}, must be positive"
-        for name, value in (("threshold", threshold), ("per_topic", per_topic), ("attempts", attempts))
-        if value is not None and value < 1
-    ]
+def _check(data: DataSettings) -> None:
+    problems = []
     if data.synthetic is not None:
         problems.append("data.synthetic is for fit: rows are written from real ones alone; leave it out here")
     taken = set(replace(data.columns, of=None).wanted()) & set(PROVENANCE)
@@ -99,11 +81,9 @@ def fill(
     result: Synthesis,
     pipeline: HybridPipeline,
     sets: Sets,
-    settings: DecoderSettings,
+    settings: SynthesisSettings,
+    decoder: DecoderSettings,
     folder: Path,
-    filter: FilterSettings,
-    options: GenerationSettings,
-    attempts: int,
     name: str,
 ) -> None:
     """Write and sort the rows that `result` wants, with their outputs.
@@ -112,30 +92,30 @@ def fill(
         result: Says how many of which topic; takes the rows.
         pipeline: Judges, right for a uniform prior, and writes the outputs.
         sets: What the writer learns from, and what its texts must not be like.
-        settings: Of the writer, from `writer_settings`.
+        settings: The user's choices.
+        decoder: Settings of the writer, from `writer_settings`.
         folder: Of its checkpoints.
-        filter: Which texts are kept.
-        options: How they are written, and the seed of all that is random.
-        attempts: How many times a topic is tried.
         name: What the rows say that they come from.
     """
-    duplicates = NearDuplicates(filter.similarity)
+    duplicates = NearDuplicates(settings.filter.similarity)
     noisy = relabelled(sets.noisy or (), pipeline.encoder, pipeline.decider)
-    writer = fit_writer(sets.train, sets.validation, noisy, sets.topics, settings, folder, options.seed)
+    writer = fit_writer(sets.train, sets.validation, noisy, sets.topics, decoder, folder, settings.seed)
     writer.model.to(pipeline.encoder.model.device)  # pyright: ignore[reportArgumentType]
     for record in track([*sets.train, *sets.validation, *(sets.noisy or ())], "index the rows there are"):
         duplicates.add(record.id, record.text)
-    Sifter(pipeline, writer, sets.train, duplicates, filter, options, name).fill(result, attempts)
+    options = replace(settings.generation, sample=True, seed=settings.seed)
+    sifter = Sifter(pipeline, writer, sets.train, duplicates, settings.filter, options, name)
+    sifter.fill(result, settings.attempts)
     _add_targets(result, pipeline)
 
 
-def _tallies(pipeline: HybridPipeline, sets: Sets, threshold: int, per_topic: int | None) -> dict[str, Tally]:
+def _tallies(pipeline: HybridPipeline, sets: Sets, settings: SynthesisSettings) -> dict[str, Tally]:
     if set(sets.topics.names) != set(pipeline.topics.names):
         raise UserError("the topics of data.train are not those of the bundle; give the set it was fitted on")
     return {
-        topic: Tally(count, per_topic or threshold - count)
+        topic: Tally(count, settings.per_topic or settings.threshold - count)
         for topic, count in zip(sets.topics.names, sets.topics.counts, strict=True)
-        if count < threshold
+        if count < settings.threshold
     }
 
 
@@ -144,7 +124,7 @@ def _decoder_settings(pipeline: HybridPipeline, model: str) -> DecoderSettings:
     stored = pipeline.description.get("settings", {}).get("decoder")
     if not stored:
         raise UserError(f"{model} was fitted without a decoder; give one with --decoder.base, or fit one")
-    return replace(DecoderSettings.from_dict(stored), topic_loss=None, noisy_topic_loss=None)
+    return DecoderSettings.from_dict(stored)
 
 
 def _add_targets(result: Synthesis, pipeline: HybridPipeline) -> None:

@@ -1,9 +1,9 @@
 """What a user chooses about synthetic rows. Loads no model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...common import UserError
-from ...decoder import GenerationSettings
+from ...decoder import DecoderSettings, GenerationSettings
 
 DIVERSE = GenerationSettings(sample=True, temperature=0.7, top_p=0.95)
 
@@ -33,3 +33,37 @@ class FilterSettings:
             problems.append(f"min_words is {self.min_words}, must be positive")
         if problems:
             raise UserError("filter: " + "; ".join(problems))
+
+
+@dataclass(frozen=True)
+class SynthesisSettings:
+    """Which rows are written, and how.
+
+    Attributes:
+        threshold: Topics with fewer clean training rows than this get new ones.
+        per_topic: Rows to add to each such topic; as many as it lacks of the threshold unless given.
+        attempts: How many times a topic is tried for the rows that it still lacks.
+        filter: Which of the written texts are kept.
+        generation: How texts are written; they are always sampled, with `seed`.
+        max_text_tokens: Of a text; as many as the bundle's decoder reads unless given.
+        decoder: How the writer is trained; as the bundle's decoder was unless given.
+        seed: Of everything random.
+    """
+
+    threshold: int = 20
+    per_topic: int | None = None
+    attempts: int = 5
+    filter: FilterSettings = field(default_factory=FilterSettings)
+    generation: GenerationSettings = DIVERSE
+    max_text_tokens: int | None = None
+    decoder: DecoderSettings | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} is {value}, must be positive"
+            for name in ("threshold", "per_topic", "attempts", "max_text_tokens")
+            if (value := getattr(self, name)) is not None and value < 1
+        ]
+        if problems:
+            raise UserError("synthesise: " + "; ".join(problems))

@@ -82,6 +82,7 @@ def writer_settings(settings: DecoderSettings, max_text_tokens: int | None = Non
         max_target_tokens=max_text_tokens or settings.max_tokens,
         condition="token",
         topic_loss=None,
+        noisy_topic_loss=None,
         sampling_ratio=BALANCED_RATIO,
         fairness=False,
     )

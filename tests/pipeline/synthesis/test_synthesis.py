@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -235,3 +236,27 @@ def test_the_command_line_takes_the_options(fitted, corpus, tmp_path, capsys):
         main([*arguments, "--output", str(tmp_path / "rows.jsonl"), "--threshold", "3", "--device", "cpu"])
     assert ended.value.code == 2
     assert "every topic has 3 training rows or more" in capsys.readouterr().err
+
+
+LOSS = {"name": "cross_entropy", "weights": "inverse_frequency"}
+
+
+@pytest.mark.parametrize("where", ["bundle", "config"])
+def test_a_topic_loss_on_the_noisy_set_is_no_obstacle(where, fitted, tiny, tmp_path, capsys):
+    """Neither the one that a bundle's decoder was fitted with, nor one in the config of the command."""
+    bundle = shutil.copytree(fitted[1], tmp_path / "bundle")
+    manifest = json.loads((bundle / "unskew.json").read_text())
+    decoder = manifest["description"]["settings"]["decoder"]
+    if where == "bundle":
+        decoder["noisy_topic_loss"] = LOSS
+        (bundle / "unskew.json").write_text(json.dumps(manifest))
+    config = {
+        "data": {"train": tiny.data.train, "noisy": tiny.data.noisy},
+        "decoder": {"scratch": decoder["scratch"], "noisy_topic_loss": LOSS, "noisy": {"epochs": 1}},
+    }
+    (tmp_path / "c.yaml").write_text(json.dumps(config if where == "config" else {"data": config["data"]}))
+    given = ["--config", str(tmp_path / "c.yaml"), "--model", str(bundle), "--output", str(tmp_path / "rows.jsonl")]
+    with pytest.raises(SystemExit) as ended:
+        main(["synthesise", *given, "--threshold", "10", "--attempts", "1", "--max_text_tokens", "8"])
+    assert ended.value.code == 0
+    assert len(read(tmp_path / "rows.jsonl.rejected.jsonl")) + len(read(tmp_path / "rows.jsonl")) == 2

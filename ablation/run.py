@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common import UserError, check_writable, fingerprint, read_artefact, usable_path, write_text
+from ..decoder import DecoderSettings, check_base
 from ..pipeline import Sets
 from .data import TestRows, contents, read_test, read_training, synthetic_contents
 from .metrics import run_arm
@@ -62,6 +63,7 @@ def ablate(
     training = read_training(settings, settings.seeds[0], output / ROWS)
     test = read_test(settings, training)
     work = _Work(settings, output.resolve(), test, anew)
+    work.check_bases(training)
     try:
         if workers is None:
             work.run(settings.seeds)
@@ -86,6 +88,16 @@ class _Work:
         self.runs: Runs = {name: {} for name in settings.arms}
         if not anew:
             self.read_finished()
+
+    def check_bases(self, training: Sets) -> None:
+        """Refuse decoders that could not be fitted, before anything is."""
+        checked: list[DecoderSettings] = []
+        for seed, name in self._all():
+            arm, decoder = self.settings.arms[name], self.settings.decoder_of(self.settings.arms[name])
+            wanted = arm.write or arm.decide in ("decoder", "head")
+            if wanted and seed not in self.runs[name] and decoder not in checked:
+                check_base(decoder, training.topics, self.output)
+                checked.append(decoder)
 
     def run_seed(self, seed: int) -> None:
         """What is missing of one seed."""

@@ -1,7 +1,6 @@
 """`unskew ablate`: its options, and what it prints. Parses nothing and loads no model before it must."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -9,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..ablation import AblationSettings, ArmSettings
-from ..common import UserError, make_console, one_line
+from ..common import UserError, make_console, one_line, usable_path
 from ..decoder import DecoderSettings
 from ..encoder import EncoderSettings
 from ..pipeline import DataSettings
@@ -86,10 +85,11 @@ def command(
         recommended=recommended,
         title=title,
     )
-    results = run(settings, output, command=" ".join(["unskew", *sys.argv[1:]]), anew=overwrite, workers=workers)
-    written = write_report(results, Path(output))
+    folder = usable_path(output)
+    results = run(settings, folder, command=" ".join(["unskew", *sys.argv[1:]]), anew=overwrite, workers=workers)
+    written = write_report(results, folder)
     _print(results, make_console())
-    print("written: " + ", ".join(str(path) for path in (Path(output) / "results.json", *written)))
+    print("written: " + ", ".join(str(path) for path in (folder / "results.json", *written)))
     return 0
 
 

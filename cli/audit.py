@@ -1,8 +1,6 @@
 """`unskew audit`: its options, and what it prints. Parses nothing and measures nothing itself."""
 
-from pathlib import Path
-
-from ..common import SOME_ROWS_BAD, make_console
+from ..common import SOME_ROWS_BAD, make_console, output_folder
 from ..evaluation import AuditColumns
 
 
@@ -33,5 +31,5 @@ def command(
     result = run(predictions, labels, train, output, columns=columns, seed=seed, overwrite=overwrite)
     print_audit(result, make_console())
     if output is not None:
-        print("written: " + ", ".join(str(path) for path in sorted(Path(output).iterdir())))
+        print("written: " + ", ".join(str(path) for path in sorted(output_folder(output).iterdir())))
     return SOME_ROWS_BAD if any(result.problems.get(name) for name in LEFT_OUT) else 0

@@ -1,8 +1,6 @@
 """`unskew newsroom`: its options. Makes the synthetic corpus, without any model."""
 
-from pathlib import Path
-
-from ..common import refuse_existing
+from ..common import output_folder, refuse_existing
 from ..corpus import write_newsroom
 
 
@@ -24,7 +22,8 @@ def command(
         ratio: Most frequent to rarest topic of the clean set.
         overwrite: Replace what stands there.
     """
-    refuse_existing(Path(output), overwrite, "newsroom.json")
-    write_newsroom(output, difficulty=difficulty, seed=seed, flip_rate=flip_rate, ratio=ratio)
-    print(f"written: {output}/train.jsonl, noisy.jsonl, test.jsonl, test_natural.jsonl, newsroom.json")
+    folder = output_folder(output)
+    refuse_existing(folder, overwrite, "newsroom.json")
+    write_newsroom(folder, difficulty=difficulty, seed=seed, flip_rate=flip_rate, ratio=ratio)
+    print(f"written: {folder}/train.jsonl, noisy.jsonl, test.jsonl, test_natural.jsonl, newsroom.json")
     return 0

@@ -5,7 +5,7 @@ from .errors import UserError, first_line
 from .fingerprint import file_fingerprint, file_sha256, fingerprint
 from .metric_titles import METRIC_TITLES
 from .pages import page_values, render_page
-from .paths import check_disk, check_system, check_writable, output_folder, refuse_existing, usable_path
+from .paths import check_disk, check_system, check_writable, output_file, output_folder, refuse_existing, usable_path
 from .printable import markdown_text, one_line, printable, spreadsheet_text
 from .progress import ProgressKind, Tell, showing, track
 from .schemas import (
@@ -32,6 +32,7 @@ __all__ = [
     "one_line",
     "markdown_text",
     "usable_path",
+    "output_file",
     "output_folder",
     "read_bounded",
     "read_artefact",

@@ -9,6 +9,9 @@ from .atomic import write_text
 from .errors import UserError
 
 LEAST_FREE = 100 * 10**6
+LONGEST_NAME = 150  # bytes of an output's; the system takes 255, and a writer's host and process stand beside it
+
+_OTHER_NAME = "choose another name"
 
 
 def usable_path(name: str | os.PathLike[str]) -> Path:
@@ -35,7 +38,8 @@ def output_folder(name: str | os.PathLike[str]) -> Path:
     """The absolute path of a folder that will be written, or replaced as a whole.
 
     Raises:
-        UserError: As `usable_path`, and if it is the working folder or one that holds it.
+        UserError: As `usable_path`; if it is the working folder or one that holds it; if it is no folder, or its name
+            leaves no room for those of the files beside it.
     """
     try:
         path = usable_path(name).resolve()
@@ -43,6 +47,29 @@ def output_folder(name: str | os.PathLike[str]) -> Path:
         raise UserError(f"cannot write the folder: {error}") from error
     if path == Path.cwd() or path in Path.cwd().parents:
         raise UserError(f"{path} is the working folder, or holds it; name a new folder inside it")
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is {'a file' if path.is_file() else 'neither a file nor a folder'}; {_OTHER_NAME}")
+    return _with_room(path)
+
+
+def output_file(name: str | os.PathLike[str]) -> Path:
+    """The absolute path of a file that will be written, or replaced as a whole.
+
+    Raises:
+        UserError: As `usable_path`; if it is a folder or a device, or its name leaves no room for those of the files
+            beside it.
+    """
+    path = usable_path(name).absolute()
+    if path.is_dir() or os.fspath(name).endswith(("/", "/..", "/.")):
+        raise UserError(f"{path} is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is neither a file nor a folder; {_OTHER_NAME}")
+    return _with_room(path)
+
+
+def _with_room(path: Path) -> Path:
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise UserError(f"the name {path.name[:40]}... is longer than {LONGEST_NAME} bytes; choose a shorter one")
     return path
 
 
@@ -76,12 +103,18 @@ def check_writable(folder: Path) -> None:
     check_disk(folder)
 
 
-def check_disk(folder: Path) -> int:
-    """Bytes free on the disk of `folder`, which need not exist yet; raises a UserError if they are hardly any."""
+def check_disk(folder: Path, needed: int = LEAST_FREE) -> int:
+    """Bytes free on the disk of `folder`, which need not exist yet.
+
+    Raises:
+        UserError: If they are fewer than are `needed`, or hardly any.
+    """
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(there).free
-    if free < LEAST_FREE:
-        raise UserError(f"less than 100 MB are free on the disk of {folder}; free some space or choose another place")
+    if free < max(needed, LEAST_FREE):
+        lacking = "less than 100 MB are free" if free < LEAST_FREE else f"{free / 1e9:.1f} GB are free"
+        wanted = f", and {needed / 1e9:.1f} GB are needed," if needed > LEAST_FREE else ""
+        raise UserError(f"{lacking}{wanted} on the disk of {folder}; free some space or choose another place")
     return free
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..common import UserError, replacing_folder, write_jsonl, write_text
+from ..common import UserError, output_folder, refuse_existing, replacing_folder, write_jsonl, write_text
 from .newsroom import Newsroom
 from .records import Record
+
+MARKER = "newsroom.json"
 
 
 def write_newsroom(
@@ -24,7 +26,7 @@ def write_newsroom(
     flip_rate: float = 0.3,
     test: int = 1_200,
 ) -> Newsroom:
-    """Write a newsroom's sets and its card; the folder is replaced whole.
+    """Write a newsroom's sets and its card; a newsroom that stands there is replaced whole.
 
     train.jsonl          the clean set: a long tail from `train_largest` rows down to a `ratio`-th of it
     noisy.jsonl          `noisy` rows under a milder long tail, `flip_rate` of them with a wrong topic
@@ -48,8 +50,10 @@ def write_newsroom(
         The newsroom the sets come from.
 
     Raises:
-        UserError: if a setting is out of its range or the folder cannot be written.
+        UserError: if a setting is out of its range, or the folder cannot be written or holds other things.
     """
+    folder = output_folder(folder)
+    refuse_existing(folder, overwrite=True, marker=MARKER)
     room = Newsroom(difficulty, seed)
     if noisy < 0 or test < len(room.topics):
         raise UserError(
@@ -67,7 +71,7 @@ def write_newsroom(
     with replacing_folder(folder) as place:
         for name, records in sets.items():
             write_jsonl(place / f"{name}.jsonl", (record.to_row() for record in records))
-        write_text(place / "newsroom.json", json.dumps({"difficulty": difficulty, "seed": seed}) + "\n")
+        write_text(place / MARKER, json.dumps({"difficulty": difficulty, "seed": seed}) + "\n")
         write_text(place / "README.md", _card(room, sets, counts, flip_rate))
     return room
 

@@ -39,12 +39,13 @@ class AdaptationFacts:
         return trained + size
 
 
-def adapt(base: PreTrainedModel, control: ControlTokens, settings: DecoderSettings) -> Model:
+def adapt(base: Model, control: ControlTokens, settings: DecoderSettings) -> Model:
     """Make `base` ready for training: only what `settings.adaptation` names requires gradients afterwards.
 
     Raises:
         UserError: if the base cannot be adapted so.
     """
+    assert not isinstance(base, PeftModel)
     if settings.adaptation == "full":
         return base.requires_grad_(True)
     if settings.adaptation == "lora":

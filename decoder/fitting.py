@@ -13,20 +13,18 @@ from typing import Any
 import lightning
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..balance import make_loss
 from ..common import UserError, fingerprint, replacing_folder
 from ..corpus import Record, StoredRecords, Topics, some_of, topic_indices
 from ..training import Draw, Phases, base_contents, record_contents, tokenizer_contents, trainer_choices
 from . import saving
-from .adaptation import Model, adapt, adaptation_facts, finish
-from .base import check_padding, load_model, load_tokenizer, make_scratch_model, make_scratch_tokenizer, pad_id_of
-from .control import ControlTokens, make_rows
+from .adaptation import adapt, adaptation_facts, finish
+from .base import make_scratch_model, make_scratch_tokenizer, pad_id_of
+from .control import make_rows
 from .data import DecoderData, Rows
 from .module import MONITOR, DecoderModule
-from .preparation import check_room, prepare
-from .prompts import Prompt
+from .preparation import Prepared, prepare, read_base
 from .sampling import drawn, has_target, make_topic_loss, shown_to_held_out
 from .sequences import Sequencer
 from .settings import DecoderSettings
@@ -84,17 +82,6 @@ class _Sets:
     noisy: Sequence[Record] | None
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A model that knows the control tokens, and what is needed to train it and to use it."""
-
-    model: Model
-    tokenizer: PreTrainedTokenizerBase
-    control: ControlTokens
-    prompt: Prompt
-    sequencer: Sequencer
-
-
 class _Fit:
     """One call of `fit_decoder`: what its phases share."""
 
@@ -131,25 +118,18 @@ class _Fit:
         if getattr(rank_zero_only, "rank", 0) == 0 and not (where / "model").exists():
             with replacing_folder(where / "model") as place:
                 saving.save_plain(model.eval(), place)
-        return self._adapt(parts, model, where / "model")
+        return self._adapt(parts, where / "model")
 
     def from_base(self, base: str) -> TopicDecoder:
         """Adapt a pretrained model, on the noisy set first."""
-        model = load_model(base)
-        tokenizer = load_tokenizer(base, model.config)
-        known = set(tokenizer.get_vocab().values())
-        control, prompt, sequencer = prepare(tokenizer, self.topics, self.settings)
-        check_room(self.settings, sequencer, model.config)
-        make_rows(model, tokenizer, control, new=[i for i in control.ids if i not in known])
-        check_padding(model, sequencer.prompts(["one", "one two three four five six"]), pad_id_of(tokenizer))
-        return self._adapt(Prepared(model, tokenizer, control, prompt, sequencer), model, base)
+        return self._adapt(read_base(base, self.topics, self.settings), base)
 
-    def _adapt(self, parts: Prepared, model: PreTrainedModel, base: str | Path | None) -> TopicDecoder:
-        """Train an adapter, or all weights, of `model`, which lies at `base`."""
+    def _adapt(self, parts: Prepared, base: str | Path | None) -> TopicDecoder:
+        """Train an adapter, or all weights, of the model, which lies at `base`."""
         settings, noisy = self.settings, self.sets.noisy
         self.phases.depend_on([getattr(settings, name) for name in _ADAPTATION])
         lightning.seed_everything(self.seed, verbose=False)
-        parts = replace(parts, model=adapt(model, parts.control, settings))
+        parts = replace(parts, model=adapt(parts.model, parts.control, settings))
         facts = adaptation_facts(parts.model, settings.adaptation)
         log.info("decoder: %s", facts)
         if settings.base is not None and noisy and settings.noisy.epochs:

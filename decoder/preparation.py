@@ -1,15 +1,32 @@
-"""What a fit makes of a base's tokenizer before it trains, and what would stop it there. Knows no weights."""
+"""What a fit makes of a base before it trains, and what would stop it there. Knows no records."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from ..common import UserError
+from ..common import UserError, check_disk
 from ..corpus import Topics
 from ..runtime import positions
-from .base import load_config, load_tokenizer
-from .control import ControlTokens
+from ..training import checkpoint_bytes
+from .adaptation import Model, adapt
+from .base import check_padding, load_config, load_model, load_tokenizer, pad_id_of
+from .control import ControlTokens, make_rows
 from .prompts import Prompt, protect_marks
 from .sequences import Sequencer
 from .settings import DecoderSettings
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that knows the control tokens, and what is needed to train it and to use it."""
+
+    model: Model
+    tokenizer: PreTrainedTokenizerBase
+    control: ControlTokens
+    prompt: Prompt
+    sequencer: Sequencer
 
 
 def prepare(
@@ -26,16 +43,43 @@ def prepare(
     return control, prompt, Sequencer(tokenizer, control, prompt, settings.max_tokens, settings.condition)
 
 
-def check_base(settings: DecoderSettings, topics: Topics) -> None:
-    """Refuse a base that a fit could not use, as far as its configuration and tokenizer tell; weights are not read.
+def read_base(base: str, topics: Topics, settings: DecoderSettings) -> Prepared:
+    """A pretrained model with a row for every control token, and all that belongs to it.
 
     Raises:
-        UserError: as `prepare`, or if there is no such base, it is an adapter, or it has too few positions.
+        UserError: as `prepare`, or if the base cannot be loaded, has too few positions or does not mask padding.
     """
-    if settings.base is not None:
-        config = load_config(settings.base)
-        _, _, sequencer = prepare(load_tokenizer(settings.base, config), topics, settings)
-        check_room(settings, sequencer, config)
+    model = load_model(base)
+    tokenizer = load_tokenizer(base, model.config)
+    known = set(tokenizer.get_vocab().values())
+    control, prompt, sequencer = prepare(tokenizer, topics, settings)
+    check_room(settings, sequencer, model.config)
+    make_rows(model, tokenizer, control, new=[i for i in control.ids if i not in known])
+    check_padding(model, sequencer.prompts(["one", "one two three four five six"]), pad_id_of(tokenizer))
+    return Prepared(model, tokenizer, control, prompt, sequencer)
+
+
+def check_base(settings: DecoderSettings, topics: Topics, folder: Path) -> None:
+    """Refuse a base that a fit could not use, before hours of other work: all is done to it that a fit does first.
+
+    Args:
+        settings: Of the fit.
+        topics: Of the clean set.
+        folder: Where checkpoints will go.
+
+    Raises:
+        UserError: as `read_base`, if it cannot be adapted, or the disk has no room for the checkpoints.
+    """
+    if settings.base is None:
+        return
+    config = load_config(settings.base)  # what configuration and tokenizer tell does not wait for the weights
+    _, _, sequencer = prepare(load_tokenizer(settings.base, config), topics, settings)
+    check_room(settings, sequencer, config)
+    parts = read_base(settings.base, topics, settings)
+    with torch.random.fork_rng(devices=[]):
+        adapted = adapt(parts.model, parts.control, settings)
+    saved = 0 if settings.adaptation == "lora" else sum(p.numel() * p.element_size() for p in adapted.parameters())
+    check_disk(folder, checkpoint_bytes(adapted) + saved)
 
 
 def check_room(settings: DecoderSettings, sequencer: Sequencer, config: PreTrainedConfig) -> None:

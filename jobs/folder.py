@@ -24,7 +24,17 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..common import UserError, file_sha256, fingerprint, read_artefact, replacing_file, usable_path, write_text
+from ..common import (
+    UserError,
+    file_sha256,
+    fingerprint,
+    output_file,
+    output_folder,
+    read_artefact,
+    replacing_file,
+    usable_path,
+    write_text,
+)
 from .encoding import FORMATS, Layout, RowFormat, format_of_name, join
 from .manifest import JobManifest, ShardRecord
 from .predict_shard import AnsweredShard
@@ -55,15 +65,17 @@ class Place:
         """The place that an output's name means.
 
         Raises:
-            UserError: If its ending is that of another format.
+            UserError: If its ending is that of another format, or nothing can be written there.
         """
         path = usable_path(output)
         form = format_of_name(path.name)
         if output.endswith(("/", os.sep)) or not path.suffix or path.is_dir():
+            path = output_folder(output)
             return cls(path, path, form or "jsonl")
         if form is None:
             endings = ", ".join(f".{known}" for known in FORMATS)
             raise UserError(f"{output}: predictions are written as {endings}; name the file so, or a folder/")
+        path = output_file(output)
         return cls(path, path.with_name(path.name + ".job"), form)
 
     @property

@@ -106,8 +106,6 @@ def _begin_again(place: Place, job: JobSettings, found: Mapping[str, Any]) -> Op
 
 def _refuse_foreign(place: Place, overwrite: bool) -> None:
     """Nothing that is not a job's is replaced unasked, and no folder that holds other things is ever."""
-    if place.is_folder and place.output.exists() and not place.output.is_dir():
-        raise UserError(f"{place.output} is a file; choose another name")
     if place.folder.is_dir() and not all(_of_a_beginning(path) for path in place.folder.iterdir()):
         raise UserError(f"the folder {place.folder} holds other things (no {MANIFEST}); choose another name")
     _refuse_results(place, overwrite)

@@ -79,7 +79,7 @@ def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline
     sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None, cache=work / "rows")
     target = resolve_prior("uniform" if settings.target_prior == "adaptive" else settings.target_prior, sets.topics)
     if settings.decoder is not None:
-        check_base(settings.decoder, sets.topics)  # before the encoder is trained
+        check_base(settings.decoder, sets.topics, work)  # before the encoder is trained
     fitted = _fit_encoder(sets, settings, work / "encoder")
     encoder = fitted.encoder
     device = choose_device()

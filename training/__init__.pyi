@@ -2,7 +2,7 @@ from .data import Batch, Draw, PhaseData
 from .exclusive import one_fit_at_a_time
 from .fingerprints import base_contents, tokenizer_contents, trainer_choices
 from .loggers import check_logger, make_logger
-from .phase import PhaseModule
+from .phase import PhaseModule, checkpoint_bytes
 from .phases import Phases, record_contents
 from .runner import RunOptions, run, tracing
 from .settings import LoggerName, PhaseSettings, ScratchSettings, too_fast
@@ -22,6 +22,7 @@ __all__ = [
     "ScratchSettings",
     "TokenFile",
     "base_contents",
+    "checkpoint_bytes",
     "record_contents",
     "one_fit_at_a_time",
     "run",

@@ -15,6 +15,11 @@ from .settings import PhaseSettings
 from .sharding import shard
 
 
+def checkpoint_bytes(model: nn.Module) -> int:
+    """Bytes that a run's checkpoints take: the best and the last, each what is trained and AdamW's two moments."""
+    return 2 * 3 * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+
+
 class PhaseModule(lightning.LightningModule):
     """A model in one phase of training. Subclasses give `training_step` and `validation_step`.
 

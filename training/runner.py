@@ -21,11 +21,12 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 
-from ..common import UserError, write_text
+from ..common import UserError, check_disk, write_text
 from . import sharding
 from .checkpoints import AtomicCheckpoints, EpochParts
 from .divergence import StopAtDivergence
 from .loggers import make_logger
+from .phase import checkpoint_bytes
 from .settings import CHECKPOINT_MINUTES, LoggerName
 
 log = logging.getLogger("unskew")
@@ -72,7 +73,7 @@ def run(
         The validation measures of the best epoch.
 
     Raises:
-        UserError: If training diverges or `options.trainer` does not fit.
+        UserError: If training diverges, `options.trainer` does not fit, or the disk has no room for the checkpoints.
     """
     _note(options.folder)
     done = options.folder / "done.json"
@@ -114,6 +115,8 @@ def _fit(
     last = _last(options)
     if last.exists():
         log.info("%s: going on from the last checkpoint", options.name)
+    else:
+        check_disk(options.folder, checkpoint_bytes(module))
     trainer = _make_trainer(options)
     try:
         with warnings.catch_warnings():

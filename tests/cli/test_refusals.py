@@ -73,33 +73,43 @@ def test_a_config_file_is_refused_alike(capsys, tmp_path, text, said):
     assert said in refusal(capsys, "fit", "--config", str(tmp_path / "c.yaml"), *FIT[1:])
 
 
-@pytest.mark.parametrize("name", ["", "a\0b", "x" * 300, "loop/x", "file/x", "~nobody-of-this-name/x"])
-@pytest.mark.parametrize("command", ["fit", "predict", "evaluate", "audit"])
-def test_odd_outputs_are_one_line(capsys, tmp_path, monkeypatch, command, name):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "loop").symlink_to("loop")
-    (tmp_path / "file").write_text("")
+OUTPUTS = {
+    "fit": ["--data.train", "../rows.jsonl"],
+    "evaluate": ["--model", "none", "--input", "../rows.jsonl"],
+    "audit": ["--predictions", "../rows.jsonl", "--labels", "../rows.jsonl"],
+    "synthesise": ["--model", "none", "--data.train", "../rows.jsonl"],
+    "newsroom": [],
+    "ablate": ["--data.train", "../rows.jsonl", "--test", "../rows.jsonl", "--definitions.a", "{}"],
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The working folder, with what an output cannot be, and what must not be lost."""
+    folder = tmp_path / "here"
+    (folder / "others").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    (folder / "loop").symlink_to("loop")
+    (folder / "file").write_text("")
+    (folder / "others" / "kept.txt").write_text("kept")
     (tmp_path / "rows.jsonl").write_text('{"id": "1", "text": "a", "topic": "x"}\n')
-    given = {
-        "fit": ["--data.train", "rows.jsonl"],
-        "predict": ["--model", "none", "--input", "rows.jsonl"],
-        "evaluate": ["--model", "none", "--input", "rows.jsonl"],
-        "audit": ["--predictions", "rows.jsonl", "--labels", "rows.jsonl"],
-    }
-    refusal(capsys, command, *given[command], "--output", name)
+    yield folder
+    assert {path.name for path in folder.iterdir()} == {"loop", "file", "others"}
+    assert (folder / "others" / "kept.txt").read_text() == "kept"
 
 
-@pytest.mark.parametrize("name", [".", "..", "/", "/dev/null"])
-@pytest.mark.parametrize("command", ["fit", "evaluate", "audit"])
-def test_no_folder_that_is_in_use_is_replaced(capsys, tmp_path, monkeypatch, command, name):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path.parent / "rows.jsonl").write_text('{"id": "1", "text": "a", "topic": "x"}\n')
-    given = {
-        "fit": ["--data.train", "../rows.jsonl"],
-        "evaluate": ["--model", "none", "--input", "../rows.jsonl"],
-        "audit": ["--predictions", "../rows.jsonl", "--labels", "../rows.jsonl"],
-    }
-    refusal(capsys, command, *given[command], "--output", name, "--overwrite")
+@pytest.mark.parametrize("name", ["a\0b", "x" * 200, ".", "/dev/null", "others"])
+@pytest.mark.parametrize("command", OUTPUTS)
+def test_outputs_that_cannot_be_or_must_not_be_replaced_are_one_line(capsys, here, command, name):
+    refusal(capsys, command, *OUTPUTS[command], "--output", name, "--overwrite")
+
+
+def test_a_name_under_the_home_folder_is_meant_there(capsys, here, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(SystemExit) as ended:
+        main(["audit", *OUTPUTS["audit"], "--output", "~/audit"])
+    assert ended.value.code == 0
+    assert str(tmp_path / "home" / "audit" / "audit.json") in capsys.readouterr().out
 
 
 def test_every_option_of_the_parser_is_known_by_name():

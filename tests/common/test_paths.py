@@ -5,7 +5,7 @@ from collections import namedtuple
 
 import pytest
 
-from unskew.common import UserError, check_disk, check_system, paths
+from unskew.common import UserError, check_disk, check_system, output_file, output_folder, paths
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -25,3 +25,39 @@ def test_a_system_that_is_not_posix_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(paths.os, "name", "nt")
     with pytest.raises(UserError, match="Linux and macOS"):
         check_system()
+
+
+@pytest.mark.parametrize("usable", [output_file, output_folder])
+@pytest.mark.parametrize(
+    "name",
+    ["", "a\0b", "x" * 300, "x" * 200, "loop/x", "file/x", "~nobody-of-this-name/x", ".", "..", "/", "/dev/null"]
+    + ["folder/..", "folder/."],
+)
+def test_what_no_output_can_be_is_refused(usable, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    if (usable, name) != (output_folder, "folder/."):
+        with pytest.raises(UserError):
+            usable(name)
+
+
+def test_an_output_is_where_the_user_means_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "file").write_text("")
+    assert output_file("file") == tmp_path / "file"
+    assert output_file("~/a") == tmp_path / "home" / "a"
+    assert output_folder("~/a/") == tmp_path / "home" / "a"
+    with pytest.raises(UserError, match="is a file"):
+        output_folder("file")
+    with pytest.raises(UserError, match="is a folder"):
+        output_file("folder/")
+
+
+def test_a_disk_with_less_than_is_needed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths.shutil, "disk_usage", lambda folder: Usage(10**10, 0, 10**9))
+    assert check_disk(tmp_path, 10**9) == 10**9
+    with pytest.raises(UserError, match=r"1\.0 GB are free, and 3\.0 GB are needed, on the disk"):
+        check_disk(tmp_path, 3 * 10**9)

@@ -5,6 +5,7 @@ line, in one line and with code 2, before anything is trained.
 """
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ from transformers import (
 )
 
 from unskew.cli.main import main
+from unskew.common import paths
 from unskew.corpus import Record, Topics
 from unskew.decoder import DecoderSettings, GenerationSettings, TopicDecoder, fit_decoder
 from unskew.encoder import EncoderSettings, TopicEncoder
@@ -189,19 +191,16 @@ BAD_DECODERS = {
     "template under other names": (lambda f: llama(f, tokenizer(chat={"rag": CHAT, "tool_use": CHAT})), "no default"),
     "no end": (lambda f: llama(f, tokenizer(end=False)), "no end token"),
     "few positions": (lambda f: llama(f, max_position_embeddings=64), "but the base"),
-}  # fmt: skip
-# These are seen in the weights, which are not read before the encoder is fitted.
-BAD_WEIGHTS = {
     "NaN": (lambda f: llama(f, change=nan), "not finite"),
     "lacks weights": (lambda f: llama(f, change=lacking), "lacks 9"),
-    "no language model": (lambda f: bert(f), "lacks"),
+    "no language model": (lambda f: bert(f, max_position_embeddings=256), "lacks"),
     "one that PEFT does not adapt": (
         lambda f: save(
             f, MambaForCausalLM, MambaConfig, tokenizer(), hidden_size=16, num_hidden_layers=1, state_size=4
         ),
         "adaptation lora",
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", GOOD_ENCODERS)
@@ -241,14 +240,14 @@ def test_a_decoder_does_likewise(name, tmp_path):
     assert written == [loaded.generate([text], [topic], short)[0] for text, topic in zip(TEXTS, topics, strict=True)]
 
 
-def refused(capsys, stage, base, train, output):
+def refused(capsys, stage, base, train, output, *more):
     """The one line that the command line ends with."""
     options = [f"--{stage}.base", str(base), "--encoder.max_tokens", "48"]
     options += (
         ["--decoder", "null"] if stage == "encoder" else ["--decoder.max_tokens", "96", "--decoder.prompt", "plain"]
     )
     with pytest.raises(SystemExit) as ended:
-        main(["fit", "--data.train", str(train), "--output", str(output), *options])
+        main(["fit", "--data.train", str(train), "--output", str(output), *options, *more])
     assert ended.value.code == 2
     *_, line = (lines := capsys.readouterr().err.strip().splitlines())
     assert [told for told in lines if told.startswith("unskew: ")] == [line]
@@ -272,9 +271,13 @@ def test_a_decoder_that_cannot_be_is_refused_before_the_encoder_is_fitted(name, 
     assert not list((tmp_path / "out.work").glob("encoder/*"))
 
 
-@pytest.mark.parametrize("name", BAD_WEIGHTS)
-def test_weights_that_cannot_be_are_refused(name, tmp_path):
-    make, reason = BAD_WEIGHTS[name]
-    settings = DecoderSettings(base=str(make(tmp_path / "base")), max_tokens=48, max_target_tokens=8, prompt="plain")
-    with pytest.raises(ValueError, match=reason):
-        fit_decoder(RECORDS, RECORDS[:3], None, TOPICS, settings, tmp_path / "work")
+def test_a_disk_without_room_for_checkpoints_is_refused_before_anything_is_trained(
+    capsys, corpus, tmp_path, monkeypatch
+):
+    base = llama(tmp_path / "base", hidden_size=64, intermediate_size=512)
+    whole = sum(path.stat().st_size for path in base.glob("*.safetensors"))
+    monkeypatch.setattr(paths, "LEAST_FREE", 1)
+    monkeypatch.setattr(paths.shutil, "disk_usage", lambda folder: SimpleNamespace(free=4 * whole))
+    train, output = corpus / "train.jsonl", tmp_path / "out"
+    assert "GB are needed" in refused(capsys, "decoder", base, train, output, "--decoder.adaptation", "full")
+    assert not list((tmp_path / "out.work").glob("encoder/*"))

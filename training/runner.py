@@ -153,7 +153,7 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
         *([EarlyStopping(options.monitor, mode=options.mode, patience=options.patience)] if options.monitor else []),
         _ReseedEachStep(options.seed),
         StopAtDivergence(options.name),
-        *([_Bar()] if terminal else []),
+        *([_Bar(options.name)] if terminal else []),
         _LogEachEpoch(options.name),
         *given.pop("callbacks", []),
     ]
@@ -222,6 +222,19 @@ class _ReseedEachStep(Callback):
 
 class _Bar(RichProgressBar):
     """A bar for each epoch that goes away with it; what was measured stays, as the line that a log file has too."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(console_kwargs={"stderr": True})
+        self._name = name
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self.progress is not None:
+            self.progress.live.transient = True
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        # A private name of Lightning's, which counts epochs from 0; the test on a terminal would notice.
+        return f"{self._name}: epoch {current_epoch + 1} of {self.trainer.max_epochs}"
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
         """None beside the bar: the version number of the logger says nothing."""

@@ -72,6 +72,9 @@ def test_card_states_the_ceiling_of_the_test_set(folder):
 def test_the_same_seed_writes_the_same_bytes_in_the_place_of_the_old(folder, tmp_path):
     (tmp_path / "again").mkdir()
     (tmp_path / "again" / "stale.jsonl").write_text("old")
+    with pytest.raises(UserError, match="holds other things"):  # no newsroom, so it is not ours to replace
+        write_newsroom(tmp_path / "again", seed=5, train_largest=100, noisy=2000, test=600)
+    (tmp_path / "again" / "newsroom.json").write_text("{}")
     write_newsroom(tmp_path / "again", seed=5, train_largest=100, noisy=2000, test=600)
     names = sorted(path.name for path in folder.iterdir())
     assert sorted(path.name for path in (tmp_path / "again").iterdir()) == names

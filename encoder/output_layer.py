@@ -1,7 +1,7 @@
 """The last linear layer of a classifier, and what goes into it. Knows the layout transformers gives its models."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,16 +43,26 @@ def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
     return name, layer
 
 
-@contextmanager
-def without_output_layer(model: PreTrainedModel) -> Generator[None]:
-    """In the block, the model's logits are what goes into its last layer: the features that a head reads."""
-    name, layer = output_layer(model)
-    parent = model.get_submodule(name.rpartition(".")[0])
-    setattr(parent, name.rpartition(".")[2], nn.Identity())
-    try:
-        yield
-    finally:
-        setattr(parent, name.rpartition(".")[2], layer)
+def without_output_layer(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model, its weights shared, whose logits are what goes into its last layer: the features a head reads.
+
+    `model` stays as it is, so another thread may use it meanwhile.
+    """
+    name, _ = output_layer(model)
+    *parents, last = name.split(".")
+    twin = module = _shallow(model)
+    for parent in parents:
+        inner = _shallow(module.get_submodule(parent))
+        module._modules[parent] = inner
+        module = inner
+    module._modules[last] = nn.Identity()
+    return twin
+
+
+def _shallow(module: Any) -> Any:
+    twin = copy.copy(module)
+    twin._modules = dict(module._modules)
+    return twin
 
 
 @torch.no_grad()

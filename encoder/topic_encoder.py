@@ -65,7 +65,7 @@ class TopicEncoder:
             UserError: In a fork of a process that has used a model, where torch would wait for ever.
         """
         with self.usage.timed():
-            return self._outputs(texts, len(self.topics), tokens_per_batch, progress)
+            return self._outputs(self.model, texts, len(self.topics), tokens_per_batch, progress)
 
     @torch.inference_mode()
     def features(
@@ -76,11 +76,11 @@ class TopicEncoder:
     ) -> torch.Tensor:
         """What goes into the last layer: float32 (n, d) on the CPU, in the order of `texts`; otherwise as `logits`."""
         width = output_layer(self.model)[1].in_features
-        with without_output_layer(self.model):
-            return self._outputs(texts, width, tokens_per_batch, progress)
+        return self._outputs(without_output_layer(self.model), texts, width, tokens_per_batch, progress)
 
     def _outputs(
         self,
+        model: PreTrainedModel,
         texts: Sequence[str],
         width: int,
         tokens_per_batch: int | None,
@@ -94,7 +94,7 @@ class TopicEncoder:
 
         def work(batch: list[int]) -> torch.Tensor:
             inputs = pad((rows[i] for i in batch), pad_id_of(self.tokenizer))
-            output = self.model(**{name: tensor.to(device) for name, tensor in inputs.items()})
+            output = model(**{name: tensor.to(device) for name, tensor in inputs.items()})
             return output.logits.float().cpu()
 
         for batch, outputs in in_batches([len(row) for row in rows], budget, work):

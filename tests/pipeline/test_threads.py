@@ -29,7 +29,7 @@ def test_threads_share_a_pipeline(fitted, hasty):
 
     def ask(turn):
         if turn % 4:
-            return pipe.decoder.topic_logits(texts), pipe.encoder.logits(texts)
+            return pipe.decoder.topic_logits(texts), pipe.encoder.logits(texts), pipe.encoder.features(texts)
         return [result.to_dict() for result in pipe(texts, generation=SHORT)]
 
     wanted = [ask(turn) for turn in range(2)]

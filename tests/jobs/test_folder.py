@@ -37,7 +37,7 @@ def test_a_held_folder_is_refused_by_the_holders_name_and_free_once_the_holder_i
         assert f"process {os.getpid()} of" in (tmp_path / "out.jsonl.job" / ".lock").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", ["", "a\0b.jsonl", "x" * 200 + ".jsonl", ".", "..", "/", "/dev/null", "file", "a.csv"])
+@pytest.mark.parametrize("name", ["", "a\0b.jsonl", "x" * 200 + ".jsonl", ".", "..", "/", "/dev/null", "file", "a.txt"])
 def test_what_no_output_can_be_is_refused(name, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.chdir(tmp_path)

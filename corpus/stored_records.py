@@ -69,8 +69,7 @@ class StoredRecords(Sequence[Record]):
     @cached_property
     def state(self) -> str:
         """64 hex digits that change with the rows and their topics."""
-        arrays = map(np.ascontiguousarray, (self.rows, self.codes))
-        digests = [hashlib.sha256(memoryview(array)).hexdigest() for array in arrays]
+        digests = [hashlib.sha256(array.tobytes()).hexdigest() for array in (self.rows, self.codes)]
         return fingerprint(self.store.state, digests, self.names)
 
     @property

@@ -48,7 +48,8 @@ class Forgiving(Logger):
 
     def __init__(self, tracker: LoggerName, folder: Path, run: str) -> None:
         super().__init__()
-        self._tracker, self._folder, self._run = tracker, folder, run
+        self._tracker: LoggerName = tracker
+        self._folder, self._run = folder, run
         self._inner: Logger | None = None
         self._failed = False
 

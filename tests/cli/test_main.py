@@ -54,7 +54,8 @@ def test_every_command_explains_its_options(capsys, command):
         assert "--overwrite" in out
 
 
-def test_help_of_fit_is_short_and_whole(capsys):
+def test_help_of_fit_is_short_and_whole(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # parallel runs of tests say 80
     code, out, _ = call(capsys, "fit", "--help")
     assert code == 0
     assert len(out.splitlines()) < 150

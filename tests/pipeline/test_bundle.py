@@ -18,7 +18,8 @@ def bundle(fitted, tmp_path):
 
 
 def test_layout(bundle):
-    assert {"unskew.json", "metrics.json", "README.md", "encoder", "decoder"} == {p.name for p in bundle.iterdir()}
+    files = {"unskew.json", "metrics.json", "README.md", "held_out.safetensors"}
+    assert files | {"encoder", "decoder"} == {p.name for p in bundle.iterdir()}
     weights = [p for p in bundle.rglob("*") if p.suffix in (".bin", ".pt", ".ckpt", ".pkl")]
     assert weights == []
     card = (bundle / "README.md").read_text()

@@ -13,17 +13,7 @@ from .decisions import UNDECIDED, Decision, TunedOffsets, tune_offsets
 from .fitted_decision import FittedDecision, fit_decision
 from .held_out import HeldOutRows
 from .label_errors import DoubtedLabels, doubt_labels, exchanged
-from .label_shift import (
-    AdaptedPrior,
-    ShiftEstimate,
-    adapt_target,
-    bbse_prior,
-    bootstrap_errors,
-    em_prior,
-    em_standard_error,
-    estimate_target,
-    shrunk_em_prior,
-)
+from .label_shift import bbse_prior, em_prior, em_standard_error, shrunk_em_prior
 from .links import LossLink, loss_link
 from .losses import TopicLoss, make_loss
 from .metrics import (
@@ -43,6 +33,14 @@ from .priors import implied_prior, measured_prior
 from .sampling import TemperedDraw, View, Views, span_dropout, tempered_counts
 from .scaling import both_nlls, fit_scale, row_nll, smaller_by
 from .settings import CalibrationKind, ConformalKind, DecisionSettings, LossSettings, TargetPrior, TunedMeasure
+from .target_estimate import (
+    AdaptedPrior,
+    ShiftEstimate,
+    adapt_target,
+    bootstrap_errors,
+    estimate_target,
+    target_of_rows,
+)
 from .thresholds import ConfidenceThreshold, threshold_for_accuracy, threshold_for_undecided
 from .weights import Counts, class_weights, derive_beta, describe_weights, effective_number, inverse_frequency
 
@@ -116,6 +114,7 @@ __all__ = [
     "shares_shifted",
     "skew",
     "span_dropout",
+    "target_of_rows",
     "tempered_counts",
     "threshold_for_accuracy",
     "threshold_for_undecided",

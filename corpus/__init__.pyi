@@ -1,6 +1,7 @@
 from .checks import check_disjoint, check_known_topics, check_training, check_usable, overlapping
-from .formats import RawRow, count_lines, format_of, read_rows
+from .formats import RawRow, format_of, read_rows
 from .hub import HubDataset
+from .lines import count_lines
 from .near_duplicates import NearDuplicates
 from .newsroom import Newsroom
 from .newsroom_files import write_newsroom

@@ -7,8 +7,6 @@ give up a whole block at one malformed line, guess types across rows and keep no
 
 import codecs
 import csv
-import gzip
-import io
 import json
 import sys
 import zlib
@@ -17,16 +15,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..common import UserError
+from .lines import BLOCK, Line, not_utf8, opened, read_lines, too_long
 
 # An unclosed quote in a CSV swallows what follows it: no more than this many characters.
 LARGEST_FIELD = 2**24
-LONGEST_LINE = 2**25  # bytes: a file without line ends would fill the memory
 PARQUET_BATCH = 256
 _HEAD = 100
-_SKIPPED = 2**20  # bytes at a time of a line that is too long
 
 
 class _Repeated(dict[str, Any]):
@@ -70,19 +67,6 @@ def format_of(path: Path) -> str:
     raise UserError(f"cannot tell the format of {path}; name it {known}")
 
 
-def count_lines(path: Path) -> int | None:
-    """The lines of a text file, a compressed one is read through; None where it cannot be read to its end."""
-    lines, last = 0, b"\n"
-    try:
-        with _opened(path) as file:
-            while block := file.read(_SKIPPED):
-                lines += block.count(b"\n")
-                last = block[-1:]
-    except (OSError, EOFError, zlib.error):
-        return None
-    return lines + (last != b"\n")
-
-
 def find_value(values: Mapping[str, Any], column: str) -> Any:
     """What a row holds in a column; of the name `a.b`, where no column is called so, what `a` holds under `b`.
 
@@ -114,7 +98,7 @@ def read_rows(path: Path, wanted: list[str], required: list[str]) -> Iterator[Ra
         case "json":
             return with_columns(str(path), _json_rows(path, wanted), required)
         case _:
-            return with_columns(str(path), _jsonl_rows(_lines(path), wanted), required)
+            return with_columns(str(path), _jsonl_rows(read_lines(path), wanted), required)
 
 
 def with_columns(where: str, rows: Iterable[RawRow], required: list[str]) -> Iterator[RawRow]:
@@ -158,66 +142,17 @@ def _repeated(names: Iterable[str]) -> list[str]:
     return [name for name, times in Counter(names).items() if times > 1]
 
 
-Line = tuple[int, bytes | None]
-
-
-def _lines(path: Path, longest: int | None = None) -> Iterator[Line]:
-    """The physical lines, numbered from 1, without a byte-order mark; None for one that is too long."""
-    number, longest = 0, longest or LONGEST_LINE
-    try:
-        with _opened(path) as file:
-            for number, line in enumerate(iter(lambda: _next_line(file, longest), b""), start=1):
-                if number > 1 or line is None:
-                    yield number, line
-                elif line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                    remedy = f"convert it: iconv -f UTF-16 -t UTF-8 {path.name}"
-                    raise UserError(f"{path} is UTF-16 and not UTF-8; {remedy}")
-                else:
-                    yield number, line.removeprefix(codecs.BOM_UTF8)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        remedy = "check its permissions, or fetch it anew"
-        raise UserError(f"cannot read {path} beyond line {number}: {reason}; {remedy}") from error
-
-
-def _opened(path: Path) -> IO[bytes]:
-    name = path.name.lower()
-    if name.endswith(".zst"):
-        import pyarrow
-
-        return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"))  # pyright: ignore
-    return gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb")  # pyright: ignore[reportReturnType]
-
-
-def _next_line(file: IO[bytes], longest: int) -> bytes | None:
-    line = file.readline(longest + 1)
-    if len(line) <= longest:
-        return line
-    while line and not line.endswith(b"\n"):
-        line = file.readline(_SKIPPED)
-    return None
-
-
-def _too_long() -> str:
-    return f"the line has over {LONGEST_LINE:,} bytes; put line ends between the rows, or cut the text"
-
-
-def _not_utf8(error: UnicodeDecodeError) -> str:
-    byte = error.object[error.start]
-    return f"not UTF-8 (byte 0x{byte:02x} at position {error.start + 1} of the line); convert the file to UTF-8"
-
-
 def _jsonl_rows(lines: Iterable[Line], wanted: list[str]) -> Iterator[RawRow]:
     for number, line in lines:
         if line is None:
-            yield RawRow(number, None, _too_long())
+            yield RawRow(number, None, too_long())
             continue
         if not line.strip():
             continue
         try:
             yield _object_row(number, _decode_json(line.decode()), wanted)
         except UnicodeDecodeError as error:
-            yield RawRow(number, None, _not_utf8(error))
+            yield RawRow(number, None, not_utf8(error))
         except json.JSONDecodeError as error:
             yield RawRow(number, None, f"not a JSON object on one line: {error.msg} at column {error.colno}")
         except (ValueError, RecursionError) as error:
@@ -236,10 +171,10 @@ def _object_row(number: int, value: Any, wanted: list[str]) -> RawRow:
 def _json_rows(path: Path, wanted: list[str]) -> Iterator[RawRow]:
     """JSON lines under the ending .json, or one array of objects (what pandas writes)."""
     if not _is_array(path):
-        yield from _jsonl_rows(_lines(path), wanted)
+        yield from _jsonl_rows(read_lines(path), wanted)
         return
     try:
-        rows = _decode_json(b"".join(line or b"" for _, line in _lines(path, sys.maxsize - 1)).decode())
+        rows = _decode_json(b"".join(line or b"" for _, line in read_lines(path, sys.maxsize - 1)).decode())
     except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is one JSON array and broken: {error}; mend it or write one object per line"
@@ -250,8 +185,8 @@ def _json_rows(path: Path, wanted: list[str]) -> Iterator[RawRow]:
 
 def _is_array(path: Path) -> bool:
     """Whether the first character that is not blank opens a JSON array."""
-    with suppress(OSError, EOFError, zlib.error), _opened(path) as file:  # reading on says what is wrong
-        while block := file.read(_SKIPPED):
+    with suppress(OSError, EOFError, zlib.error), opened(path) as file:  # reading on says what is wrong
+        while block := file.read(BLOCK):
             if start := block.removeprefix(codecs.BOM_UTF8).lstrip():
                 return start.startswith(b"[")
     return False
@@ -273,12 +208,12 @@ class _CsvLines:
         number, line = self._given_back.popleft() if self._given_back else next(self._lines)
         self.taken.append((number, line))
         if line is None:
-            self.problem = self.problem or _too_long()
+            self.problem = self.problem or too_long()
             return "\n"
         try:
             return line.decode()
         except UnicodeDecodeError as error:
-            self.problem = self.problem or _not_utf8(error)
+            self.problem = self.problem or not_utf8(error)
             return line.decode(errors="replace")
 
     def start_row(self) -> None:
@@ -290,7 +225,7 @@ class _CsvLines:
 
 def _csv_rows(path: Path, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
     csv.field_size_limit(max(csv.field_size_limit(), LARGEST_FIELD))
-    parsed = _csv_fields(_CsvLines(_lines(path)))
+    parsed = _csv_fields(_CsvLines(read_lines(path)))
     header = next(parsed, None)
     if header is None:
         return
@@ -365,7 +300,7 @@ def _parquet_row(number: int, batch: Any, index: int, columns: list[str], names:
         values = {column: batch.column(column)[index].as_py() for column in columns}
         return RawRow(number, values | {column: class_name(values[column], known) for column, known in names.items()})
     except UnicodeDecodeError as error:
-        return RawRow(number, None, _not_utf8(error))
+        return RawRow(number, None, not_utf8(error))
     except (ValueError, OverflowError) as error:  # a date beyond what Python can hold, a class without a name
         return RawRow(number, None, f"not usable: {error}")
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from ..balance import adapt_target, estimate_target, measure, topic_recall
+from ..balance import measure, target_of_rows, topic_recall
 from ..common import (
     UserError,
     check_writable,
@@ -113,8 +113,7 @@ def evaluate(
     targets = torch.tensor(pipeline.topics.encode(str(record.topic) for record in records))
     logits = pipeline.encoder.logits(texts)
     if target_prior is not None:
-        take = adapt_target if target_prior == "adaptive" else estimate_target
-        taken = take(pipeline.decider, logits)
+        taken = target_of_rows(target_prior, pipeline.decider, logits)
         log.info("%s", taken)
         pipeline = pipeline.aimed_at(taken.shares)
     best = None

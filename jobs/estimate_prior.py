@@ -10,8 +10,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..corpus import Record, stream
+from ..pipeline import HARMLESS
 from .model import System
-from .predict_shard import HARMLESS, NotFiniteError, broken_system
+from .predict_shard import NotFiniteError, broken_system
 from .settings import JobSettings
 
 if TYPE_CHECKING:
@@ -32,15 +33,15 @@ def prior_of_rows(
     """
     import torch
 
-    from ..balance import adapt_target, estimate_target
+    from ..balance import target_of_rows
 
     pipeline: Any = system.load(None)
     limit = min(job.limit or job.estimate_rows, job.estimate_rows)
     rows = stream(job.source, replace(job.columns, topic=None, target=None), limit)
     texts = (row.text for row in rows if isinstance(row, Record))
     logits = [part for held in iter(lambda: list(islice(texts, system.window)), []) for part in _logits(pipeline, held)]
-    take = adapt_target if kind == "adaptive" else estimate_target
-    return take(pipeline.decider, torch.cat(logits) if logits else torch.empty(0, len(system.topics)))
+    found = torch.cat(logits) if logits else torch.empty(0, len(system.topics))
+    return target_of_rows(kind, pipeline.decider, found)
 
 
 def _logits(pipeline: Any, texts: Sequence[str]) -> "Iterator[Tensor]":

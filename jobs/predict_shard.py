@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common import UserError
 from ..corpus import BadRow, Located, Record
-from ..pipeline import PredictOptions
+from ..pipeline import HARMLESS, PredictOptions
 from .encoding import SET, Layout, Row, encode, encode_lines
 from .report import Meter
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # the models' libraries take seconds to load
 
 log = logging.getLogger("unskew")
 
-HARMLESS = "The committee met on Monday and agreed to meet again."
 _LONGEST_REASON = 500
 
 Told = Callable[[int, int, str | None], None]

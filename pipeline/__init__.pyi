@@ -1,7 +1,7 @@
 from .datasets import Sets, load_labelled, read_sets
 from .fitting import fit
 from .hybrid import Decided, HybridPipeline, Result, choose_device
-from .settings import DataSettings, FitSettings, ModelPrior, PredictOptions
+from .settings import HARMLESS, DataSettings, FitSettings, ModelPrior, PredictOptions
 from .synthesis.fill_topics import synthesise
 from .synthesis.results import Synthesis
 from .synthesis.settings import DIVERSE, FilterSettings, SynthesisSettings
@@ -12,6 +12,7 @@ __all__ = [
     "DataSettings",
     "FilterSettings",
     "FitSettings",
+    "HARMLESS",
     "HybridPipeline",
     "ModelPrior",
     "PredictOptions",

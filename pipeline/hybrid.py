@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..balance import ConformalKind, ConformalSets, Decider, Decision, DecisionSettings, TargetPrior
+from ..balance import ConformalKind, ConformalSets, Decider, DecisionSettings, TargetPrior
 from ..common import UserError
 from ..corpus import Topics
 from ..decoder import GenerationSettings, TopicDecoder, Watch, Writer, check_writer
@@ -152,7 +152,8 @@ class HybridPipeline:
             raise UserError("texts is one string; give a list of strings, or [text]")
         options = PredictOptions(top_k, generation, fairness, min_confidence, write_undecided, window, sets, sets_kind)
         fitted = None if sets is None else self.decider.sets(sets, sets_kind)
-        return self._stream(iter(texts), options, fitted, self.decider.decision.decision)
+        _ = self.decider.decision  # worked out now: a mistake in it is said at the call and not at the first result
+        return self._stream(iter(texts), options, fitted)
 
     def probabilities(self, texts: Sequence[str]) -> torch.Tensor:
         """Float32 probabilities (n, C) of the topics under the target prior: stage 1 alone."""
@@ -204,13 +205,11 @@ class HybridPipeline:
     def _with(self, decider: Decider) -> "HybridPipeline":
         return HybridPipeline(self.encoder, self.decoder, decider, self.description, self.metrics)
 
-    def _stream(
-        self, texts: Iterator[str], options: PredictOptions, sets: ConformalSets | None, decision: Decision
-    ) -> Iterator[Result]:
+    def _stream(self, texts: Iterator[str], options: PredictOptions, sets: ConformalSets | None) -> Iterator[Result]:
         # On a CPU either stage takes all cores by itself.
         overlap = self.encoder.model.device.type != "cpu"
         for held, logits in self._classified(_windows(texts, options.window), overlap):
-            yield from self._results(held, logits, options, sets, decision)
+            yield from self._results(held, logits, options, sets)
 
     def _classified(self, windows: Iterator[list[str]], overlap: bool) -> Iterator[tuple[list[str], torch.Tensor]]:
         """Windows with their logits; with `overlap` the next one's are found while the caller is busy."""
@@ -229,14 +228,9 @@ class HybridPipeline:
                 yield done
 
     def _results(
-        self,
-        texts: list[str],
-        logits: torch.Tensor,
-        options: PredictOptions,
-        fitted: ConformalSets | None,
-        decision: Decision,
+        self, texts: list[str], logits: torch.Tensor, options: PredictOptions, fitted: ConformalSets | None
     ) -> Iterator[Result]:
-        decided = self._decided(logits, options, fitted, decision)
+        decided = self.decide(logits, options, fitted)
         outputs = self._outputs(texts, [own.write_under for own in decided], options)
         for own, output in zip(decided, outputs, strict=True):
             yield replace(own.result, output=output)
@@ -249,16 +243,11 @@ class HybridPipeline:
         Raises:
             UserError: If the system's `decision` cannot be worked out.
         """
-        return self._decided(logits, options, fitted, self.decider.decision.decision)
-
-    def _decided(
-        self, logits: torch.Tensor, options: PredictOptions, fitted: ConformalSets | None, decision: Decision
-    ) -> list[Decided]:
         probabilities = self.decider(logits)
         values, indices = probabilities.topk(min(options.top_k, len(self.topics)), dim=-1)
         names = [[self.topics.names[i] for i in row] for row in indices.tolist()]
         shares = [dict(zip(row, own, strict=True)) for row, own in zip(names, values.tolist(), strict=True)]
-        chosen, confidence, enough = decision.parts(probabilities)
+        chosen, confidence, enough = self.decider.decision.decision.parts(probabilities)
         sure = (enough & (confidence >= options.min_confidence)).tolist()
         topics = [self.topics.names[i] for i in chosen.tolist()]
         sets = self._sets(logits, probabilities, chosen, fitted)

@@ -9,6 +9,7 @@ from ..corpus import Columns
 from ..decoder import DecoderSettings, GenerationSettings
 from ..encoder import EncoderSettings
 
+HARMLESS = "The committee met on Monday and agreed to meet again."  # if this fails too, no text is at fault
 WINDOW = 1024  # texts held at once: long enough to sort by length, short enough to stream
 
 ModelPrior = Literal["loss", "mean_posterior"]

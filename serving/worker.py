@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..balance import adapt_target, estimate_target
-from ..pipeline import HybridPipeline
+from ..balance import target_of_rows
+from ..pipeline import HARMLESS, HybridPipeline
 from .problems import RequestError, problem_of
 from .ticket import Ask, Ticket
 
@@ -25,7 +25,6 @@ log = logging.getLogger("unskew")
 
 Item = TypeVar("Item")
 CPU_WINDOW, GPU_WINDOW = 64, 256  # outputs written together: more hardly helps, and whoever comes next waits longer
-HARMLESS = "The committee met on Monday and agreed to meet again."
 
 
 @dataclass(frozen=True)
@@ -155,8 +154,7 @@ class Worker:
         if prior is None:
             return self._pipeline
         if prior in ("adaptive", "estimate"):
-            found = (adapt_target if prior == "adaptive" else estimate_target)(self._pipeline.decider, logits)
-            prior = dict(zip(self._pipeline.topics.names, found.prior, strict=True))
+            prior = target_of_rows(prior, self._pipeline.decider, logits).shares
         return self._pipeline.aimed_at(prior)  # pyright: ignore[reportArgumentType]
 
     def _write(self) -> None:

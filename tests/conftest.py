@@ -2,6 +2,8 @@
 
 import json
 import random
+import shutil
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -55,6 +57,39 @@ def corpus(tmp_path_factory):
 def make_rows():
     """Rows of given counts by topic."""
     return rows
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's chromium, driven by Playwright; tests are skipped where either is not installed."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium is installed (apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def watched(browser):
+    """Opens pages, each in a context of its own, and keeps what they ask for and what they complain of."""
+    contexts, asked, said = [], [], []
+
+    def begin(url, viewport, scheme, **options):
+        context = browser.new_context(viewport=viewport, color_scheme=scheme, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(url)
+        return page
+
+    yield SimpleNamespace(open=begin, asked=asked, said=said)
+    for context in contexts:
+        context.close()
 
 
 @pytest.fixture(scope="session")

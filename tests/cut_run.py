@@ -39,21 +39,26 @@ class Net(PhaseModule):
 
 
 class Data(lightning.LightningDataModule):
-    """A tempered draw of 96 rows of 64, in 12 batches, which make 6 steps."""
+    """64 rows in batches of 8, by a draw where there is one."""
 
-    def __init__(self):
+    def __init__(self, draw=None):
         super().__init__()
+        self.draw = draw
         x = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
         self.rows = TensorDataset(x, x.sum(1))
 
     def train_dataloader(self):
-        draw = TemperedDraw([0] * 60 + [1] * 4, 2.0, total=96)
-        batches = TokenBudgetBatches([1] * 64, 8, shuffle=True, draw=draw)
+        batches = TokenBudgetBatches([1] * 64, 8, shuffle=True, draw=self.draw)
         batches.set_epoch(self.trainer.current_epoch)
         return DataLoader(self.rows, batch_sampler=batches)
 
     def val_dataloader(self):
         return DataLoader(self.rows, batch_size=64)
+
+
+def tempered():
+    """Data with a draw of 96 of its rows, in 12 batches, which make 6 steps."""
+    return Data(TemperedDraw([0] * 60 + [1] * 4, 2.0, total=96))
 
 
 def options(folder, minutes=0.0):
@@ -62,4 +67,4 @@ def options(folder, minutes=0.0):
 
 
 if __name__ == "__main__":
-    run(Net(int(sys.argv[2])), Data(), options(sys.argv[1]))
+    run(Net(int(sys.argv[2])), tempered(), options(sys.argv[1]))

@@ -22,7 +22,7 @@ from unskew.corpus import (
     Columns,
     Record,
     count_lines,
-    formats,
+    lines,
     load,
     load_usable,
     source_files,
@@ -417,8 +417,8 @@ def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz", "r.json", "r.csv"])
 def test_an_endless_line_is_a_bad_row(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(formats, "LONGEST_LINE", 1000)
-    monkeypatch.setattr(formats, "_SKIPPED", 64)
+    monkeypatch.setattr(lines, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(lines, "BLOCK", 64)
     rows = ["text"] * (name == "r.csv") + [
         text if name == "r.csv" else json.dumps({"text": text}) for text in ("first", "x" * 5000, "last", "y" * 1001)
     ]
@@ -431,7 +431,7 @@ def test_an_endless_line_is_a_bad_row(tmp_path, monkeypatch, name):
 
 
 def test_an_array_on_one_line_may_be_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "LONGEST_LINE", 100)
+    monkeypatch.setattr(lines, "LONGEST_LINE", 100)
     (tmp_path / "r.json").write_text("\n  " + json.dumps([{"text": "a" * 50}] * 9))
     assert len(list(stream(tmp_path / "r.json"))) == 9
 

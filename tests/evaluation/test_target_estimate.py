@@ -12,7 +12,6 @@ from unskew.balance import (
     ShiftEstimate,
     adapt_target,
     estimate_target,
-    label_shift,
     prior_from_counts,
 )
 from unskew.cli.main import main
@@ -111,7 +110,7 @@ def test_topics_that_the_model_cannot_tell_apart_are_refused_by_name():
 
 
 def test_very_many_rows_are_thinned_evenly(decider, reversed_rows, monkeypatch):
-    monkeypatch.setattr(label_shift, "MOST_ROWS", 1000)
+    monkeypatch.setattr("unskew.balance.target_estimate.MOST_ROWS", 1000)
     ordered = reversed_rows[reversed_rows.argmax(-1).argsort()]  # a file sorted by topic
     thinned = estimate_target(decider, ordered)
     assert thinned.rows == 1000

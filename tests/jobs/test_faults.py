@@ -12,16 +12,13 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from killing import KilledError, killed_after
 
 from unskew.common import UserError, write_jsonl
 from unskew.jobs import JobSettings, run
 
 SCRIPT = str(Path(__file__).parent / "fake_job.py")
 OUTPUTS = ["out.jsonl", "out.parquet", "out"]
-
-
-class KilledError(BaseException):
-    """Not an `Exception`: nothing may catch it and go on."""
 
 
 @pytest.fixture
@@ -53,27 +50,17 @@ def whole(fake, source, tmp_path):
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_killed_before_every_single_write(fake, source, whole, tmp_path, monkeypatch, output):
+def test_killed_before_every_single_write(fake, source, whole, tmp_path, output):
     expected = whole(output, shard_rows=20)
-    replace = os.replace
     for survived in count():
         place = tmp_path / str(survived)
         job = JobSettings(source, str(place / output), shard_rows=20, progress="none")
-        left = [survived]
-
-        def replace_or_die(*names, left=left):
-            left[0] -= 1
-            if left[0] < 0:
-                raise KilledError
-            replace(*names)
-
-        monkeypatch.setattr(os, "replace", replace_or_die)
         try:
-            run(fake.fake_system(), job)
+            with killed_after(survived):
+                run(fake.fake_system(), job)
             break
         except KilledError:
             pass
-        monkeypatch.setattr(os, "replace", replace)
         run(fake.fake_system(), job)
         assert written(place) == expected
     assert survived > 8

@@ -14,10 +14,6 @@ from unskew.jobs import JobSettings, bundle_system, folder, predict, run
 from unskew.pipeline import HybridPipeline
 
 
-class KilledError(BaseException):
-    pass
-
-
 @pytest.fixture
 def rows(tmp_path):
     write_jsonl(tmp_path / "in.jsonl", [{"id": str(i), "text": f"row {i}"} for i in range(40)])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet as pq
 import pytest
+from killing import KilledError, killed_after
 
 from unskew.cli.main import main
 from unskew.common import UserError, read_artefact, write_jsonl
@@ -157,32 +158,19 @@ def manifest_rows(place):
     return report["output_rows"], report["error_rows"]
 
 
-class KilledError(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("output", ["out.jsonl", "out"])
-def test_a_retry_killed_at_any_write_loses_nothing(fake, job, rows, tmp_path, monkeypatch, output):
-    replace, survived = os.replace, 0
+def test_a_retry_killed_at_any_write_loses_nothing(fake, job, rows, tmp_path, output):
+    survived = 0
     while True:
         place = f"{survived}/{output}"
         job(place)
         before = files(tmp_path / str(survived))
-        left = [survived]
-
-        def replace_or_die(*names, left=left):
-            left[0] -= 1
-            if left[0] < 0:
-                raise KilledError
-            replace(*names)
-
-        monkeypatch.setattr(os, "replace", replace_or_die)
         try:
-            with healed(fake, "row 17"):
+            with healed(fake, "row 17"), killed_after(survived):
                 job(place, retry_errors=True)
             break
         except KilledError:
-            monkeypatch.setattr(os, "replace", replace)
+            pass
         survived += 3
         if survived % 2:
             job(place)  # without another retry the job is whole, with the old result of a row or the new

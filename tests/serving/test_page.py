@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import pytest
 
@@ -10,42 +9,24 @@ from unskew.common import COLOURS
 from unskew.serving.page import page as html
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed (apt-get install chromium)")
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def opened(browser, client):
+def opened(watched, client):
     """Opens the page; fails the test if it asks another server for anything, or complains."""
-    contexts, asked, said = [], [], []
+    home = f"http://127.0.0.1:{client.port}/"
 
     def begin(viewport=DESKTOP, scheme="light"):
-        context = browser.new_context(viewport=viewport, color_scheme=scheme, accept_downloads=True)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(f"http://127.0.0.1:{client.port}/")
+        page = watched.open(home, viewport, scheme, accept_downloads=True)
         page.locator("#systems section").nth(1).wait_for()
-        page.asked = asked
+        page.asked = watched.asked
         return page
 
     yield begin
-    for context in contexts:
-        context.close()
-    assert [url for url in asked if not url.startswith((f"http://127.0.0.1:{client.port}/", "data:", "blob:"))] == []
-    assert [words for words in said if "status of 422" not in words] == []
+    assert [url for url in watched.asked if not url.startswith((home, "data:", "blob:"))] == []
+    assert [words for words in watched.said if "status of 422" not in words] == []
 
 
 def predict(page, text):

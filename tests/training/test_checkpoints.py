@@ -16,7 +16,7 @@ from unskew.training import run
 def whole(tmp_path_factory):
     net = cut_run.Net()
     folder = tmp_path_factory.mktemp("whole")
-    measures = run(net, cut_run.Data(), cut_run.options(folder))
+    measures = run(net, cut_run.tempered(), cut_run.options(folder))
     return net, measures, net.trainer.global_step
 
 
@@ -31,7 +31,7 @@ def test_killed_in_two_epochs_it_ends_with_the_weights_of_a_whole_run(whole, tmp
     killed(tmp_path, 3)
     killed(tmp_path, 2 * per_epoch + 2)
     resumed = cut_run.Net()
-    assert run(resumed, cut_run.Data(), cut_run.options(tmp_path)) == measures
+    assert run(resumed, cut_run.tempered(), cut_run.options(tmp_path)) == measures
     assert resumed.batches == 2 * (per_epoch - 2)  # of the last epoch, and nothing of what was saved
     for name, value in net.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
@@ -39,15 +39,15 @@ def test_killed_in_two_epochs_it_ends_with_the_weights_of_a_whole_run(whole, tmp
 
 def test_one_checkpoint_is_kept_and_none_once_a_run_has_ended(whole, tmp_path):
     with pytest.raises(RuntimeError, match="power cut"):
-        run(Cut(4), cut_run.Data(), cut_run.options(tmp_path))
+        run(Cut(4), cut_run.tempered(), cut_run.options(tmp_path))
     assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
-    run(cut_run.Net(), cut_run.Data(), cut_run.options(tmp_path))
+    run(cut_run.Net(), cut_run.tempered(), cut_run.options(tmp_path))
     assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["best.ckpt"]
 
 
 def test_it_saves_no_oftener_than_asked(tmp_path):
     with pytest.raises(RuntimeError, match="power cut"):
-        run(Cut(4), cut_run.Data(), cut_run.options(tmp_path, minutes=60))
+        run(Cut(4), cut_run.tempered(), cut_run.options(tmp_path, minutes=60))
     assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
 
 
@@ -64,11 +64,11 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(whole, tmp_path, monkeypatc
 
     monkeypatch.setattr("torch.save", full)
     with pytest.raises(UserError, match="no space left"):
-        run(cut_run.Net(), cut_run.Data(), cut_run.options(tmp_path))
+        run(cut_run.Net(), cut_run.tempered(), cut_run.options(tmp_path))
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["global_step"] == saved[-2] == 3
     monkeypatch.setattr("torch.save", original)
-    assert run(cut_run.Net(), cut_run.Data(), cut_run.options(tmp_path)) == measures
+    assert run(cut_run.Net(), cut_run.tempered(), cut_run.options(tmp_path)) == measures
 
 
 class Cut(cut_run.Net):

@@ -2,14 +2,12 @@
 
 import dataclasses
 
-import lightning
 import pytest
 import torch
+from cut_run import Data
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from unskew.common import UserError
-from unskew.runtime import TokenBudgetBatches
 from unskew.training import PhaseModule, PhaseSettings, RunOptions, run
 
 TRAINER = {"accelerator": "cpu", "devices": 1}
@@ -34,21 +32,6 @@ class Net(PhaseModule):
     def validation_step(self, batch, batch_index):
         x, y = batch
         self.log("validation/loss", nn.functional.mse_loss(self.model(x)[:, 0], y))
-
-
-class Data(lightning.LightningDataModule):
-    def __init__(self):
-        super().__init__()
-        x = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
-        self.rows = TensorDataset(x, x.sum(1))
-
-    def train_dataloader(self):
-        batches = TokenBudgetBatches([1] * 64, 8, shuffle=True)
-        batches.set_epoch(self.trainer.current_epoch)
-        return DataLoader(self.rows, batch_sampler=batches)
-
-    def val_dataloader(self):
-        return DataLoader(self.rows, batch_size=64)
 
 
 def options(folder, epochs=4):

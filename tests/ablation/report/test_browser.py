@@ -1,14 +1,8 @@
 """The page in a real browser: Debian's chromium, driven by Playwright. Skipped where either is not installed."""
 
-import shutil
-
 import pytest
 
 from unskew.ablation import write_report
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed (apt-get install chromium)")
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
@@ -19,34 +13,18 @@ def report(fake_results, tmp_path_factory):
     return write_report(fake_results(arms=["plain", "adjusted", "recommended", "svm", "hybrid", "bayes"]), folder)[0]
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def opened(browser, report):
+def opened(watched, report):
     """Opens the page offline; fails the test if it asks for anything or complains of anything."""
-    contexts, asked, said = [], [], []
+    opened = []
 
     def begin(viewport, scheme="light"):
-        context = browser.new_context(viewport=viewport, color_scheme=scheme, offline=True)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(report.as_uri())
-        return page
+        opened.append(report.as_uri())
+        return watched.open(opened[-1], viewport, scheme, offline=True)
 
     yield begin
-    for context in contexts:
-        context.close()
-    assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()] * len(contexts)
-    assert said == []
+    assert [url for url in watched.asked if not url.startswith("data:")] == opened
+    assert watched.said == []
 
 
 def shown_order(page):

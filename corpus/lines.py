@@ -1,0 +1,82 @@
+"""The physical lines of a text file, compressed or not. Knows nothing of rows."""
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from ..common import UserError
+
+LONGEST_LINE = 2**25  # bytes: a file without line ends would fill the memory
+BLOCK = 2**20  # bytes at a time of what is read past
+
+Line = tuple[int, bytes | None]
+
+
+def read_lines(path: Path, longest: int | None = None) -> Iterator[Line]:
+    """The lines, numbered from 1, without a byte-order mark; None for one of over `longest` bytes.
+
+    Raises:
+        UserError: If the file cannot be read (on), or is UTF-16.
+    """
+    number, longest = 0, longest or LONGEST_LINE
+    try:
+        with opened(path) as file:
+            for number, line in enumerate(iter(lambda: _next_line(file, longest), b""), start=1):
+                if number > 1 or line is None:
+                    yield number, line
+                elif line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    remedy = f"convert it: iconv -f UTF-16 -t UTF-8 {path.name}"
+                    raise UserError(f"{path} is UTF-16 and not UTF-8; {remedy}")
+                else:
+                    yield number, line.removeprefix(codecs.BOM_UTF8)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        remedy = "check its permissions, or fetch it anew"
+        raise UserError(f"cannot read {path} beyond line {number}: {reason}; {remedy}") from error
+
+
+def opened(path: Path) -> IO[bytes]:
+    """The file's bytes, decompressed where its name says so."""
+    name = path.name.lower()
+    if name.endswith(".zst"):
+        import pyarrow
+
+        return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"))  # pyright: ignore
+    return gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb")  # pyright: ignore[reportReturnType]
+
+
+def _next_line(file: IO[bytes], longest: int) -> bytes | None:
+    line = file.readline(longest + 1)
+    if len(line) <= longest:
+        return line
+    while line and not line.endswith(b"\n"):
+        line = file.readline(BLOCK)
+    return None
+
+
+def too_long() -> str:
+    """Why a line is no row."""
+    return f"the line has over {LONGEST_LINE:,} bytes; put line ends between the rows, or cut the text"
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """Why a line, or a value, is no text."""
+    byte = error.object[error.start]
+    return f"not UTF-8 (byte 0x{byte:02x} at position {error.start + 1} of the line); convert the file to UTF-8"
+
+
+def count_lines(path: Path) -> int | None:
+    """The lines of a text file, a compressed one is read through; None where it cannot be read to its end."""
+    lines, last = 0, b"\n"
+    try:
+        with opened(path) as file:
+            while block := file.read(BLOCK):
+                lines += block.count(b"\n")
+                last = block[-1:]
+    except (OSError, EOFError, zlib.error):
+        return None
+    return lines + (last != b"\n")

@@ -16,7 +16,7 @@ from ..common import UserError
 from .calibration import checked_probabilities
 
 MAX_ITERATIONS = 2000
-PSEUDO_ROWS = 10.0  # for each topic, on which an estimate leans
+PSEUDO_ROWS = 20.0  # for each topic, on which an estimate leans
 _SHRUNK_ITERATIONS = 200
 MAX_ERROR = 0.1  # the standard error of a share above which an estimate is refused
 
@@ -65,7 +65,7 @@ def shrunk_em_prior(logits: Tensor, center: Tensor, weight: float | None = None)
     Args:
         logits: g (n, C) of the rows, by a model that favours no topic.
         center: c (C,).
-        weight: m; ten for each topic unless given.
+        weight: m; twenty for each topic unless given.
     """
     rows, center = logits.detach().cpu().double(), center.detach().cpu().double()
     center = center / center.sum()

@@ -20,6 +20,7 @@ log = logging.getLogger("unskew")
 
 MOST_ROWS = 50_000  # standard errors are then under 0.01 where topics can be told apart at all
 SHOWN = 3  # topics named in a log line
+TEMPER = 0.125  # exponent of the training shares that the adaptive prior leans on
 MAX_WIDTH = 0.4  # of a share's interval, above which an estimate is refused
 Z = 1.96
 RESAMPLES = 40
@@ -117,8 +118,8 @@ def target_of_rows(
 def adapt_target(decider: Decider, logits: Tensor) -> AdaptedPrior:
     """The prior with the least regret where nothing is known of unlabelled rows, from the encoder's logits (n, C).
 
-    `shrunk_em_prior` around the square roots of the training shares, halfway between uniform and train: a few rows
-    hardly move it, many leave it behind. Unlike `estimate_target` it refuses nothing.
+    `shrunk_em_prior` around the eighth roots of the training shares, which lie near uniform: a few rows hardly move it,
+    many leave it behind. Unlike `estimate_target` it refuses nothing.
 
     Args:
         decider: Its calibration and training prior; its target prior plays no part.
@@ -126,7 +127,7 @@ def adapt_target(decider: Decider, logits: Tensor) -> AdaptedPrior:
     """
     logits = _thinned(logits)
     favouring_none = decider.aimed_at("uniform").log_probabilities(logits)
-    prior = shrunk_em_prior(favouring_none, prior_from_counts(decider.topics.counts).sqrt())
+    prior = shrunk_em_prior(favouring_none, prior_from_counts(decider.topics.counts) ** TEMPER)
     return AdaptedPrior(decider.topics, tuple(prior.tolist()), len(logits))
 
 

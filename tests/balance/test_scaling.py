@@ -65,7 +65,7 @@ def test_without_rows_the_shrunk_prior_is_its_centre_and_with_many_the_truth():
     assert torch.allclose(shrunk_em_prior(torch.zeros(0, 3), PRIOR), PRIOR)
     labels = torch.tensor([0] * 300 + [1] * 300 + [2] * 3000)
     logits = 12.0 * torch.nn.functional.one_hot(labels, 3)
-    expected = (torch.tensor([300, 300, 3000]) + 30 * PRIOR) / 3630
+    expected = (torch.tensor([300, 300, 3000]) + 60 * PRIOR) / 3660
     torch.testing.assert_close(shrunk_em_prior(logits, PRIOR), expected, atol=1e-3, rtol=1e-3)
 
 

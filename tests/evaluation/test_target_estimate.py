@@ -211,8 +211,9 @@ def test_an_adapted_prior_lies_between_tempered_shares_and_what_the_rows_say():
     topics = Topics(("a", "b"), (90, 10))
     decider = Decider(topics, (0.5, 0.5), Calibration(), (0.5, 0.5))
     nothing = adapt_target(decider, torch.empty(0, 2))
-    assert nothing.prior == pytest.approx([0.75, 0.25])
+    eighth_root = 10**0.125 / (90**0.125 + 10**0.125)
+    assert nothing.prior == pytest.approx([1 - eighth_root, eighth_root])
     sure = torch.tensor([[-9.0, 9.0]]).repeat(2000, 1)
-    assert adapt_target(decider, sure).prior[1] > 0.99
-    assert adapt_target(decider, sure[:20]).prior[1] == pytest.approx((20 + 20 * 0.25) / 40, abs=0.01)
+    assert adapt_target(decider, sure).prior[1] > 0.98
+    assert adapt_target(decider, sure[:20]).prior[1] == pytest.approx((20 + 40 * eighth_root) / 60, abs=0.01)
     assert sum(adapt_target(decider, sure).shares.values()) == pytest.approx(1)

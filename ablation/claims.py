@@ -5,7 +5,8 @@ The criteria, none of them bent to a result:
 A difference is *told apart* where its p, corrected over all arms, is under 0.05. An arm *beats* another where both
 macro-F1 and balanced accuracy are told apart in its favour: macro-F1 alone rewards guesses that are spread evenly over
 the topics, even of a model that has learnt nothing, whereas the balanced accuracy of any guess made without looking is
-1 / C on average. The headline names as winner the arm of the three contenders that is beaten by none and beats one.
+1 / C on average. The headline names as winner the contender that is beaten by none and beats one; the contenders are
+the arms of that role and the baseline. A claim is listed where its arms were run.
 
 With fewer than five seeds nothing of this is said: the figures are those of "these runs", and no claim is judged.
 
@@ -15,6 +16,7 @@ test rows come in the shares of the training set there is nothing to be pulled t
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from .settings import AblationSettings
@@ -24,7 +26,6 @@ SIGNIFICANT = 0.05  # corrected p below which a difference is marked
 PULLED = 0.1  # prior pull from which decisions count as dragged: above what an ideal classifier shows
 ALIKE = "the test rows come in the training set's shares, where pull cannot be told from chance"
 LISTENS = 0.9  # share of outputs that read like their topic from which a decoder counts as following it
-HYBRID = "hybrid_full"
 EQUAL_LABELS = "hybrid_clean"  # its encoder has seen the labels that the decoder has, and no noisy ones
 
 HOLDS, PARTLY, FAILS, UNKNOWN = "holds", "holds partly", "does not hold here", "not measured"
@@ -46,9 +47,9 @@ Claim = dict[str, str]
 def write_headline(arms: Sequence[Arm], settings: AblationSettings) -> str:
     """One sentence: who wins, by how much, or that nobody does."""
     by_name = {arm["name"]: arm for arm in arms}
-    contenders = [name for name in (HYBRID, settings.recommended, settings.baseline) if name in by_name]
+    contenders = [name for name in settings.contenders if name in by_name]
     if len(contenders) < 2:
-        return "No comparison: run the baseline and at least one of its two contenders."
+        return "No comparison: run the baseline and at least one other arm that decides topics."
     if (seeds := _seeds(arms, settings)) < MIN_SEEDS:
         return f"Not judged: {_these_runs(seeds)}, {_differences(by_name, contenders, settings)}."
     beats = {(a, b) for a in contenders for b in contenders if a != b and _beats(by_name, a, b)}
@@ -58,7 +59,7 @@ def write_headline(arms: Sequence[Arm], settings: AblationSettings) -> str:
     said = " and ".join(_titled(by_name[name]) for name in winners)
     others = [name for name in contenders if name not in winners]
     margins = [f"{_margin(by_name, winners[0], other)} over {_titled(by_name[other])}" for other in others]
-    level = "" if len(winners) == 1 else "; between them no difference can be told from chance"
+    level = "" if len(winners) == 1 else f"; between them {_between(by_name, winners)}"
     figure = _interval_text(by_name[winners[0]], "macro_f1")
     verb = "leads" if len(winners) == 1 else "lead"
     return f"{said} {verb} with a macro-F1 of {figure}, {', '.join(margins)}{level}."
@@ -67,21 +68,22 @@ def write_headline(arms: Sequence[Arm], settings: AblationSettings) -> str:
 def judge_claims(arms: Sequence[Arm], settings: AblationSettings, topics: int, shifted: bool) -> list[Claim]:
     """Every claim with its verdict and figure; `shifted` says whether the test rows have other shares than training."""
     by_name = {arm["name"]: arm for arm in arms}
-    base = settings.baseline
-    claims = [_copies(by_name.get(base))]
-    claims += [
-        _reduces(f"{cure} reduces the prior pull of the decoder alone", by_name.get(arm), base)
-        for cure, arm in CURES.items()
-    ]
-    claims += [_reduces("the recommended cures together reduce it", by_name.get(settings.recommended), base)]
+    base = settings.compared_with
+    if base not in by_name:
+        return []
+    decoder = settings.arms[base].group == "decoder"
+    claims = [_copies(by_name.get(base))] if decoder else []
+    cures = {f"{cure} reduces the prior pull of the decoder alone": arm for cure, arm in CURES.items()}
+    cures["the recommended cures together reduce it"] = settings.recommended
+    claims += [_reduces(claim, by_name[arm], base) for claim, arm in cures.items() if decoder and arm in by_name]
     if not shifted:
         claims = [_claim(claim["claim"], UNKNOWN, ALIKE) for claim in claims]
-    claims += [
-        _balanced(by_name.get(HYBRID), base, topics, shifted),
-        _equal_labels(by_name, settings.recommended),
-        _writes_well(by_name.get(HYBRID), base),
-        _listens(by_name.get("shuffled_topics")),
-    ]
+    if (hybrid := by_name.get(settings.hybrid or "")) is not None:
+        claims += [_balanced(hybrid, base, topics, shifted), _writes_well(hybrid, base)]
+    if EQUAL_LABELS in by_name and settings.recommended in by_name:
+        claims.append(_equal_labels(by_name, settings.recommended))
+    if "shuffled_topics" in by_name:
+        claims.append(_listens(by_name["shuffled_topics"]))
     if (seeds := _seeds(arms, settings)) < MIN_SEEDS:
         claims = [_unjudged(claim, seeds) for claim in claims]
     return claims
@@ -104,8 +106,13 @@ def _beats(arms: Mapping[str, Arm], a: str, b: str) -> bool:
     return sign("macro_f1") == sign("balanced_accuracy") == 1
 
 
+def _between(arms: Mapping[str, Arm], winners: Sequence[str]) -> str:
+    tested = all(b in arms[a]["against"] or a in arms[b]["against"] for a, b in combinations(winners, 2))
+    return "no difference can be told from chance" if tested else "nothing was tested"
+
+
 def _differences(arms: Mapping[str, Arm], contenders: Sequence[str], settings: AblationSettings) -> str:
-    base = settings.baseline if settings.baseline in contenders else contenders[-1]
+    base = settings.compared_with if settings.compared_with in contenders else contenders[-1]
     others = [name for name in contenders if name != base]
     parts = [f"{_titled(arms[name])} {_margin(arms, name, base)} macro-F1" for name in others]
     return f"{' and '.join(parts)} against {_titled(arms[base])}"
@@ -197,7 +204,7 @@ def _listens(arm: Arm | None) -> Claim:
 
 def _seeds(arms: Sequence[Arm], settings: AblationSettings) -> int:
     """Of the arm that the others are compared with, or of the first there is."""
-    compared = [arm for arm in arms if arm["name"] in (settings.baseline, settings.recommended)] or list(arms)
+    compared = [arm for arm in arms if arm["name"] in (settings.compared_with, settings.recommended)] or list(arms)
     return len(compared[0]["runs"]) if compared else 0
 
 

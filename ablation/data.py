@@ -3,6 +3,7 @@
 Knows sets of records; no model.
 """
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from ..common import UserError, file_fingerprint
 from ..corpus import Record, Topics, check_disjoint, check_known_topics, source_files, stratified_split
 from ..pipeline import Sets, load_labelled, read_sets
 from .settings import AblationSettings
+
+log = logging.getLogger("unskew")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,14 @@ def read_training(settings: AblationSettings, seed: int, cache: Path | None = No
     The noisy rows stay in the folder `cache`, which all seeds and arms share.
     """
     data = settings.data if synthetic else replace(settings.data, synthetic=None)
-    sets = read_sets(data, seed, targets=any(arm.write for arm in settings.arms.values()), cache=cache)
+    targets = any(arm.write for arm in settings.arms.values())
+    sets = _within(settings, read_sets(data, seed, targets=targets, cache=cache), seed)
+    log.info("seed %d: %s", seed, sets)
+    return sets
+
+
+def _within(settings: AblationSettings, sets: Sets, seed: int) -> Sets:
+    """The share of the sets that the budget allows."""
     if settings.budget == 1:
         return sets
     clean = sum(sets.topics.counts)  # the synthetic rows stand after them

@@ -8,8 +8,8 @@ from torch import Tensor
 from ..balance import confusion as counted
 from ..balance import measure, reliability
 from ..common import METRIC_TITLES
-from ..decoder import TopicDecoder
-from ..evaluation import TopicJudge, text_measures
+from ..decoder import FrameJudge, TopicDecoder, TopicJudge
+from ..evaluation import text_measures
 from .costs import Cost
 from .data import TestRows
 from .decide import Choice, choose
@@ -134,7 +134,7 @@ def _costs(arm: ArmSettings, costs: dict[str, Cost], choice: Choice, writer: Fit
 
 
 def _output_measures(
-    outputs: list[str], test: TestRows, decisions: Tensor, judge: TopicJudge
+    outputs: list[str], test: TestRows, decisions: Tensor, judge: TopicJudge | FrameJudge
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Of all outputs, and of each."""
     records = [test.records[i] for i in test.outputs]

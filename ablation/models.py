@@ -16,9 +16,18 @@ from peft import PeftModel
 from ..balance import Calibration, Decider, LossLink, resolve_prior
 from ..common import fingerprint, replacing_folder
 from ..corpus import Record
-from ..decoder import DecoderSettings, TopicDecoder, fit_decoder, implied_topic_prior, merge, topic_loss_link
+from ..decoder import (
+    DecoderSettings,
+    FrameJudge,
+    TopicDecoder,
+    TopicJudge,
+    fit_decoder,
+    implied_topic_prior,
+    make_judge,
+    merge,
+    topic_loss_link,
+)
 from ..encoder import EncoderSettings, fit_topic_encoder, relabelled
-from ..evaluation import TopicJudge
 from ..pipeline import Sets, choose_device
 from ..training import PhaseSettings, tracing
 from .costs import Cost, CostMeter, read_costs
@@ -79,10 +88,10 @@ class Stages:
         return read_training(self.settings, self.seed, self.cache, synthetic=True)
 
     @cached_property
-    def judge(self) -> TopicJudge:
+    def judge(self) -> TopicJudge | FrameJudge:
         """Has learnt from the clean targets what each topic's outputs read like."""
         taught = [record for record in self.plain.train if record.target]
-        return TopicJudge().fit([str(r.target) for r in taught], [str(r.topic) for r in taught])
+        return make_judge([str(r.target) for r in taught], [str(r.topic) for r in taught])
 
     def sets(self, arm: ArmSettings) -> Sets:
         """What an arm trains on."""

@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..balance import shares_shifted
 from ..corpus import Topics
-from .claims import judge_claims, write_headline
+from .claims import Arm, judge_claims, write_headline
 from .data import TestRows
 from .metrics import MEASURES
 from .settings import AblationSettings
@@ -48,7 +48,7 @@ def assemble(
     """
     resampler = Resampler(test)
     drawn = {name: resampler.measures(own) for name, own in runs.items()}
-    references = [name for name in (settings.baseline, settings.recommended) if name in runs]
+    references = [name for name in dict.fromkeys((settings.compared_with, settings.recommended)) if name in runs]
     against = {reference: _against(reference, runs, drawn, settings) for reference in references}
     arms = []
     for name, own in runs.items():
@@ -76,9 +76,35 @@ def assemble(
         "reference_arms": references,
         "primary": "macro_f1",
         "headline": write_headline(arms, settings),
+        "terms": unequal_terms_said(settings, arms, rows),
         "claims": judge_claims(arms, settings, len(test.topics), _shifted(test)),
         "examples": _examples(runs, test),
     }
+
+
+def unequal_terms_said(settings: AblationSettings, arms: Sequence[Arm], rows: Mapping[str, int]) -> list[str]:
+    """What each arm of the headline has learnt its topics from; nothing where all have the same."""
+    by_name = {arm["name"]: arm for arm in arms}
+    found = {name: _learnt_from(settings, by_name[name], rows) for name in settings.contenders if name in by_name}
+    if len({tuple(terms) for terms in found.values()}) < 2:
+        return []
+    return [f'"{by_name[name]["title"]}" learnt its topics from {", ".join(terms)}' for name, terms in found.items()]
+
+
+def _learnt_from(settings: AblationSettings, arm: Arm, rows: Mapping[str, int]) -> list[str]:
+    own = settings.arms[arm["name"]]
+    if own.decide == "bayes":
+        return ["nothing: it is the exact posterior"]
+    said = [f"{rows['train']:,} clean rows" + (" and synthetic ones" if own.synthetic else "")]
+    noisy = {
+        "encoder": not settings.encoder_of(own).noisy.is_left_out,
+        "decoder": settings.decoder_of(own).noisy_topic_loss is not None,
+    }
+    if rows["noisy"] and noisy.get(own.decide, False):
+        said.append(f"{rows['noisy']:,} noisy ones")
+    if (tokens := arm["mean"].get("clean_tokens")) is not None:
+        said.append(f"{tokens:,.0f} tokens of clean training")
+    return said
 
 
 def machine() -> str:
@@ -158,8 +184,8 @@ def _topics(test: TestRows) -> dict[str, Any]:
 
 def _budget(settings: AblationSettings, runs: Mapping[str, Runs], rows: Mapping[str, int]) -> str:
     share = "" if settings.budget == 1 else f"{settings.budget:.0%} of the training rows; "
-    said = f"{share}{settings.decoder.clean.epochs} epochs over {rows['train']:,} clean rows"
-    baseline = runs.get(settings.baseline)
+    said = f"{share}{settings.decoder.resolved().clean.epochs} epochs over {rows['train']:,} clean rows"
+    baseline = runs.get(settings.compared_with)
     if baseline and (tokens := _mean(baseline, "clean_tokens")):
         said += f", {tokens:,.0f} tokens a seed in the baseline"
     equal = [name for name, arm in settings.arms.items() if arm.same_start and name in runs]

@@ -8,7 +8,8 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ log = logging.getLogger("unskew")
 RESULTS = "results.json"
 RUNS = "runs"
 ROWS = "fits/rows"
-MEASURED = 3  # raised when what is trained or measured changes, so that older runs are not mixed in
+MEASURED = 4  # raised when what is trained or measured changes, so that older runs are not mixed in
 
 Runs = dict[str, dict[int, dict[str, Any]]]
 
@@ -59,6 +60,11 @@ def ablate(
         raise UserError(f"the folder {output} holds other things (no {RUNS}); choose another name")
     check_writable(output)
     (output / RUNS).mkdir(exist_ok=True)  # from now on the folder is known for an ablation's
+    with said_once():
+        return _ablate(settings, output, command, anew, workers)
+
+
+def _ablate(settings: AblationSettings, output: Path, command: str, anew: bool, workers: int | None) -> dict[str, Any]:
     settings = replace(settings, arms=_possible(settings))
     training = read_training(settings, settings.seeds[0], output / ROWS)
     test = read_test(settings, training)
@@ -77,6 +83,24 @@ def ablate(
             work.write(command, training)
         raise
     return work.write(command, training)
+
+
+@contextmanager
+def said_once() -> Generator[None]:
+    """Inside the block a warning is said once: each seed reads the same files, and finds the same faults."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        known = record.levelno == logging.WARNING and message in said
+        said.add(message)
+        return not known
+
+    log.addFilter(is_new)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_new)
 
 
 class _Work:
@@ -144,10 +168,10 @@ class _Work:
     def _path(self, name: str, seed: int) -> Path:
         arm, settings = self.settings.arms[name], self.settings
         encoder = replace(settings.encoder_of(arm), trainer={})
-        decoder = replace(settings.decoder_of(arm), trainer={})
+        decoder = replace(settings.decoder_of(arm), trainer={}, obedience_every=None)
         state = fingerprint(
             MEASURED,
-            replace(arm, title="", note="", group="decoder", encoder={}, decoder={}, same_start=False),
+            replace(arm, title="", note="", group="decoder", encoder={}, decoder={}, same_start=False, role=None),
             encoder if arm.relabel or arm.decide in ("encoder", "head") else None,
             decoder if arm.write or arm.decide in ("decoder", "head") else None,
             self._rows,
@@ -166,7 +190,7 @@ class _Work:
 
     def check_same_start(self) -> None:
         """Warn of arms that claim the baseline's terms and did not have them."""
-        base = self.runs.get(self.settings.baseline, {})
+        base = self.runs.get(self.settings.compared_with, {})
         claiming = [name for name, arm in self.settings.arms.items() if arm.same_start]
         for name, seed in ((name, seed) for name in claiming for seed in base if seed in self.runs[name]):
             if unequal := unequal_terms(self.runs[name][seed], base[seed]):

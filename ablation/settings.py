@@ -12,10 +12,12 @@ from ..pipeline import DataSettings
 
 Decide = Literal["decoder", "head", "encoder", "gold", "shuffled", "svm", "bayes"]
 Group = Literal["decoder", "encoder", "hybrid", "reference"]
+Role = Literal["baseline", "contender"]
 ArmCalibration = CalibrationKind | Literal["contextual", "batch"]
 Settings = TypeVar("Settings", DecoderSettings, EncoderSettings)
 
 PLAIN_LOSS = LossSettings("cross_entropy", weights="none")
+UNDECIDED = ("gold", "shuffled")  # topics that nobody decided on
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,9 @@ class ArmSettings:
 
     Attributes:
         title: What tables call it.
-        group: Where it stands in them: decoder, encoder, hybrid or reference.
+        group: Where it stands in them: decoder, encoder, hybrid (its encoder decides) or reference.
+        role: In the headline: the "baseline" that the others are compared with, or a "contender" for the lead. Where no
+            arm has one, the first arm is the baseline, and all that decide topics are contenders.
         decide: Who picks the topic. "decoder": its topic token, in one forward pass; "head": a classification head on
             the decoder; "encoder": stage 1; "gold": nobody, the true topics are given; "shuffled": nobody, a wrong
             topic is given, drawn from the others; "svm": TF-IDF and a linear SVM with balanced weights;
@@ -57,6 +61,7 @@ class ArmSettings:
     relabel: bool = False
     same_start: bool = False
     note: str = ""
+    role: Role | None = None
 
     def __post_init__(self) -> None:
         problems = []
@@ -64,6 +69,12 @@ class ArmSettings:
             problems.append(f"decide is {self.decide!r}, must be one of {', '.join(get_args(Decide))}")
         if self.group not in get_args(Group):
             problems.append(f"group is {self.group!r}, must be one of {', '.join(get_args(Group))}")
+        if self.group == "hybrid" and self.decide != "encoder":
+            problems.append(f"in group hybrid an encoder decides, but decide is {self.decide!r}; give another group")
+        if self.role not in (None, *get_args(Role)):
+            problems.append(f"role is {self.role!r}, must be {' or '.join(get_args(Role))}")
+        if self.role is not None and self.decide in UNDECIDED:
+            problems.append(f"role {self.role} needs an arm that decides topics, and {self.decide} are given")
         if self.calibration in ("contextual", "batch") and self.decide != "decoder":
             problems.append(f"calibration {self.calibration} is of a decoder's topics, not of {self.decide}")
         if self.relabel and self.decide in ("decoder", "head", "svm", "bayes"):
@@ -89,7 +100,7 @@ class AblationSettings:
         outputs: Test rows, each topic in proportion, for which outputs are written; topics are measured on all.
         budget: Share of the clean rows of each topic, validation rows included, and of the noisy rows: 1 is all.
         test_rows: At most so many test rows, each topic in proportion; None is all.
-        baseline: The first reference arm: decoder-only fine-tuning as it is commonly done.
+        baseline: The first reference arm, as decoder-only fine-tuning is commonly done; None: the arm of that role.
         recommended: The second: the best that is recommended for the decoder alone.
         title: Of the report.
     """
@@ -104,7 +115,7 @@ class AblationSettings:
     outputs: int = 240
     budget: float = 1.0
     test_rows: int | None = None
-    baseline: str = "decoder_plain"
+    baseline: str | None = None
     recommended: str = "decoder_recommended"
     title: str = "Hybrid against decoder-only"
 
@@ -118,6 +129,7 @@ class AblationSettings:
             problems.append(f"budget is {self.budget}, must lie above 0 and at most 1")
         if self.outputs < 1 or (self.test_rows is not None and self.test_rows < 1):
             problems.append("outputs and test_rows must be positive")
+        problems += self._role_problems()
         if problems:
             raise UserError("ablation: " + "; ".join(problems))
         for name, arm in self.arms.items():
@@ -126,6 +138,31 @@ class AblationSettings:
                 overridden(self.encoder, arm.encoder)
             except UserError as error:
                 raise UserError(f"ablation, arm {name}: {error}") from None
+
+    def _role_problems(self) -> list[str]:
+        roles = [name for name, arm in self.arms.items() if arm.role == "baseline"]
+        return [f"the arms {', '.join(roles)} all have the role baseline; leave it to one"] if len(roles) > 1 else []
+
+    @property
+    def compared_with(self) -> str:
+        """The baseline's name: as given, the arm of that role, or the first arm that decides topics."""
+        decides = [name for name, arm in self.arms.items() if arm.decide not in UNDECIDED]
+        roles = [name for name, arm in self.arms.items() if arm.role == "baseline"]
+        return self.baseline or next(iter([*roles, *decides, *self.arms]))
+
+    @property
+    def contenders(self) -> list[str]:
+        """Arms that the headline may name, the baseline last: those of that role, or all that decide, no bounds."""
+        roles = [name for name, arm in self.arms.items() if arm.role == "contender"]
+        deciding = [n for n, arm in self.arms.items() if arm.decide not in UNDECIDED and arm.group != "reference"]
+        others = roles or deciding
+        return [*(name for name in others if name != self.compared_with), self.compared_with]
+
+    @property
+    def hybrid(self) -> str | None:
+        """The arm that claims about the hybrid are judged by: a contender if there is one, else the first."""
+        arms = [name for name, arm in self.arms.items() if arm.group == "hybrid"]
+        return next((name for name in arms if self.arms[name].role == "contender"), arms[0] if arms else None)
 
     def decoder_of(self, arm: ArmSettings) -> DecoderSettings:
         """Stage 2 of an arm: one that does not decide by its topic token is not trained to."""

@@ -102,6 +102,7 @@ class StoredResults(Artefact):
     reference_arms: list[str]
     primary: str = Field(description="The measure that decides.")
     headline: str
+    terms: list[str] = Field(default=[], description="What each arm of the headline learnt from, where that differs.")
     claims: list[StoredClaim]
     examples: list[JsonObject]
 

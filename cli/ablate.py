@@ -37,7 +37,7 @@ def command(
     newsroom: str | None = None,
     outputs: int = 240,
     test_rows: int | None = None,
-    baseline: str = "decoder_plain",
+    baseline: str | None = None,
     recommended: str = "decoder_recommended",
     title: str = "Hybrid against decoder-only",
     workers: int | None = None,
@@ -61,7 +61,7 @@ def command(
         newsroom: The newsroom.json beside synthetic rows: adds the Bayes ceiling.
         outputs: Test rows, each topic in proportion, for which outputs are written; topics are measured on all.
         test_rows: At most so many test rows, each topic in proportion; all unless given.
-        baseline: The arm that the others are compared with.
+        baseline: The arm that the others are compared with; unless given, the one whose role is baseline.
         recommended: The second such arm.
         title: Of the report.
         workers: So many seeds at a time, on Ray (pip install "unskew[ray]"); here, one after the other, unless given.
@@ -121,6 +121,8 @@ def _print(results: dict[str, Any], console: Console) -> None:
         table.add_row(Text(one_line(arm["title"])), *("" if x is None else f"{x:.3f}" for x in figures))
     console.print(table)
     console.print(one_line(results["headline"]), markup=False)
+    for terms in results["terms"]:
+        console.print(one_line(terms), markup=False)
     for claim in results["claims"]:
         figure = f" ({claim['figure']})" if claim["figure"] else ""
         console.print(one_line(f"{claim['verdict']}: {claim['claim']}{figure}"), markup=False)

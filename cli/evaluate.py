@@ -19,6 +19,7 @@ def command(
     fairness: bool = False,
     target_prior: TargetPrior | Literal["estimate"] | None = None,
     decision: DecisionSettings | None = None,
+    obedience: bool = False,
     device: str | None = None,
     overwrite: bool = False,
 ) -> int:
@@ -37,6 +38,8 @@ def command(
             unseen: adaptive (within what the training set makes likely) or estimate (from them alone). As the bundle
             was fitted unless given.
         decision: Which topic a row gets, and when none. As the bundle was fitted unless given.
+        obedience: Also write some rows under wrong topics, and measure whether outputs follow what they were given;
+            needs train.
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
         overwrite: Replace what stands at output.
     """
@@ -61,6 +64,7 @@ def command(
         generation=generation,
         fairness=fairness,
         target_prior=asked if asked in ("adaptive", "estimate") else None,
+        obedience=obedience,
         overwrite=overwrite,
     )
     print_evaluation(evaluation, make_console())

@@ -23,5 +23,7 @@ METRIC_TITLES = {
     "rougeL": "ROUGE-L",
     "chrf": "chrF",
     "exact": "outputs equal to their target",
+    "slot_f1": "F1 over name and value of slots",
     "topic_fit": "outputs that read like their topic",
+    "true_fit": "outputs that read like the true topic",
 }

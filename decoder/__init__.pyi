@@ -2,6 +2,8 @@ from .adaptation import AdaptationFacts, merge
 from .control import FAIRNESS_TOKEN, ControlTokens, topic_token
 from .fitting import fit_decoder
 from .generation import Watch
+from .judges import FrameJudge, TopicJudge, are_frames, make_judge, parse_frame
+from .obedience import Obedience, Trial, log_probability_gap, measure_obedience
 from .preparation import check_base
 from .sampling import implied_topic_prior, topic_loss_link
 from .settings import BALANCED_RATIO, DecoderSettings, GenerationSettings, Writer
@@ -16,20 +18,29 @@ __all__ = [
     "ControlTokens",
     "DecoderSettings",
     "FAIRNESS_TOKEN",
+    "FrameJudge",
     "GenerationSettings",
     "INSTRUCTION",
+    "Obedience",
     "PLAIN",
     "StoredAdapter",
     "StoredDecoder",
     "TEMPLATES",
     "TopicDecoder",
+    "TopicJudge",
+    "Trial",
     "Watch",
     "Writer",
+    "are_frames",
     "check_base",
     "check_writer",
     "fit_decoder",
     "implied_topic_prior",
+    "log_probability_gap",
+    "make_judge",
+    "measure_obedience",
     "merge",
+    "parse_frame",
     "topic_loss_link",
     "topic_token",
 ]

@@ -4,6 +4,8 @@ Of the embedding only the rows of the control tokens are trained, except under f
 """
 
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ from .control import ControlTokens
 from .settings import DecoderSettings
 
 Model = PreTrainedModel | PeftModel
+_ROWS = "trainable_tokens_delta"  # PEFT's name for them
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,24 @@ def adaptation_facts(model: Model, adaptation: str) -> AdaptationFacts:
         state = get_peft_model_state_dict(model, save_embedding_layers=False)
         adapter_bytes = len(save({name: value.contiguous() for name, value in state.items()}))
     return AdaptationFacts(adaptation, trainable, total, adapter_bytes)
+
+
+def token_row_rates(model: Model, factor: float) -> dict[str, float]:
+    """Learning-rate factors by parameter name: `factor` for the rows of the control tokens."""
+    return {name: factor for name, _ in model.named_parameters() if _ROWS in name}
+
+
+@contextmanager
+def training_rows_alone(model: Model) -> Generator[None]:
+    """Inside the block only the rows of the control tokens require gradients."""
+    rest = [weight for name, weight in model.named_parameters() if weight.requires_grad and _ROWS not in name]
+    for weight in rest:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in rest:
+            weight.requires_grad_(True)
 
 
 def find_blocks(model: PreTrainedModel) -> nn.ModuleList:

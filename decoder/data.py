@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,8 @@ from ..corpus import Record, StoredRecords, Topics, topic_indices
 from ..training import Batch, PhaseData
 from .sequences import Sequencer, pad_left
 from .stored_sequences import NO_TOPIC, StoredSequences
+
+TRIES = 50  # rows drawn in search of one of another topic
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Rows:
         topics: Index of the topic given before the target (n,), `NO_TOPIC` where none is.
         texts: Where the text's own tokens start and stop (n, 2).
         fair: Whether `<force_fairness>` stands before the topic (n,), bool.
+        marks: Tokens that give the topic, right before the target (n,).
     """
 
     tokens: Sequence[np.ndarray]
@@ -30,6 +35,7 @@ class Rows:
     topics: np.ndarray
     texts: np.ndarray
     fair: np.ndarray
+    marks: np.ndarray
 
     @classmethod
     def from_records(
@@ -48,7 +54,7 @@ class Rows:
         if isinstance(records, StoredRecords):
             assert not fairness
             stored = StoredSequences.of(records, sequencer, topics, max_target_tokens)
-            return cls(stored, stored.targets.lengths, stored.topics, stored.text_spans(), fair)
+            return cls(stored, stored.targets.lengths, stored.topics, stored.text_spans(), fair, stored.mark_lengths)
         texts = [record.text for record in records]
         spans = [sequencer.text_span(prompt) for prompt in sequencer.prompts(texts)]
         targets = sequencer.targets([record.target or "" for record in records], max_target_tokens)
@@ -58,8 +64,8 @@ class Rows:
             np.asarray([*prompt, *mark, *target], dtype=np.int32)
             for prompt, mark, target in zip(sequencer.prompts(texts, fairness), marks, targets, strict=True)
         ]
-        written = np.asarray([len(target) for target in targets], dtype=np.int32)
-        return cls(tokens, written, indices, np.asarray(spans, dtype=np.int32).reshape(-1, 2), fair)
+        written, given = (np.asarray(list(map(len, parts)), dtype=np.int32) for parts in (targets, marks))
+        return cls(tokens, written, indices, np.asarray(spans, dtype=np.int32).reshape(-1, 2), fair, given)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -73,27 +79,53 @@ class Rows:
 
     def __add__(self, other: "Rows") -> "Rows":
         """These rows, and those of `other` after them."""
-        names = ("written", "topics", "texts", "fair")
+        names = ("written", "topics", "texts", "fair", "marks")
         arrays = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names}
         return replace(self, tokens=[*self.tokens, *other.tokens], **arrays)
 
-    def view(self, index: int) -> list[int]:
-        """The row's tokens; where `index` is a repeat, without some spans of its text. All else stays."""
+    def view(self, index: int, topic: bool = True, text_of: int | None = None) -> list[int]:
+        """The row's tokens; where `index` is a repeat, without some spans of its text.
+
+        Args:
+            index: Of the row.
+            topic: Whether its mark is among them.
+            text_of: A row whose text stands in the place of its own, cut to the length of that.
+        """
         ids = self.tokens[index].tolist()
-        if not isinstance(index, View) or index.repeat == 0:
-            return ids
         start, stop = self.texts[index]
-        return [*ids[:start], *span_dropout(ids[start:stop], index.repeat, index.seed), *ids[stop:]]
+        text = ids[start:stop]
+        if text_of is not None:
+            text = self.tokens[text_of].tolist()[slice(*self.texts[text_of])][: len(text)]
+        elif isinstance(index, View) and index.repeat > 0:
+            text = span_dropout(text, index.repeat, index.seed)
+        end = len(ids) - self.written[index]
+        given = end if topic else end - self.marks[index]
+        return [*ids[:start], *text, *ids[stop:given], *ids[end:]]
 
 
 class DecoderData(PhaseData[Rows]):
     """Batches of sequences; `written_per_batch` is the mean number of target tokens in one.
+
+    Of the rows trained on, a share `topic_dropout` lacks its topic, and a share `text_swap` of the others has the text
+    of a row of another topic: in each epoch other ones, by the seed.
 
     A batch holds `input_ids` and `attention_mask` (B, T), padded on the left, `written` (B,) the length of the
     target at the end of each row, and `topic` (B,) the topic's index or `NO_TOPIC`; all int64; and `fair` (B,), bool.
     """
 
     written_per_batch = 1.0
+
+    def __init__(
+        self,
+        train: Rows,
+        validation: Rows | None,
+        *,
+        topic_dropout: float = 0.0,
+        text_swap: float = 0.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(train, validation, **options)
+        self._topic_dropout, self._text_swap = topic_dropout, text_swap
 
     def count(self, drawn: Sequence[int], batches: int) -> None:
         """Note the mean rows and target tokens of a batch."""
@@ -103,9 +135,25 @@ class DecoderData(PhaseData[Rows]):
 
     def collate(self, rows: Rows, indices: list[int]) -> Batch:
         """Pad rows on the left."""
+        changes = [self._change(rows, i) for i in indices]
+        views = [rows.view(i, *change) for i, change in zip(indices, changes, strict=True)]
+        kept = [topic for topic, _ in changes]
         return {
-            **pad_left([rows.view(i) for i in indices], self.pad_id),
+            **pad_left(views, self.pad_id),
             "written": torch.from_numpy(rows.written[indices]).long(),
-            "topic": torch.from_numpy(rows.topics[indices]),
+            "topic": torch.from_numpy(np.where(kept, rows.topics[indices], NO_TOPIC)),
             "fair": torch.from_numpy(rows.fair[indices]),
         }
+
+    def _change(self, rows: Rows, index: int) -> tuple[bool, int | None]:
+        """Whether a row keeps its topic, and the row whose text it gets, if it gets another."""
+        if rows is not self.train or not (self._topic_dropout or self._text_swap):
+            return True, None
+        repeat = index.repeat if isinstance(index, View) else 0
+        draw = Random(f"{self._seed} {self._epoch} {index} {repeat}")
+        if draw.random() < self._topic_dropout:
+            return False, None
+        if draw.random() >= self._text_swap or rows.topics[index] == NO_TOPIC:
+            return True, None
+        tried = (draw.randrange(len(rows)) for _ in range(TRIES))
+        return True, next((i for i in tried if rows.topics[i] not in (rows.topics[index], NO_TOPIC)), None)

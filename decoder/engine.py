@@ -6,6 +6,7 @@ What it does that transformers' `generate` does not:
 - prompts are read in small batches of like length and written on in large ones: reading is arithmetic, and more rows
   only add padding, while a step of writing reads every weight however many rows it is for;
 - keys and values are written in place (see `slots`), and finished rows leave the batch;
+- with guidance, a row and the same row without its mark are written on side by side from one reading of the prompt;
 - batches fit the memory that is free, and are halved where that was still too much.
 
 A row's tokens do not depend on the rows beside it, beyond floating-point ties. Models whose cache is more than keys and
@@ -14,6 +15,7 @@ values (sliding windows, recurrent states) go through `generate`, under the same
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,8 +23,9 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.cache_utils import Cache
 
+from ..common import UserError
 from ..runtime import free_bytes, group_by_length, in_batches
-from .generation import Chooser
+from .generation import Chooser, GuidedChooser
 from .kv_cache import Memory, Slots, bytes_per_token, plain_memory, vacate
 from .sequences import last_logits, pad_left, plain
 
@@ -34,6 +37,19 @@ MEMORY_SHARE = 0.5  # of what is free, for keys and values; the rest is for the 
 
 Row = Sequence[int]
 Progress = Callable[[int], Any]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance (Sanchez et al. 2023, arXiv 2306.17806): bare + scale * (marked - bare), of logits.
+
+    Attributes:
+        marks: What follows each row in its marked form; the bare form goes without.
+        scale: Above 1 outputs keep closer to their marks.
+    """
+
+    marks: Sequence[Row]
+    scale: float
 
 
 class Engine:
@@ -82,6 +98,7 @@ class Engine:
         limit: int,
         tokens_per_batch: int | None = None,
         progress: Progress | None = None,
+        guidance: Guidance | None = None,
     ) -> list[list[int]]:
         """What is written after each row, the end token included where one came.
 
@@ -91,23 +108,32 @@ class Engine:
             limit: Most tokens to write after a row.
             tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the memory that is free.
             progress: Called with the number of rows done after each batch.
+            guidance: The marks of the rows, which `rows` then lack, and how closely outputs keep to them.
 
         Raises:
+            UserError: if guidance is asked of a model whose cache is more than keys and values.
             torch.OutOfMemoryError, MemoryError, RuntimeError: if a single row does not fit the memory.
         """
         shared, start = self._share(rows)
+        if shared is None and guidance is not None:
+            raise UserError("guidance needs a base whose cache is keys and values alone; leave it at 1 with this one")
 
         def work(batch: list[int]) -> list[list[int]]:
             picked = [rows[i] for i in batch]
             if shared is None:
                 return self._generate(picked, chooser(batch), limit)
-            return self._write(
-                picked, Slots(shared, start, len(picked), max(map(len, picked)) + limit), start, chooser(batch), limit
-            )
+            if guidance is not None:
+                marks = [guidance.marks[i] for i in batch]
+                choose = GuidedChooser(chooser(batch), guidance.scale)
+                return self._write_guided(picked, marks, shared, start, choose, limit)
+            slots = Slots(shared, start, len(picked), max(map(len, picked)) + limit)
+            return self._write(picked, slots, start, chooser(batch), limit)
 
         written: list[list[int]] = [[] for _ in rows]
         budget = tokens_per_batch or self._budget(shared)
-        for batch, outputs in in_batches([len(row) + limit for row in rows], budget, work, MOST_ROWS):
+        copies = 1 if guidance is None else 2
+        sizes = [copies * (len(row) + limit) for row in rows]
+        for batch, outputs in in_batches(sizes, budget, work, MOST_ROWS // copies):
             for i, output in zip(batch, outputs, strict=True):
                 written[i] = output
             if progress is not None:
@@ -129,12 +155,43 @@ class Engine:
         return max(1, min(self._write_tokens, int(fitting)))
 
     def _write(self, rows: list[Row], slots: Slots, start: int, chooser: Chooser, limit: int) -> list[list[int]]:
-        filled = max(map(len, rows))
         scores, mask = self._read(rows, slots, start)
-        mask = torch.cat([mask, mask.new_ones(len(rows), limit)], dim=1)
-        positions = self._tensor([len(row) for row in rows])
-        there, cache = list(range(len(rows))), slots.cache(filled)
-        written: list[list[int]] = [[] for _ in rows]
+        return self._go_on(scores, mask, self._tensor([len(row) for row in rows]), slots, chooser, limit)
+
+    def _write_guided(
+        self, rows: list[Row], marks: list[Row], shared: Memory, start: int, chooser: GuidedChooser, limit: int
+    ) -> list[list[int]]:
+        """As `_write`, each row in two slots: without its mark, then with it."""
+        longest, own = len(rows[0]), self._tensor([len(row) for row in rows])
+        read = Slots(shared, start, len(rows), longest)
+        bare, mask = self._read(rows, read, start)
+        padded = self._padded(marks)
+        ids, given = padded["input_ids"], padded["attention_mask"]
+        slots = read.doubled(longest, longest + ids.shape[1] + limit)
+        slots.blank(0, 2 * len(rows), longest, longest + ids.shape[1])
+        positions = own[:, None] + (given.cumsum(dim=1) - 1).clamp(min=0)
+        whole = torch.cat([mask, given], dim=1)
+        marked = self._forward(ids, whole, positions, slots.cache(longest, 1, None, 2))
+        without = torch.cat([mask, torch.zeros_like(given)], dim=1)
+        return self._go_on(
+            _paired(bare, marked), _paired(without, whole), _paired(own, own + given.sum(dim=1)), slots, chooser, limit
+        )
+
+    def _go_on(
+        self,
+        scores: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        slots: Slots,
+        chooser: Chooser | GuidedChooser,
+        limit: int,
+    ) -> list[list[int]]:
+        """Write from what has been read: a row of the batch takes as many slots in a row as the chooser has copies."""
+        filled, copies = mask.shape[1], chooser.copies
+        rows = len(mask) // copies
+        mask = torch.cat([mask, mask.new_ones(len(mask), limit)], dim=1)
+        there, cache = list(range(rows)), slots.cache(filled)
+        written: list[list[int]] = [[] for _ in range(rows)]
         for step in range(1, limit + 1):
             tokens = chooser(scores)
             ids = tokens.tolist()
@@ -144,14 +201,17 @@ class Engine:
             if step == limit or all(done):
                 break
             if any(done):
-                order, movers, holes = vacate(done)
+                order, movers, holes = vacate([gone for gone in done for _ in range(copies)])
                 slots.move(self._tensor(movers), self._tensor(holes), filled)
-                there = [there[i] for i in order]
+                there = [there[i // copies] for i in order[::copies]]
                 stay = self._tensor(order)
-                tokens, mask, positions = tokens[stay], mask[stay], positions[stay]
-                chooser.keep(stay)
+                mask, positions = mask[stay], positions[stay]
+                rows_left = stay[::copies] // copies
+                tokens = tokens[rows_left]
+                chooser.keep(rows_left)
             filled += 1
-            scores = self._forward(tokens[:, None], mask[:, :filled], positions[:, None], cache)
+            ids = tokens.repeat_interleave(copies) if copies > 1 else tokens
+            scores = self._forward(ids[:, None], mask[:, :filled], positions[:, None], cache)
             positions = positions + 1
         return written
 
@@ -204,3 +264,8 @@ class Engine:
 
     def _tensor(self, values: Any) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self._model.device)
+
+
+def _paired(first: Tensor, second: Tensor) -> Tensor:
+    """Rows (2B, ...) in turn from two tensors (B, ...)."""
+    return torch.stack([first, second], dim=1).flatten(0, 1)

@@ -17,13 +17,24 @@ from lightning.pytorch.utilities import rank_zero_only
 from ..balance import make_loss
 from ..common import UserError, fingerprint, replacing_folder
 from ..corpus import Record, StoredRecords, Topics, some_of, topic_indices
-from ..training import Draw, Phases, base_contents, record_contents, tokenizer_contents, trainer_choices
+from ..training import (
+    Draw,
+    Phases,
+    PhaseSettings,
+    base_contents,
+    record_contents,
+    tokenizer_contents,
+    trainer_choices,
+)
 from . import saving
-from .adaptation import adapt, adaptation_facts, finish
+from .adaptation import adapt, adaptation_facts, finish, token_row_rates, training_rows_alone
 from .base import make_scratch_model, make_scratch_tokenizer, pad_id_of
 from .control import make_rows
 from .data import DecoderData, Rows
+from .judges import make_judge
 from .module import MONITOR, DecoderModule
+from .obedience import Trial
+from .obedience_curve import ObedienceCurve
 from .preparation import Prepared, prepare, read_base
 from .sampling import drawn, has_target, make_topic_loss, shown_to_held_out
 from .sequences import Sequencer
@@ -33,9 +44,14 @@ from .topic_decoder import TopicDecoder
 
 log = logging.getLogger("unskew")
 
+CURVE_ROWS = 16  # texts that obedience is measured on as training goes on
+
 # Settings by where in a fit they begin to act; those of a phase itself enter with it.
-_COMMON = ("base", "scratch", "prompt_in_force", "max_tokens", "max_target_tokens", "condition", "tokens_per_batch")
-_ADAPTATION = ("adaptation", "rank", "alpha", "dropout", "blocks")
+_COMMON = (
+    *("base", "scratch", "prompt_in_force", "max_tokens", "max_target_tokens", "condition", "tokens_per_batch"),
+    *("topic_dropout", "text_swap"),
+)
+_ADAPTATION = ("adaptation", "rank", "alpha", "dropout", "blocks", "topic_rate")
 _CLEAN = ("topic_loss", "sampling_ratio", "fairness")
 
 
@@ -71,7 +87,9 @@ def fit_decoder(
     """
     settings = settings.resolved()
     topics.encode([str(record.topic) for record in chain(train, validation)])
-    fit = _Fit(_usable(train, validation, noisy), topics, settings, Path(folder), seed)
+    sets = _usable(train, validation, noisy)
+    _say_untaught(sets, topics)
+    fit = _Fit(sets, topics, settings, Path(folder), seed)
     return fit.from_scratch() if settings.base is None else fit.from_base(settings.base)
 
 
@@ -132,23 +150,56 @@ class _Fit:
         parts = replace(parts, model=adapt(parts.model, parts.control, settings))
         facts = adaptation_facts(parts.model, settings.adaptation)
         log.info("decoder: %s", facts)
+        if settings.rows_first.epochs:
+            self._train_rows(parts)
         if settings.base is not None and noisy and settings.noisy.epochs:
             self._train_noisy("noisy", parts, noisy)
         self._train_clean(parts)
-        adapted = parts.model
         if settings.adaptation != "lora":
-            adapted, base = finish(adapted), None
+            parts, base = replace(parts, model=finish(parts.model)), None
+        ours = base is not None and settings.base is None
+        return self._decoder(parts, base=base, base_is_ours=ours, facts=facts)
+
+    def _decoder(self, parts: Prepared, **about: Any) -> TopicDecoder:
+        settings = self.settings
         return TopicDecoder(
-            adapted,
+            parts.model,
             parts.tokenizer,
             parts.control,
             parts.prompt,
             settings.max_tokens,
             max_target_tokens=settings.max_target_tokens,
             condition=settings.condition,
-            base=base,
-            base_is_ours=base is not None and settings.base is None,
-            facts=facts,
+            unguided=bool(settings.topic_dropout),
+            **about,
+        )
+
+    def _curve(self, parts: Prepared) -> list[ObedienceCurve]:
+        """What measures obedience as the clean phase goes on, if it is asked for and can be measured."""
+        every, topics = self.settings.obedience_every, sorted({str(record.topic) for record in self.sets.train})
+        if every is None or len(topics) < 2:
+            return []
+        judge = make_judge([str(r.target) for r in self.sets.train], [str(r.topic) for r in self.sets.train])
+        trial = Trial.draw(self.sets.validation, topics, CURVE_ROWS)
+        return [ObedienceCurve(self._decoder(parts), trial, judge, every)]
+
+    def _train_rows(self, parts: Prepared) -> None:
+        """Train the control tokens' rows alone: what they say is then there to be read when the rest adapts."""
+        settings, records = self.settings, self.sets.train
+        self.phases.depend_on("rows_first", settings.rows_first, None, record_contents(records, targets=True))
+        with training_rows_alone(parts.model):
+            module = DecoderModule(parts.model, settings.rows_first, parts.control.topic_ids)
+            self.phases.run("rows_first", settings.rows_first, module, self._data(parts, records))
+
+    def _module(self, parts: Prepared, phase: PhaseSettings, *topic_losses: Any) -> DecoderModule:
+        settings = self.settings
+        rows = {} if settings.topic_rate is None else token_row_rates(parts.model, settings.topic_rate / phase.rate)
+        return DecoderModule(
+            parts.model,
+            phase,
+            parts.control.topic_ids,
+            *topic_losses,
+            rates=rows,
         )
 
     def _train_noisy(self, name: str, parts: Prepared, records: Sequence[Record]) -> Path:
@@ -161,7 +212,7 @@ class _Fit:
             counts = np.bincount(indices[indices >= 0], minlength=len(topics)).tolist()
             loss = make_loss(settings.noisy_topic_loss, counts, topics.names)
             log.info("decoder: topic loss on the noisy set: %s", loss.description)
-        module = DecoderModule(parts.model, settings.noisy, parts.control.topic_ids, loss)
+        module = self._module(parts, settings.noisy, loss)
         return self.phases.run(name, settings.noisy, module, self._data(parts, records))
 
     def _train_clean(self, parts: Prepared) -> None:
@@ -170,8 +221,9 @@ class _Fit:
         records, draw = drawn(settings, self.sets.train, self.topics, self.seed)
         self.phases.depend_on([getattr(settings, name) for name in _CLEAN])
         self.phases.depend_on("clean", settings.clean, None, record_contents(records, targets=True))
-        module = DecoderModule(parts.model, settings.clean, parts.control.topic_ids, *self._topic_losses(records))
-        self.phases.run("clean", settings.clean, module, self._data(parts, records, draw, settings.fairness))
+        module = self._module(parts, settings.clean, *self._topic_losses(records))
+        data = self._data(parts, records, draw, settings.fairness)
+        self.phases.run("clean", settings.clean, module, data, self._curve(parts))
 
     def _data(
         self, parts: Prepared, records: Sequence[Record], draw: Draw | None = None, fairness: bool = False
@@ -183,6 +235,8 @@ class _Fit:
             tokens_per_batch=self.settings.tokens_per_batch,
             seed=self.seed,
             draw=draw,
+            topic_dropout=self.settings.topic_dropout or 0.0,
+            text_swap=self.settings.text_swap or 0.0,
         )
 
     def _rows(self, records: Sequence[Record], sequencer: Sequencer, fairness: bool) -> Rows:
@@ -214,6 +268,16 @@ def _usable(train: Sequence[Record], validation: Sequence[Record], noisy: Sequen
     if noisy and not warm_up:
         log.warning("decoder: no row of the noisy set has a target, so it is left out")
     return _Sets(kept, measured or kept, warm_up or None)
+
+
+def _say_untaught(sets: _Sets, topics: Topics) -> None:
+    taught = {i for records in (sets.train, sets.noisy or ()) for i in np.unique(topic_indices(records, topics))}
+    if untaught := [name for i, name in enumerate(topics.names) if i not in taught]:
+        log.warning(
+            "decoder: no row with a target has the topic%s %s: the token is not trained, it keeps the mean of its "
+            "name's tokens, so what is written under it follows the text",
+            "s" * (len(untaught) > 1), ", ".join(untaught[:20]),
+        )  # fmt: skip
 
 
 def _with_targets(records: Sequence[Record], name: str) -> Sequence[Record]:

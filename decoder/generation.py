@@ -33,6 +33,8 @@ class Chooser:
         device: Of the logits.
     """
 
+    copies = 1  # slots that a row takes in a batch
+
     def __init__(
         self, options: GenerationSettings, suppressed: Sequence[int], row_keys: Sequence[int], device: torch.device
     ) -> None:
@@ -84,6 +86,29 @@ class WatchedChooser(Chooser):
         """Go on with these rows of the batch, in this order."""
         self._chooser.keep(rows)
         self._there = [self._there[i] for i in rows.tolist()]
+
+
+class GuidedChooser:
+    """Chooses from two distributions a row, that without its mark and that with it, side by side.
+
+    Args:
+        chooser: Chooses from the guided logits bare + scale * (marked - bare).
+        scale: At least 1.
+    """
+
+    copies = 2
+
+    def __init__(self, chooser: Chooser, scale: float) -> None:
+        self._chooser, self._scale = chooser, scale
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """Tokens (B,) for logits (2B, V)."""
+        bare, marked = scores.float().unflatten(0, (-1, 2)).unbind(1)
+        return self._chooser(torch.lerp(bare, marked, self._scale))
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows of the batch, in this order."""
+        self._chooser.keep(rows)
 
 
 class Suppression(LogitsProcessor):

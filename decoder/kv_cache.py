@@ -5,6 +5,7 @@ the copy of all keys and values that every new token costs there.
 """
 
 from collections.abc import Sequence
+from copy import copy
 
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
@@ -61,9 +62,22 @@ class Slots:
 
         self._memory: Memory = [(memory(keys), memory(values)) for keys, values in shared]
 
-    def cache(self, filled: int, first: int = 0, last: int | None = None) -> Cache:
-        """What a forward pass over rows `first:last` reads and extends."""
-        return Cache(layers=[SlotLayer((k[first:last], v[first:last]), filled) for k, v in self._memory])
+    def cache(self, filled: int, first: int = 0, last: int | None = None, step: int = 1) -> Cache:
+        """What a forward pass over rows `first:last:step` reads and extends."""
+        own = slice(first, last, step)
+        return Cache(layers=[SlotLayer((k[own], v[own]), filled) for k, v in self._memory])
+
+    def doubled(self, filled: int, room: int) -> "Slots":
+        """Twice the slots, what is filled of each in two of them in a row, with room for `room` positions."""
+
+        def memory(known: Tensor) -> Tensor:
+            made = known.new_empty(2 * len(known), known.shape[1], room, known.shape[3])
+            made[:, :, :filled] = known[:, :, :filled].repeat_interleave(2, dim=0)
+            return made
+
+        double = copy(self)
+        double._memory = [(memory(keys), memory(values)) for keys, values in self._memory]
+        return double
 
     def blank(self, first: int, last: int, start: int, stop: int) -> None:
         """Zero positions that stay empty: they are masked, but 0 times whatever the memory held could be NaN."""

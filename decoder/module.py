@@ -1,6 +1,6 @@
 """The Lightning module of a decoder: its loss and validation measures. Knows nothing of files or tokenizers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +50,7 @@ class DecoderModule(PhaseModule):
         fair_loss: The same for rows with `<force_fairness>`; None: there are none.
         shown: How often training shows the topics, in relation to held-out rows: two rows (2, C) of weights, for rows
             without and with the token, so that the validation loss judges what is trained for; None weighs all alike.
+        rates: Learning-rate factor per parameter name.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class DecoderModule(PhaseModule):
         topic_loss: TopicLoss | None = None,
         fair_loss: TopicLoss | None = None,
         shown: Sequence[Sequence[float]] | None = None,
+        *,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(model, phase)
+        super().__init__(model, phase, rates)
         self.topic_loss, self.fair_loss = topic_loss, fair_loss
         self._shown = shown or [[1.0] * len(topic_ids)] * 2
         self._topic_ids = list(topic_ids)

@@ -55,6 +55,7 @@ def save(decoder: "TopicDecoder", folder: Path) -> None:
         "max_tokens": decoder.max_tokens,
         "max_target_tokens": decoder.max_target_tokens,
         "condition": decoder.condition,
+        "unguided": decoder.unguided,
         "facts": None if decoder.facts is None else asdict(decoder.facts),
     }
     (folder / _FACTS).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -81,6 +82,7 @@ class Parts:
     max_target_tokens: int
     condition: Condition
     facts: AdaptationFacts | None
+    unguided: bool = False
     base: str | Path | None = None
     base_is_ours: bool = False
 
@@ -92,6 +94,7 @@ def load(folder: Path, *, merge: bool) -> Parts:
         prompt, topics = Prompt(**described["prompt"]), tuple(described["topics"])
         facts = AdaptationFacts(**described["facts"]) if described["facts"] else None
         condition = described.get("condition", "token")  # decoders of version 0.1.0 do not say it
+        unguided = bool(described.get("unguided", False))
         max_tokens, max_target_tokens = int(described["max_tokens"]), int(described["max_target_tokens"])
     tokenizer = load_tokenizer(folder)
     control = ControlTokens.add(tokenizer, topics)
@@ -100,7 +103,9 @@ def load(folder: Path, *, merge: bool) -> Parts:
     ours = base == folder / _OWN_BASE
     if merge and isinstance(model, PeftModel):
         model, base, ours = merge_adapter(model), None, False
-    return Parts(model, tokenizer, control, prompt, max_tokens, max_target_tokens, condition, facts, base, ours)
+    return Parts(
+        model, tokenizer, control, prompt, max_tokens, max_target_tokens, condition, facts, unguided, base, ours
+    )
 
 
 def _save_adapter(decoder: "TopicDecoder", model: PeftModel, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
     [prompt before] [text] [prompt after] [<force_fairness>] <|topic:NAME|> target <eos>
 
-or, where the topic is given as text, with the line `Topic: NAME` in the place of its token.
+or, where the topic is given as text, with the line `Topic: NAME` in the place of its token, or before it.
 
 Knows tokenizers and control tokens, not training or generation. Rows are padded on the left, in training as in
 generation, so that what is predicted stands at the end of every row.
@@ -35,7 +35,7 @@ class Sequencer:
         control: Their ids.
         prompt: Around every text.
         max_tokens: Of prompt and text together; the end of a longer text is cut.
-        condition: Whether a topic is given as its token, or as text.
+        condition: How a topic is given, see `DecoderSettings`.
 
     Raises:
         UserError: if the prompt leaves hardly any room for a text.
@@ -54,8 +54,10 @@ class Sequencer:
         self._end_id: Any = tokenizer.eos_token_id
         self._before, self._after = prompt.encode(tokenizer)
         self._marks = dict(zip(control.topics, ([i] for i in control.topic_ids), strict=True))
-        if condition == "text":
-            self._marks = dict(zip(control.topics, self._lines(control.topics), strict=True))
+        if condition != "token":
+            tokens = self._marks.values() if condition == "both" else [[]] * len(control.topics)
+            lines = zip(self._lines(control.topics), tokens, strict=True)
+            self._marks = {name: [*line, *its] for name, (line, its) in zip(control.topics, lines, strict=True)}
         self._room = max_tokens - len(self._before) - len(self._after)
         if self._room < _SHORTEST_TEXT:
             taken = max_tokens - self._room

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..balance import LossSettings
 from ..common import UserError
@@ -11,7 +11,7 @@ from ..training import PhaseSettings, ScratchSettings, too_fast
 from .templates import resolve_template
 
 Adaptation = Literal["lora", "top_blocks", "full"]
-Condition = Literal["token", "text"]
+Condition = Literal["token", "text", "both"]
 Writer = Literal["torch", "vllm"]
 
 # What phases are unless given. From scratch a small model bears, and needs, rates that would wipe out a pretrained one.
@@ -19,13 +19,16 @@ SCRATCH_SIZE = ScratchSettings(layers=2, width=64, heads=4, vocabulary=4000)
 SCRATCH = {
     "noisy": PhaseSettings(epochs=1, learning_rate=5e-3),
     "clean": PhaseSettings(epochs=3, learning_rate=4e-3),
+    "rows_first": PhaseSettings(epochs=0, learning_rate=1e-2),
 }
 BASE = {
     "noisy": PhaseSettings(epochs=1, learning_rate=5e-4),
     "clean": PhaseSettings(epochs=3, learning_rate=5e-4),
+    "rows_first": PhaseSettings(epochs=0, learning_rate=1e-2),
 }
 BALANCED_RATIO = 3.0  # of the largest topic to the smallest in batches that count as balanced
 HIGHEST_BASE_RATE = 2e-3
+MOST_GUIDANCE = 10.0  # far above what any output gains from
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,21 @@ class DecoderSettings:
         base: Hub id or folder of a causal language model; None trains the small `scratch` one first.
         scratch: Size of that small model.
         prompt: "plain", "instruction", or a template of your own that holds {text} once. "auto" is "instruction" for a
-            `base`, and "plain" from scratch, where no words have a meaning yet and each costs time.
+            `base`, and "plain" from scratch.
         max_tokens: Of prompt and text together; longer texts are cut.
         max_target_tokens: Of a target; longer targets are cut.
-        adaptation: What of the base is trained: low-rank adapters, the last blocks, or all of it.
+        adaptation: What is trained of the base.
         rank: Of the LoRA matrices.
         alpha: LoRA's scale: its update counts alpha / rank times.
         dropout: On the input of the LoRA matrices.
         blocks: How many of the last blocks `top_blocks` trains.
-        condition: How the topic is given: as its "token", or as "text", the line `Topic: NAME` after the prompt.
-        topic_loss: Also train the decoder to choose the topic token, with this loss (the decoder-only baseline).
+        condition: How the topic is given: "text" is a line.
+        topic_rate: Learning rate of the control tokens' rows; that of the phase unless given.
+        topic_dropout: Share of training rows that lack their topic: what `guidance` compares with.
+        text_swap: Share of training rows with a text of another topic: outputs then follow their topic.
+        rows_first: Training of the control tokens' rows alone, before all else; none unless given.
+        obedience_every: Steps between measurements for obedience.csv and .png in the clean phase's folder.
+        topic_loss: Also train the decoder to choose the topic token, with this loss (the baseline).
         noisy_topic_loss: The same on the noisy set, so that this choice meets the noisy topics as the encoder's
             does; None leaves that choice to the clean set. Rows whose topic is not in the clean set have no part in it.
         sampling_ratio: Draw the clean rows so that the most frequent topic comes at most so many times as often as the
@@ -72,6 +80,11 @@ class DecoderSettings:
     dropout: float = 0.0
     blocks: int = 2
     condition: Condition = "token"
+    topic_rate: float | None = None
+    topic_dropout: float | None = None
+    text_swap: float | None = None
+    rows_first: PhaseSettings = PhaseSettings()
+    obedience_every: int | None = None
     topic_loss: LossSettings | None = None
     noisy_topic_loss: LossSettings | None = None
     sampling_ratio: float | None = None
@@ -88,10 +101,11 @@ class DecoderSettings:
             problems.append(f"dropout is {self.dropout}, must lie in [0, 1)")
         if self.adaptation not in ("lora", "top_blocks", "full"):
             problems.append(f"adaptation is {self.adaptation!r}, must be lora, top_blocks or full")
-        if self.condition not in ("token", "text"):
-            problems.append(f"condition is {self.condition!r}, must be token or text")
-        if self.condition == "text" and (self.topic_loss or self.noisy_topic_loss):
+        if self.condition not in get_args(Condition):
+            problems.append(f"condition is {self.condition!r}, must be token, text or both")
+        if self.condition != "token" and (self.topic_loss or self.noisy_topic_loss):
             problems.append("topic_loss needs condition token: a name in text is many tokens, which no topic loss fits")
+        problems += self._topic_problems()
         if self.sampling_ratio is not None and not 1 <= self.sampling_ratio < math.inf:
             problems.append(f"sampling_ratio is {self.sampling_ratio}, must be a number of at least 1")
         if self.fairness and self.sampling_ratio is not None and self.sampling_ratio > BALANCED_RATIO:
@@ -111,6 +125,22 @@ class DecoderSettings:
         if problems:
             raise UserError("decoder settings: " + "; ".join(problems))
 
+    def _topic_problems(self) -> list[str]:
+        problems = []
+        if self.topic_rate is not None and not 0 < self.topic_rate < math.inf:
+            problems.append(f"topic_rate is {self.topic_rate}, must be a positive number")
+        for name in ("topic_dropout", "text_swap"):
+            share = getattr(self, name)
+            if share is not None and not 0 <= share < 1:
+                problems.append(f"{name} is {share}, must lie in [0, 1)")
+            if share and (self.topic_loss or self.noisy_topic_loss):
+                problems.append(f"{name} is for a decoder that is given its topic; leave topic_loss out with it")
+        if self.obedience_every is not None and self.obedience_every < 1:
+            problems.append(f"obedience_every is {self.obedience_every}, must be positive")
+        if self.adaptation == "full" and (self.topic_rate is not None or self.rows_first.epochs):
+            problems.append("topic_rate and rows_first need adaptation lora or top_blocks: full has no rows apart")
+        return problems
+
     @property
     def prompt_in_force(self) -> str:
         """`prompt` with "auto" resolved."""
@@ -122,7 +152,8 @@ class DecoderSettings:
         """With what was left open filled in as suits the base, or the model from scratch."""
         usual = SCRATCH if self.base is None else BASE
         phases = {name: getattr(self, name).resolved(phase) for name, phase in usual.items()}
-        return replace(self, prompt=self.prompt_in_force, **phases)
+        open_ones = {name: 0.0 for name in ("topic_dropout", "text_swap") if getattr(self, name) is None}
+        return replace(self, prompt=self.prompt_in_force, **open_ones, **phases)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "DecoderSettings":
@@ -134,6 +165,7 @@ class DecoderSettings:
                 "scratch": ScratchSettings(**stored["scratch"]),
                 "noisy": PhaseSettings(**stored["noisy"]),
                 "clean": PhaseSettings(**stored["clean"]),
+                "rows_first": PhaseSettings(**stored.get("rows_first", {"epochs": 0})),
                 **{name: loss and LossSettings.from_dict(loss) for name, loss in losses.items()},
             }
         )
@@ -150,6 +182,8 @@ class GenerationSettings:
         top_p: Sampling considers the most probable tokens that make up this share of the probability.
         seed: Of sampling. An output depends on seed, text and topic alone, not on the rows around it.
         tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the device. vLLM chooses itself.
+        guidance: How closely outputs keep to their topic (classifier-free guidance): 1 as learnt, 1.5 to 3 more
+            closely; needs a decoder fitted with a topic_dropout. Each token then costs about twice as much.
     """
 
     max_new_tokens: int | None = None
@@ -158,9 +192,12 @@ class GenerationSettings:
     top_p: float = 1.0
     seed: int = 0
     tokens_per_batch: int | None = None
+    guidance: float = 1.0
 
     def __post_init__(self) -> None:
         problems = []
+        if not 1 <= self.guidance <= MOST_GUIDANCE:
+            problems.append(f"guidance is {self.guidance}, must be a number from 1 (none) to {MOST_GUIDANCE:g}")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             problems.append(f"max_new_tokens is {self.max_new_tokens}, must be positive")
         if not 0 < self.temperature < float("inf"):

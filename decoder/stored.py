@@ -46,6 +46,10 @@ class StoredDecoder(Artefact):
     max_tokens: Tokens = Field(description="Of prompt and text together.")
     max_target_tokens: Tokens = Field(description="Of an output.")
     condition: Condition = Field(default="token", description="How the topic is given; token where it is absent.")
+    unguided: bool = Field(
+        default=False,
+        description="Whether it also writes without a topic, as guidance needs; else false, or absent.",
+    )
     facts: StoredFacts | None = Field(description="What training changed; null where it is not known.")
 
 

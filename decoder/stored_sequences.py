@@ -71,8 +71,12 @@ class StoredSequences(Sequence[np.ndarray]):
     def lengths(self) -> np.ndarray:
         """Tokens of each sequence (n,), int32."""
         frame = len(self.before) + len(self.after)
-        marks = np.asarray([len(mark) for mark in self.marks], dtype=np.int32)
-        return self.texts.lengths + self.targets.lengths + marks[self.topics] + np.int32(frame)
+        return self.texts.lengths + self.targets.lengths + self.mark_lengths + np.int32(frame)
+
+    @property
+    def mark_lengths(self) -> np.ndarray:
+        """Tokens that give each sequence its topic (n,), int32."""
+        return np.asarray([len(mark) for mark in self.marks], dtype=np.int32)[self.topics]
 
     def text_spans(self) -> np.ndarray:
         """Where each text's own tokens start and stop (n, 2), int32."""

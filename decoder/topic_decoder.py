@@ -9,18 +9,29 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..common import UserError
-from ..runtime import Precision, Usage, choose_precision, is_quantized, pack_linears, refuse_after_fork, to_precision
+from ..runtime import (
+    Precision,
+    Usage,
+    choose_precision,
+    group_by_length,
+    is_quantized,
+    pack_linears,
+    refuse_after_fork,
+    to_precision,
+)
 from . import saving
 from .adaptation import AdaptationFacts, Model
+from .base import pad_id_of
 from .control import ControlTokens
-from .engine import Engine
+from .engine import Engine, Guidance
 from .generation import Chooser, Watch, WatchedChooser, row_key
 from .prompts import Prompt
-from .sequences import Sequencer
+from .sequences import Sequencer, last_logits, pad_left
 from .settings import Condition, GenerationSettings, Writer
 from .vllm_backend import VllmWriter, check_writer
 
 Progress = Callable[[int], Any]
+SCORED_TOKENS = 1024  # padded tokens in a batch of which targets are scored: their logits are float32 and large
 
 
 class TopicDecoder:
@@ -33,7 +44,8 @@ class TopicDecoder:
         prompt: Around every text, as in training.
         max_tokens: Of prompt and text together.
         max_target_tokens: Of a target in training, and so of an output.
-        condition: Whether a topic is given as its token, or as text.
+        condition: How a topic is given, see `DecoderSettings`.
+        unguided: Whether it has learnt to write without a topic too, which guidance compares with.
         base: What an adapter belongs to: a hub id or folder; None for a plain model.
         base_is_ours: Whether `base` was trained here and has to be saved along.
         facts: What was trained and how large the adapter is; None where it is not known.
@@ -52,6 +64,7 @@ class TopicDecoder:
         *,
         max_target_tokens: int = 64,
         condition: Condition = "token",
+        unguided: bool = False,
         base: str | Path | None = None,
         base_is_ours: bool = False,
         facts: AdaptationFacts | None = None,
@@ -63,6 +76,7 @@ class TopicDecoder:
         self.max_tokens = max_tokens
         self.max_target_tokens = max_target_tokens
         self.condition: Condition = condition
+        self.unguided = unguided
         self.base, self.base_is_ours = base, base_is_ours
         self.facts = facts
         self.usage = Usage()
@@ -100,8 +114,9 @@ class TopicDecoder:
                 do not call it.
 
         Raises:
-            UserError: if a topic is unknown, the numbers of texts and topics differ, or in a fork of a process that has
-                used a model, where torch would wait for ever.
+            UserError: if a topic is unknown, the numbers of texts and topics differ, guidance is asked of a decoder
+                that has not learnt to write without a topic, or in a fork of a process that has used a model, where
+                torch would wait for ever.
         """
         if len(texts) != len(topics):
             raise UserError(f"{len(texts)} texts but {len(topics)} topics; give one topic for each text")
@@ -110,18 +125,42 @@ class TopicDecoder:
         options = options or GenerationSettings()
         if options.max_new_tokens is None:
             options = replace(options, max_new_tokens=self.max_target_tokens + 1)  # one for the end
+        if options.guidance != 1:
+            self._check_guidance()
         refuse_after_fork()
         prompts = self._sequencer.prompts(texts, fairness)
-        rows = [[*ids, *self._sequencer.mark(topic)] for ids, topic in zip(prompts, topics, strict=True)]
+        marks = [self._sequencer.mark(topic) for topic in topics]
         keys = [row_key(options.seed, text, topic) for text, topic in zip(texts, topics, strict=True)]
         with self.usage.timed():
-            written = self._write(rows, keys, options, progress, watch)
-        self.usage.add(len(rows), sum(map(len, rows)), sum(map(len, written)))
+            written = self._write(prompts, marks, keys, options, progress, watch)
+        read = sum(map(len, prompts)) + sum(map(len, marks))
+        self.usage.add(len(prompts), read, sum(map(len, written)))
         return [self.text_of(ids) for ids in written]
 
     def text_of(self, ids: Sequence[int]) -> str:
         """The text of an output's tokens, or of its first ones."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+    @torch.inference_mode()
+    def target_log_probs(self, texts: Sequence[str], topics: Sequence[str], targets: Sequence[str]) -> torch.Tensor:
+        """Mean log-probability (n,) in nats of the tokens of each target, its end included, after a text and a topic.
+
+        Float32, on the CPU. A target longer than those of training is cut as they were.
+        """
+        refuse_after_fork()
+        prompts = self._sequencer.prompts(texts)
+        wanted = self._sequencer.targets(targets, self.max_target_tokens)
+        given = zip(prompts, topics, wanted, strict=True)
+        rows = [[*prompt, *self._sequencer.mark(topic), *target] for prompt, topic, target in given]
+        found = torch.empty(len(rows))
+        for batch in group_by_length(range(len(rows)), [len(row) for row in rows], SCORED_TOKENS):
+            inputs = pad_left([rows[i] for i in batch], pad_id_of(self.tokenizer))
+            inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
+            logits = last_logits(self.model, inputs, max(len(wanted[i]) for i in batch) + 1)
+            for place, i in enumerate(batch):
+                own = logits[place, -len(wanted[i]) - 1 : -1].float()
+                found[i] = -torch.nn.functional.cross_entropy(own, inputs["input_ids"][place, -len(wanted[i]) :])
+        return found
 
     @torch.inference_mode()
     def topic_logits(
@@ -236,9 +275,19 @@ class TopicDecoder:
             pack_linears(model)
         return decoder
 
+    def _check_guidance(self) -> None:
+        if not self.unguided:
+            raise UserError(
+                "guidance compares with what a decoder writes without a topic, which this one has not learnt: "
+                "leave it at 1, or fit with a topic_dropout, as 0.1"
+            )
+        if self._vllm is not None:
+            raise UserError("guidance is for the writer torch; leave guidance at 1 with vllm")
+
     def _write(
         self,
-        rows: list[list[int]],
+        prompts: list[list[int]],
+        marks: list[list[int]],
         keys: list[int],
         options: GenerationSettings,
         progress: Progress | None,
@@ -246,6 +295,7 @@ class TopicDecoder:
     ) -> list[list[int]]:
         suppressed = self._suppressed
         end_id: Any = self.tokenizer.eos_token_id
+        rows = [[*ids, *mark] for ids, mark in zip(prompts, marks, strict=True)]
         if self._vllm is not None:
             written = self._vllm.write(rows, keys, options, suppressed, end_id)
             if progress is not None:
@@ -257,7 +307,10 @@ class TopicDecoder:
             return chooser if watch is None else WatchedChooser(chooser, batch, watch, end_id)
 
         limit = int(options.max_new_tokens or 0)
-        return self._engine.write(rows, chooser, limit, options.tokens_per_batch, progress)
+        if options.guidance == 1:
+            return self._engine.write(rows, chooser, limit, options.tokens_per_batch, progress)
+        guidance = Guidance(marks, options.guidance)
+        return self._engine.write(prompts, chooser, limit, options.tokens_per_batch, progress, guidance)
 
     def _free_lines(
         self, prompts: list[list[int]], tokens_per_batch: int | None, progress: Progress | None

@@ -4,8 +4,9 @@ from .audit_tables import print_audit
 from .bayes import bayes_posterior
 from .evaluate_system import RESULT, Evaluation, evaluate
 from .labelled_predictions import LEFT_OUT, Joined, join
+from .obedience import obedience
 from .tables import print_evaluation
-from .text_metrics import TopicJudge, text_measures
+from .text_metrics import text_measures
 
 __all__ = [
     "Joined",
@@ -18,11 +19,11 @@ __all__ = [
     "Evaluation",
     "LEFT_OUT",
     "RESULT",
-    "TopicJudge",
     "TopicSkew",
     "audit",
     "bayes_posterior",
     "evaluate",
+    "obedience",
     "print_audit",
     "print_evaluation",
     "text_measures",

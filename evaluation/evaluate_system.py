@@ -24,10 +24,12 @@ from ..common import (
     write_text,
 )
 from ..corpus import Columns, Record, Source, Topics, check_known_topics, overlapping
-from ..decoder import GenerationSettings
+from ..decoder import GenerationSettings, make_judge
 from ..pipeline import HybridPipeline, load_labelled
 from .bayes import bayes_posterior
-from .text_metrics import TopicJudge, text_measures
+from .obedience import draw_trial
+from .obedience import obedience as measure_obedience
+from .text_metrics import text_measures
 
 log = logging.getLogger("unskew")
 
@@ -51,6 +53,7 @@ class Evaluation:
         target_prior: The shares by topic that the decisions were right for.
         repeated: How many rows were left out because their text is in the training set.
         undecided: Share of the rows of each topic that stayed undecided, where the system leaves any.
+        obedience: Whether outputs follow the topic given, see `obedience`; empty where it was not asked for.
         views: The same measures as `topics` for the most probable topics under other priors, by name: "uniform" and
             "train".
     """
@@ -65,6 +68,7 @@ class Evaluation:
     target_prior: dict[str, float] = field(default_factory=dict)
     repeated: int = 0
     undecided: dict[str, float | None] = field(default_factory=dict)
+    obedience: dict[str, dict[str, float]] = field(default_factory=dict)
     views: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
@@ -79,6 +83,7 @@ def evaluate(
     generation: GenerationSettings | None = None,
     fairness: bool = False,
     target_prior: Literal["adaptive", "estimate"] | None = None,
+    obedience: bool = False,
     overwrite: bool = False,
 ) -> Evaluation:
     """Measure `pipeline` on the labelled rows of `source`; write figures, predictions and pictures to `output`.
@@ -95,11 +100,13 @@ def evaluate(
         fairness: Whether `<force_fairness>` precedes the topic.
         target_prior: Takes the target prior from the texts of `source`, their topics unseen, as a job does: "adaptive"
             within what the training set makes likely, "estimate" from them alone. None keeps the pipeline's own.
+        obedience: Also write some of the rows under wrong topics, and measure whether outputs follow what they were
+            given; needs `train`.
         overwrite: Whether `output` may be replaced.
 
     Raises:
-        UserError: If a topic is unseen in training, every text is in `train`, over a tenth of the rows is unusable, or
-            the target prior cannot be estimated.
+        UserError: If a topic is unseen in training, every text is in `train`, over a tenth of the rows is unusable, the
+            target prior cannot be estimated, or obedience cannot be measured.
     """
     output = output_folder(output)
     refuse_existing(output, overwrite, RESULT)
@@ -109,6 +116,8 @@ def evaluate(
     check_known_topics(records, pipeline.topics, str(source))
     trained = load_labelled(train, columns)[0] if train is not None else []
     records, repeated = _without_repeated(records, trained, str(source), str(train))
+    if obedience:
+        draw_trial(pipeline, records, trained)  # refused before anything is predicted
     texts = [record.text for record in records]
     targets = torch.tensor(pipeline.topics.encode(str(record.topic) for record in records))
     logits = pipeline.encoder.logits(texts)
@@ -146,6 +155,8 @@ def evaluate(
     ]
     evaluation.outputs = _outputs(rows, trained)
     evaluation.examples = _examples(rows, pipeline.topics)
+    if obedience:
+        evaluation.obedience = measure_obedience(pipeline, records, trained, generation)
     if best is not None:
         evaluation.ceiling = measure(best, targets, pipeline.topics.counts)
     with replacing_folder(output) as place:
@@ -198,7 +209,7 @@ def _outputs(rows: Sequence[dict[str, Any]], trained: Sequence[Record]) -> dict[
     measures = text_measures(outputs, [row["target"] for row in written])
     taught = [record for record in trained if record.target]
     if len({record.topic for record in taught}) > 1:
-        judge = TopicJudge().fit([str(r.target) for r in taught], [str(r.topic) for r in taught])
+        judge = make_judge([str(r.target) for r in taught], [str(r.topic) for r in taught])
         measures["topic_fit"] = judge.fit_share(outputs, [row["topic"] for row in written])
         measures["topic_fit_of_targets"] = judge.fit_share(
             [row["target"] for row in written], [row["true_topic"] for row in written]

@@ -25,6 +25,9 @@ class StoredEvaluation(Artefact):
     undecided: dict[Name, Share | None] = Field(
         default={}, description="Share of each topic's rows that stayed undecided; empty where none did."
     )
+    obedience: dict[str, dict[str, float]] = Field(
+        default={}, description="By kind of topic given (right, decided, wrong; targets: what targets reach): measures."
+    )
     views: dict[str, Measures] = Field(default={}, description="`topics` under other target priors: uniform, train.")
 
 

@@ -1,5 +1,6 @@
 """What a person reads at the end of a command: short tables on the terminal. Knows measures, runs nothing."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -26,7 +27,9 @@ TOPIC_ROWS = (
     "errors_to_frequent",
     "errors_to_frequent_by_chance",
 )
-OUTPUT_ROWS = ("rouge1", "rouge2", "rougeL", "chrf", "exact", "topic_fit")
+OUTPUT_ROWS = ("rouge1", "rouge2", "rougeL", "chrf", "exact", "slot_f1", "topic_fit")
+OBEDIENCE_ROWS = ("topic_fit", "true_fit", "rougeL", "chrf", "exact", "slot_f1")
+KINDS = {"right": "right topic", "decided": "the encoder's", "wrong": "wrong topics", "targets": "wrong, ignored"}
 
 
 def print_evaluation(evaluation: "Evaluation", console: Console) -> None:
@@ -34,6 +37,8 @@ def print_evaluation(evaluation: "Evaluation", console: Console) -> None:
     console.print(_topics(evaluation))
     if evaluation.outputs:
         console.print(_outputs(evaluation))
+    if evaluation.obedience:
+        console.print(_obedience(evaluation.obedience))
     if any(example["output"] for example in evaluation.examples):
         console.print(_examples(evaluation))
 
@@ -61,6 +66,19 @@ def _outputs(evaluation: "Evaluation") -> Table:
     for name in OUTPUT_ROWS:
         if name in evaluation.outputs:
             table.add_row(METRIC_TITLES[name], _figure(evaluation.outputs[name]))
+    return table
+
+
+def _obedience(measured: Mapping[str, Mapping[str, float]]) -> Table:
+    rows, gap = measured["targets"]["rows"], measured["targets"]["gap"]
+    title = f"Obedience, {rows:.0f} texts; a target's token is {gap:+.3f} nats likelier under the right topic"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for kind in KINDS.values():
+        table.add_column(kind, justify="right")
+    for name in OBEDIENCE_ROWS:
+        if name in measured["right"]:
+            table.add_row(METRIC_TITLES[name], *(_figure(measured[kind].get(name)) for kind in KINDS))
     return table
 
 

@@ -133,8 +133,11 @@ class JobSettings:
         )
 
     def _options_in_results(self, window: int) -> dict[str, Any]:
-        # A job without sets, or a decision of its own, has the plan that it had before there were any, and goes on.
+        # A job without sets, guidance, or a decision of its own, has the plan that it had before there were any, and
+        # goes on.
         options = asdict(self.predict_options(window))
+        if self.generation is not None and self.generation.guidance == 1:
+            del options["generation"]["guidance"]
         return (
             options if self.sets is not None else {k: v for k, v in options.items() if k not in ("sets", "sets_kind")}
         )

@@ -66,8 +66,16 @@ def model_card(decider: Mapping[str, Any], description: Mapping[str, Any], metri
         )
     if decoder:
         facts = (f"- {markdown_text(name.replace('_', ' '))}: {markdown_text(str(it))}" for name, it in decoder.items())
-        lines += ["", "## Decoder", "", *facts]
+        lines += ["", "## Decoder", "", *facts, *_obedience(metrics.get("obedience"))]
     return "\n".join(lines) + "\n"
+
+
+def _obedience(measured: Mapping[str, float] | None) -> list[str]:
+    if not measured:
+        return []
+    followed = f"the right topic {measured['right']:.0%} (their targets {measured['targets']:.0%}), "
+    followed += f"a wrong one {measured['wrong']:.0%} (the same targets {measured['ignoring']:.0%})"
+    return [f"- obedience, outputs of {measured['rows']:.0f} held-out texts that followed: {followed}"]
 
 
 def _measures(measures: Mapping[str, float | None]) -> list[str]:

@@ -64,6 +64,10 @@ class Sets:
         """Every clean row, in the order in which a recipe that holds rows out by itself trains on them."""
         return [*self.train, *self.validation] if self.is_split else self.train
 
+    def __str__(self) -> str:
+        rows = f"{len(self.train)} rows to train on, {len(self.validation)} to validate on"
+        return f"{len(self.topics)} topics; {rows}" + (f", {len(self.noisy)} noisy ones" if self.noisy else "")
+
 
 def read_sets(settings: DataSettings, seed: int, targets: bool = False, cache: Path | None = None) -> Sets:
     """Read the sets, and see to it that nothing validated on was trained on.
@@ -104,7 +108,6 @@ def read_sets(settings: DataSettings, seed: int, targets: bool = False, cache: P
         noisy, unknown = known(settings.noisy, columns, topics, validation, same)
     if settings.synthetic is not None:
         train = train + _synthetic(settings, topics, train, validation, same)
-    log.info("%d topics; %d rows to train on, %d to validate on", len(topics), len(train), len(validation))
     return Sets(train, validation, noisy, topics, settings.validation is None, tuple(unusable), unknown)
 
 

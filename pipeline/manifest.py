@@ -204,3 +204,6 @@ class Metrics(Artefact):
     validation_recall: dict[str, float | None] = Field(default={}, description="Recall by topic.")
     calibration: str | None = Field(default=None, description="How the calibration was chosen, in words.")
     decision: str | None = Field(default=None, description="How rows are decided, in words.")
+    obedience: dict[str, float] | None = Field(
+        default=None, description="Whether outputs follow the topic given, see `unskew.decoder.Obedience`."
+    )

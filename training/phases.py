@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning
+from lightning.pytorch.callbacks import Callback
 
 from ..common import fingerprint
 from ..corpus import Record, StoredRecords
@@ -56,9 +57,11 @@ class Phases:
         settings: PhaseSettings,
         module: lightning.LightningModule,
         data: PhaseData[Any],
+        callbacks: Sequence[Callback] = (),
     ) -> Path:
         """Train `module` to its best validated weights, or load those of an earlier run; returns the phase's folder."""
         data.limit(settings.max_steps, settings.most_tokens)
+        given = {**self.trainer, "callbacks": [*self.trainer.get("callbacks", ()), *callbacks]}
         options = RunOptions(
             folder=self.folder / f"{name}-{self.state[:12]}",
             name=f"{self.stage}, {name}",
@@ -68,7 +71,7 @@ class Phases:
             mode=self.mode,
             patience=settings.patience,
             checkpoint_minutes=settings.checkpoint_minutes,
-            trainer=self.trainer,
+            trainer=given,
         )
         measures = run(module, data, options)
         log.info("%s: best %s %.3f", options.name, self.monitor.removeprefix("validation/"), measures[self.monitor])

@@ -49,6 +49,7 @@ def as_csv(results: Results) -> str:
 def as_markdown(results: Results) -> str:
     """A table for each group of measures; the best in bold where it stands apart, differences told apart in letters."""
     parts = [f"# {markdown_text(results['title'])}", markdown_text(results["headline"])]
+    parts += [markdown_text("; ".join(results.get("terms", ())))]
     for group, title in TITLES.items():
         names = measured(results, group)
         if names:

@@ -55,6 +55,7 @@ def synthesise(
     pipeline = HybridPipeline.from_pretrained(model, device).aimed_at("uniform")
     check_writable(work)
     sets = read_sets(data, settings.seed)
+    log.info("%s", sets)
     result = Synthesis(_tallies(pipeline, sets, settings))
     if not result.tallies:
         raise UserError(f"every topic has {settings.threshold} training rows or more; give a higher --threshold")

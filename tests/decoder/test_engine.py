@@ -8,7 +8,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, Llama
 
 from unskew.decoder import GenerationSettings
 from unskew.decoder import engine as engines
-from unskew.decoder.engine import Engine
+from unskew.decoder.engine import Engine, Guidance
 from unskew.decoder.generation import Chooser
 from unskew.decoder.kv_cache import bytes_per_token, plain_memory, vacate
 
@@ -184,3 +184,48 @@ def test_rows_leave_and_the_others_fill_the_first_slots(done):
     assert slots[: len(order)] == order
     assert sorted(order) == [i for i, gone in enumerate(done) if not gone]
     assert len(movers) <= sum(done)
+
+
+MARKS = [[50], [51], [50], [52], [51], [50], [52], [51], [50]]
+LONGER = [[50], [51, 53], [50], [52, 54, 55], [51], [50], [52, 53], [51], [50]]
+
+
+@torch.inference_mode()
+def guided_steps(model, row, mark, scale):
+    bare, marked = list(row), [*row, *mark]
+    written = []
+    for _ in range(LIMIT):
+        without, given = (model(input_ids=torch.tensor([ids])).logits[0, -1] for ids in (bare, marked))
+        token = int((without + scale * (given - without)).argmax())
+        written.append(token)
+        bare, marked = [*bare, token], [*marked, token]
+        if token == END:
+            break
+    return written
+
+
+@pytest.mark.parametrize("marks", [MARKS, LONGER])
+@pytest.mark.parametrize(("prefix", "budget"), [(PREFIX, None), ([], 90)])
+def test_guidance_is_what_two_plain_passes_a_step_give(model, marks, prefix, budget):
+    expected = [guided_steps(model, row, mark, 2.5) for row, mark in zip(ROWS, marks, strict=True)]
+    found = Engine(model, prefix, PAD, END).write(ROWS, greedy, LIMIT, budget, guidance=Guidance(marks, 2.5))
+    assert found == expected
+    assert len({len(ids) for ids in found}) > 1  # some leave the batch before others
+    assert found != Engine(model, prefix, PAD, END).write(ROWS, greedy, LIMIT, budget, guidance=Guidance(marks, 1.0))
+
+
+def test_guidance_of_one_writes_what_the_marked_rows_alone_do(model):
+    marked = [[*row, *mark] for row, mark in zip(ROWS, LONGER, strict=True)]
+    engine = Engine(model, PREFIX, PAD, END)
+    assert engine.write(ROWS, greedy, LIMIT, guidance=Guidance(LONGER, 1.0)) == engine.write(marked, greedy, LIMIT)
+
+
+def test_guided_prompts_are_read_once(model):
+    seen = []
+    handle = model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    Engine(model, PREFIX, PAD, END).write(ROWS, greedy, 2, guidance=Guidance(MARKS, 2.0))
+    handle.remove()
+    rows = len(ROWS)
+    assert seen == [(1, len(PREFIX)), (rows, max(map(len, ROWS)) - len(PREFIX)), (rows, 1), (2 * rows, 1)]

@@ -179,3 +179,50 @@ def test_batches_hold_the_views_that_are_drawn_and_count_them(parts):
     assert data.rows_per_batch == 4 / len(batches)
     assert data.written_per_batch == (3 * parts.rows.written[0] + parts.rows.written[3]) / len(batches)
     assert sum(len(batch["topic"]) for batch in data.val_dataloader()) == len(parts.rows)
+
+
+def test_dropped_topics_differ_by_epoch_and_leave_the_rest(parts):
+    options = {"pad_id": parts.tokenizer.pad_token_id, "tokens_per_batch": 10_000, "seed": 0}
+    data = DecoderData(parts.rows, replace(parts.rows), topic_dropout=0.4, **options)
+    reserved = set(parts.control.ids)
+
+    def bare(rows):
+        return sorted([token for token in row if token not in reserved] for row in rows)
+
+    seen = []
+    for epoch in (0, 0, 1):
+        data.trainer = SimpleNamespace(current_epoch=epoch, world_size=1, global_rank=0)  # pyright: ignore[reportAttributeAccessIssue]
+        batch = next(iter(data.train_dataloader()))
+        pairs = zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True)
+        shown = [ids[mask].tolist() for ids, mask in pairs]
+        for row, topic in zip(shown, batch["topic"].tolist(), strict=True):
+            marks = [token for token in row if token in reserved]
+            assert marks == ([] if topic == NO_TOPIC else [parts.control.topic_ids[topic]])
+        assert bare(shown) == bare(row.tolist() for row in parts.rows.tokens)
+        assert 0 < batch["topic"].tolist().count(NO_TOPIC) < len(shown)
+        seen.append(sorted(shown))
+    assert seen[0] == seen[1] != seen[2]
+    assert NO_TOPIC not in next(iter(data.val_dataloader()))["topic"].tolist()
+
+
+def test_swapped_texts_are_of_another_topic_and_topic_and_target_stay(parts):
+    options = {"pad_id": parts.tokenizer.pad_token_id, "tokens_per_batch": 10_000, "seed": 0}
+    data = DecoderData(parts.rows, replace(parts.rows), text_swap=0.5, **options)
+    known = list(zip(parts.rows.tokens, parts.rows.texts, parts.rows.written, parts.rows.topics, strict=True))
+    texts = [(ids[slice(*span)].tolist(), topic) for ids, span, _, topic in known]
+    ends = [ids[-written - 1 :].tolist() for ids, _, written, _ in known]
+    batch = next(iter(data.train_dataloader()))
+    swapped = 0
+    for ids, mask, written, topic in zip(
+        *(batch[name] for name in ("input_ids", "attention_mask", "written", "topic")), strict=True
+    ):
+        own = ids[mask.bool()].tolist()
+        end = len(own) - int(written) - 1
+        assert own[end:] in ends
+        start, stop = parts.sequencer.text_span(own[:end])
+        topics = {its for text, its in texts if text[: stop - start] == own[start:stop]}
+        assert topics
+        swapped += int(topic) not in topics
+    assert 0 < swapped < len(known)
+    held_out, plain = next(iter(data.val_dataloader())), DecoderData(parts.rows, parts.rows, **options)
+    assert torch.equal(held_out["input_ids"], next(iter(plain.val_dataloader()))["input_ids"])

@@ -22,6 +22,18 @@ def test_all_problems_are_reported_at_once():
         ({"condition": "word"}, "condition is 'word'"),
         ({"condition": "text", "topic_loss": LossSettings()}, "topic_loss needs condition token"),
         ({"condition": "text", "noisy_topic_loss": LossSettings()}, "topic_loss needs condition token"),
+        ({"condition": "both", "topic_loss": LossSettings()}, "topic_loss needs condition token"),
+        ({"topic_rate": 0.0}, "topic_rate is 0.0"),
+        ({"topic_rate": 0.1, "adaptation": "full"}, "topic_rate and rows_first need adaptation"),
+        ({"rows_first": PhaseSettings(epochs=1), "adaptation": "full"}, "topic_rate and rows_first need adaptation"),
+        ({"topic_dropout": 1.0}, "topic_dropout is 1.0"),
+        (
+            {"topic_dropout": 0.1, "topic_loss": LossSettings()},
+            "topic_dropout is for a decoder that is given its topic",
+        ),
+        ({"text_swap": -0.1}, "text_swap is -0.1"),
+        ({"text_swap": 0.1, "topic_loss": LossSettings()}, "text_swap is for a decoder that is given its topic"),
+        ({"obedience_every": 0}, "obedience_every is 0"),
         ({"sampling_ratio": 0.5}, "sampling_ratio is 0.5"),
         ({"sampling_ratio": float("nan")}, "sampling_ratio is nan"),
         ({"sampling_ratio": 5.0, "fairness": True}, "at most 3 with fairness"),
@@ -48,6 +60,12 @@ def test_one_field_given_leaves_the_others_to_the_base():
 def test_a_rate_that_would_wipe_out_a_base_is_refused():
     with pytest.raises(UserError, match=r"clean.learning_rate is 0.004.*at most 0.002"):
         DecoderSettings(base="x", clean=DecoderSettings().resolved().clean)
+
+
+@pytest.mark.parametrize("guidance", [0, -1, 0.99, 11, 1e9, float("inf"), float("nan")])
+def test_guidance_that_makes_no_sense(guidance):
+    with pytest.raises(UserError, match=r"guidance is .*must be a number from 1 \(none\) to 10"):
+        GenerationSettings(guidance=guidance)
 
 
 @pytest.mark.parametrize("change", [{"temperature": 0}, {"top_p": 0}, {"max_new_tokens": 0}, {"tokens_per_batch": 0}])

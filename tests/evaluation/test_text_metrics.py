@@ -2,7 +2,7 @@
 
 import pytest
 
-from unskew.evaluation import TopicJudge, text_measures
+from unskew.evaluation import text_measures
 
 
 def test_by_hand():
@@ -23,8 +23,9 @@ def test_other_scripts_count():
     assert measures["rouge1"] == pytest.approx((2 / 3 + 1) / 2)
 
 
-def test_judge_reads_the_topic_off_an_output():
-    judge = TopicJudge().fit(
-        ["ship docks", "ship sails", "corn grows", "corn ripens"] * 3, ["sea", "sea", "farm", "farm"] * 3
-    )
-    assert judge.fit_share(["a ship", "the corn", "a ship"], ["sea", "farm", "farm"]) == pytest.approx(2 / 3)
+def test_slots_are_counted_over_all_rows():
+    targets = ["city=rome; time=now", "none", "city=oslo"]
+    outputs = ["time=now; city=rome", "city=bonn", "city=oslo; city=oslo"]
+    # right: 2 + 0 + 1 of 2 + 1 + 2 written and 2 + 1 + 1 wanted
+    assert text_measures(outputs, targets)["slot_f1"] == pytest.approx(2 * 3 / (5 + 4))
+    assert "slot_f1" not in text_measures(["rain"], ["rain in rome"])

@@ -1,0 +1,169 @@
+"""Does a decoder follow its topic where the text says another? Each way to make it listen, alone and together.
+
+    python benchmarks/obedience.py --data FOLDER --output runs/obedience [--decoder BASE]
+
+FOLDER holds train.jsonl, test.jsonl and noisy.jsonl, with targets (SNIPS-LT: slot frames). Without `--decoder` the base
+is made first: a small one that has learnt from the noisy rows to write their targets, without any topic, so that it
+answers from the text alone, as a good pretrained one does. Every run is a file of OUTPUT/runs, and the same command
+goes on where it stopped; the table is made of all files there. Outputs are judged on test rows, each topic as often.
+"""
+
+import argparse
+import json
+import logging
+import random
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from unskew.common import write_text
+from unskew.corpus import Record, Topics, load
+from unskew.decoder import (
+    DecoderSettings,
+    GenerationSettings,
+    TopicDecoder,
+    Trial,
+    fit_decoder,
+    make_judge,
+    measure_obedience,
+)
+from unskew.evaluation import text_measures
+from unskew.training import PhaseSettings, ScratchSettings
+
+TRAINER = {"accelerator": "cpu", "devices": 1}
+ONE = PhaseSettings(epochs=1)
+ARMS: dict[str, dict[str, Any]] = {
+    "as it was": {},
+    "rate of the rows": {"topic_rate": 1e-2},
+    "rows first": {"rows_first": ONE},
+    "name beside the token": {"condition": "both"},
+    "topic dropout": {"topic_dropout": 0.15},
+    "texts swapped": {"text_swap": 0.2},
+    "texts swapped, rate": {"text_swap": 0.2, "topic_rate": 1e-2},
+    "texts swapped, rate, dropout": {"text_swap": 0.2, "topic_rate": 1e-2, "topic_dropout": 0.15},
+    "half of the texts swapped, rate, dropout": {"text_swap": 0.5, "topic_rate": 1e-2, "topic_dropout": 0.1},
+}
+GUIDANCE = (1.0, 1.5, 2.0, 3.0)
+SHOWN = {
+    "right": "follows right",
+    "wrong": "follows wrong",
+    "gap": "gap (nats)",
+    "exact": "equal to the target",
+    "slot_f1": "slot F1",
+    "rougeL": "ROUGE-L",
+    "seconds": "seconds",
+}
+
+
+def make_base(noisy: list[Record], topics: Topics, folder: Path) -> str:
+    """A small model that writes targets from texts and has met no topic."""
+    place = folder / "base"
+    if not place.exists():
+        silent = [replace(record, topic=None) for record in noisy]
+        settings = DecoderSettings(
+            scratch=ScratchSettings(layers=2, width=128, heads=4, vocabulary=4000),
+            noisy=PhaseSettings(epochs=2, learning_rate=5e-3),
+            clean=PhaseSettings(epochs=1, learning_rate=1e-9),
+            max_tokens=64,
+            tokens_per_batch=2048,
+            adaptation="full",
+            trainer=TRAINER,
+        )
+        known = [replace(record, topic=topics.names[0]) for record in noisy[:32]]
+        fit_decoder(known, known, silent, topics, settings, folder / "work").save_pretrained(place)
+    return str(place)
+
+
+def settings_of(arm: str, base: str, chosen: argparse.Namespace) -> DecoderSettings:
+    """The arm's decoder."""
+    return DecoderSettings(
+        base=base,
+        prompt=chosen.prompt,
+        clean=PhaseSettings(epochs=chosen.epochs, learning_rate=chosen.rate),
+        max_tokens=chosen.max_tokens,
+        tokens_per_batch=chosen.tokens,
+        trainer=TRAINER,
+        **ARMS[arm],
+    )
+
+
+def measure(decoder: TopicDecoder, trial: Trial, judge: Any, guidance: float) -> dict[str, float]:
+    """Obedience, and how near outputs under right topics are to their targets."""
+    options = GenerationSettings(guidance=guidance)
+    found = measure_obedience(decoder, trial, judge, options)
+    assert found is not None
+    outputs = decoder.generate(trial.texts, trial.right, options)
+    return {**asdict(found), **text_measures(outputs, trial.targets), "guidance": guidance}
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Fit and measure what has no file yet."""
+    train, test, noisy = (load(chosen.data / f"{name}.jsonl") for name in ("train", "test", "noisy"))
+    topics = Topics.from_labels(str(record.topic) for record in train)
+    random.Random(0).shuffle(train)
+    held, kept = train[:100], train[100 : 100 + chosen.rows]
+    base = chosen.decoder or make_base(noisy, topics, chosen.output)
+    judge = make_judge([str(r.target) for r in train], [str(r.topic) for r in train])
+    trial = Trial.draw(test, sorted({str(record.topic) for record in kept}), chosen.texts)
+    for seed in map(int, chosen.seeds.split(",")):
+        for number, arm in enumerate(ARMS):
+            path = chosen.output / "runs" / f"{Path(base).name}~{chosen.rows}~{chosen.epochs}~{seed}~{number}.json"
+            if path.exists() or (chosen.arms and str(number) not in chosen.arms.split(",")):
+                continue
+            settings, begun = settings_of(arm, base, chosen), time.monotonic()
+            decoder = fit_decoder(kept, held[:40], None, topics, settings, chosen.output / "work", seed)
+            seconds = time.monotonic() - begun
+            scales = GUIDANCE if decoder.unguided else GUIDANCE[:1]
+            measured = [measure(decoder, trial, judge, scale) for scale in scales]
+            about = {"arm": arm, "seed": seed, "base": Path(base).name, "rows": chosen.rows, "seconds": seconds}
+            about["epochs"] = chosen.epochs
+            write_text(path, json.dumps([{**about, **one} for one in measured]))
+            print(arm, seed, measured, flush=True)
+
+
+def table(folder: Path) -> str:
+    """Markdown: a row for each arm and guidance, means over seeds."""
+    runs = [one for path in sorted(folder.glob("*.json")) for one in json.loads(path.read_text("utf-8"))]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for one in runs:
+        groups.setdefault((one["base"], one["epochs"], list(ARMS).index(one["arm"]), one["guidance"]), []).append(one)
+    shown = {name: title for name, title in SHOWN.items() if any(name in one for one in runs)}
+    lines = [
+        "| base | epochs | arm | guidance | seeds | " + " | ".join(shown.values()) + " |",
+        "|---" * (5 + len(shown)) + "|",
+    ]
+    for (base, epochs, number, guidance), own in sorted(groups.items()):
+        figures = [sum(one[name] for one in own) / len(own) for name in shown]
+        cells = " | ".join(
+            f"{value:.0f}" if name == "seconds" else f"{value:.3f}" for name, value in zip(shown, figures, strict=True)
+        )
+        lines.append(f"| {base} | {epochs} | {list(ARMS)[number]} | {guidance:g} | {len(own)} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run what has not been run, then make the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--decoder")
+    parser.add_argument("--arms", default="", help="their numbers, as 0,1; all unless given")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rate", type=float, default=None)
+    parser.add_argument("--tokens", type=int, default=1000, help="padded tokens in a batch")
+    parser.add_argument("--texts", type=int, default=105, help="test rows, each also under three wrong topics")
+    parser.add_argument("--prompt", default="auto")
+    parser.add_argument("--max_tokens", type=int, default=96)
+    chosen = parser.parse_args()
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("unskew").setLevel(logging.INFO)
+    run(chosen)
+    write_text(chosen.output / "table.md", table(chosen.output / "runs"))
+    print(table(chosen.output / "runs"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What topic an output reads like, told by what training targets look like. Knows texts and topic names; no model.
+
+Both judges are independent of the system they judge: they have seen training targets and topics, no text, no output.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+
+_FRAME = re.compile(r"\s*(none|[\w.-]+=[^;]*(; *[\w.-]+=[^;]*)*)\s*")
+EMPTY_FRAME = "none"
+
+
+def parse_frame(text: str) -> list[tuple[str, str]]:
+    """Names and values of a slot frame "name=value; name=value"; "none", and what is no slot, are names without one."""
+    parts = [part.strip() for part in text.split(";")]
+    pairs = (part.partition("=") for part in parts if part)
+    return [(name.strip(), value.strip()) for name, _, value in pairs]
+
+
+def are_frames(targets: Sequence[str]) -> bool:
+    """Whether all targets are slot frames, and not all of them "none"."""
+    return all(map(_FRAME.fullmatch, targets)) and any("=" in target for target in targets)
+
+
+class TopicJudge:
+    """Says of an output which topic it reads like: TF-IDF and a balanced logistic regression."""
+
+    _model: Pipeline
+
+    def fit(self, targets: Sequence[str], topics: Sequence[str]) -> "TopicJudge":
+        """Learn which words mark which topic's targets; which characters, where none has a word of two letters."""
+        words = any(re.search(r"\w\w", target) for target in targets)
+        self._model = make_pipeline(
+            TfidfVectorizer(analyzer="word" if words else "char", ngram_range=(1, 2), sublinear_tf=True),
+            LogisticRegression(class_weight="balanced", max_iter=1000, C=10),
+        )
+        self._model.fit(list(targets), list(topics))
+        return self
+
+    def fit_share(self, outputs: Sequence[str], topics: Sequence[str]) -> float:
+        """Share of the outputs that read like the topic they were written for."""
+        read = self._model.predict(list(outputs))
+        return float((read == list(topics)).mean())
+
+
+class FrameJudge:
+    """Says of a slot frame whether its slots are those of a topic."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, set[str]] = defaultdict(set)
+
+    def fit(self, targets: Sequence[str], topics: Sequence[str]) -> "FrameJudge":
+        """Learn which slot names each topic has."""
+        for target, topic in zip(targets, topics, strict=True):
+            self._names[topic].update(name for name, _ in parse_frame(target))
+        return self
+
+    def fit_share(self, outputs: Sequence[str], topics: Sequence[str]) -> float:
+        """Mean over the outputs of the share of slot names that the topic has in training; 0 for an empty output."""
+        return sum(map(self._share, outputs, topics)) / len(outputs)
+
+    def _share(self, output: str, topic: str) -> float:
+        names = [name for name, _ in parse_frame(output)]
+        return sum(name in self._names[topic] for name in names) / len(names) if names else 0.0
+
+
+def make_judge(targets: Sequence[str], topics: Sequence[str]) -> TopicJudge | FrameJudge:
+    """The judge that suits these training targets: of slots where all are slot frames, of words otherwise."""
+    kind = FrameJudge if are_frames(targets) else TopicJudge
+    return kind().fit(targets, topics)

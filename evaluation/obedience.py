@@ -1,0 +1,95 @@
+"""Whether a system's outputs follow their topic: under the right one, the encoder's and wrong ones.
+
+Knows the pipeline and measures of texts; no files.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..common import UserError
+from ..corpus import Record
+from ..decoder import GenerationSettings, Trial, log_probability_gap, make_judge
+from ..pipeline import HybridPipeline
+from .text_metrics import text_measures
+
+ROWS = 240  # texts that are tried, each topic as often as the others where it can
+QUALITY = ("rougeL", "chrf", "exact", "slot_f1")
+
+Measured = dict[str, dict[str, float]]
+
+
+def obedience(
+    pipeline: HybridPipeline,
+    records: Sequence[Record],
+    trained: Sequence[Record],
+    generation: GenerationSettings | None = None,
+    rows: int = ROWS,
+) -> Measured:
+    """What outputs follow and how good they are, by what the decoder was given.
+
+    Args:
+        pipeline: With a decoder.
+        records: Rows with topics and targets, not trained on.
+        trained: The training rows, whose targets teach the judge.
+        generation: How outputs are written.
+        rows: At most so many texts are tried, each also under three wrong topics.
+
+    Returns:
+        By kind of topic, "right", "decided" (the encoder's) and "wrong": `topic_fit`, the share of outputs that read
+        like the topic given, `true_fit`, the share that read like the true one, and how near they are to the targets of
+        the right topic (see `text_measures`). Under "targets" the same shares of the targets themselves, `topic_fit`
+        under the wrong topics: what a decoder that ignores its topic would reach; and `gap`, in nats a token, see
+        `log_probability_gap`.
+
+    Raises:
+        UserError: If there is no decoder, no target, or no other topic.
+    """
+    trial, taught = draw_trial(pipeline, records, trained, rows)
+    assert pipeline.decoder is not None
+    judge = make_judge([str(record.target) for record in taught], [str(record.topic) for record in taught])
+    wrong = [topic for _, topic in trial.tried]
+    rows_of_wrong = [i for i, _ in trial.tried]
+    kinds = {
+        "right": (list(range(len(trial))), trial.right),
+        "decided": (list(range(len(trial))), _decided(pipeline, trial.texts)),
+        "wrong": (rows_of_wrong, wrong),
+    }
+    given = [(i, topic) for picked, its in kinds.values() for i, topic in zip(picked, its, strict=True)]
+    asked = list(dict.fromkeys(given))
+    written = pipeline.write([trial.texts[i] for i, _ in asked], [topic for _, topic in asked], generation)
+    outputs = dict(zip(asked, written, strict=True))
+    found: Measured = {}
+    for kind, (picked, its) in kinds.items():
+        own = [outputs[pair] for pair in zip(picked, its, strict=True)]
+        found[kind] = _shares(judge, own, its, [trial.right[i] for i in picked])
+        measures = text_measures(own, [trial.targets[i] for i in picked])
+        found[kind] |= {name: measures[name] for name in QUALITY if name in measures}
+    targets = [trial.targets[i] for i in rows_of_wrong]
+    found["targets"] = _shares(judge, targets, wrong, [trial.right[i] for i in rows_of_wrong])
+    found["targets"] |= {"gap": log_probability_gap(pipeline.decoder, trial), "rows": float(len(trial))}
+    return found
+
+
+def draw_trial(
+    pipeline: HybridPipeline, records: Sequence[Record], trained: Sequence[Record], rows: int = ROWS
+) -> tuple[Trial, list[Record]]:
+    """The texts that are tried, and the training rows with targets; refuses as `obedience` does."""
+    if pipeline.decoder is None:
+        raise UserError("obedience is of outputs, and this system has no decoder: it was fitted with `decoder: null`")
+    taught = [record for record in trained if record.target and record.target.strip()]
+    topics = sorted({str(record.topic) for record in taught} & set(pipeline.topics.names))
+    trial = Trial.draw(records, topics, rows)
+    if not trial.tried:
+        raise UserError(
+            "obedience needs rows with targets, of two topics or more, in the input and in the training set: name it "
+            "with --train, and the column with --columns.target"
+        )
+    return trial, taught
+
+
+def _decided(pipeline: HybridPipeline, texts: Sequence[str]) -> list[str]:
+    return [pipeline.topics.names[i] for i in pipeline.probabilities(texts).argmax(-1).tolist()]
+
+
+def _shares(judge: Any, outputs: Sequence[str], given: Sequence[str], true: Sequence[str]) -> dict[str, float]:
+    return {"topic_fit": judge.fit_share(outputs, given), "true_fit": judge.fit_share(outputs, true)}

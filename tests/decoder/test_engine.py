@@ -230,5 +230,5 @@ def test_guided_prompts_are_read_once(model):
     rows = len(ROWS)
     begun = [guided_steps(model, row, mark, 2.0)[0] for row, mark in zip(ROWS, MARKS, strict=True)]
     left = rows - begun.count(END)
-    assert 0 < left
+    assert left > 0
     assert seen == [(1, len(PREFIX)), (rows, max(map(len, ROWS)) - len(PREFIX)), (rows, 1), (2 * left, 1)]

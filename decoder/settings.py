@@ -55,9 +55,9 @@ class DecoderSettings:
         obedience_every: Steps between measurements for obedience.csv and .png in the clean phase's folder.
         topic_loss: Also train the decoder to choose the topic token, with this loss (the baseline).
         noisy_topic_loss: The same on the noisy set, so that this choice meets the noisy topics as the encoder's
-            does; None leaves that choice to the clean set. Rows of topics unknown there have no part.
+            does; None leaves that choice to the clean set.
         sampling_ratio: Draw the clean rows so that the most frequent topic comes at most so many times as often as the
-            rarest; a repeated row lacks some spans of its text. None takes each row once.
+            rarest; a repeated row lacks spans of its text. None takes each once.
         fairness: Train `<force_fairness>`: half of the clean rows of an epoch are drawn as they are, without it, the
             other half within a ratio of `sampling_ratio` (at most 3; None is 3), with it before the topic.
         noisy: Training on the noisy set: of all weights from scratch (then on the clean set where there is no noisy

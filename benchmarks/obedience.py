@@ -13,6 +13,7 @@ import json
 import logging
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,19 @@ from unskew.decoder import (
     TopicDecoder,
     Trial,
     fit_decoder,
+    judge_obedience,
+    log_probability_gap,
     make_judge,
-    measure_obedience,
 )
 from unskew.evaluation import text_measures
 from unskew.training import PhaseSettings, ScratchSettings
 
 TRAINER = {"accelerator": "cpu", "devices": 1}
-ONE = PhaseSettings(epochs=1)
+ROWS = PhaseSettings(epochs=1, max_steps=60)
 ARMS: dict[str, dict[str, Any]] = {
     "as it was": {},
     "rate of the rows": {"topic_rate": 1e-2},
-    "rows first": {"rows_first": ONE},
+    "rows first": {"rows_first": ROWS},
     "name beside the token": {"condition": "both"},
     "topic dropout": {"topic_dropout": 0.15},
     "texts swapped": {"text_swap": 0.2},
@@ -44,7 +46,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "texts swapped, rate, dropout": {"text_swap": 0.2, "topic_rate": 1e-2, "topic_dropout": 0.15},
     "half of the texts swapped, rate, dropout": {"text_swap": 0.5, "topic_rate": 1e-2, "topic_dropout": 0.1},
 }
-GUIDANCE = (1.0, 1.5, 2.0, 3.0)
+GUIDANCE = (1.0, 1.5, 2.0)
 SHOWN = {
     "right": "follows right",
     "wrong": "follows wrong",
@@ -80,7 +82,7 @@ def settings_of(arm: str, base: str, chosen: argparse.Namespace) -> DecoderSetti
     return DecoderSettings(
         base=base,
         prompt=chosen.prompt,
-        clean=PhaseSettings(epochs=chosen.epochs, learning_rate=chosen.rate),
+        clean=PhaseSettings(epochs=chosen.epochs, learning_rate=chosen.rate, max_steps=chosen.steps),
         max_tokens=chosen.max_tokens,
         tokens_per_batch=chosen.tokens,
         trainer=TRAINER,
@@ -88,13 +90,14 @@ def settings_of(arm: str, base: str, chosen: argparse.Namespace) -> DecoderSetti
     )
 
 
-def measure(decoder: TopicDecoder, trial: Trial, judge: Any, guidance: float) -> dict[str, float]:
-    """Obedience, and how near outputs under right topics are to their targets."""
-    options = GenerationSettings(guidance=guidance)
-    found = measure_obedience(decoder, trial, judge, options)
-    assert found is not None
-    outputs = decoder.generate(trial.texts, trial.right, options)
-    return {**asdict(found), **text_measures(outputs, trial.targets), "guidance": guidance}
+def measure(decoder: TopicDecoder, trial: Trial, judge: Any, scales: Sequence[float]) -> list[dict[str, float]]:
+    """By guidance: obedience, and how near outputs under right topics are to their targets."""
+    gap, found = log_probability_gap(decoder, trial), []
+    for scale in scales:
+        outputs = trial.write(decoder, GenerationSettings(guidance=scale))
+        obedience = asdict(judge_obedience(trial, outputs, judge, gap))
+        found.append({**obedience, **text_measures(outputs[: len(trial)], trial.targets), "guidance": scale})
+    return found
 
 
 def run(chosen: argparse.Namespace) -> None:
@@ -105,19 +108,19 @@ def run(chosen: argparse.Namespace) -> None:
     held, kept = train[:100], train[100 : 100 + chosen.rows]
     base = chosen.decoder or make_base(noisy, topics, chosen.output)
     judge = make_judge([str(r.target) for r in train], [str(r.topic) for r in train])
-    trial = Trial.draw(test, sorted({str(record.topic) for record in kept}), chosen.texts)
+    trial = Trial.draw(test, sorted({str(record.topic) for record in kept}), chosen.texts, chosen.wrong)
     for seed in map(int, chosen.seeds.split(",")):
         for number, arm in enumerate(ARMS):
-            path = chosen.output / "runs" / f"{Path(base).name}~{chosen.rows}~{chosen.epochs}~{seed}~{number}.json"
+            parts = (Path(base).name, chosen.rows, chosen.epochs, chosen.steps, seed, number)
+            path = chosen.output / "runs" / f"{'~'.join(map(str, parts))}.json"
             if path.exists() or (chosen.arms and str(number) not in chosen.arms.split(",")):
                 continue
             settings, begun = settings_of(arm, base, chosen), time.monotonic()
             decoder = fit_decoder(kept, held[:40], None, topics, settings, chosen.output / "work", seed)
             seconds = time.monotonic() - begun
-            scales = GUIDANCE if decoder.unguided else GUIDANCE[:1]
-            measured = [measure(decoder, trial, judge, scale) for scale in scales]
+            measured = measure(decoder, trial, judge, GUIDANCE if decoder.unguided else GUIDANCE[:1])
             about = {"arm": arm, "seed": seed, "base": Path(base).name, "rows": chosen.rows, "seconds": seconds}
-            about["epochs"] = chosen.epochs
+            about |= {"epochs": chosen.epochs, "steps": chosen.steps}
             write_text(path, json.dumps([{**about, **one} for one in measured]))
             print(arm, seed, measured, flush=True)
 
@@ -152,9 +155,11 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=None, help="at most; all of the epochs unless given")
     parser.add_argument("--rate", type=float, default=None)
     parser.add_argument("--tokens", type=int, default=1000, help="padded tokens in a batch")
-    parser.add_argument("--texts", type=int, default=105, help="test rows, each also under three wrong topics")
+    parser.add_argument("--texts", type=int, default=105, help="test rows")
+    parser.add_argument("--wrong", type=int, default=3, help="wrong topics that each is also written under")
     parser.add_argument("--prompt", default="auto")
     parser.add_argument("--max_tokens", type=int, default=96)
     chosen = parser.parse_args()

@@ -3,7 +3,7 @@ from .control import FAIRNESS_TOKEN, ControlTokens, topic_token
 from .fitting import fit_decoder
 from .generation import Watch
 from .judges import FrameJudge, TopicJudge, are_frames, make_judge, parse_frame
-from .obedience import Obedience, Trial, log_probability_gap, measure_obedience
+from .obedience import Obedience, Trial, judge_obedience, log_probability_gap, measure_obedience
 from .preparation import check_base
 from .sampling import implied_topic_prior, topic_loss_link
 from .settings import BALANCED_RATIO, DecoderSettings, GenerationSettings, Writer
@@ -36,6 +36,7 @@ __all__ = [
     "check_writer",
     "fit_decoder",
     "implied_topic_prior",
+    "judge_obedience",
     "log_probability_gap",
     "make_judge",
     "measure_obedience",

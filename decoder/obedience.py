@@ -88,6 +88,11 @@ class Trial:
         """Row and wrong topic of each trial under one."""
         return [(i, topic) for i, topics in enumerate(self.wrong) for topic in topics]
 
+    def write(self, decoder: TopicDecoder, options: GenerationSettings | None = None) -> list[str]:
+        """What is written of each text under its own topic, then of each trial under a wrong one."""
+        texts = [*self.texts, *(self.texts[i] for i, _ in self.tried)]
+        return decoder.generate(texts, [*self.right, *(topic for _, topic in self.tried)], options)
+
     def __len__(self) -> int:
         return len(self.texts)
 
@@ -96,21 +101,24 @@ def measure_obedience(
     decoder: TopicDecoder, trial: Trial, judge: TopicJudge | FrameJudge, options: GenerationSettings | None = None
 ) -> Obedience | None:
     """Write under right and wrong topics and judge it; None without rows, or without another topic to give."""
-    tried = trial.tried
-    if not tried:
+    if not trial.tried:
         return None
-    wrong = [topic for _, topic in tried]
-    texts = [*trial.texts, *(trial.texts[i] for i, _ in tried)]
-    outputs = decoder.generate(texts, [*trial.right, *wrong], options)
-    own = outputs[: len(trial)]
-    targets = [trial.targets[i] for i, _ in tried]
+    return judge_obedience(trial, trial.write(decoder, options), judge, log_probability_gap(decoder, trial))
+
+
+def judge_obedience(
+    trial: Trial, outputs: Sequence[str], judge: TopicJudge | FrameJudge, gap: float = 0.0
+) -> Obedience:
+    """What `judge` says of what `trial.write` returned; `gap` is that of `log_probability_gap`."""
+    wrong = [topic for _, topic in trial.tried]
+    targets = [trial.targets[i] for i, _ in trial.tried]
     return Obedience(
         len(trial),
-        judge.fit_share(own, trial.right),
+        judge.fit_share(outputs[: len(trial)], trial.right),
         judge.fit_share(outputs[len(trial) :], wrong),
         judge.fit_share(trial.targets, trial.right),
         judge.fit_share(targets, wrong),
-        log_probability_gap(decoder, trial),
+        gap,
     )
 
 

@@ -125,8 +125,7 @@ class TopicDecoder:
         options = options or GenerationSettings()
         if options.max_new_tokens is None:
             options = replace(options, max_new_tokens=self.max_target_tokens + 1)  # one for the end
-        if options.guidance != 1:
-            self._check_guidance()
+        self.check_guidance(options)
         refuse_after_fork()
         prompts = self._sequencer.prompts(texts, fairness)
         marks = [self._sequencer.mark(topic) for topic in topics]
@@ -136,6 +135,18 @@ class TopicDecoder:
         read = sum(map(len, prompts)) + sum(map(len, marks))
         self.usage.add(len(prompts), read, sum(map(len, written)))
         return [self.text_of(ids) for ids in written]
+
+    def check_guidance(self, options: GenerationSettings) -> None:
+        """Raise a `UserError` where outputs cannot be guided as `options` ask."""
+        if options.guidance == 1:
+            return
+        if not self.unguided:
+            raise UserError(
+                "guidance compares with what a decoder writes without a topic, which this one has not learnt: "
+                "leave it at 1, or fit with a topic_dropout, as 0.1"
+            )
+        if self._vllm is not None:
+            raise UserError("guidance is for the writer torch; leave guidance at 1 with vllm")
 
     def text_of(self, ids: Sequence[int]) -> str:
         """The text of an output's tokens, or of its first ones."""
@@ -274,15 +285,6 @@ class TopicDecoder:
         if merge:  # an adapter left apart may be trained on
             pack_linears(model)
         return decoder
-
-    def _check_guidance(self) -> None:
-        if not self.unguided:
-            raise UserError(
-                "guidance compares with what a decoder writes without a topic, which this one has not learnt: "
-                "leave it at 1, or fit with a topic_dropout, as 0.1"
-            )
-        if self._vllm is not None:
-            raise UserError("guidance is for the writer torch; leave guidance at 1 with vllm")
 
     def _write(
         self,

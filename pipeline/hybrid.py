@@ -145,12 +145,13 @@ class HybridPipeline:
             sets_kind: What is promised of the sets, see `unskew.balance.ConformalSets`.
 
         Raises:
-            UserError: If `texts` is a single string, or one of them is empty or no string, an option is out of range,
-                or the system's `decision` cannot be worked out.
+            UserError: If `texts` is a single string, or one of them is empty or no string, an option is out of range or
+                asks for a guidance that the decoder cannot give, or the system's `decision` cannot be worked out.
         """
         if isinstance(texts, str):
             raise UserError("texts is one string; give a list of strings, or [text]")
         options = PredictOptions(top_k, generation, fairness, min_confidence, write_undecided, window, sets, sets_kind)
+        self.check_guidance(options)
         fitted = None if sets is None else self.decider.sets(sets, sets_kind)
         _ = self.decider.decision  # worked out now: a mistake in it is said at the call and not at the first result
         return self._stream(iter(texts), options, fitted)
@@ -158,6 +159,11 @@ class HybridPipeline:
     def probabilities(self, texts: Sequence[str]) -> torch.Tensor:
         """Float32 probabilities (n, C) of the topics under the target prior: stage 1 alone."""
         return self.decider(self.encoder.logits(texts))
+
+    def check_guidance(self, options: PredictOptions) -> None:
+        """Raise a `UserError` where outputs cannot be guided as `options` ask."""
+        if self.decoder is not None and options.generation is not None:
+            self.decoder.check_guidance(options.generation)
 
     def write(
         self,

@@ -45,6 +45,7 @@ class ServedSystem:
             "topics": [dict(zip(columns, row, strict=True)) for row in rows],
             "adapts": pipeline.adapts,
             "writes": pipeline.decoder is not None,
+            "guides": pipeline.decoder is not None and pipeline.decoder.unguided,
             "calibration": report.kind if report is not None and report.kept else "none",
             "conformal_sets": decider.held_out is not None,
             "device": str(pipeline.encoder.model.device),

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from unskew.common import UserError, write_jsonl
+from unskew.decoder import GenerationSettings
 from unskew.jobs import JobSettings, describe, run
 
 
@@ -54,6 +55,14 @@ def test_a_changed_setting_is_refused_and_named(interrupted, options, reason):
     with pytest.raises(UserError, match=f"{reason}; .*--restart"):
         interrupted(**options)
     assert interrupted(**options, restart=True).resumed == 0
+
+
+def test_guidance_is_part_of_the_plan_and_none_is_what_plans_without_it_had():
+    def generation(**options):
+        return JobSettings("in", "out", generation=GenerationSettings(**options)).in_results(9)["generation"]
+
+    assert generation(guidance=2.0)["guidance"] == 2
+    assert "guidance" not in generation()
 
 
 def test_settings_that_change_no_result_may_change(interrupted):

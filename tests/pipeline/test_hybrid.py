@@ -171,6 +171,17 @@ def test_gold_topics_can_be_given(fitted, texts):
         pipeline.write(texts[:1], ["weather"])
 
 
+def test_guidance_needs_a_decoder_that_writes_without_a_topic(fitted, texts, monkeypatch):
+    pipeline, _ = fitted
+    guided = dataclasses.replace(SHORT, guidance=3.0)
+    with pytest.raises(UserError, match="topic_dropout"):
+        pipeline(texts, generation=guided)
+    monkeypatch.setattr(pipeline.decoder, "unguided", True)
+    outputs = [r.output for r in pipeline(texts, generation=guided)]
+    assert outputs == [r.output for r in pipeline(texts, generation=guided, window=3)]
+    assert outputs != [r.output for r in pipeline(texts, generation=SHORT)]
+
+
 def test_sampling_depends_on_the_seed_alone(fitted, texts):
     pipeline, _ = fitted
 

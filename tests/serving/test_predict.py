@@ -52,6 +52,19 @@ def test_sampling_is_the_callers_seed(client, pipeline, texts):
     assert [row["output"] for row in found] == [result.output for result in expected]
 
 
+def test_guidance_is_an_option_of_a_request(client, pipeline, texts, monkeypatch):
+    monkeypatch.setattr(pipeline.decoder, "unguided", True)
+    asked = {"texts": texts[:4], "topic": "football", "generation": {"guidance": 3.0, **SHORT}}
+    found = [row["output"] for row in client.predict(asked).json["results"]]
+    expected = pipeline.write(texts[:4], ["football"] * 4, GenerationSettings(6, guidance=3.0))
+    assert found == expected
+    told = "".join(data["text"] for name, data in client.events({**asked, "texts": texts[:1]}) if name == "text")
+    assert told == found[0]
+    described = client.get("/openapi.json").json["components"]["schemas"]["GenerationSettings"]["properties"]
+    assert "classifier-free guidance" in described["guidance"]["description"]
+    assert client.get("/info").json["models"][0]["guides"]
+
+
 def test_a_forced_topic_is_what_the_output_is_written_under(client, pipeline, texts):
     body = {"texts": texts[:3], "generation": SHORT}
     forced = ["football", None, "harbour"]

@@ -3,10 +3,11 @@
     python benchmarks/real.py --data FOLDER --encoder BASE --output runs/real
     python benchmarks/target_prior.py --data FOLDER --runs runs/real
 
-Takes the scores that the first command kept, of one arm. Test rows are drawn again in three shares: as the training set
-has them, alike, and reversed. Regret is what a prior loses, in accuracy and in macro-F1, against the best of all tried on
-the same rows. Priors: uniform, train, its square root, and expectation maximisation drawn by pseudo-rows (so many for each
-topic) toward the training shares to a power. For each set the way that is best on the *other* sets is shown on this one.
+Takes the scores that the first command kept, of one arm. Test rows are drawn again in three shares: as the training
+set has them, alike, and reversed. Regret is what a prior loses, in accuracy and in macro-F1, against the best of all
+tried on the same rows. Priors: uniform, train, its square root, and expectation maximisation drawn by pseudo-rows (so
+many for each topic) toward the training shares to a power. For each set the way that is best on the *other* sets is
+shown on this one.
 """
 
 import argparse
@@ -91,7 +92,7 @@ def main() -> None:
     for way in sorted(ways, key=lambda way: regrets(way, list(found)).mean()):
         worst = " / ".join(f"{value:.3f}" for value in regrets(way, list(found)).max(0))
         print(f"| {way} | {figures(way, list(found))} | {worst} |")
-    print("\n| set left out | best on the others | its regret here | ours | uniform | train |\n|---|---|---|---|---|---|")
+    print("\n| set left out | best on the others | its regret here | ours | uniform | train |\n" + "|---" * 6 + "|")
     for name in dict.fromkeys(name for name, _ in found):
         own = [case for case in found if case[0] == name]
         others = [case for case in found if case[0] != name]

@@ -22,7 +22,7 @@ from .data import Rows
 from .folds import deal_folds
 from .linear_head import LabelledFeatures, LinearHead
 from .output_layer import output_layer, set_output_layer
-from .probe import Probe, ProbeRows, fit_head
+from .probe import Probe, ProbeRows
 from .settings import EncoderSettings
 from .tokens import pad_id_of
 from .topic_encoder import TopicEncoder
@@ -32,6 +32,14 @@ from .tuning import tune
 log = logging.getLogger("unskew")
 
 MOST_NOISY = 20_000  # noisy rows that a probe reads: more change it little
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning a model gives: the head that was tuned with it, and all rows with their features by it."""
+
+    head: LinearHead
+    rows: ProbeRows
 
 
 @dataclass(frozen=True)
@@ -119,17 +127,13 @@ class ProbedBase:
         keys = [texts.get(record.of or "", record.text) for record in self.clean]
         return deal_folds(keys, self.labels.tolist(), count, self.seed)
 
-    def tune(self, kept: Tensor, name: str, head: LinearHead, probe: Probe) -> tuple[LinearHead, LinearHead]:
+    def tune(self, kept: Tensor, name: str, head: LinearHead) -> Tuned:
         """Tune the model, from its first weights, on some of the clean rows, a mask (n,), and the names.
 
         Args:
             kept: Which clean rows.
             name: For log lines and the folder.
             head: To start from.
-            probe: Says how the head is refitted on the tuned features.
-
-        Returns:
-            The head that was tuned, and one refitted on the tuned features of the same rows.
         """
         clean = tuple(record for record, keep in zip(self.clean, kept.tolist(), strict=True) if keep)
         own = replace(self, clean=clean)
@@ -142,7 +146,7 @@ class ProbedBase:
         tune(self.model, tokens, self.topics, self.settings, folder, f"encoder, {name}", self.seed, pad_id)
         layer = output_layer(self.model)[1]
         tuned = LinearHead(layer.weight.detach().cpu().float().clone(), layer.bias.detach().cpu().float().clone())
-        return tuned, fit_head(own.rows(), probe.strength, probe.scale)
+        return Tuned(tuned, self.rows())
 
     def restore(self) -> None:
         """The model as it was before any tuning."""

@@ -19,7 +19,7 @@ from .fitted import FittedEncoder, HeldOut
 from .fitting import fit_encoder
 from .output_layer import set_output_layer
 from .probe import Probe, fit_head, fit_probe
-from .probed_base import ProbedBase
+from .probed_base import ProbedBase, Tuned
 from .sampling import implied_topic_prior, topic_loss_link
 from .settings import EncoderSettings
 from .topic_encoder import TopicEncoder
@@ -27,8 +27,9 @@ from .topic_encoder import TopicEncoder
 log = logging.getLogger("unskew")
 
 PROBE_FOLDS = 5
-TUNING_FOLDS = 2
-MANY_ROWS = 4000  # from here on half of the rows are enough to choose on, so only one of the two folds is tuned for it
+FEW_ROWS = 4000  # up to here every row is tuned on, and held out as well: in one of two halves
+HALVES = 2
+PARTS = 5  # of more rows: one of them is held out of the only tuning, and no row of the head that follows it
 
 
 def fit_topic_encoder(
@@ -74,13 +75,14 @@ def _fit_probed(base: ProbedBase) -> FittedEncoder:
     notes = (f"probe: {'; '.join(probe.report)}",)
     held_out, head = probe.held_out, probe.head
     if base.settings.recipe == "tuned":
-        choice = _choose(base, probe)
+        choice, tuned = _choose(base, probe)
         log.info("encoder, %s", choice)
         notes += (str(choice),)
         if choice.refit_share is not None:
-            everything = torch.ones(len(base.clean), dtype=torch.bool)
-            tuned, refit = base.tune(everything, "all rows", head.scaled(1 / probe.scale), probe)
-            held_out, head = choice.logits, choice.head(tuned, refit)
+            if len(base.clean) <= FEW_ROWS:
+                everything = torch.ones(len(base.clean), dtype=torch.bool)
+                tuned = base.tune(everything, "all rows", head.scaled(1 / probe.scale))
+            held_out, head = choice.logits, choice.head(tuned.head, fit_head(tuned.rows, probe.strength, probe.scale))
         else:
             base.restore()
     set_output_layer(base.model, head.weight, head.bias)
@@ -88,22 +90,29 @@ def _fit_probed(base: ProbedBase) -> FittedEncoder:
     return FittedEncoder(base.encoder, implied, _known(held_out, base.labels), notes)
 
 
-def _choose(base: ProbedBase, probe: Probe) -> Choice:
-    """Tune on part of the rows, ask about the others, and compare with probes fitted on the same parts."""
-    folds = torch.tensor(base.folds(TUNING_FOLDS))
+def _choose(base: ProbedBase, probe: Probe) -> tuple[Choice, Tuned]:
+    """Tune on part of the rows, ask about the others, and compare with probes fitted on the same part.
+
+    Returns:
+        What was chosen; and the model that was tuned last, with the features of every row.
+    """
+    few = len(base.clean) <= FEW_ROWS
+    folds = torch.tensor(base.folds(HALVES if few else PARTS))
     frozen = base.rows()
     unsaid = torch.full((len(base.clean), len(base.topics)), torch.nan)
     by_probe, by_tuned, by_refit = unsaid.clone(), unsaid.clone(), unsaid.clone()
-    for fold in range(1 if len(base.clean) > MANY_ROWS else TUNING_FOLDS):
+    tuned = Tuned(probe.head, frozen)
+    for fold in range(HALVES if few else 1):
         held_out = folds == fold
         if not held_out.any():
             continue
         head = fit_head(frozen.without(held_out), probe.strength, probe.scale)
-        tuned, refit = base.tune(~held_out, f"fold {fold + 1}", head, probe)
-        features = base.features([record for record, out in zip(base.clean, held_out.tolist(), strict=True) if out])
+        tuned = base.tune(~held_out, f"fold {fold + 1}", head)
+        features = tuned.rows.clean.features[held_out]
+        refit = fit_head(tuned.rows.without(held_out), probe.strength, probe.scale)
         by_probe[held_out] = head(frozen.clean.features[held_out])
-        by_tuned[held_out], by_refit[held_out] = tuned(features), refit(features)
-    return choose(by_probe, by_tuned, by_refit, base.labels, frozen.prior)
+        by_tuned[held_out], by_refit[held_out] = tuned.head(features), refit(features)
+    return choose(by_probe, by_tuned, by_refit, base.labels, frozen.prior), tuned
 
 
 def _known(logits: Tensor, labels: Tensor) -> HeldOut | None:

@@ -80,6 +80,16 @@ def test_equal_fits_are_equal(tuned, train, topics, chosen, tmp_path):
     assert same_weights(fit_topic_encoder(train, [], None, topics, chosen, tmp_path, 0), tuned[0])
 
 
+def test_of_many_rows_a_part_is_held_out_of_the_only_tuning(train, validation, topics, chosen, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, "FEW_ROWS", 10)
+    fitted = fit_topic_encoder(train, [], None, topics, chosen, tmp_path, 0)
+    assert len(list(tmp_path.glob("tuned-*"))) == 1
+    assert len(fitted.held_out.labels) == pytest.approx(len(train) / recipe.PARTS, abs=1)
+    right = fitted.encoder.logits([record.text for record in validation]).argmax(-1).tolist()
+    truth = topics.encode(record.topic for record in validation)
+    assert sum(a == b for a, b in zip(right, truth, strict=True)) >= 0.8 * len(truth)
+
+
 def test_the_probe_stays_where_tuning_does_not_pay(train, topics, chosen, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "choose", lambda probe, tuned, refit, *rest: choose(probe, 0 * tuned, 0 * refit, *rest))
     kept = fit_topic_encoder(train, [], None, topics, chosen, tmp_path, 0)

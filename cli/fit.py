@@ -17,15 +17,23 @@ MOST_USED = (
 )
 
 
-def command(settings: FitSettings, output: str, logger: LoggerName = "csv", overwrite: bool = False) -> int:
+def command(
+    settings: FitSettings, output: str, logger: LoggerName = "csv", dry_run: bool = False, overwrite: bool = False
+) -> int:
     """Fit a system.
 
     Args:
         settings: The user's choices.
         output: The bundle's folder.
         logger: Where curves and the final table go; csv: into OUTPUT.work.
+        dry_run: Say rows, tokens, disk, memory and about how long, and fit nothing.
         overwrite: Replace what stands there.
     """
+    if dry_run:
+        from ..inspection import describe_fit
+
+        print(describe_fit(settings, output, overwrite=overwrite))
+        return 0
     from ..pipeline import fit as run
 
     run(settings, output, overwrite=overwrite, logger=logger)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..common import UserError
-from .lines import BLOCK, Line, not_utf8, opened, read_lines, too_long
+from .lines import BLOCK, Line, count_lines, not_utf8, opened, read_lines, too_long
 
 # An unclosed quote in a CSV swallows what follows it: no more than this many characters.
 LARGEST_FIELD = 2**24
@@ -65,6 +65,26 @@ def format_of(path: Path) -> str:
         return ending[1:]
     known = ".jsonl, .json, .csv (each also with .gz or .zst) or .parquet"
     raise UserError(f"cannot tell the format of {path}; name it {known}")
+
+
+def count_rows(path: Path, lines: int | None = None) -> int | None:
+    """Rows of a file whose format tells; blank lines of a JSONL count, so it may be a few too many there.
+
+    Args:
+        path: The file.
+        lines: How many it has, where that is known.
+    """
+    if format_of(path) == "parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            return pyarrow.parquet.read_metadata(path).num_rows
+        except (pyarrow.ArrowException, OSError):
+            return None  # reading it will say what is wrong
+    if format_of(path) != "jsonl":
+        return None
+    return count_lines(path) if lines is None else lines
 
 
 def find_value(values: Mapping[str, Any], column: str) -> Any:

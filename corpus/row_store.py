@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from ..common import UserError, file_sha256, fingerprint, replacing_folder, track, write_text
+from ..common import UserError, check_disk, file_sha256, fingerprint, replacing_folder, track, write_text
 from .checks import check_usable, squeezed
 from .reading import Columns, Source, place_of, source_parts, stream
 from .records import Record
@@ -62,6 +62,8 @@ class RowStore:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{place}.lock"):
             if not place.exists():
+                # Compressed in blocks, rows take less than the files that they come in, unless those are compressed.
+                check_disk(folder, sum(part.stat().st_size for part in parts if isinstance(part, Path)))
                 with replacing_folder(place) as new:
                     _write(source, columns, new)
         about = json.loads((place / _ABOUT).read_text("utf-8"))

@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from ..common import UserError, first_line
 from ..decoder import DecoderSettings
-from ..encoder import EncoderSettings
+from ..encoder import FEW_ROWS, MOST_NOISY, EncoderSettings
 from ..pipeline import choose_device
 from ..runtime import read_config
 from ..training import ScratchSettings
@@ -24,7 +24,8 @@ A_STEP = 0.03  # seconds of a training step beside its arithmetic
 EFFICIENCY = 0.5  # of a model's multiplications beside those of large matrices
 LIBRARIES = 0.8  # gigabytes of a process that has loaded them
 ACTIVATIONS = 40  # bytes kept of each token, layer and unit of width for the backward pass
-TUNED_PASSES = 2.0  # over all rows, beside the last: two folds of one half each, forward and backward; features
+STATES = 2  # that stand at once: the best and the last
+FEATURES = 1 / 3  # of a training pass: forward alone
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ def estimate_fit(
         rows = clean * (encoder.clean.epochs or 0) + noisy * (encoder.noisy.epochs or 0)
         steps = rows * tokens / encoder.tokens_per_batch
     else:
-        rows = noisy / 3 + clean * (1 if encoder.recipe == "probe" else TUNED_PASSES + 2 * (encoder.clean.epochs or 0))
-        steps = 0 if encoder.recipe == "probe" else 2 * clean * (encoder.clean.epochs or 0) / encoder.rows_per_batch
+        trained, featured = _tuned_passes(clean, encoder) if encoder.recipe == "tuned" else (0.0, 1)
+        rows = clean * trained + FEATURES * (clean + min(noisy, MOST_NOISY)) * featured
+        steps = clean * trained / encoder.rows_per_batch
     found = [_stage("encoder", size, rows * tokens, steps, rate, encoder.tokens_per_batch, 0, 3)]
     if decoder is not None:
         decoder = decoder.resolved()
@@ -75,6 +77,14 @@ def estimate_fit(
     return found
 
 
+def _tuned_passes(clean: int, encoder: EncoderSettings) -> tuple[float, int]:
+    """Passes over the clean rows of the recipe "tuned": those trained, and those for features."""
+    epochs = encoder.clean.epochs or 0
+    if clean <= FEW_ROWS:
+        return 2.0 * epochs, 4  # two halves, then all; features by the base and each of the three
+    return max(1, min(epochs, encoder.max_steps * encoder.rows_per_batch // clean)) * 1.0, 2
+
+
 def _stage(
     name: str, size: Size, tokens: float, steps: float, rate: float, batch: int, output: float, copies: int
 ) -> Estimate:
@@ -82,7 +92,12 @@ def _stage(
     seconds = 6 * (size.inner + output) * tokens / (rate * EFFICIENCY) + steps * A_STEP + STARTED
     weights = 4 * (size.inner + size.outer) * (1 + copies)
     kept = ACTIVATIONS * batch * size.layers * size.width + 8 * batch * output / max(size.width, 1)
-    return Estimate(stage=name, seconds=round(seconds, 1), gigabytes=round(LIBRARIES + (weights + kept) / 1e9, 2))
+    return Estimate(
+        stage=name,
+        seconds=round(seconds, 1),
+        gigabytes=round(LIBRARIES + (weights + kept) / 1e9, 2),
+        checkpoints=round(STATES * weights / 1e9, 2),
+    )
 
 
 def _size(base: str | None, scratch: ScratchSettings, kind: type) -> Size:

@@ -21,7 +21,7 @@ from .probing import Probed, agreements, confusable, describe_noisy, doubted, ex
 from .repeats import find_repeats, summed
 from .results import Inspection, Suspect, TopicFacts
 from .suspects import find_suspects
-from .texts import describe_targets, scripts, text_lengths
+from .texts import describe_targets, read_tokens, scripts, text_lengths
 
 log = logging.getLogger("unskew")
 
@@ -86,7 +86,6 @@ def _answers(
     doubted_rows = doubts.rows() if doubts is not None else []
     lengths = text_lengths([record.text for record in clean], encoder)
     targets = describe_targets(clean, decoder)
-    read = min(lengths.limit, lengths.median + (lengths.p95 - lengths.median) / 4)
     written = targets.lengths.median if targets.lengths is not None else 0
     counts = sets.topics.counts
     found = Inspection(
@@ -107,7 +106,7 @@ def _answers(
         probe=expected(probed, sets, encoder) if probed is not None else None,
         noisy=describe_noisy(sets, probed),
         estimates=estimate_fit(
-            encoder, decoder if targets.rows else None, len(clean), len(sets.noisy or ()), read, written
+            encoder, decoder if targets.rows else None, len(clean), len(sets.noisy or ()), read_tokens(lengths), written
         ),
         advice=[],
         command="",

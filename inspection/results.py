@@ -125,6 +125,7 @@ class Estimate(Artefact):
     stage: str
     seconds: float = Field(ge=0)
     gigabytes: float = Field(ge=0, description="Of memory, the libraries included.")
+    checkpoints: float = Field(ge=0, description="Gigabytes on disk of the states that a fit goes on from.")
 
 
 class Advice(Artefact):

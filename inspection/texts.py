@@ -29,6 +29,11 @@ def text_lengths(texts: Sequence[str], settings: EncoderSettings) -> Lengths:
     return _lengths(texts, texts, settings.base, settings.scratch.vocabulary, settings.max_tokens - _MARKS)
 
 
+def read_tokens(lengths: Lengths) -> float:
+    """About how many tokens of a text are read on average, of skewed lengths as texts have them."""
+    return min(lengths.limit, lengths.median + (lengths.p95 - lengths.median) / 4)
+
+
 def describe_targets(records: Sequence[Record], settings: DecoderSettings | None) -> Targets:
     """The records' targets, and how long they are for the decoder.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..common import UserError, file_fingerprint, fingerprint
-from ..corpus import HubDataset, Source, count_lines, format_of, source_parts
+from ..corpus import HubDataset, Source, count_rows, source_parts
 from ..pipeline import bundle
 
 _BLOCK = 2**20
@@ -75,7 +75,7 @@ def input_state(source: Source) -> InputState:
         seen.append(file_state(part))
         digest, lines = _digest(part)
         parts.append({"file": str(part), "bytes": part.stat().st_size, "sha256": digest})
-        counts.append(_rows(part, lines))
+        counts.append(count_rows(part, lines if part.suffix.lower() == ".jsonl" else None))
     rows = [count for count in counts if count is not None]
     return InputState(parts, sum(rows) if len(rows) == len(counts) else None, seen)
 
@@ -151,21 +151,6 @@ def _digest(path: Path) -> tuple[str, int]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
     return digest.hexdigest(), lines + (last != b"\n")
-
-
-def _rows(path: Path, lines: int) -> int | None:
-    """Rows of a file whose format tells; blank lines of a JSONL count, so it may be a few too many there."""
-    if format_of(path) == "parquet":
-        import pyarrow
-        import pyarrow.parquet
-
-        try:
-            return pyarrow.parquet.read_metadata(path).num_rows
-        except (pyarrow.ArrowException, OSError):
-            return None  # reading it will say what is wrong
-    if format_of(path) != "jsonl":
-        return None
-    return lines if path.suffix.lower() == ".jsonl" else count_lines(path)
 
 
 def _revision(part: HubDataset) -> str | None:

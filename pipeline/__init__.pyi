@@ -1,3 +1,4 @@
+from .bundle import MANIFEST
 from .datasets import Sets, load_labelled, read_sets
 from .fitting import fit
 from .hybrid import Decided, HybridPipeline, Result, choose_device
@@ -14,6 +15,7 @@ __all__ = [
     "FitSettings",
     "HARMLESS",
     "HybridPipeline",
+    "MANIFEST",
     "ModelPrior",
     "PredictOptions",
     "Result",

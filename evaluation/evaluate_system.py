@@ -25,7 +25,7 @@ from ..common import (
 )
 from ..corpus import Columns, Record, Source, Topics, check_known_topics, overlapping
 from ..decoder import GenerationSettings, make_judge
-from ..pipeline import HybridPipeline, load_labelled
+from ..pipeline import HybridPipeline, PredictOptions, load_labelled
 from .bayes import bayes_posterior
 from .obedience import draw_trial
 from .obedience import obedience as measure_obedience
@@ -128,13 +128,8 @@ def evaluate(
     best = None
     if newsroom is not None:
         best = bayes_posterior(newsroom, texts, pipeline.topics.names, pipeline.decider.target)
-    results = list(
-        track(
-            pipeline(texts, top_k=len(pipeline.topics), generation=generation, fairness=fairness),
-            "evaluate",
-            len(texts),
-        )
-    )
+    options = PredictOptions(top_k=len(pipeline.topics), generation=generation, fairness=fairness)
+    results = list(track(pipeline.results(texts, logits, options), "evaluate", len(texts)))
     probabilities = _matrix([result.topics for result in results], pipeline.topics)
     decided = pipeline.decider.decision.decision(probabilities)
     evaluation = Evaluation(

@@ -156,6 +156,18 @@ class HybridPipeline:
         _ = self.decider.decision  # worked out now: a mistake in it is said at the call and not at the first result
         return self._stream(iter(texts), options, fitted)
 
+    def results(self, texts: Sequence[str], logits: torch.Tensor, options: PredictOptions) -> Iterator[Result]:
+        """Results of texts whose logits (n, C) by stage 1 are known, as the system itself yields them.
+
+        Raises:
+            UserError: As for the system itself.
+        """
+        self.check_guidance(options)
+        fitted = None if options.sets is None else self.decider.sets(options.sets, options.sets_kind)
+        for start in range(0, len(texts), options.window):
+            own = slice(start, start + options.window)
+            yield from self._results(list(texts[own]), logits[own], options, fitted)
+
     def probabilities(self, texts: Sequence[str]) -> torch.Tensor:
         """Float32 probabilities (n, C) of the topics under the target prior: stage 1 alone."""
         return self.decider(self.encoder.logits(texts))

@@ -8,7 +8,7 @@ import torch
 
 from unskew.common import UserError
 from unskew.decoder import GenerationSettings
-from unskew.pipeline import HybridPipeline, Result
+from unskew.pipeline import HybridPipeline, PredictOptions, Result
 
 SHORT = GenerationSettings(max_new_tokens=6)
 NASTY = [
@@ -248,3 +248,11 @@ def test_classifier_alone(fitted, texts, tmp_path):
     assert torch.allclose(loaded.probabilities(texts), pipeline.probabilities(texts), atol=1e-5)
     with pytest.raises(UserError, match="no decoder"):
         loaded.write(texts[:1], ["harvest"])
+
+
+def test_results_of_known_logits_are_what_the_system_yields(fitted, texts):
+    pipeline, _ = fitted
+    options = PredictOptions(top_k=2, generation=SHORT, window=3)
+    found = list(pipeline.results(texts, pipeline.encoder.logits(texts), options))
+    assert [(r.topic, r.output) for r in found] == [(r.topic, r.output) for r in pipeline(texts, generation=SHORT)]
+    assert all(len(result.topics) == 2 for result in found)

@@ -75,7 +75,7 @@ def command(
         target_prior: The prior to be right for: uniform, train, adaptive (from the job's own rows, within what the
             training set makes likely), estimate (from the job's own rows alone), a JSON file of shares by topic, or the
             shares. As the bundle was fitted unless given.
-        estimate_rows: How many rows adaptive and estimate read at most.
+        estimate_rows: How many rows adaptive and estimate read at most, spread evenly over the input.
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
         precision: float32, bfloat16, or, for the decoder on a CPU, int8; chosen by the device unless given.
         writer: What runs the decoder: torch, or vllm on the first GPU (pip install "unskew[vllm]").

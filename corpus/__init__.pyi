@@ -16,6 +16,7 @@ from .reading import (
     place_of,
     source_files,
     source_parts,
+    spread,
     stream,
     stream_located,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "some_of",
     "source_files",
     "source_parts",
+    "spread",
     "spelling_key",
     "spellings",
     "stratified_split",

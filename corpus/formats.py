@@ -102,23 +102,30 @@ def find_value(values: Mapping[str, Any], column: str) -> Any:
     return find_value(inner, rest)
 
 
-def read_rows(path: Path, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
-    """Yield the rows of a file; blank lines are no rows. `wanted` are the columns that will be read.
+def read_rows(path: Path, wanted: list[str], required: list[str], every: int = 1) -> Iterator[RawRow]:
+    """Yield the rows of a file; blank lines are no rows.
 
     A JSON object with a wanted name twice is a broken row; in CSV and Parquet the names are those of the whole file.
+
+    Args:
+        path: The file.
+        wanted: The columns that will be read.
+        required: Those that must be there.
+        every: 1 for all rows, 2 for the first, the third, ...
 
     Raises:
         UserError: if the file cannot be read (on), has no column of a name in `required`, or has a wanted one twice.
     """
     match format_of(path):
         case "parquet":
-            return _parquet_rows(path, wanted, required)
+            return _parquet_rows(path, wanted, required, every)
         case "csv":
-            return _csv_rows(path, wanted, required)
+            return islice(_csv_rows(path, wanted, required), 0, None, every)
         case "json":
-            return with_columns(str(path), _json_rows(path, wanted), required)
+            return with_columns(str(path), islice(_json_rows(path, wanted), 0, None, every), required)
         case _:
-            return with_columns(str(path), _jsonl_rows(read_lines(path), wanted), required)
+            lines = ((number, line) for number, line in read_lines(path) if line is None or line.strip())
+            return with_columns(str(path), _jsonl_rows(islice(lines, 0, None, every), wanted), required)
 
 
 def with_columns(where: str, rows: Iterable[RawRow], required: list[str]) -> Iterator[RawRow]:
@@ -283,7 +290,7 @@ def _csv_fields(lines: _CsvLines) -> Iterator[tuple[int, list[str] | None, str]]
             yield lines.taken[0][0], fields, ""
 
 
-def _parquet_rows(path: Path, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
+def _parquet_rows(path: Path, wanted: list[str], required: list[str], every: int) -> Iterator[RawRow]:
     import pyarrow
     import pyarrow.parquet
 
@@ -300,6 +307,8 @@ def _parquet_rows(path: Path, wanted: list[str], required: list[str]) -> Iterato
             for batch in file.iter_batches(batch_size=PARQUET_BATCH, columns=columns):
                 for index in range(batch.num_rows):
                     number += 1
+                    if (number - 1) % every:
+                        continue
                     yield _parquet_row(number, batch, index, batch.schema.names, names)
     except UserError:
         raise

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..corpus import Record, stream
+from ..corpus import Record, spread, stream
 from ..pipeline import HARMLESS
 from .model import System
 from .predict_shard import NotFiniteError, broken_system
@@ -26,7 +26,7 @@ log = logging.getLogger("unskew")
 def prior_of_rows(
     system: System, job: JobSettings, kind: Literal["adaptive", "estimate"]
 ) -> "AdaptedPrior | ShiftEstimate":
-    """The prior of the first rows of a job.
+    """The prior of a job's rows: of at most `estimate_rows` of them, spread evenly over its input.
 
     Raises:
         UserError: If the rows do not determine it, for "estimate"; "adaptive" refuses nothing.
@@ -36,8 +36,11 @@ def prior_of_rows(
     from ..balance import target_of_rows
 
     pipeline: Any = system.load(None)
-    limit = min(job.limit or job.estimate_rows, job.estimate_rows)
-    rows = stream(job.source, replace(job.columns, topic=None, target=None), limit)
+    columns = replace(job.columns, topic=None, target=None)
+    if job.limit is None:
+        rows = spread(job.source, columns, job.estimate_rows)
+    else:
+        rows = stream(job.source, columns, min(job.limit, job.estimate_rows))
     texts = (row.text for row in rows if isinstance(row, Record))
     logits = [part for held in iter(lambda: list(islice(texts, system.window)), []) for part in _logits(pipeline, held)]
     found = torch.cat(logits) if logits else torch.empty(0, len(system.topics))

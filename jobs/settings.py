@@ -41,7 +41,7 @@ class JobSettings:
         target_prior: "uniform", "train", "adaptive" (from the job's own rows, within what the training set makes
             likely), "estimate" (from the job's own rows alone), a JSON file of shares by topic, or the
             shares; None is the bundle's own.
-        estimate_rows: "adaptive" and "estimate" read so many rows at most.
+        estimate_rows: "adaptive" and "estimate" read so many rows at most, spread evenly over the input.
         keep: Input columns that are passed through to the results.
         limit: Read so many rows at most.
         shard_rows: Input rows in a shard, the unit that is finished or done again; None chooses by the device.

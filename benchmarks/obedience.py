@@ -45,8 +45,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "texts swapped, rate": {"text_swap": 0.2, "topic_rate": 1e-2},
     "texts swapped, rate, dropout": {"text_swap": 0.2, "topic_rate": 1e-2, "topic_dropout": 0.15},
     "half of the texts swapped, rate, dropout": {"text_swap": 0.5, "topic_rate": 1e-2, "topic_dropout": 0.1},
+    "most of the texts swapped, rate, dropout": {"text_swap": 0.7, "topic_rate": 1e-2, "topic_dropout": 0.1},
 }
-GUIDANCE = (1.0, 1.5, 2.0)
 SHOWN = {
     "right": "follows right",
     "wrong": "follows wrong",
@@ -110,15 +110,16 @@ def run(chosen: argparse.Namespace) -> None:
     judge = make_judge([str(r.target) for r in train], [str(r.topic) for r in train])
     trial = Trial.draw(test, sorted({str(record.topic) for record in kept}), chosen.texts, chosen.wrong)
     for seed in map(int, chosen.seeds.split(",")):
-        for number, arm in enumerate(ARMS):
+        for number in map(int, chosen.arms.split(",")) if chosen.arms else range(len(ARMS)):
+            arm = list(ARMS)[number]
             parts = (Path(base).name, chosen.rows, chosen.epochs, chosen.steps, seed, number)
             path = chosen.output / "runs" / f"{'~'.join(map(str, parts))}.json"
-            if path.exists() or (chosen.arms and str(number) not in chosen.arms.split(",")):
+            if path.exists():
                 continue
             settings, begun = settings_of(arm, base, chosen), time.monotonic()
-            decoder = fit_decoder(kept, held[:40], None, topics, settings, chosen.output / "work", seed)
+            decoder = fit_decoder(kept, held[: chosen.held], None, topics, settings, chosen.output / "work", seed)
             seconds = time.monotonic() - begun
-            measured = measure(decoder, trial, judge, GUIDANCE if decoder.unguided else GUIDANCE[:1])
+            measured = measure(decoder, trial, judge, chosen.guidance if decoder.unguided else [1.0])
             about = {"arm": arm, "seed": seed, "base": Path(base).name, "rows": chosen.rows, "seconds": seconds}
             about |= {"epochs": chosen.epochs, "steps": chosen.steps}
             write_text(path, json.dumps([{**about, **one} for one in measured]))
@@ -151,15 +152,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--decoder")
-    parser.add_argument("--arms", default="", help="their numbers, as 0,1; all unless given")
+    parser.add_argument("--arms", default="", help="their numbers, in the order to run them, as 8,0; all unless given")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--held", type=int, default=40, help="rows that the loss is watched on")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--steps", type=int, default=None, help="at most; all of the epochs unless given")
     parser.add_argument("--rate", type=float, default=None)
     parser.add_argument("--tokens", type=int, default=1000, help="padded tokens in a batch")
     parser.add_argument("--texts", type=int, default=105, help="test rows")
     parser.add_argument("--wrong", type=int, default=3, help="wrong topics that each is also written under")
+    parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 1.5, 2.0, 3.0])
     parser.add_argument("--prompt", default="auto")
     parser.add_argument("--max_tokens", type=int, default=96)
     chosen = parser.parse_args()

@@ -15,6 +15,7 @@ from .sequences import Sequencer, pad_left
 from .stored_sequences import NO_TOPIC, StoredSequences
 
 TRIES = 50  # rows drawn in search of one of another topic
+SWAPPED_TOKENS = 8  # of a target that stands under another topic's text: what follows is not to be found in that text
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Rows:
         Args:
             index: Of the row.
             topic: Whether its mark is among them.
-            text_of: A row whose text stands in the place of its own, cut to the length of that.
+            text_of: A row whose text stands in the place of its own, cut to the length of that; see `shown`.
         """
         ids = self.tokens[index].tolist()
         start, stop = self.texts[index]
@@ -100,14 +101,19 @@ class Rows:
             text = span_dropout(text, index.repeat, index.seed)
         end = len(ids) - self.written[index]
         given = end if topic else end - self.marks[index]
-        return [*ids[:start], *text, *ids[stop:given], *ids[end:]]
+        return [*ids[:start], *text, *ids[stop:given], *ids[end : end + self.shown(index, text_of)]]
+
+    def shown(self, index: int, text_of: int | None) -> int:
+        """How many tokens of the row's target a view has: the first ones alone where the text is another's."""
+        written = int(self.written[index])
+        return written if text_of is None else min(written, SWAPPED_TOKENS)
 
 
 class DecoderData(PhaseData[Rows]):
     """Batches of sequences; `written_per_batch` is the mean number of target tokens in one.
 
     Of the rows trained on, a share `topic_dropout` lacks its topic, and a share `text_swap` of the others has the text
-    of a row of another topic: in each epoch other ones, by the seed.
+    of a row of another topic and the beginning of its target: in each epoch other ones, by the seed.
 
     A batch holds `input_ids` and `attention_mask` (B, T), padded on the left, `written` (B,) the length of the
     target at the end of each row, and `topic` (B,) the topic's index or `NO_TOPIC`; all int64; and `fair` (B,), bool.
@@ -140,7 +146,7 @@ class DecoderData(PhaseData[Rows]):
         kept = [topic for topic, _ in changes]
         return {
             **pad_left(views, self.pad_id),
-            "written": torch.from_numpy(rows.written[indices]).long(),
+            "written": torch.tensor([rows.shown(i, other) for i, (_, other) in zip(indices, changes, strict=True)]),
             "topic": torch.from_numpy(np.where(kept, rows.topics[indices], NO_TOPIC)),
             "fair": torch.from_numpy(rows.fair[indices]),
         }

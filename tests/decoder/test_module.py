@@ -205,12 +205,14 @@ def test_dropped_topics_differ_by_epoch_and_leave_the_rest(parts):
     assert NO_TOPIC not in next(iter(data.val_dataloader()))["topic"].tolist()
 
 
-def test_swapped_texts_are_of_another_topic_and_topic_and_target_stay(parts):
+def test_swapped_texts_are_of_another_topic_and_topic_and_start_of_target_stay(parts, monkeypatch):
+    monkeypatch.setattr("unskew.decoder.data.SWAPPED_TOKENS", 2)
     options = {"pad_id": parts.tokenizer.pad_token_id, "tokens_per_batch": 10_000, "seed": 0}
     data = DecoderData(parts.rows, replace(parts.rows), text_swap=0.5, **options)
     known = list(zip(parts.rows.tokens, parts.rows.texts, parts.rows.written, parts.rows.topics, strict=True))
     texts = [(ids[slice(*span)].tolist(), topic) for ids, span, _, topic in known]
     ends = [ids[-written - 1 :].tolist() for ids, _, written, _ in known]
+    starts = [end[:3] for end in ends]
     batch = next(iter(data.train_dataloader()))
     swapped = 0
     for ids, mask, written, topic in zip(
@@ -218,11 +220,12 @@ def test_swapped_texts_are_of_another_topic_and_topic_and_target_stay(parts):
     ):
         own = ids[mask.bool()].tolist()
         end = len(own) - int(written) - 1
-        assert own[end:] in ends
         start, stop = parts.sequencer.text_span(own[:end])
         topics = {its for text, its in texts if text[: stop - start] == own[start:stop]}
         assert topics
-        swapped += int(topic) not in topics
+        is_swapped = int(topic) not in topics
+        assert own[end:] in (starts if is_swapped else ends)
+        swapped += is_swapped
     assert 0 < swapped < len(known)
     held_out, plain = next(iter(data.val_dataloader())), DecoderData(parts.rows, parts.rows, **options)
     assert torch.equal(held_out["input_ids"], next(iter(plain.val_dataloader()))["input_ids"])

@@ -29,6 +29,7 @@ BASE = {
 BALANCED_RATIO = 3.0  # of the largest topic to the smallest in batches that count as balanced
 HIGHEST_BASE_RATE = 2e-3
 MOST_GUIDANCE = 10.0  # far above what any output gains from
+MOST_SCALED = 1000  # times the rank: LoRA's alpha is usually the rank, or twice that
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class DecoderSettings:
     def __post_init__(self) -> None:
         sizes = ("max_tokens", "max_target_tokens", "rank", "alpha", "blocks", "tokens_per_batch")
         problems = [f"{name} is {getattr(self, name)}, must be positive" for name in sizes if getattr(self, name) < 1]
+        if self.alpha > MOST_SCALED * self.rank:
+            problems.append(f"alpha is {self.alpha}, must be at most {MOST_SCALED} times the rank of {self.rank}")
         if not 0 <= self.dropout < 1:
             problems.append(f"dropout is {self.dropout}, must lie in [0, 1)")
         if self.adaptation not in ("lora", "top_blocks", "full"):

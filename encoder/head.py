@@ -42,7 +42,7 @@ def place_topics(model: PreTrainedModel, topics: Topics, missing: set[str]) -> N
     parent, _, own = name.rpartition(".")
     setattr(model.get_submodule(parent), own, new)
     if known:
-        log.info("encoder: the base has outputs for %d of the %d topics, which are kept", len(known), len(topics.names))
+        log.info("encoder: the base already has outputs for %d of the %d topics", len(known), len(topics.names))
     _describe(model, topics)
 
 

@@ -4,7 +4,6 @@ Without it a model of NaNs would be saved, as its loss is never worse than anoth
 as if it were done.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -14,9 +13,11 @@ from torch.nn.utils import get_total_norm
 
 from ..common import UserError
 
+MOST = 50.0  # of a validation measure, a share or nats: on average the truth would have a probability under 1e-21
+
 
 class StopAtDivergence(Callback):
-    """Raises a `UserError` at the first loss, gradient norm or validation measure that is NaN or infinite.
+    """Raises a `UserError` at the first loss, gradient norm or validation measure that is NaN, infinite or absurd.
 
     It looks once a step, before the weights change: a loss that is not finite on one of several processes makes the
     shared gradients so on all, and all of them stop.
@@ -28,6 +29,7 @@ class StopAtDivergence(Callback):
     def __init__(self, name: str) -> None:
         self._name = name
         self._losses: list[Tensor] = []
+        self._rate = 0.0  # of the last step: the schedule has moved on by the time that an epoch is looked at
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Keep the loss; of several batches in a step, all of them."""
@@ -35,6 +37,7 @@ class StopAtDivergence(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         """Look at the step's losses and at its gradients, on the device in one go."""
+        self._rate = optimizer.param_groups[0]["lr"]
         loss = torch.stack(self._losses).sum()
         self._losses.clear()
         norm = loss.new_zeros(()) if _scaled(trainer) else _gradient_norm(optimizer)
@@ -46,7 +49,7 @@ class StopAtDivergence(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at what the epoch's validation measured and at the weights, before a checkpoint keeps them."""
         for name, value in trainer.callback_metrics.items():
-            if name.startswith("validation/") and not math.isfinite(value):
+            if name.startswith("validation/") and not value <= MOST:
                 self._stop(trainer, name.replace("/", " "), value, f"after step {trainer.global_step}")
 
         for name, weight in pl_module.named_parameters():
@@ -54,11 +57,10 @@ class StopAtDivergence(Callback):
                 self._stop(trainer, f"sum of {name}", total, f"after step {trainer.global_step}")
 
     def _stop(self, trainer: Trainer, what: str, value: Tensor, when: str) -> None:
-        rate, epoch = trainer.optimizers[0].param_groups[0]["lr"], trainer.current_epoch + 1
         raise UserError(
-            f"{self._name}: training diverged: the {what} is {float(value)} {when} (epoch {epoch}), with learning rate "
-            f"{rate:.3g}; give this phase a smaller learning_rate (or weight_decay, or alpha), and look for absurd "
-            "values in the settings"
+            f"{self._name}: training diverged: the {what} is {float(value):.6g} {when} (epoch "
+            f"{trainer.current_epoch + 1}), with learning rate {self._rate:.3g}; give this phase a smaller "
+            "learning_rate (or weight_decay, or alpha), and look for absurd values in the settings"
         )
 
 

@@ -269,6 +269,14 @@ def test_half_precision_logits_bear_the_heaviest_weights():
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_is_refused(bad):
-    with pytest.raises(UserError, match="lower the learning rate"):
-        make_loss(LossSettings(), [3, 1])(torch.tensor([[bad, 0.0]]), torch.tensor([0]))
+def test_logits_that_are_no_numbers_give_no_number(bad):
+    assert make_loss(LossSettings(), [3, 1])(torch.tensor([[bad, 0.0]]), torch.tensor([0])).isnan()
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [("focal", "gamma"), ("logit_adjusted", "tau"), ("ldam", "max_margin"), ("ldam", "scale")],
+)
+def test_absurd_values_are_refused(name, field):
+    with pytest.raises(UserError, match=rf"{field} must lie in .*got 1e\+20"):
+        LossSettings(name, **{field: 1e20})

@@ -178,12 +178,18 @@ def test_fit_from_a_config_file(capsys, corpus, tmp_path):
     assert manifest["description"]["settings"]["encoder"]["loss"]["name"] == "balanced_softmax"
 
 
-@pytest.mark.parametrize("option", ["--encoder.clean.learning_rate=1e30", "--encoder.clean.weight_decay=1e38"])
-def test_training_that_diverges_writes_nothing(capsys, corpus, tmp_path, option):
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--encoder.clean.learning_rate=1e30", "encoder, clean: training diverged: the "),
+        ("--encoder.clean.weight_decay=1e38", "weight_decay is 1e+38, must be from 0 to below 1 / learning_rate"),
+    ],
+)
+def test_training_that_diverges_writes_nothing(capsys, corpus, tmp_path, option, said):
     code, _, err = call(
         capsys, "fit", "--data.train", str(corpus / "train.jsonl"), "--output", str(tmp_path / "bundle"),
         "--decoder", "null", "--encoder.max_tokens", "32", option,
     )  # fmt: skip
     assert code == 2
-    assert "encoder, clean: training diverged: the " in err.splitlines()[-1]
+    assert said in err.splitlines()[-1]
     assert not (tmp_path / "bundle").exists()

@@ -34,6 +34,7 @@ def test_all_problems_are_reported_at_once():
         ({"text_swap": -0.1}, "text_swap is -0.1"),
         ({"text_swap": 0.1, "topic_loss": LossSettings()}, "text_swap is for a decoder that is given its topic"),
         ({"obedience_every": 0}, "obedience_every is 0"),
+        ({"alpha": 10**20}, "at most 1000 times the rank of 16"),
         ({"sampling_ratio": 0.5}, "sampling_ratio is 0.5"),
         ({"sampling_ratio": float("nan")}, "sampling_ratio is nan"),
         ({"sampling_ratio": 5.0, "fairness": True}, "at most 3 with fairness"),

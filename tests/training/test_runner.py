@@ -102,6 +102,13 @@ def test_settings_report_every_problem_at_once():
     assert dataclasses.asdict(PhaseSettings())["epochs"] is None  # what suits the model
 
 
+def test_a_decay_that_would_turn_weights_around_is_refused_once_the_rate_is_known():
+    usual = PhaseSettings(epochs=1, learning_rate=1e-3)
+    assert PhaseSettings(weight_decay=100).resolved(usual).weight_decay == 100
+    with pytest.raises(UserError, match="below 1 / learning_rate"):
+        PhaseSettings(weight_decay=1000).resolved(usual)
+
+
 class Breaking(Net):
     """Like Net, with a fault at one step."""
 
@@ -120,8 +127,8 @@ class Breaking(Net):
 
     def validation_step(self, batch, batch_index):
         super().validation_step(batch, batch_index)
-        if self.fault == "validation":
-            self.log("validation/other", float("inf"))
+        if self.fault in ("inf", "absurd"):
+            self.log("validation/other", float("inf") if self.fault == "inf" else 1e9)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +136,8 @@ class Breaking(Net):
     [
         ("loss", r"^test: training diverged: the loss is nan at step 11 \(epoch 2\), with learning rate 0\.0\d+; give"),
         ("gradient", "norm of the gradients is nan at step 11"),
-        ("validation", "the validation other is inf after step 8"),
+        ("inf", r"the validation other is inf after step 8 \(epoch 1\), with learning rate 0\.04"),
+        ("absurd", r"the validation other is 1e\+09 after step 8"),
     ],
 )
 def test_the_first_number_that_is_not_finite_ends_the_run(tmp_path, fault, told):

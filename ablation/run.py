@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..common import UserError, check_writable, fingerprint, read_artefact, usable_path, write_text
+from ..common import UserError, check_writable, fingerprint, output_folder, read_artefact, write_text
 from ..decoder import DecoderSettings, check_base
 from ..pipeline import Sets
 from .data import TestRows, contents, read_test, read_training, synthetic_contents
@@ -53,9 +53,7 @@ def ablate(
     Raises:
         UserError: If an input cannot be used, or the folder holds other things.
     """
-    output = usable_path(output)
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output} is no folder; choose another name")
+    output = output_folder(output)
     if output.exists() and any(output.iterdir()) and not (output / RUNS).is_dir():
         raise UserError(f"the folder {output} holds other things (no {RUNS}); choose another name")
     check_writable(output)

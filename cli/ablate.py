@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..ablation import AblationSettings, ArmSettings
-from ..common import UserError, make_console, one_line, usable_path
+from ..common import UserError, make_console, one_line, output_folder
 from ..decoder import DecoderSettings
 from ..encoder import EncoderSettings
 from ..pipeline import DataSettings
@@ -85,7 +85,7 @@ def command(
         recommended=recommended,
         title=title,
     )
-    folder = usable_path(output)
+    folder = output_folder(output)
     results = run(settings, folder, command=" ".join(["unskew", *sys.argv[1:]]), anew=overwrite, workers=workers)
     written = write_report(results, folder)
     _print(results, make_console())

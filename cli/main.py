@@ -7,7 +7,6 @@ Exit codes: 0 done; 1 a fault of ours; 2 something in what was given must be men
 processed; 4 done, but a threshold of `predict` was passed; 130 interrupted; 143 interrupted by a SIGTERM.
 """
 
-import inspect
 import logging
 import os
 import sys
@@ -20,7 +19,7 @@ from itertools import takewhile
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
-from jsonargparse import ActionYesNo, ArgumentParser
+from jsonargparse import ArgumentParser
 
 from ..common import Terminated, Unbroken, UserError, check_system, let_go_of_readers
 from .help import help_text
@@ -91,12 +90,9 @@ def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:
     parser = ArgumentParser(prog=f"unskew {command}", usage=usage, add_help=False, exit_on_error=False)
     parser.add_argument("--config", action="config", help="A YAML file of these options; later options win.")
     shape = settings_of(function)
-    parser.add_function_arguments(function, skip={"overwrite", *([NAME] if shape else [])})
+    parser.add_function_arguments(function, skip={NAME} if shape else None)
     if shape is not None:
         parser.add_class_arguments(shape)
-    if "overwrite" in inspect.signature(function).parameters:
-        overwrite = ActionYesNo(yes_prefix="", no_prefix="no_")
-        parser.add_argument("--overwrite", action=overwrite, help="Replace what stands at output.")
     for action in parser._actions:  # a switch is turned on by its name alone, and by `: true` in a file
         if action.default is False and action.nargs is None:
             action.nargs, action.const = "?", True
@@ -158,7 +154,8 @@ def _underscored(argument: str) -> str:
 
 def _appending(arguments: Sequence[str], function: Callable[..., int]) -> list[str]:
     """`--model A --model B` as `--model A --model+ B`: an option that takes a list may be given more than once."""
-    hints = get_type_hints(function)
+    shape = settings_of(function)
+    hints = get_type_hints(function) | (get_type_hints(shape) if shape else {})
     lists = {f"--{n}" for n, hint in hints.items() if any(get_origin(kind) is list for kind in (hint, *get_args(hint)))}
     seen: set[str] = set()
     made = []

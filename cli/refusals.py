@@ -14,6 +14,18 @@ from ..common import UserError, one_line
 from .settings_argument import NAME
 
 LONGEST = 400
+_GIVEN = "Given value: "
+# Lines of the parser's that say nothing of what is wrong.
+_AROUND = (
+    "Does not validate against",
+    "Subtypes:",
+    "Errors:",
+    "Given value type:",
+    f"{_GIVEN}NestedArg",
+    f"{_GIVEN}Namespace",
+    "Problem with given class_path",
+    "Expected a <class 'NoneType'>",
+)
 
 
 def as_user_error(error: BaseException, command: str, function: Callable[..., int]) -> UserError | None:
@@ -21,12 +33,15 @@ def as_user_error(error: BaseException, command: str, function: Callable[..., in
     own = _in_chain(error, UserError)
     if own is not None:
         return own
-    unknown = _unknown_option(str(error))
+    option, reason = _innermost(str(error))
+    unknown = _unknown_option(reason)
     if unknown:
-        return UserError(f"there is no option --{unknown}; {_nearest(unknown, command, function)}")
+        name = unknown if not option or unknown.startswith(f"{option}.") else f"{option}.{unknown}"
+        return UserError(f"there is no option --{name}; {_nearest(name, command, function)}")
     if type(error).__name__ != "ArgumentError":
         return None
-    return UserError(f"{_condensed(str(error))}; unskew {command} --help explains the options")
+    where = f"--{option}: " if option else ""
+    return UserError(f"{where}{_in_words(reason, option)}; unskew {command} --help explains the options")
 
 
 def option_names(function: Callable[..., int]) -> list[str]:
@@ -60,33 +75,58 @@ def _nearest(unknown: str, command: str, function: Callable[..., int]) -> str:
     return f"did you mean {' or '.join(f'--{name}' for name in near[:3])}?"
 
 
-def _unknown_option(message: str) -> str | None:
-    found = re.search(r"unrecognized arguments: --([^\s=]+)", message)
+def _unknown_option(reason: str) -> str | None:
+    found = re.search(r"unrecognized arguments: --([^\s=]+)", reason)
     if found:
         return found[1]
-    found = re.search(r"Group '([^']+)' does not accept option '([^']+)'", message)
+    found = re.search(r"Group '([^']+)' does not accept option '([^']+)'", reason)
     if found:
         return f"{found[1]}.{found[2]}"
-    found = re.search(r"(?:[Oo]ption '([^']+)' is not accepted|Key '([^']+)' is not expected)", message)
-    if not found:
-        return None
-    name, key = found[1] or found[2], re.search(r'Parser key "([^"]+)"', message)
-    return f"{key[1]}.{name}" if key and not name.startswith(key[1]) else name
+    found = re.search(r"(?:[Oo]ption '([^']+)' is not accepted|Key '([^']+)' is not expected)", reason)
+    return found and (found[1] or found[2])
 
 
-def _condensed(message: str) -> str:
-    """The message on one line: of the kinds of value that were tried, the first that the user can have meant."""
-    tried = re.findall(r"^ +- (.*(?:\n {6,}.*)*)", message, re.MULTILINE)
-    meant = [reason for reason in tried if "NoneType" not in reason]
-    if meant:
-        given = re.search(r"Given value: (.*)", message)
-        message = message[: message.find("Does not validate")] + "; or ".join(meant)
-        message += f" (given: {given[1]})" if given and "Got value" not in meant[-1] else ""
-    message = re.sub(r"Expected an? typing\.Literal\[([^\]]*)\]", r"expected one of \1", message)
-    message = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", message)
-    message = re.sub(r'Parser key "([^"]+)":', r"--\1:", message)
-    message = one_line(message).rstrip(".")
-    return message if len(message) <= LONGEST else message[: LONGEST - 3] + "..."
+def _innermost(message: str) -> tuple[str, str]:
+    """The option that a message is about, and what is wrong with it: the parser tells it of each setting around, too.
+
+    Of the kinds of value that were tried, those that the user can have meant are kept.
+    """
+    path: list[tuple[int, str]] = []
+    reasons: list[tuple[tuple[str, ...], str]] = []
+    begun = False
+    for line in message.splitlines():
+        text = line.strip().removeprefix("- ")
+        key = re.match(r'Parser key "([^"]+)":\s*(.*)', text)
+        if key:
+            indent = line.find(text)
+            outer = [(column, name) for column, name in path if column < indent]
+            path = outer if outer and outer[-1][1] == key[1] else [*outer, (indent, key[1])]
+            text = key[2]
+        names = tuple(name for _, name in path)
+        if not text or text.startswith(_AROUND):
+            begun = False
+        elif begun and not key and not line.strip().startswith("- ") and not text.startswith(_GIVEN):
+            reasons[-1] = names, f"{reasons[-1][1]} {text}"
+        else:
+            begun = True
+            reasons.append((names, text))
+    names = max((names for names, _ in reasons), key=len, default=())
+    inmost = [text for its, text in reasons if its == names]
+    given = "".join(f" (given: {text.removeprefix(_GIVEN)})" for text in inmost if text.startswith(_GIVEN))
+    return ".".join(names), "; or ".join(text for text in inmost if not text.startswith(_GIVEN)) + given
+
+
+def _in_words(reason: str, option: str) -> str:
+    """A reason of the parser's, about an option or about none, on one line."""
+    reason = re.sub(r"Expected an? typing\.Literal\[([^\]]*)\]", r"expected one of \1", reason)
+    reason = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", reason).replace("a int", "an int")
+    reason = re.sub(r"Expected a dot import path string: .*", "expected settings, as {name: value}", reason)
+    required = re.search(r"the following arguments are required: (.*)", reason)
+    if required:
+        names = (f"--{option}.{name}" if option else f"--{name}" for name in required[1].split(", "))
+        reason = f"{', '.join(names)} must be given"
+    reason = one_line(reason).rstrip(".")
+    return reason if len(reason) <= LONGEST else reason[: LONGEST - 3] + "..."
 
 
 def _in_chain(error: BaseException | None, kind: type[UserError]) -> UserError | None:

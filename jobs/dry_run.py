@@ -47,7 +47,7 @@ def _lines(system: System, job: JobSettings) -> Iterator[str]:
 
 def _looked_at(job: JobSettings) -> str:
     limit = min(job.limit or _LOOKED_AT, _LOOKED_AT)
-    head = list(stream(job.source, replace(job.columns, topic=None, target=None), limit))
+    head = list(stream(job.input, replace(job.columns, topic=None, target=None), limit))
     bad = [row for row in head if isinstance(row, BadRow)]
     said = f", the first: {place_of(bad[0])}: {bad[0].reason}" if bad else ""
     return f"of the first {len(head)} rows {len(bad)} cannot be used{said}"

@@ -38,9 +38,9 @@ def prior_of_rows(
     pipeline: Any = system.load(None)
     columns = replace(job.columns, topic=None, target=None)
     if job.limit is None:
-        rows = spread(job.source, columns, job.estimate_rows)
+        rows = spread(job.input, columns, job.estimate_rows)
     else:
-        rows = stream(job.source, columns, min(job.limit, job.estimate_rows))
+        rows = stream(job.input, columns, min(job.limit, job.estimate_rows))
     texts = (row.text for row in rows if isinstance(row, Record))
     logits = [part for held in iter(lambda: list(islice(texts, system.window)), []) for part in _logits(pipeline, held)]
     found = torch.cat(logits) if logits else torch.empty(0, len(system.topics))

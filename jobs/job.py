@@ -7,6 +7,7 @@ answered them.
 
 import json
 import logging
+import os
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -22,7 +23,7 @@ from .encoding import Layout
 from .estimate_prior import prior_of_rows
 from .folder import Place
 from .inputs import InputState, input_state
-from .metrics import MetricsFile
+from .metrics import MetricsFile, check_metrics
 from .model import Prior, System, bundle_system
 from .predict_shard import AnsweredShard, Shard, answer_shard
 from .report import drift, reconcile, summarise
@@ -96,7 +97,7 @@ def run(system: System, job: JobSettings) -> JobSummary:
 def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
     place, job, manifest = work.place, work.job, work.manifest
     before = folder.finished_shards(place, manifest["plan"])
-    metrics = MetricsFile(job.metrics, job.output, manifest.get("input_rows")) if job.metrics else None
+    metrics = MetricsFile(check_metrics(job.metrics), job.output, manifest.get("input_rows")) if job.metrics else None
     try:
         records = work.missing(before, metrics)
         retried = work.errors_again(records, metrics) if job.retry_errors else 0
@@ -111,7 +112,7 @@ def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
     if metrics is not None:
         metrics.end(finished=True)
     if not shards:
-        log.warning("%s has no rows", job.source)
+        log.warning("%s has no rows", job.input)
     return _summary(place, job, folder.read_manifest(place) or manifest, _rows_of(before) - retried)
 
 
@@ -126,7 +127,8 @@ def predict(
     **options: Any,
 ) -> JobSummary:
     """Run a job of a bundle; `options` are those of `JobSettings`. Raises as `run`."""
-    job = JobSettings(source, str(output), **options)
+    names = str(source) if isinstance(source, str | os.PathLike) else [str(one) for one in source]
+    job = JobSettings(names, str(output), **options)
     return run(bundle_system(str(model), device, precision, job, writer), job)
 
 
@@ -137,7 +139,7 @@ def prepare(system: System, job: JobSettings) -> tuple[Place, InputState, dict[s
         UserError: If the input cannot be read, or the output would be written into it.
     """
     place = Place.of(job.output)
-    state = input_state(job.source)
+    state = input_state(job.input)
     for seen in state.seen:
         path = Path(seen.name).resolve()
         own = {place.output.resolve(), place.errors.resolve()}
@@ -254,7 +256,7 @@ class _Work:
 
 def iter_shards(job: JobSettings, shard_rows: int, finished: set[int]) -> Iterator[Shard]:
     """The shards of the input that are not finished; at most one is held."""
-    rows = stream_located(job.source, replace(job.columns, topic=None, target=None), job.limit, keep=job.keep)
+    rows = stream_located(job.input, replace(job.columns, topic=None, target=None), job.limit, keep=job.kept)
     for index in count():
         if index in finished:
             deque(islice(rows, shard_rows), maxlen=0)

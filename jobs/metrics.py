@@ -6,10 +6,11 @@ The file is for the node exporter's textfile collector (or any reader of that fo
 import logging
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..common import UserError
+from ..common import UserError, output_file
 
 log = logging.getLogger("unskew")
 
@@ -21,6 +22,23 @@ _STAGE = {
 }
 
 
+def check_metrics(name: str) -> Path:
+    """The file that a name means, before anything is done.
+
+    Raises:
+        UserError: If prometheus_client is not installed, or no such file can be written: it is replaced every few
+            seconds, so it must not be one of another kind.
+    """
+    if find_spec("prometheus_client") is None:
+        raise UserError('metrics need prometheus_client: `pip install "unskew[metrics]"`')
+    path = output_file(name)
+    if path.suffix != ".prom":
+        raise UserError(f"metrics is {name!r}; name it NAME.prom, which is what Prometheus's collector reads")
+    if not path.parent.is_dir():
+        raise UserError(f"cannot write {path}: there is no such folder; make it, or name another")
+    return path
+
+
 class MetricsFile:
     """The file of one run.
 
@@ -30,15 +48,13 @@ class MetricsFile:
         total: Rows of the input, where known.
 
     Raises:
-        UserError: If prometheus_client is not installed, or the file cannot be written.
+        UserError: If the file cannot be written.
     """
 
-    def __init__(self, path: str, output: str, total: int | None) -> None:
-        try:
-            from prometheus_client import CollectorRegistry, Counter, Gauge
-        except ImportError:
-            raise UserError('metrics need prometheus_client: `pip install "unskew[metrics]"`') from None
-        self._path, self._written = Path(path), 0.0
+    def __init__(self, path: Path, output: str, total: int | None) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge
+
+        self._path, self._written = path, 0.0
         self._registry = registry = CollectorRegistry()
 
         def counter(name: str, text: str, *more: str) -> Any:

@@ -13,6 +13,7 @@ from ..corpus import Topics
 from ..pipeline import bundle
 from .inputs import FileState, bundle_folders, bundle_state, folder_state, library_versions
 from .predict_shard import Predictor
+from .resume import check_output
 from .settings import JobSettings
 
 if TYPE_CHECKING:  # its room loads the models' libraries
@@ -69,12 +70,13 @@ def bundle_system(
         model: A folder, or the id of one on the hub.
         device: Where the models go; None takes a GPU where there is one.
         precision: Of the weights, see `unskew.training.Precision`; None chooses by the device.
-        job: Its decision is taken, and where it names another engine than this process, the device is its workers' and
-            not looked for here.
+        job: Its output is looked at first. Its decision is taken, and where it names another engine than this process,
+            the device is its workers' and not looked for here.
         writer: What runs the decoder, see `HybridPipeline.from_pretrained`.
 
     Raises:
-        UserError: If there is no such bundle or device, or precision or writer are not to be had there.
+        UserError: If nothing can be written at the output, there is no such bundle or device, or precision or writer
+            are not to be had there.
     """
     import torch
 
@@ -82,6 +84,8 @@ def bundle_system(
     from ..pipeline import choose_device
     from ..runtime import choose_precision
 
+    if job is not None:
+        check_output(job)
     contents = bundle.read(model)
     folders = bundle_folders(contents)
     seen = folder_state(folders)

@@ -8,10 +8,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..common import UserError
-from .folder import MANIFEST, Place, finished_shards, is_intact, unrecorded
+from .folder import MANIFEST, Place, finished_shards, is_intact, read_manifest, unrecorded
+from .metrics import check_metrics
 from .settings import JobSettings
 
 Opening = Literal["begin", "go on", "retry errors", "nothing to do"]
+
+
+def check_output(job: JobSettings) -> Place:
+    """Where the job writes; refuses what can be refused before the bundle is read, its metrics' file too.
+
+    Raises:
+        UserError: If nothing can be written there, or something stands there that is no job's and must not be replaced.
+    """
+    place = Place.of(job.output)
+    if job.metrics is not None:
+        check_metrics(job.metrics)
+    if read_manifest(place) is None:
+        _refuse_foreign(place, job.overwrite)
+    return place
 
 
 def opening(place: Place, job: JobSettings, plan: Mapping[str, Any], found: Mapping[str, Any] | None) -> Opening:

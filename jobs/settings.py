@@ -4,16 +4,14 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..balance import ConformalKind, DecisionSettings
 from ..common import ProgressKind, UserError, read_bounded
-from ..corpus import Columns, Source
+from ..corpus import Columns
+from ..decoder import GenerationSettings
 from ..pipeline import PredictOptions
 from .encoding import NAMES, SET, Layout, RowFormat
-
-if TYPE_CHECKING:  # its room loads the models' libraries, which a mistake in an option need not wait for
-    from ..decoder import GenerationSettings
 
 Engine = Literal["local", "ray"]
 
@@ -25,46 +23,47 @@ class JobSettings:
     """One batch job.
 
     Attributes:
-        source: A file, glob or dataset id, or a list of them.
-        output: `NAME.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.csv` or `.parquet` for one file; a name without suffix, or
-            one that ends with a slash, for a folder of shards (Parquet where it is called `NAME.parquet/`).
-        columns: Which column holds what; topics and targets are not read.
-        top_k: How many topics a row names.
-        generation: How outputs are written; None: greedily.
-        fairness: Whether `<force_fairness>` precedes the topic.
-        decision: Which topic a row gets, and when none; None is as the bundle was fitted.
-        min_confidence: Rows whose topic has a smaller probability are undecided, whatever `decision` says: their topic
-            is null.
-        write_undecided: Whether undecided rows get an output all the same.
-        sets: An error rate: rows then have a conformal set of topics; None goes without.
-        sets_kind: What is promised of the sets, see `unskew.balance.ConformalSets`.
-        target_prior: "uniform", "train", "adaptive" (from the job's own rows, within what the training set makes
-            likely), "estimate" (from the job's own rows alone), a JSON file of shares by topic, or the
-            shares; None is the bundle's own.
-        estimate_rows: "adaptive" and "estimate" read so many rows at most, spread evenly over the input.
-        keep: Input columns that are passed through to the results.
-        limit: Read so many rows at most.
-        shard_rows: Input rows in a shard, the unit that is finished or done again; None chooses by the device.
-        max_errors: Stop when more rows than this could not be processed; below 1, a share of the rows read (once 100
-            have been). None never stops.
-        max_shift: Warn where the shares of the topics are further than this from the training set's (total variation,
-            0 to 1); None never does.
-        max_undecided: Warn where a larger share of the rows is undecided; None never does.
-        retry_errors: Whether rows that could not be processed are run again, and merged with the others.
-        overwrite: Whether an existing output may be replaced.
-        restart: Whether what an earlier run of the job has finished is thrown away.
-        progress: "auto" is a bar on a terminal and plain lines elsewhere; "json" one object a line; "none".
-        metrics: A text file for Prometheus that is written again every few seconds; None goes without.
-        engine: "local", or "ray" for a pool of worker processes.
-        workers: Of the Ray engine.
-        gpus_per_worker: Of the Ray engine; a share of one lets workers share a GPU.
+        input: A file, glob, Hive-partitioned folder or dataset id (or a list of them) with the texts.
+        output: NAME.jsonl, .jsonl.gz, .jsonl.zst, .csv or .parquet; or a folder/ for shards (Parquet where it is called
+            NAME.parquet/). Rows that cannot be processed go to OUTPUT.errors.jsonl; unfinished work and the job's
+            report are in OUTPUT.job.
+        columns: Which column holds what.
+        top_k: How many topics to name with their probabilities.
+        generation: How outputs are written.
+        fairness: Put the prior-suppression token before the topic.
+        decision: Which topic a row gets, and when none. As the bundle was fitted unless given.
+        min_confidence: Rows whose topic has a smaller probability are undecided, whatever the decision says.
+        write_undecided: Write an output for undecided rows too, under the topic they would have.
+        sets: An error rate, as 0.1: each row gets a set of topics that holds the true one but for that share of rows.
+        sets_kind: Of whom that is promised: per_topic, clustered or pooled.
+        target_prior: The prior to be right for: uniform, train, adaptive (from the job's own rows, within what the
+            training set makes likely), estimate (from the job's own rows alone), a JSON file of shares by topic, or the
+            shares. As the bundle was fitted unless given.
+        estimate_rows: How many rows adaptive and estimate read at most, spread evenly over the input.
+        keep: Input columns to pass through to the output, as a,b.
+        limit: Read only so many rows.
+        shard_rows: Rows in a shard, which is what an interruption costs at most; 1,000 on a CPU and 10,000 on a GPU
+            unless given.
+        max_errors: Stop when more rows than this could not be processed; below 1, a share of the rows (once 100 have
+            been read).
+        max_shift: Warn, and end with exit code 4, where the topics' shares are further than this from the training
+            set's (half the sum of the differences, 0 to 1).
+        max_undecided: The same where more than this share of the rows is undecided.
+        engine: local, or ray for a pool of worker processes (pip install "unskew[ray]").
+        workers: How many workers the Ray engine has.
+        gpus_per_worker: GPUs each of them holds; a share of one lets workers share a GPU.
+        progress: auto (a bar on a terminal, else lines), json (an object a line on stderr), or none.
+        metrics: A text file for Prometheus, NAME.prom, written again every few seconds (pip install "unskew[metrics]").
+        retry_errors: Run the rows of OUTPUT.errors.jsonl again, and merge those that now have a result.
+        restart: Throw away what an earlier run has finished, and begin anew.
+        overwrite: Replace what stands at output.
     """
 
-    source: Source
+    input: list[str] | str
     output: str
     columns: Columns = field(default_factory=Columns)
     top_k: int = 5
-    generation: "GenerationSettings | None" = None
+    generation: GenerationSettings = field(default_factory=GenerationSettings)
     fairness: bool = False
     decision: DecisionSettings | None = None
     min_confidence: float = 0.0
@@ -73,20 +72,20 @@ class JobSettings:
     sets_kind: ConformalKind = "per_topic"
     target_prior: dict[str, float] | str | None = None
     estimate_rows: int = 20_000
-    keep: Sequence[str] = ()
+    keep: list[str] | str | None = None
     limit: int | None = None
     shard_rows: int | None = None
-    max_errors: float | None = None
+    max_errors: int | float | None = None
     max_shift: float | None = None
     max_undecided: float | None = None
-    retry_errors: bool = False
-    overwrite: bool = False
-    restart: bool = False
-    progress: ProgressKind = "auto"
-    metrics: str | None = None
     engine: Engine = "local"
     workers: int = 2
     gpus_per_worker: float = 0.0
+    progress: ProgressKind = "auto"
+    metrics: str | None = None
+    retry_errors: bool = False
+    restart: bool = False
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         counts = ("top_k", "estimate_rows", "limit", "shard_rows", "workers")
@@ -104,7 +103,7 @@ class JobSettings:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 problems.append(f"{name} is {value}; give a number from 0 to 1")
-        problems += _problems_of_kept(self.keep)
+        problems += _problems_of_kept(self.kept)
         if self.gpus_per_worker < 0:
             problems.append(f"gpus_per_worker is {self.gpus_per_worker}; give at least 0")
         for name, known in (("engine", ("local", "ray")), ("progress", ("auto", "json", "none"))):
@@ -115,9 +114,14 @@ class JobSettings:
         if isinstance(self.target_prior, str) and self.target_prior not in _PRIORS:
             object.__setattr__(self, "target_prior", _read_prior(Path(self.target_prior)))
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The columns that `keep` names."""
+        return tuple(self.keep.split(",") if isinstance(self.keep, str) else self.keep or ())
+
     def layout(self, form: RowFormat) -> Layout:
         """How the result rows are written."""
-        return Layout(form, self.sets is not None, tuple(self.keep))
+        return Layout(form, self.sets is not None, self.kept)
 
     def predict_options(self, window: int) -> PredictOptions:
         """What the pipeline's call is asked for, with batches formed within `window` rows."""
@@ -152,7 +156,7 @@ class JobSettings:
             "target_prior": self.target_prior,
             "estimate_rows": estimate_rows,
             "limit": self.limit,
-            **({"keep": list(self.keep)} if self.keep else {}),
+            **({"keep": list(self.kept)} if self.kept else {}),
         }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import pytest
 
@@ -30,7 +31,13 @@ def refusal(capsys, *arguments):
         ("--decoder.prompt", "hello", "'hello' must hold {text} exactly once"),
         ("--decoder.scratch.width", "30", "width 30 is not an even multiple"),
         ("--encoder.max_tokens", "1", "max_tokens is 1"),
-        ("--seed", "x", "--seed: Expected a int. Got value: x"),
+        ("--seed", "x", "--seed: Expected an int. Got value: x"),
+        ("--decoder.alpha", "1e20", "--decoder.alpha: Expected an int. Got value: 1e+20; unskew"),
+        ("--decoder.clean.epochs", "x", "--decoder.clean.epochs: Expected an int (given: x); unskew"),
+        ("--decoder.topic_loss.name", "focl", "--decoder.topic_loss.name: expected one of 'cross_entropy', 'focal'"),
+        ("--decoder.topic_loss.tau", "1", "tau has no meaning for cross_entropy"),
+        ("--decoder", "x", "--decoder: expected settings, as {name: value}"),
+        ("--encoder", "null", "--encoder: Unable to load config 'null'"),
         ("--calibration", "best", "expected one of 'none', 'temperature'"),
         ("--target_prior", "equal", "expected one of 'uniform', 'train'"),
     ],
@@ -46,6 +53,8 @@ def test_a_wrong_value_is_one_line(capsys, option, value, said):
         ("--max-tokens", "--encoder.max_tokens or --decoder.max_tokens"),
         ("--encoder.loss.gama", "--encoder.loss.gamma"),
         ("--decoder.max_tokns", "--decoder.max_tokens"),
+        ("--decoder.topic_loss.alpha", "no option --decoder.topic_loss.alpha; did you mean --decoder.topic_loss."),
+        ("--decoder.clean.epchs", "no option --decoder.clean.epchs; did you mean --decoder.clean.epochs"),
         ("--zzz", "--help lists the options"),
     ],
 )
@@ -74,12 +83,22 @@ def test_a_config_file_is_refused_alike(capsys, tmp_path, text, said):
 
 
 OUTPUTS = {
+    "inspect": ["--data.train", "../rows.jsonl"],
+    "compare": ["--run_a", "../rows.jsonl", "--run_b", "../rows.jsonl"],
+    "predict": ["--model", "none", "--input", "../rows.jsonl"],
     "fit": ["--data.train", "../rows.jsonl"],
     "evaluate": ["--model", "none", "--input", "../rows.jsonl"],
     "audit": ["--predictions", "../rows.jsonl", "--labels", "../rows.jsonl"],
     "synthesise": ["--model", "none", "--data.train", "../rows.jsonl"],
     "newsroom": [],
-    "ablate": ["--data.train", "../rows.jsonl", "--test", "../rows.jsonl", "--definitions.a", "{}"],
+    "ablate": [
+        "--data.train",
+        "../rows.jsonl",
+        "--test",
+        "../rows.jsonl",
+        "--definitions.a",
+        '{"title": "a", "group": "decoder"}',
+    ],
 }
 
 
@@ -98,10 +117,34 @@ def here(tmp_path, monkeypatch):
     assert (folder / "others" / "kept.txt").read_text() == "kept"
 
 
-@pytest.mark.parametrize("name", ["a\0b", "x" * 200, ".", "/dev/null", "others"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a\0b", "is no name of a file"),
+        ("x" * 200, "longer than"),
+        (".", "working folder|is a folder"),
+        ("/dev/null", "neither a file nor a folder"),
+        ("others", "holds other things|is a folder"),
+    ],
+)
 @pytest.mark.parametrize("command", OUTPUTS)
-def test_outputs_that_cannot_be_or_must_not_be_replaced_are_one_line(capsys, here, command, name):
-    refusal(capsys, command, *OUTPUTS[command], "--output", name, "--overwrite")
+def test_outputs_that_cannot_be_or_must_not_be_replaced_are_one_line(capsys, here, command, name, said):
+    """Also before a bundle is looked for: there is none."""
+    assert re.search(said, refusal(capsys, command, *OUTPUTS[command], "--output", name, "--overwrite"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("/dev/null", "neither a file nor a folder"),
+        ("others", "is a folder"),
+        ("../rows.jsonl", "NAME.prom"),
+        ("none/x.prom", "no such folder"),
+    ],
+)
+def test_a_metrics_file_must_be_one_and_replaces_no_other(capsys, here, name, said):
+    more = ["--output", "out.jsonl", "--metrics", name]
+    assert said in refusal(capsys, "predict", *OUTPUTS["predict"], *more)
 
 
 def test_a_name_under_the_home_folder_is_meant_there(capsys, here, tmp_path, monkeypatch):

@@ -140,7 +140,7 @@ class JobSettings:
         # A job without sets, guidance, or a decision of its own, has the plan that it had before there were any, and
         # goes on.
         options = asdict(self.predict_options(window))
-        if self.generation is not None and self.generation.guidance == 1:
+        if self.generation.guidance == 1:
             del options["generation"]["guidance"]
         return (
             options if self.sets is not None else {k: v for k, v in options.items() if k not in ("sets", "sets_kind")}

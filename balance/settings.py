@@ -57,8 +57,7 @@ class LossSettings:
         name: The loss.
         weights: Class weights, or {topic: weight}. "auto" is effective_number for cross_entropy, focal and ldam, after
             Cui et al. 2019; none for the others, whose formula has its own answer to skew or noise.
-        beta: Of effective_number, in [0, 1); derived from the counts (1 - 1/mean rows per topic, 0.99 at most) unless
-            given.
+        beta: Of effective_number, in [0, 1); unless given 1 - 1/mean rows per topic, 0.99 at most.
         exponent: Of inverse_frequency: 1 (unless given) full, 0.5 the usual softer choice, 0 none.
         reweight_from: Share of training after which the class weights act (deferred re-weighting), as far as the
             training calls `set_progress`; 0.8 for ldam and 0 for the others unless given.
@@ -66,9 +65,9 @@ class LossSettings:
         tau: Of logit_adjusted: 0 is cross_entropy, 1 (unless given) is balanced_softmax.
         max_margin: Of ldam: the margin of the rarest topic, in units of 1/scale; 0.5 unless given.
         scale: Of ldam: nats of a unit of margin; 10 unless given (30 in the paper, for a cosine head).
-        q: Of generalised_cross_entropy, in (0, 1]: near 0 is cross_entropy, 1 is mean absolute error; 0.7 unless given.
-        noise_rate: Of forward_noise, in [0, 1): the share of labels drawn anew from the set's shares, whatever the
-            text; a little over the share of wrong labels. 0 is cross_entropy; 0.3 unless given.
+        q: Of generalised_cross_entropy, in (0, 1]: 1 is mean absolute error; 0.7 unless given.
+        noise_rate: Of forward_noise, in [0, 1): the share of labels drawn from the set's shares, whatever the text; a
+            little over the share of wrong labels. 0 is cross_entropy; 0.3 unless given.
         label_smoothing: Of cross_entropy, focal, logit_adjusted and balanced_softmax, in [0, 1); 0 unless given.
     """
 

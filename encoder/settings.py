@@ -34,7 +34,7 @@ class EncoderSettings:
         recipe: "probe" fits a linear head on the frozen base, in seconds to a minute; "tuned" fine-tunes from there
             and keeps what is better on held-out rows; "phases" trains in the order noisy, head, clean. Unless given
             "tuned" for a `base`, "phases" from scratch.
-        names: Whether topic names are rows to learn from, unless that hurts (not in phases).
+        names: Whether topic names are rows, too, unless that hurts (not in phases).
         scratch: Size of the model from scratch.
         max_tokens: Texts are read up to this many tokens, the model's own marks included.
         tokens_per_batch: Padded tokens in a training batch, before `accumulate_grad_batches`.
@@ -44,8 +44,7 @@ class EncoderSettings:
             at 4e-3 from scratch.
         noisy_loss: Its loss; unless given one that wrong topics pull little, generalised cross-entropy with q 0.5 and
             weights effective_number.
-        head: In "phases", training of the classification head on a frozen body, over the clean set; left out unless
-            given.
+        head: In "phases", training of the head on a frozen body, clean set; left out unless given.
         head_loss: Its loss; balanced, whatever the last phase uses.
         clean: Fine-tuning of everything on the clean set; unless given 2 epochs at 1e-4 for "tuned", and for "phases"
             5 at 1e-4 of a `base`, 6 at 1e-3 from scratch. "tuned" takes its epochs and learning rate alone.

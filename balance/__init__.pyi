@@ -29,6 +29,7 @@ from .metrics import (
 )
 from .noise import denoised_labels, noise_matrix, redrawn_noise
 from .posterior import Decider, HeldOutScores, resolve_prior
+from .prior_errors import bootstrap_errors
 from .priors import implied_prior, measured_prior
 from .sampling import TemperedDraw, View, Views, span_dropout, tempered_counts
 from .scaling import both_nlls, fit_scale, row_nll, smaller_by
@@ -37,7 +38,6 @@ from .target_estimate import (
     AdaptedPrior,
     ShiftEstimate,
     adapt_target,
-    bootstrap_errors,
     estimate_target,
     target_of_rows,
 )

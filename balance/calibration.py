@@ -172,10 +172,15 @@ def cross_fitted(calibration: Calibration, logits: Tensor, targets: Tensor, weig
     return found
 
 
-def refit_calibration(logits: Tensor, targets: Tensor, kind: CalibrationKind, weights: Tensor) -> Calibration:
-    """A map on all rows, kept whether it helps or not; the arguments are those of `fit_calibration`."""
+def refit_calibration(
+    logits: Tensor, targets: Tensor, kind: CalibrationKind, weights: Tensor, start: Calibration | None = None
+) -> Calibration:
+    """A map on all rows, kept whether it helps or not; the arguments are those of `fit_calibration`.
+
+    With a map of the same kind to start from, the fit ends sooner: enough for a bootstrap, which asks how maps differ.
+    """
     logits, targets = checked_logits(logits).cpu().double().log_softmax(-1), targets.detach().cpu().long()
-    log_temperature, bias = _fit(logits, targets, weights.double() / weights.sum(), kind)
+    log_temperature, bias = _fit(logits, targets, weights.double() / weights.sum(), kind, start)
     return Calibration(tuple(log_temperature.tolist()), tuple(bias.tolist()) if bias is not None else ())
 
 
@@ -293,16 +298,22 @@ def _improves(before: Tensor, after: Tensor, weights: Tensor) -> bool:
     return bool(mean > NOISE * error)
 
 
-def _fit(logits: Tensor, targets: Tensor, weights: Tensor, kind: CalibrationKind) -> tuple[Tensor, Tensor | None]:
+def _fit(
+    logits: Tensor, targets: Tensor, weights: Tensor, kind: CalibrationKind, start: Calibration | None = None
+) -> tuple[Tensor, Tensor | None]:
     topics = logits.shape[-1]
-    own_temperatures = kind in ("per_class_temperature", "vector_scaling")
-    log_temperature = torch.zeros(topics if own_temperatures else 1, dtype=torch.float64, requires_grad=True)
+    temperatures = topics if kind in ("per_class_temperature", "vector_scaling") else 1
+    first = torch.zeros(temperatures), torch.zeros(topics)
+    if start is not None:
+        first = torch.tensor(start.log_temperature), torch.tensor(start.bias)
+    log_temperature = first[0].double().requires_grad_()
     parameters, bias = [log_temperature], None
     if kind in ("bias_corrected_temperature", "vector_scaling"):
-        bias = torch.zeros(topics, dtype=torch.float64, requires_grad=True)
+        bias = first[1].double().requires_grad_()
         parameters.append(bias)
+    grad, change = (1e-7, 1e-10) if start is None else (1e-4, 1e-6)
     optimizer = torch.optim.LBFGS(
-        parameters, max_iter=200, tolerance_grad=1e-7, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+        parameters, max_iter=200, tolerance_grad=grad, tolerance_change=change, line_search_fn="strong_wolfe"
     )
     weights = weights / weights.sum()
     # Effective rows (Kish): the penalty is one observation's worth however the rows are weighted.

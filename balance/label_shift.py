@@ -40,7 +40,7 @@ def em_prior(
     ratios = _ratios(probabilities, model_prior)
     prior = model_prior.detach().cpu().double() / model_prior.sum().item()
     for _ in range(MAX_ITERATIONS):
-        growth = (ratios / (ratios @ prior)[:, None]).mean(0)
+        growth = (ratios @ prior).reciprocal() @ ratios / len(ratios)
         # The objective is concave and `growth` its gradient: the maximum is at most this much higher.
         if growth.max().item() - 1 <= tolerance:
             break
@@ -56,7 +56,7 @@ def em_prior(
     return prior / prior.sum()
 
 
-def shrunk_em_prior(logits: Tensor, center: Tensor, weight: float | None = None) -> Tensor:
+def shrunk_em_prior(logits: Tensor, center: Tensor, weight: float | None = None, tolerance: float = 1e-7) -> Tensor:
     """The prior (C,) of unlabelled rows, drawn toward a centre by pseudo-rows: the mode under a Dirichlet prior.
 
     q <- (sum_i softmax(g_i + log q) + m c) / (n + m): expectation maximisation (Saerens et al. 2002) with m pseudo-rows
@@ -66,17 +66,19 @@ def shrunk_em_prior(logits: Tensor, center: Tensor, weight: float | None = None)
         logits: g (n, C) of the rows, by a model that favours no topic.
         center: c (C,).
         weight: m; twenty for each topic unless given.
+        tolerance: Stop where no share moves by more in a step.
     """
     rows, center = logits.detach().cpu().double(), center.detach().cpu().double()
     center = center / center.sum()
     pseudo = PSEUDO_ROWS * rows.shape[1] if weight is None else weight
-    prior = center
+    prior, ratios = center, (rows - rows.amax(-1, keepdim=True)).exp()
     for _ in range(_SHRUNK_ITERATIONS):
-        summed = (rows + prior.log()).softmax(-1).sum(0) if len(rows) else torch.zeros_like(prior)
+        evidence = (ratios @ prior).clamp(min=torch.finfo(torch.float64).tiny)
+        summed = prior * (evidence.reciprocal() @ ratios)
         found = (summed + pseudo * center) / (len(rows) + pseudo)
         moved = (found - prior).abs().max().item()
         prior = found
-        if moved < 1e-7:
+        if moved < tolerance:
             break
     return prior
 

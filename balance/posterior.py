@@ -130,7 +130,9 @@ class Decider:
         if report is None or not report.kept:
             return self
         weights = training_weights(targets, self.topics.counts)
-        return replace(self, calibration=refit_calibration(self._uncalibrated(logits), targets, report.kind, weights))
+        uncalibrated = self._uncalibrated(logits)
+        refit = refit_calibration(uncalibrated, targets, report.kind, weights, self.calibration)
+        return replace(self, calibration=refit)
 
     def aimed_at(self, prior: TargetPrior) -> "Decider":
         """For another target prior.

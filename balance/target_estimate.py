@@ -15,6 +15,7 @@ from ..corpus import Topics
 from .calibration import prior_from_counts
 from .label_shift import em_prior, em_standard_error, shrunk_em_prior
 from .posterior import Decider
+from .prior_errors import bootstrap_errors, thinned
 
 log = logging.getLogger("unskew")
 
@@ -23,8 +24,7 @@ SHOWN = 3  # topics named in a log line
 TEMPER = 0.125  # exponent of the training shares that the adaptive prior leans on
 MAX_WIDTH = 0.4  # of a share's interval, above which an estimate is refused
 Z = 1.96
-RESAMPLES = 40
-MOST_RESAMPLED = 5000
+TOLERANCE = 1e-4  # nats a row, or of a share, of the estimates of a bootstrap
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class ShiftEstimate:
     @property
     def intervals(self) -> tuple[tuple[float, float], ...]:
         """About 95% of each share (C,), within [0, 1]."""
-        pairs = zip(self.prior, self.errors, strict=True)
-        return tuple((max(0.0, share - Z * error), min(1.0, share + Z * error)) for share, error in pairs)
+        return _intervals(self.prior, self.errors)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -89,11 +88,19 @@ class AdaptedPrior:
         topics: With their training counts.
         prior: The share of each topic (C,), summing to 1.
         rows: How many unlabelled rows it was adapted to.
+        errors: Standard errors of the shares (C,), of the rows, the calibration and the classifier; empty where no
+            held-out rows can show these.
     """
 
     topics: Topics
     prior: tuple[float, ...]
     rows: int
+    errors: tuple[float, ...] = ()
+
+    @property
+    def intervals(self) -> tuple[tuple[float, float], ...]:
+        """About 95% of each share (C,), within [0, 1]; empty where the errors are not known."""
+        return _intervals(self.prior, self.errors) if self.errors else ()
 
     @property
     def shares(self) -> dict[str, float]:
@@ -102,9 +109,11 @@ class AdaptedPrior:
 
     def __str__(self) -> str:
         most = max(range(len(self.prior)), key=lambda topic: self.prior[topic])
+        error = f" ± {self.errors[most]:.1%}" if self.errors else ""
         return (
             f"target prior adapted to {self.rows:,} unlabelled rows, most of them {self.topics.names[most]!r} "
-            f"({self.prior[most]:.1%}); give --target_prior uniform, train, or shares by topic where you know better"
+            f"({self.prior[most]:.1%}{error}); give --target_prior uniform, train, or shares by topic where you know "
+            "better"
         )
 
 
@@ -115,36 +124,38 @@ def target_of_rows(
     return adapt_target(decider, logits) if kind == "adaptive" else estimate_target(decider, logits)
 
 
-def adapt_target(decider: Decider, logits: Tensor) -> AdaptedPrior:
+def adapt_target(decider: Decider, logits: Tensor, seed: int = 0) -> AdaptedPrior:
     """The prior with the least regret where nothing is known of unlabelled rows, from the encoder's logits (n, C).
 
     `shrunk_em_prior` around the eighth roots of the training shares, which lie near uniform: a few rows hardly move it,
     many leave it behind. Unlike `estimate_target` it refuses nothing.
 
     Args:
-        decider: Its calibration and training prior; its target prior plays no part.
+        decider: Its calibration, training prior and held-out rows, which give the errors; its target prior plays no
+            part.
         logits: Of the rows, any number; over 50,000 are thinned out evenly.
+        seed: Of the bootstrap of the errors.
     """
-    logits = _thinned(logits)
-    favouring_none = decider.aimed_at("uniform").log_probabilities(logits)
-    prior = shrunk_em_prior(favouring_none, prior_from_counts(decider.topics.counts) ** TEMPER)
-    return AdaptedPrior(decider.topics, tuple(prior.tolist()), len(logits))
+    logits = thinned(logits, MOST_ROWS)
+    prior = _adapted(decider, logits, 1e-7)
+    errors: tuple[float, ...] = ()
+    if decider.rows is not None and len(logits):
+        likely = _estimated(decider, logits)
+        errors = tuple(bootstrap_errors(decider, logits, likely, decider.rows, _adapted, seed).tolist())
+    return AdaptedPrior(decider.topics, tuple(prior.tolist()), len(logits), errors)
 
 
-def estimate_target(
-    decider: Decider, logits: Tensor, held_out: tuple[Tensor, Tensor] | None = None, seed: int = 0
-) -> ShiftEstimate:
+def estimate_target(decider: Decider, logits: Tensor, seed: int = 0) -> ShiftEstimate:
     """Estimate the prior of unlabelled rows from the encoder's logits (n, C), by EM on calibrated probabilities.
 
     It is right to use where texts of a topic are what they were in training, only the mixture has moved, and rows come
     in the hundreds; not for a job whose shares are known, or that macro-recall is to be best for.
 
     Args:
-        decider: Its calibration and training prior; its target prior plays no part.
+        decider: Its calibration, training prior and held-out rows; its target prior plays no part. With held-out rows
+            errors are those of `bootstrap_errors`, which know the calibration's and the classifier's share; without
+            them of the unlabelled rows alone, which is too little wherever the classifier is not perfect.
         logits: Of the rows, any number; over 50,000 are thinned out evenly.
-        held_out: Logits (m, C) and topics (m,) of labelled rows that the encoder was not trained on. With them errors
-            are those of `bootstrap_errors`, which know the calibration's and the classifier's share; without them of
-            the rows alone, which is too little wherever the classifier is not perfect.
         seed: Of that bootstrap.
 
     Raises:
@@ -153,7 +164,7 @@ def estimate_target(
     """
     if len(logits) == 0:
         raise UserError("there are no rows to estimate a target prior from")
-    logits = _thinned(logits)
+    logits = thinned(logits, MOST_ROWS)
     if decider.calibration.report is None:
         log.warning("the target prior is estimated from probabilities that were never calibrated: trust it less")
     topics, trained = decider.topics, prior_from_counts(decider.topics.counts)
@@ -162,66 +173,31 @@ def estimate_target(
     errors = em_standard_error(probabilities, trained, prior)
     _refuse_vague(errors, topics, len(logits))
     shrunk = _shrunk(prior, trained, len(logits))
-    if held_out is not None:
-        errors = bootstrap_errors(decider, logits, shrunk, *held_out, seed=seed).maximum(errors)
+    if decider.rows is not None:
+        errors = bootstrap_errors(decider, logits, shrunk, decider.rows, _estimated, seed).maximum(errors)
         _refuse_vague(errors, topics, len(logits))
-    return ShiftEstimate(topics, tuple(shrunk.tolist()), tuple(errors.tolist()), len(logits), held_out is not None)
+    known = decider.rows is not None
+    return ShiftEstimate(topics, tuple(shrunk.tolist()), tuple(errors.tolist()), len(logits), known)
 
 
-def bootstrap_errors(
-    decider: Decider, logits: Tensor, prior: Tensor, held_out: Tensor, targets: Tensor, seed: int = 0
-) -> Tensor:
-    """Standard errors (C,) of an estimated prior (C,) that know calibration and classifier.
-
-    The root of a variance and a squared bias. The variance is that of estimates over resampled unlabelled rows, each
-    with a calibration refitted on held-out rows resampled within their topics. The bias is how far estimates from made
-    up jobs, held-out rows drawn in the shares of `prior`, miss those: there the truth is known, and a classifier that
-    takes one topic for another shows it.
-
-    Args:
-        decider: As for `estimate_target`.
-        logits: Of the unlabelled rows (n, C); 5,000 of them are enough.
-        prior: The estimate.
-        held_out: Logits (m, C) of labelled rows.
-        targets: Their topics (m,); topics without any are taken to be recognised.
-        seed: Of the draws.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    logits, targets = logits[: min(len(logits), MOST_RESAMPLED)], targets.detach().cpu().long()
-    trained, rows = prior_from_counts(decider.topics.counts), torch.bincount(targets, minlength=len(prior))
-    known = torch.where(rows > 0, prior, 0.0)
-    known = known / known.sum()
-    drawing = (known / rows.clamp(min=1))[targets]
-    estimates, made_up = [], []
-    for _ in range(RESAMPLES):
-        again = _within_topics(targets, generator)
-        refitted = decider.refitted(held_out[again], targets[again])
-        some = torch.randint(len(logits), (len(logits),), generator=generator)
-        job = torch.multinomial(drawing, len(logits), replacement=True, generator=generator)
-        for rows_, found in ((logits[some], estimates), (held_out[job], made_up)):
-            found.append(_shrunk(em_prior(refitted.natural(rows_).exp(), trained, 1e-4, None), trained, len(rows_)))
-    bias = torch.stack(made_up).mean(0) - _shrunk(known, trained, len(logits))
-    return (torch.stack(estimates).var(0) + torch.where(rows > 0, bias, 0.0) ** 2).sqrt()
+def _adapted(decider: Decider, logits: Tensor, tolerance: float = TOLERANCE) -> Tensor:
+    favouring_none = decider.aimed_at("uniform").log_probabilities(logits)
+    return shrunk_em_prior(favouring_none, prior_from_counts(decider.topics.counts) ** TEMPER, tolerance=tolerance)
 
 
-def _thinned(logits: Tensor) -> Tensor:
-    if len(logits) <= MOST_ROWS:
-        return logits
-    return logits[torch.linspace(0, len(logits) - 1, MOST_ROWS, dtype=torch.float64).round().long()]
-
-
-def _within_topics(targets: Tensor, generator: torch.Generator) -> Tensor:
-    """Row numbers (m,), drawn with replacement from the rows of the same topic."""
-    order = targets.argsort(stable=True)
-    rows = torch.bincount(targets)
-    first = rows.cumsum(0) - rows
-    drawn = (torch.rand(len(targets), generator=generator, dtype=torch.float64) * rows[targets]).long()
-    return order[first[targets] + drawn]
+def _estimated(decider: Decider, logits: Tensor) -> Tensor:
+    trained = prior_from_counts(decider.topics.counts)
+    return _shrunk(em_prior(decider.natural(logits).exp(), trained, TOLERANCE, None), trained, len(logits))
 
 
 def _shrunk(prior: Tensor, trained: Tensor, rows: int) -> Tensor:
     topics = len(prior)
     return (rows * prior + 0.5 + topics * trained / 2) / (rows + topics)
+
+
+def _intervals(prior: tuple[float, ...], errors: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
+    pairs = zip(prior, errors, strict=True)
+    return tuple((max(0.0, share - Z * error), min(1.0, share + Z * error)) for share, error in pairs)
 
 
 def _refuse_vague(errors: Tensor, topics: Topics, rows: int) -> None:

@@ -176,7 +176,8 @@ def _with_prior(
     if manifest["prior"] is None:
         found = prior_of_rows(system, job, asked)
         state.check_unchanged()
-        manifest = {**manifest, "prior": {"shares": found.shares, "said": str(found)}}
+        intervals = dict(zip(system.topics.names, found.intervals, strict=False))
+        manifest = {**manifest, "prior": {"shares": found.shares, "intervals": intervals, "said": str(found)}}
         folder.write_manifest(place, manifest)
     log.info("%s", manifest["prior"]["said"])
     return manifest, manifest["prior"]["shares"]

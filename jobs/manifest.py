@@ -37,6 +37,9 @@ class EstimatedPrior(Artefact):
     """The target prior that was estimated from the rows."""
 
     shares: dict[Name, Share] = Field(description="By topic.")
+    intervals: dict[Name, tuple[Share, Share]] = Field(
+        default={}, description="About 95% of each share; empty where no held-out rows show the classifier's errors."
+    )
     said: str = Field(description="The same in words.")
 
 

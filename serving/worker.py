@@ -10,7 +10,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -154,7 +154,8 @@ class Worker:
         if prior is None:
             return self._pipeline
         if prior in ("adaptive", "estimate"):
-            prior = target_of_rows(prior, self._pipeline.decider, logits).shares
+            # Errors from held-out rows take seconds, and a request is not told them.
+            prior = target_of_rows(prior, replace(self._pipeline.decider, rows=None), logits).shares
         return self._pipeline.aimed_at(prior)  # pyright: ignore[reportArgumentType]
 
     def _write(self) -> None:

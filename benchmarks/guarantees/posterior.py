@@ -8,6 +8,7 @@ known. Held-out rows are stratified with at least one of each topic; test rows h
 
 import sys
 from collections import defaultdict
+from dataclasses import replace
 
 import torch
 from jsonargparse import auto_cli
@@ -19,6 +20,7 @@ from unskew.balance import (
     Decider,
     LossSettings,
     TunedMeasure,
+    adapt_target,
     estimate_target,
     fit_calibration,
     fit_conformal,
@@ -181,8 +183,11 @@ def conformal(repeats: int) -> None:
 
 def priors(repeats: int) -> None:
     """Estimated priors, a classifier that is wrong in part: how often 95% intervals hold the share, and their width."""
-    print("| held-out rows | unlabelled rows | rows alone: coverage | width | with held-out rows | width | refused |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| held-out rows | unlabelled rows | rows alone: coverage | width | with held-out rows | width | refused ",
+        end="",
+    )
+    print("| adaptive: coverage | width |\n|---|---|---|---|---|---|---|---|---|")
     for labelled, unlabelled in ((240, 300), (240, 2000), (1000, 2000)):
         found, refused = defaultdict(list), 0
         for seed in tqdm(range(repeats // 2), file=sys.stderr, leave=False):
@@ -191,22 +196,26 @@ def priors(repeats: int) -> None:
             points, targets = held_out(labelled, draw)
             wanted = torch.rand(TOPICS, generator=draw).double() ** 2 + 0.02
             wanted = wanted / wanted.sum()
-            job = texts(torch.multinomial(wanted, unlabelled, True, generator=draw), draw)
-            known = 1.3 * exact(points, PRIOR, wrong), targets
+            job = 1.3 * exact(texts(torch.multinomial(wanted, unlabelled, True, generator=draw), draw), PRIOR, wrong)
             decider = Decider(NAMES, tuple(PRIOR.tolist()), Calibration(), NAMES.prior)
-            decider = decider.fitted(*known, "bias_corrected_temperature")
-            for name, rows in (("alone", None), ("both", known)):
+            decider = decider.fitted(1.3 * exact(points, PRIOR, wrong), targets, "bias_corrected_temperature")
+            estimators = {
+                "alone": lambda known, job=job: estimate_target(replace(known, rows=None), job),
+                "both": lambda known, job=job: estimate_target(known, job),
+                "adaptive": lambda known, job=job: adapt_target(known, job),
+            }
+            for name, estimator in estimators.items():
                 try:
-                    estimate = estimate_target(decider, 1.3 * exact(job, PRIOR, wrong), rows)
+                    low, high = torch.tensor(estimator(decider).intervals).double().T
                 except UserError:
                     refused += name == "both"
                     continue
-                low, high = torch.tensor(estimate.intervals).double().T
                 found[name].append(((low <= wanted) & (wanted <= high)).double().mean())
                 found[name + " width"].append((high - low).mean())
-        cells = [torch.stack(found[name]).mean() for name in ("alone", "alone width", "both", "both width")]
-        figures = " | ".join(f"{cell:.3f}" for cell in cells)
-        print(f"| {labelled} | {unlabelled} | {figures} | {refused} of {repeats // 2} |", flush=True)
+        cells = {name: f"{torch.stack(values).mean():.3f}" for name, values in found.items()}
+        told = [f"{cells[name]} | {cells[name + ' width']}" for name in ("alone", "both", "adaptive")]
+        share = f"{refused} of {repeats // 2}"
+        print(f"| {labelled} | {unlabelled} | {told[0]} | {told[1]} | {share} | {told[2]} |", flush=True)
 
 
 def decisions(repeats: int) -> None:

@@ -1,5 +1,6 @@
 """The prior of a job's rows, estimated from the newsroom's exact posterior where the truth is known."""
 
+import dataclasses
 import json
 import re
 
@@ -179,13 +180,32 @@ def test_held_out_rows_show_the_classifiers_own_error():
     decider = Decider(topics, topics.prior, Calibration(), topics.prior).fitted(*held_out, "bias_corrected_temperature")
     wanted = torch.tensor([0.1, 0.3, 0.6])
     unlabelled, _ = drawn(wanted.tolist(), 4000)
-    alone, both = estimate_target(decider, unlabelled), estimate_target(decider, unlabelled, held_out)
+    without = dataclasses.replace(decider, rows=None)
+    alone, both = (estimate_target(known, unlabelled) for known in (without, decider))
     assert both.prior == alone.prior
     assert both.with_classifier
     assert "of the rows alone" in str(alone)
     assert "of the rows alone" not in str(both)
     assert all(low <= share <= high for share, (low, high) in zip(wanted.tolist(), both.intervals, strict=True))
     assert not all(low <= share <= high for share, (low, high) in zip(wanted.tolist(), alone.intervals, strict=True))
+    adapted = adapt_target(decider, unlabelled)
+    assert all(low <= share <= high for share, (low, high) in zip(wanted.tolist(), adapted.intervals, strict=True))
+    assert "±" in str(adapted)
+    assert adapt_target(without, unlabelled).prior == adapted.prior
+    assert adapt_target(without, unlabelled).intervals == ()
+
+
+def test_topics_that_held_out_rows_take_for_each_other_are_refused():
+    """The job's rows alone would seem to settle it; held-out rows show that what is told apart is not what is true."""
+    topics = Topics(("a", "b"), (50, 50))
+    targets = torch.arange(2).repeat_interleave(60)
+    confused = torch.where((torch.arange(120) % 5 < 2), 1 - targets, targets)
+    sure = torch.nn.functional.one_hot(confused, 2) * 8.0
+    decider = Decider(topics, topics.prior, Calibration(), topics.prior).fitted(sure, targets, "none")
+    job = torch.nn.functional.one_hot((torch.arange(400) % 10 == 0).long(), 2) * 8.0
+    assert max(estimate_target(dataclasses.replace(decider, rows=None), job).errors) < 0.05
+    with pytest.raises(UserError, match="cannot be estimated"):
+        estimate_target(decider, job)
 
 
 def test_few_rows_are_shrunk_toward_the_training_shares(decider, reversed_rows):
@@ -203,6 +223,8 @@ def test_a_system_fitted_without_a_prior_adapts_to_the_rows_of_a_job(fitted, shi
     measured = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
     prior = json.loads((tmp_path / "out.jsonl.job" / "job.json").read_text())["prior"]
     assert prior["shares"] == pytest.approx(measured["target_prior"])
+    assert sorted(prior["intervals"]) == ["football", "harbour", "harvest"]
+    assert all(low <= prior["shares"][topic] <= high for topic, (low, high) in prior["intervals"].items())
     assert set(measured["views"]) == {"uniform", "train"}
     assert "target prior train" in capsys.readouterr().out
 

@@ -1,0 +1,70 @@
+"""How far an estimated prior may be off: a bootstrap over the rows of a job and over held-out rows.
+
+Knows a `Decider` and logits; no model and no file.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .held_out import HeldOutRows
+from .posterior import Decider
+
+RESAMPLES = 40
+MOST_ROWS = 5000  # of a job; 5,000 show what more would
+
+Estimator = Callable[[Decider, Tensor], Tensor]  # logits (n, C) to a prior (C,)
+
+
+def bootstrap_errors(
+    decider: Decider, logits: Tensor, likely: Tensor, held_out: HeldOutRows, estimator: Estimator, seed: int = 0
+) -> Tensor:
+    """Standard errors (C,) of an estimated prior that know calibration and classifier.
+
+    The root of a variance and a squared bias. The variance is that of estimates over resampled unlabelled rows, each
+    with a calibration refitted on held-out rows resampled within their topics. The bias is how far estimates from made
+    up jobs, held-out rows drawn in the shares `likely`, miss those: there the truth is known, and a classifier that
+    takes one topic for another shows it.
+
+    Args:
+        decider: Its calibration and training prior; its target prior plays no part.
+        logits: Of the unlabelled rows (n, C); over 5,000 are thinned out evenly.
+        likely: The best guess at the shares of the rows (C,), which an estimate that leans on others is not.
+        held_out: Labelled rows; topics without any are taken to be recognised.
+        estimator: What made the estimate.
+        seed: Of the draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    logits = thinned(logits, MOST_ROWS)
+    own, targets = held_out.logits.float(), held_out.targets.long()
+    rows = torch.bincount(targets, minlength=len(likely))
+    known = torch.where(rows > 0, likely, 0.0)
+    known = known / known.sum()
+    drawing = (known / rows.clamp(min=1))[targets]
+    estimates, made_up = [], []
+    for _ in range(RESAMPLES):
+        again = _within_topics(targets, generator)
+        refitted = decider.refitted(own[again], targets[again])
+        some = torch.randint(len(logits), (len(logits),), generator=generator)
+        job = torch.multinomial(drawing, len(logits), replacement=True, generator=generator)
+        estimates.append(estimator(refitted, logits[some]))
+        made_up.append(estimator(refitted, own[job]))
+    bias = torch.where(rows > 0, torch.stack(made_up).mean(0) - known, 0.0)
+    return (torch.stack(estimates).var(0) + bias**2).sqrt()
+
+
+def thinned(logits: Tensor, most: int) -> Tensor:
+    """At most so many rows, taken evenly from all."""
+    if len(logits) <= most:
+        return logits
+    return logits[torch.linspace(0, len(logits) - 1, most, dtype=torch.float64).round().long()]
+
+
+def _within_topics(targets: Tensor, generator: torch.Generator) -> Tensor:
+    """Row numbers (m,), drawn with replacement from the rows of the same topic."""
+    order = targets.argsort(stable=True)
+    rows = torch.bincount(targets)
+    first = rows.cumsum(0) - rows
+    drawn = (torch.rand(len(targets), generator=generator, dtype=torch.float64) * rows[targets]).long()
+    return order[first[targets] + drawn]

@@ -126,8 +126,16 @@ class TopicLoss(nn.Module):
                 assert self._noise is not None
                 return forward_noise_rows(logits, targets, self._noise)
 
-    def forward(self, logits: Tensor, targets: Tensor, denominator: float | None = None) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        denominator: float | None = None,
+        row_weights: Tensor | None = None,
+    ) -> Tensor:
         """The loss, a scalar in float32 (float64 for float64 logits).
+
+        With row weights (B,), of mean 1 over the training set, a row counts as many times.
 
         Targets of -100, torch's `ignore_index`, are left out, also of the number of rows; a batch without rows has a
         loss of 0.
@@ -141,6 +149,7 @@ class TopicLoss(nn.Module):
         counted = targets != IGNORED
         logits, targets = logits[counted], targets[counted].long()
         rows = self.row_losses(logits, targets) * self.weights.to(logits.dtype)[targets]
+        rows = rows if row_weights is None else rows * row_weights.to(logits.dtype)[counted]
         return rows.sum() / (max(1, len(targets)) if denominator is None else denominator)
 
     def extra_repr(self) -> str:

@@ -16,7 +16,7 @@ _ROUNDS = 60
 _CHANCE_ROWS = 0.5
 
 
-def fit_scale(logits: Tensor, labels: Tensor, prior: Tensor) -> float:
+def fit_scale(logits: Tensor, labels: Tensor, prior: Tensor, weights: Tensor | None = None) -> float:
     """The s that makes softmax(s g + log p) honest on held-out rows both under their own shares and with topics alike.
 
     Minimises the sum of two mean NLLs: of the rows as they come, under their prior, and of the rows weighted so that
@@ -28,7 +28,8 @@ def fit_scale(logits: Tensor, labels: Tensor, prior: Tensor) -> float:
     Args:
         logits: g (n, C), of a model that favours no topic, on rows that it was not trained on.
         labels: Their topics (n,).
-        prior: (C,) the shares that the rows were drawn with.
+        prior: (C,) the shares that the rows were drawn with, or those that `weights` give them.
+        weights: How much each row counts (n,), alike unless given.
 
     Raises:
         UserError: If there are no rows, or a logit is not a number.
@@ -38,7 +39,9 @@ def fit_scale(logits: Tensor, labels: Tensor, prior: Tensor) -> float:
         raise UserError(f"a scale needs rows with finite logits, got {tuple(logits.shape)}")
     prior = prior.detach().cpu().double()
 
-    rows = torch.bincount(labels, minlength=len(prior)).double()[labels]
+    own = torch.ones(len(labels)).double() if weights is None else weights.detach().cpu().double()
+    rows = torch.bincount(labels, own, minlength=len(prior))[labels]
+    alike_weights = own / rows
     chance = _CHANCE_ROWS / (rows + _CHANCE_ROWS)
 
     def loss(log_scale: float) -> float:
@@ -46,7 +49,7 @@ def fit_scale(logits: Tensor, labels: Tensor, prior: Tensor) -> float:
         natural, alike = (
             _row_nll(scaled, labels, shares, chance) for shares in (prior, torch.full_like(prior, 1 / len(prior)))
         )
-        return (natural.mean() + (alike / rows).sum() / (1 / rows).sum()).item()
+        return ((own * natural).sum() / own.sum() + (alike_weights * alike).sum() / alike_weights.sum()).item()
 
     low, high = -_LARGEST, _LARGEST
     for _ in range(_ROUNDS):
@@ -58,18 +61,20 @@ def fit_scale(logits: Tensor, labels: Tensor, prior: Tensor) -> float:
     return math.exp((low + high) / 2)
 
 
-def both_nlls(logits: Tensor, labels: Tensor, prior: Tensor) -> tuple[float, float]:
+def both_nlls(logits: Tensor, labels: Tensor, prior: Tensor, weights: Tensor | None = None) -> tuple[float, float]:
     """Mean NLL in nats of rows as they come, under their prior, and with topics alike, under a uniform one.
 
     Args:
         logits: g (n, C), of a model that favours no topic.
         labels: Topics (n,).
-        prior: (C,) the shares that the rows were drawn with.
+        prior: (C,) the shares that the rows were drawn with, or those that `weights` give them.
+        weights: How much each row counts (n,), alike unless given.
     """
-    natural = row_nll(logits, labels, prior).mean().item()
+    own = torch.ones(len(labels)).double() if weights is None else weights.double()
+    natural = (own * row_nll(logits, labels, prior)).sum() / own.sum()
     alike = row_nll(logits, labels, torch.full_like(prior, 1 / len(prior)))
-    weights = 1 / torch.bincount(labels, minlength=len(prior)).double()[labels]
-    return natural, ((alike * weights).sum() / weights.sum()).item()
+    even = own / torch.bincount(labels, own, minlength=len(prior))[labels]
+    return natural.item(), ((alike * even).sum() / even.sum()).item()
 
 
 def row_nll(logits: Tensor, labels: Tensor, prior: Tensor) -> Tensor:

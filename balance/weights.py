@@ -13,7 +13,7 @@ from torch import Tensor
 from ..common import UserError
 from .settings import Scheme
 
-Counts = Sequence[int] | Tensor
+Counts = Sequence[float] | Tensor
 MOST_COVERING = 100.0  # rows that cover a topic, at most
 
 
@@ -21,14 +21,14 @@ def as_counts(counts: Counts) -> Tensor:
     """Training rows per topic as a float64 tensor (C,).
 
     A topic without rows counts as having one: a noisy set may lack a topic of the clean one, and no weight or log
-    prior may be infinite for it.
+    prior may be infinite for it. Rows with weights may add up to less than one.
     """
     values = torch.as_tensor(counts, dtype=torch.float64).detach().cpu()
     if values.ndim != 1 or len(values) == 0:
         raise UserError(f"counts must be one number per topic, got shape {tuple(values.shape)}")
-    if not (values.isfinite().all() and values.min() >= 0 and values.max() >= 1):
+    if not (values.isfinite().all() and values.min() >= 0 and values.max() > 0):
         raise UserError(f"counts must be numbers of rows, at least one of them over 0, got {values.tolist()[:5]}")
-    return values.clamp(min=1)
+    return torch.where(values > 0, values, 1.0)
 
 
 def inverse_frequency(counts: Counts, exponent: float = 1.0) -> Tensor:

@@ -23,7 +23,7 @@ from .reading import (
 from .records import BadRow, Record
 from .row_store import RowStore
 from .splitting import stratified_split
-from .stored_records import StoredRecords, some_of, topic_indices
+from .stored_records import StoredRecords, record_weights, some_of, topic_indices
 from .topics import BANDS, Band, Topics, band, spelling_key, spellings
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "stratified_split",
     "stream",
     "stream_located",
+    "record_weights",
     "topic_indices",
     "write_newsroom",
 ]

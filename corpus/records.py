@@ -9,7 +9,7 @@ class Record:
     """One row: the text to classify, and where known its topic and the target text to write.
 
     `of` is the id of the row that this one says in other words, if it does; `kept` holds columns that were asked for
-    besides, as they were read.
+    besides, as they were read. `weight` is how many rows it counts as in training; rows of files count as one.
     """
 
     text: str
@@ -18,10 +18,11 @@ class Record:
     target: str | None = None
     of: str | None = None
     kept: dict[str, Any] | None = None
+    weight: float = 1.0
 
     def to_row(self) -> dict[str, str | None]:
-        """What a file of records holds of it: not `kept`, and `of` only where there is one."""
-        left_out = ("kept",) if self.of is not None else ("kept", "of")
+        """What a file of records holds of it: neither `kept` nor `weight`, and `of` only where there is one."""
+        left_out = ("kept", "weight") if self.of is not None else ("kept", "weight", "of")
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 

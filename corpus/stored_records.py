@@ -114,6 +114,13 @@ def topic_indices(records: Sequence[Record], topics: Topics) -> np.ndarray:
     return indices[records.codes] if stored else indices
 
 
+def record_weights(records: Sequence[Record]) -> np.ndarray:
+    """How many rows each record counts as (n,), float64; those on disk count as one."""
+    if isinstance(records, StoredRecords):
+        return np.ones(len(records))
+    return np.asarray([record.weight for record in records], dtype=np.float64)
+
+
 def some_of(records: Sequence[Record], seed: int, most: int = 1_000_000) -> Iterator[Record]:
     """At most so many records, each with the same chance, in their order; always the same ones for a seed."""
     if len(records) <= most:

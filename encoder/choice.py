@@ -48,7 +48,9 @@ class Choice:
         )
 
 
-def choose(probe: Tensor, tuned: Tensor, refit: Tensor, labels: Tensor, prior: Tensor) -> Choice:
+def choose(
+    probe: Tensor, tuned: Tensor, refit: Tensor, labels: Tensor, prior: Tensor, weights: Tensor | None = None
+) -> Choice:
     """Choose by the sum of two held-out log-losses, each in units of the probe's: natural shares, and topics alike.
 
     Args:
@@ -57,19 +59,20 @@ def choose(probe: Tensor, tuned: Tensor, refit: Tensor, labels: Tensor, prior: T
         refit: The same by heads refitted on tuned features.
         labels: Topics (n,).
         prior: The shares (C,) that the rows come with.
+        weights: How much each row counts (n,), alike unless given.
     """
     known = probe.isfinite().all(-1)
     if not known.any():
         return Choice(None, (1.0, 1.0), 1.0, probe, ((0.0, 0.0), (0.0, 0.0)))
-    own = labels[known]
-    scales = fit_scale(tuned[known], own, prior), fit_scale(refit[known], own, prior)
+    own, counting = labels[known], None if weights is None else weights[known]
+    scales = fit_scale(tuned[known], own, prior, counting), fit_scale(refit[known], own, prior, counting)
     sums: dict[float | None, Tensor] = {None: probe}
     sums |= {share: (1 - share) * scales[0] * tuned + share * scales[1] * refit for share in SHARES}
     scaled, losses = {}, {}
     for share, logits in sums.items():
-        scale = fit_scale(logits[known], own, prior)
+        scale = fit_scale(logits[known], own, prior, counting)
         scaled[share] = scale, logits * scale
-        losses[share] = both_nlls(logits[known] * scale, own, prior)
+        losses[share] = both_nlls(logits[known] * scale, own, prior, counting)
     best = min(sums, key=lambda share: sum(x / max(y, 1e-9) for x, y in zip(losses[share], losses[None], strict=True)))
     scale, logits = scaled[best]
     return Choice(best, scales, scale, logits, (losses[best], losses[None]))

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..balance import View, span_dropout
-from ..corpus import Record, StoredRecords, Topics, topic_indices
+from ..corpus import Record, StoredRecords, Topics, record_weights, topic_indices
 from ..runtime import TextTokenizer
 from ..training import Batch, PhaseData, TokenFile, token_file, tokenizer_contents
 from .tokens import pad, tokenize
@@ -16,10 +16,11 @@ from .tokens import pad, tokenize
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokenised records: `tokens[i]` int32 (T_i,), `targets` (n,) the indices of the topics."""
+    """Tokenised records: `tokens[i]` int32 (T_i,), `targets` (n,) the indices of the topics, `weights` (n,) float64."""
 
     tokens: Sequence[np.ndarray]
     targets: np.ndarray
+    weights: np.ndarray
 
     @classmethod
     def from_records(
@@ -30,10 +31,11 @@ class Rows:
             reader, largest = TextTokenizer.private(tokenizer), max(tokenizer.get_vocab().values())
             kind = ["encoder", tokenizer_contents(tokenizer), max_tokens]
             tokens = token_file(records, "text", kind, largest, lambda texts: tokenize(reader, texts, max_tokens))
-            return cls(tokens, topic_indices(records, topics))
+            return cls(tokens, topic_indices(records, topics), record_weights(records))
         targets = topics.encode([str(record.topic) for record in records])
         ids = tokenize(tokenizer, [record.text for record in records], max_tokens)
-        return cls([np.asarray(row, dtype=np.int32) for row in ids], np.asarray(targets, dtype=np.int64))
+        tokens = [np.asarray(row, dtype=np.int32) for row in ids]
+        return cls(tokens, np.asarray(targets, dtype=np.int64), record_weights(records))
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -47,7 +49,10 @@ class Rows:
 
 
 class EncoderData(PhaseData[Rows]):
-    """A batch holds `row` (B,) the row's index, `target` (B,), `input_ids` and `attention_mask` (B, T), all int64."""
+    """A batch holds `row` (B,) the row's index, `target` (B,), `input_ids` and `attention_mask` (B, T), all int64.
+
+    And `weight` (B,), float32.
+    """
 
     def collate(self, rows: Rows, indices: list[int]) -> Batch:
         """Pad rows on the right."""
@@ -55,6 +60,7 @@ class EncoderData(PhaseData[Rows]):
             "row": torch.tensor(indices),
             "target": torch.from_numpy(rows.targets[indices]),
             **pad((_view(rows.tokens[i], i) for i in indices), self.pad_id),
+            "weight": torch.from_numpy(rows.weights[indices]).float(),
         }
 
 

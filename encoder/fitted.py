@@ -15,10 +15,12 @@ class HeldOut:
     Attributes:
         logits: (n, C) float32.
         labels: Topic indices (n,).
+        weights: How much each row counts (n,), float64.
     """
 
     logits: Tensor
     labels: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True)

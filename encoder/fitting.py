@@ -128,7 +128,7 @@ def _module(
 ) -> EncoderModule:
     """The phase's Lightning module, with the loss for the topics' counts in an epoch of the phase."""
     counts = counts_seen(phase.records, topics, phase.sampling_ratio)
-    loss = make_loss(phase.loss, [max(1, count) for count in counts], topics.names)
+    loss = make_loss(phase.loss, counts, topics.names)
     log.info("encoder, %s: %d rows, %s", phase.name, len(phase.records), loss.description)
     model.requires_grad_(True)
     if phase.frozen_body:

@@ -23,18 +23,23 @@ class LabelledFeatures:
     Attributes:
         features: (n, d) float32.
         labels: Topic indices (n,), or shares of the topics (n, C).
-        weight: How much each of the rows counts.
+        weight: How much each of the rows counts: one number, or one for each (n,).
     """
 
     features: Tensor
     labels: Tensor
-    weight: float = 1.0
+    weight: float | Tensor = 1.0
+
+    @property
+    def weights(self) -> Tensor:
+        """How much each row counts (n,), float64."""
+        return torch.as_tensor(self.weight).double().expand(len(self.features))
 
     def counts(self, topics: int) -> Tensor:
         """Weighted rows of each topic (C,), float64."""
         if self.labels.ndim == 2:
-            return self.weight * self.labels.double().sum(0)
-        return self.weight * torch.bincount(self.labels, minlength=topics).double()
+            return (self.weights[:, None] * self.labels.double()).sum(0)
+        return torch.bincount(self.labels, self.weights, minlength=topics)
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def fit_linear_head(
     log_counts = sum((block.counts(topics) for block in rows), torch.zeros(topics).double()).clamp(min=_FEWEST).log()
     log_counts = (log_counts - log_counts.mean()).numpy()
     blocks = [_Block.of(block, mean, spread) for block in rows]
-    total = sum(block.weight * len(block.features) for block in blocks)
+    total = sum(float(block.weights.sum()) for block in blocks)
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weight, bias = flat[: topics * width].reshape(topics, width).astype(np.float32), flat[topics * width :]
@@ -125,12 +130,12 @@ class _Block:
 
     features: np.ndarray
     labels: np.ndarray
-    weight: float
+    weights: np.ndarray
 
     @classmethod
     def of(cls, rows: LabelledFeatures, mean: Tensor, spread: float) -> "_Block":
         labels = rows.labels.float() if rows.labels.ndim == 2 else rows.labels
-        return cls(((rows.features - mean) / spread).numpy(), labels.numpy(), rows.weight)
+        return cls(((rows.features - mean) / spread).numpy(), labels.numpy(), rows.weights.float().numpy())
 
     def loss(self, weight: np.ndarray, bias: np.ndarray) -> tuple[float, np.ndarray]:
         """The weighted sum of the rows' cross-entropies, and its slope in their logits (n, C)."""
@@ -141,10 +146,11 @@ class _Block:
         slope /= sums
         log_p = logits - np.log(sums)
         if self.labels.ndim == 2:
-            value = -float((log_p * self.labels).sum(dtype=np.float64))
+            value = -float((log_p * self.labels * self.weights[:, None]).sum(dtype=np.float64))
             slope -= self.labels
         else:
             places = np.arange(len(self.labels)), self.labels
-            value = -float(log_p[places].sum(dtype=np.float64))
+            value = -float((log_p[places] * self.weights).sum(dtype=np.float64))
             slope[places] -= 1
-        return self.weight * value, self.weight * slope
+        slope *= self.weights[:, None]
+        return value, slope

@@ -72,7 +72,8 @@ class EncoderModule(PhaseModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The loss over the mean rows of a step, so that a row weighs the same in a large and a small batch."""
         logits = self(batch["input_ids"], batch["attention_mask"])
-        loss = self.loss(logits, batch["target"], denominator=self.trainer.datamodule.rows_per_batch)  # pyright: ignore[reportAttributeAccessIssue]
+        rows = self.trainer.datamodule.rows_per_batch  # pyright: ignore[reportAttributeAccessIssue]
+        loss = self.loss(logits, batch["target"], denominator=rows, row_weights=batch["weight"])
         self.log("train/loss", loss, on_step=True, on_epoch=False)
         return loss
 

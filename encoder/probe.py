@@ -48,7 +48,8 @@ class ProbeRows:
     def without(self, held_out: Tensor) -> "ProbeRows":
         """Without some of the clean rows, a mask (n,)."""
         kept = ~held_out
-        return replace(self, clean=LabelledFeatures(self.clean.features[kept], self.clean.labels[kept]))
+        clean = LabelledFeatures(self.clean.features[kept], self.clean.labels[kept], self.clean.weights[kept])
+        return replace(self, clean=clean)
 
 
 @dataclass(frozen=True)
@@ -177,8 +178,11 @@ def _candidate(rows: ProbeRows, strength: float, logits: Tensor) -> _Candidate:
     labels = rows.clean.labels[known]
     if not known.any():
         return _Candidate(strength, logits, 1.0, torch.zeros(1).double())
-    scale = fit_scale(logits[known], labels, rows.prior)
-    return _Candidate(strength, logits, scale, row_nll(logits[known] * scale, labels, rows.prior))
+    weights = rows.clean.weights[known]
+    scale = fit_scale(logits[known], labels, rows.prior, weights)
+    # Their mean, and that of differences, is the weighted one.
+    losses = row_nll(logits[known] * scale, labels, rows.prior) * weights / weights.mean()
+    return _Candidate(strength, logits, scale, losses)
 
 
 def _held_out(folds: Tensor) -> list[Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common import fingerprint
-from ..corpus import Record, Topics
+from ..corpus import Record, Topics, record_weights
 from ..training import base_contents, record_contents, trainer_choices
 from .base import make_base
 from .data import Rows
@@ -115,7 +115,9 @@ class ProbedBase:
     def rows(self) -> ProbeRows:
         """All rows with their features, by the model as it stands."""
         labelled = [
-            LabelledFeatures(self.features(records), self._labels(records)) if records else None
+            LabelledFeatures(self.features(records), self._labels(records), torch.from_numpy(record_weights(records)))
+            if records
+            else None
             for records in (self.clean, self.names, self.noisy)
         ]
         assert labelled[0] is not None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..balance import uniform_prior
-from ..corpus import Record, Topics
+from ..corpus import Record, Topics, record_weights
 from .choice import Choice, choose
 from .fitted import FittedEncoder, HeldOut
 from .fitting import fit_encoder
@@ -87,7 +87,8 @@ def _fit_probed(base: ProbedBase) -> FittedEncoder:
             base.restore()
     set_output_layer(base.model, head.weight, head.bias)
     implied = tuple(uniform_prior(len(base.topics)).tolist())
-    return FittedEncoder(base.encoder, implied, _known(held_out, base.labels), notes)
+    weights = torch.from_numpy(record_weights(base.clean))
+    return FittedEncoder(base.encoder, implied, _known(held_out, base.labels, weights), notes)
 
 
 def _choose(base: ProbedBase, probe: Probe) -> tuple[Choice, Tuned]:
@@ -112,16 +113,17 @@ def _choose(base: ProbedBase, probe: Probe) -> tuple[Choice, Tuned]:
         refit = fit_head(tuned.rows.without(held_out), probe.strength, probe.scale)
         by_probe[held_out] = head(frozen.clean.features[held_out])
         by_tuned[held_out], by_refit[held_out] = tuned.head(features), refit(features)
-    return choose(by_probe, by_tuned, by_refit, base.labels, frozen.prior), tuned
+    return choose(by_probe, by_tuned, by_refit, base.labels, frozen.prior, frozen.clean.weights), tuned
 
 
-def _known(logits: Tensor, labels: Tensor) -> HeldOut | None:
+def _known(logits: Tensor, labels: Tensor, weights: Tensor) -> HeldOut | None:
     known = logits.isfinite().all(-1)
-    return HeldOut(logits[known], labels[known]) if known.any() else None
+    return HeldOut(logits[known], labels[known], weights[known]) if known.any() else None
 
 
 def _answers(encoder: TopicEncoder, records: Sequence[Record], topics: Topics) -> HeldOut | None:
     if not records:
         return None
     labels = torch.tensor(topics.encode(str(record.topic) for record in records))
-    return HeldOut(encoder.logits([record.text for record in records]), labels)
+    weights = torch.from_numpy(record_weights(records))
+    return HeldOut(encoder.logits([record.text for record in records]), labels, weights)

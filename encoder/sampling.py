@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..balance import LossLink, LossSettings, TemperedDraw, implied_prior, loss_link, tempered_counts
-from ..corpus import Record, Topics, set_apart, topic_indices
+from ..corpus import Record, Topics, record_weights, set_apart, topic_indices
 from .settings import EncoderSettings
 
 
@@ -23,12 +23,15 @@ def drawn(
     return [*own, *others], TemperedDraw(targets, ratio, seed=seed, paraphrases=paraphrases)
 
 
-def counts_seen(records: Sequence[Record], topics: Topics, ratio: float | None) -> list[int]:
-    """Rows per topic (C,) in an epoch of `drawn`."""
+def counts_seen(records: Sequence[Record], topics: Topics, ratio: float | None) -> list[float]:
+    """Rows per topic (C,) in an epoch of `drawn`, each counting its weight."""
     own = records if ratio is None else set_apart(records)[0]
     indices = topic_indices(own, topics)
-    counts = np.bincount(indices[indices >= 0], minlength=len(topics)).tolist()
-    return counts if ratio is None else tempered_counts(counts, ratio)
+    known, weights = indices[indices >= 0], record_weights(own)[indices >= 0]
+    rows, weighted = (np.bincount(known, each, len(topics)) for each in (None, weights))
+    if ratio is None:
+        return weighted.tolist()
+    return (np.asarray(tempered_counts(rows.tolist(), ratio)) * weighted / rows.clip(min=1)).tolist()
 
 
 def implied_topic_prior(settings: EncoderSettings, records: Sequence[Record], topics: Topics) -> tuple[float, ...]:

@@ -1,6 +1,6 @@
 """Texts and labels as scikit-learn's users give them, into plain strings and class indices. Knows no model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 
 def as_texts(X: Any) -> list[str]:  # noqa: N803
-    """Plain strings of a 1-D sequence.
+    """Plain strings of a 1-D sequence, or of a table of one column.
 
     Raises:
         ValueError: If X is anything else, says what and where.
@@ -17,6 +17,8 @@ def as_texts(X: Any) -> list[str]:  # noqa: N803
     if isinstance(X, str | bytes) or not isinstance(X, Iterable):
         raise ValueError(f"X must be a sequence of texts, got {type(X).__name__}; for one text write [text]")
     shape = getattr(X, "shape", None)
+    if shape is not None and len(shape) == 2 and shape[1] == 1 and not hasattr(X, "tocsr"):
+        X, shape = np.asarray(X)[:, 0], shape[:1]  # noqa: N806
     if shape is not None and len(shape) != 1:
         raise ValueError(f"X must be a 1-D sequence of texts, got the shape {tuple(shape)}; select the column of texts")
     texts = list(X)
@@ -28,12 +30,55 @@ def as_texts(X: Any) -> list[str]:  # noqa: N803
     return [str(text) for text in texts]
 
 
-def as_classes(y: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
+def as_classes(y: Any, rows: int, weights: Sequence[float] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Sorted labels (C,) and the index (n,) among them of each row; refuses what scikit-learn's classifiers refuse.
 
     Raises:
-        ValueError: If y are not class labels, one for each of the rows, of at least two classes.
+        ValueError: If y are not class labels, one for each of the rows, of at least two classes in rows that count.
     """
+    y = _as_labels(y, rows)
+    counting = np.unique(y if weights is None else y[np.array(weights) > 0])
+    if len(counting) < 2:
+        raise ValueError(f"y holds the one class {counting.tolist()[0]!r}; a classifier needs at least 2 classes")
+    classes, indices = np.unique(y, return_inverse=True)
+    return classes, indices
+
+
+def as_weights(sample_weight: Any, rows: int) -> list[float]:
+    """Weights (n,), those over 0 with a mean of 1: rows of weight 0 do not count.
+
+    Raises:
+        ValueError: If they are no numbers of at least 0, one for each of the rows, or all of them are 0.
+    """
+    weights = np.asarray(1.0 if sample_weight is None else sample_weight, dtype=np.float64)
+    if weights.ndim == 0:
+        weights = np.full(rows, weights)
+    if weights.ndim != 1:
+        raise ValueError("Sample weights must be 1D array or scalar")
+    if weights.shape != (rows,):
+        raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(rows,)}!")
+    assert_all_finite(weights, input_name="sample_weight")
+    if (weights < 0).any():
+        raise ValueError("Negative values in data passed to `sample_weight`: give weights of at least 0")
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row: give some rows more")
+    return (weights / weights[weights > 0].mean()).tolist()
+
+
+def as_indices(y: Any, rows: int, classes: np.ndarray) -> list[int]:
+    """The index (n,) among known classes of each row.
+
+    Raises:
+        ValueError: If y are not class labels, one for each of the rows, or one is not among the classes.
+    """
+    y = _as_labels(y, rows)
+    unknown = sorted(set(y.tolist()) - set(classes.tolist()), key=str)
+    if unknown:
+        raise ValueError(f"the calibration set has the label {unknown[0]!r}, which y does not have")
+    return np.searchsorted(classes, y).tolist()
+
+
+def _as_labels(y: Any, rows: int) -> np.ndarray:
     if y is None:
         raise ValueError("TopicClassifier requires y to be passed, but the target y is None")
     y = _without_missing(column_or_1d(y, warn=True))
@@ -41,10 +86,7 @@ def as_classes(y: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
     check_classification_targets(y)
     if len(y) != rows:
         raise ValueError(f"Found input variables with inconsistent numbers of samples: [{rows}, {len(y)}]")
-    classes, indices = np.unique(y, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"y holds the one class {classes.tolist()[0]!r}; a classifier needs at least 2 classes")
-    return classes, indices
+    return y
 
 
 def _without_missing(y: np.ndarray) -> np.ndarray:

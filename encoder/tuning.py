@@ -50,7 +50,7 @@ def tune(
         seed: Random seed of order and dropout.
         pad_id: Padding token id.
     """
-    counts = np.bincount(rows.targets, minlength=len(topics)).clip(min=1).tolist()
+    counts = np.bincount(rows.targets, rows.weights, len(topics)).tolist()
     freeze_all_but_layers(model, output_layer(model)[1])
     module = EncoderModule(
         model,

@@ -280,3 +280,12 @@ def test_logits_that_are_no_numbers_give_no_number(bad):
 def test_absurd_values_are_refused(name, field):
     with pytest.raises(UserError, match=rf"{field} must lie in .*got 1e\+20"):
         LossSettings(name, **{field: 1e20})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_of_weight_two_is_a_row_that_stands_twice(batch, name):
+    logits, targets = batch
+    weights = 1.0 + (torch.arange(12) % 3 == 0)
+    loss = make_loss(LossSettings(name=name), COUNTS)
+    twice = loss(logits.repeat_interleave(weights.long(), 0), targets.repeat_interleave(weights.long()), denominator=12)
+    torch.testing.assert_close(loss(logits, targets, row_weights=weights), twice)

@@ -5,7 +5,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.stats import ttest_rel
 
-from unskew.balance import denoised_labels, fit_scale, row_nll, shrunk_em_prior, smaller_by
+from unskew.balance import both_nlls, denoised_labels, fit_scale, row_nll, shrunk_em_prior, smaller_by
 from unskew.common import UserError
 
 PRIOR = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
@@ -33,6 +33,14 @@ def test_the_scale_is_where_an_independent_search_finds_it(drawn):
 
     expected = minimize_scalar(nll, bounds=(-3, 3), method="bounded", options={"xatol": 1e-8}).x
     assert fit_scale(logits, labels, PRIOR) == pytest.approx(torch.tensor(expected).exp().item(), rel=1e-3)
+
+
+def test_rows_of_weight_two_are_rows_that_stand_twice(drawn):
+    logits, labels = drawn
+    weights = 1 + (torch.arange(800) % 3 == 0).double()
+    twice = logits.repeat_interleave(weights.long(), 0), labels.repeat_interleave(weights.long())
+    assert fit_scale(logits, labels, PRIOR, weights) == pytest.approx(fit_scale(*twice, PRIOR))
+    assert both_nlls(logits, labels, PRIOR, weights) == pytest.approx(both_nlls(*twice, PRIOR))
 
 
 def test_a_few_right_answers_prove_no_certainty():

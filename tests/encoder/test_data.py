@@ -25,7 +25,7 @@ def test_batches_hold_every_row_with_its_own_tokens_and_target(rows, encoder):
     seen = []
     for batch in data(rows, encoder).train_dataloader():
         assert batch["input_ids"].numel() <= 256
-        for row, target, ids, mask in zip(*batch.values(), strict=True):
+        for row, target, ids, mask, _ in zip(*batch.values(), strict=True):
             seen.append(int(row))
             assert int(target) == rows.targets[row]
             assert ids[mask.bool()].tolist() == rows.tokens[row].tolist()
@@ -42,7 +42,7 @@ def test_repeats_of_a_row_are_other_views_between_the_same_marks(rows, encoder):
     draw = TemperedDraw(rows.targets, ratio=2.0, seed=0)
     views, topics = [], Counter()
     for batch in data(rows, encoder, draw=draw).train_dataloader():
-        for row, target, ids, mask in zip(*batch.values(), strict=True):
+        for row, target, ids, mask, _ in zip(*batch.values(), strict=True):
             tokens = ids[mask.bool()].tolist()
             assert tokens[0] == encoder.tokenizer.cls_token_id
             assert tokens[-1] == encoder.tokenizer.sep_token_id

@@ -69,3 +69,14 @@ def test_a_topic_without_rows_gets_finite_logits(rows):
 def test_sums_and_multiples_of_heads(rows):
     head = fit_linear_head([rows], 3, 10.0)
     torch.testing.assert_close((head.scaled(0.25) + head.scaled(0.75))(rows.features), head(rows.features))
+
+
+def test_rows_weigh_as_in_scikit_learn(rows):
+    weights = torch.rand(len(rows.labels), generator=torch.Generator().manual_seed(1)).double() + 0.1
+    head = fit_linear_head([LabelledFeatures(rows.features, rows.labels, weights)], 3, 10.0, iterations=2000)
+    features = standardised(rows.features)
+    peer = LogisticRegression(C=10.0, tol=1e-8, max_iter=5000).fit(features, rows.labels, sample_weight=weights)
+    expected = peer.decision_function(features) - torch.bincount(rows.labels, weights).log().numpy()
+    torch.testing.assert_close(
+        head(rows.features).log_softmax(-1), torch.from_numpy(expected).log_softmax(-1).float(), atol=2e-2, rtol=1e-2
+    )

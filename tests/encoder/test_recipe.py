@@ -61,6 +61,17 @@ def test_every_row_is_trained_on_and_answered_by_models_that_did_not_see_it(
     assert sum(a == b for a, b in zip(right, truth, strict=True)) >= 0.8 * len(truth)
 
 
+def test_rows_count_their_weight(train, topics, chosen, tmp_path):
+    probe = dataclasses.replace(chosen, recipe="probe")
+    weighed = [dataclasses.replace(record, weight=5.0 if record.topic == "courts" else 1.0) for record in train]
+    fitted = fit_topic_encoder(weighed, [], None, topics, probe, tmp_path, 0)
+    assert fitted.held_out.weights.tolist() == [record.weight for record in weighed]
+    heads = fit_topic_encoder(train, [], None, topics, probe, tmp_path, 0), fitted
+    alike, heavy = (made.encoder.logits([record.text for record in train]).log_softmax(-1) for made in heads)
+    own = torch.tensor(topics.encode(record.topic for record in train)) == topics.index("courts")
+    assert heavy[own, topics.index("courts")].mean() > alike[own, topics.index("courts")].mean()
+
+
 def test_the_result_is_a_plain_transformers_classifier(tuned, validation, tmp_path):
     encoder = tuned[0].encoder
     encoder.save_pretrained(tmp_path)

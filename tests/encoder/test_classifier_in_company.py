@@ -1,0 +1,156 @@
+"""TopicClassifier in scikit-learn's company: weights, nested settings, decisions, bagging, cleanlab."""
+
+import numpy as np
+import pandas
+import pytest
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import BaggingClassifier
+from sklearn.model_selection import GridSearchCV
+
+from unskew.balance import DecisionSettings, LossSettings
+from unskew.common import UserError
+from unskew.encoder import TopicClassifier
+from unskew.training import ScratchSettings
+
+TINY = {
+    "scratch": ScratchSettings(layers=1, width=16, heads=2, vocabulary=320),
+    "max_tokens": 32,
+    "tokens_per_batch": 256,
+    "trainer": {"accelerator": "cpu"},
+    "learning_rate": 0.02,
+    "random_state": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def texts(train):
+    return [record.text for record in train]
+
+
+@pytest.fixture(scope="module")
+def labels(train):
+    return np.array([record.topic for record in train])
+
+
+@pytest.fixture(scope="module")
+def unsure(texts, labels):
+    """Fitted for one epoch, so that no row is certain."""
+    return TopicClassifier(**TINY | {"learning_rate": 0.005}, epochs=1).fit(texts, labels)
+
+
+def test_weights_count_as_rows_do(texts, labels):
+    model = TopicClassifier(**TINY, epochs=1, loss=LossSettings(weights="none"), validation_share=0)
+    weights = np.where(labels == "courts", 8.0, 1.0)
+    heavy = clone(model).fit(texts, labels, sample_weight=weights)
+    shares = np.array([48, 60, 30]) / 138
+    np.testing.assert_allclose(heavy.class_count_ / heavy.class_count_.sum(), shares)
+    np.testing.assert_allclose(heavy.implied_prior_, shares, atol=1e-6)
+    same = clone(model).fit(texts, labels, sample_weight=np.full(len(texts), 7.0))
+    np.testing.assert_array_equal(same.predict_proba(texts), clone(model).fit(texts, labels).predict_proba(texts))
+
+
+def test_rows_of_no_weight_are_left_out(texts, labels):
+    wrong = np.where(np.arange(len(labels)) % 2, "sport", labels)
+    model = TopicClassifier(**TINY, epochs=4, validation_share=0)
+    weighted = clone(model).fit(texts, wrong, sample_weight=(np.arange(len(labels)) % 2 == 0).astype(float))
+    apart = clone(model).fit(texts[::2], wrong[::2])
+    assert (weighted.predict(texts) == apart.predict(texts)).all()
+
+
+@pytest.mark.parametrize("weights", [[1.0], [-1.0] * 96, [0.0] * 96, [float("nan")] * 96])
+def test_what_are_no_weights(texts, labels, weights):
+    with pytest.raises(ValueError, match="sample_weight|Negative"):
+        TopicClassifier(**TINY, epochs=1).fit(texts, labels, sample_weight=weights)
+
+
+def test_weights_are_routed(texts, labels):
+    with config_context(enable_metadata_routing=True):
+        model = (
+            TopicClassifier(**TINY, epochs=1).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        )
+        search = GridSearchCV(model, {"epochs": [1]}, cv=2, error_score="raise")
+        search.fit(texts, labels, sample_weight=np.where(labels == "courts", 8.0, 1.0))
+    assert search.best_estimator_.class_count_[0] > 0.25 * search.best_estimator_.class_count_.sum()
+
+
+def test_settings_nest(texts, labels):
+    model = TopicClassifier(**TINY, epochs=1, loss=LossSettings("focal"), decision=DecisionSettings())
+    assert model.get_params()["loss__name"] == "focal"
+    assert model.get_params()["scratch__width"] == 16
+    assert "loss__name" not in model.get_params(deep=False)
+    again = clone(model).set_params(loss__gamma=3.0, scratch__width=8, decision__tune="macro_f1")
+    assert (again.loss.gamma, again.scratch.width, again.decision.tune) == (3.0, 8, "macro_f1")
+    assert model.loss.gamma is None
+    with pytest.raises(ValueError, match="loss__colour"):
+        model.set_params(loss__colour=1)
+    with pytest.raises(UserError, match="tau has no meaning"):
+        model.set_params(loss__tau=1.0)
+    search = GridSearchCV(model, {"loss__gamma": [0.5, 2.0]}, cv=2, error_score="raise").fit(texts, labels)
+    assert search.best_estimator_.loss.gamma in (0.5, 2.0)
+
+
+def test_calibration_on_rows_given_apart(texts, labels, validation):
+    apart = [record.text for record in validation], [record.topic for record in validation]
+    model = TopicClassifier(**TINY, epochs=2).fit(texts, labels, calibration_set=apart)
+    assert model.class_count_.sum() == len(texts)
+    assert model.calibration_.report.rows == len(validation)
+    with pytest.raises(ValueError, match="the label 'politics', which y does not have"):
+        TopicClassifier(**TINY, epochs=1).fit(texts, labels, calibration_set=(["a"], ["politics"]))
+
+
+def test_log_probabilities(unsure, texts):
+    np.testing.assert_allclose(np.exp(unsure.predict_log_proba(texts)), unsure.predict_proba(texts), atol=1e-6)
+
+
+def test_a_decision_by_label(unsure, texts):
+    model = clone(unsure)
+    model.__dict__.update(unsure.__dict__)
+    assert set(
+        model.set_params(decision=DecisionSettings(costs={"courts": dict.fromkeys(["energy", "sport"], 1e30)})).predict(
+            texts
+        )
+    ) == {"courts"}
+    bar = float(np.median(model.predict_proba(texts).max(1)))
+    some = model.set_params(decision=DecisionSettings(min_confidence=bar)).predict(texts)
+    undecided = np.array([label is None for label in some])
+    assert 0 < undecided.sum() < len(texts)
+    assert (some[~undecided] == unsure.predict(texts)[~undecided]).all()
+    with pytest.raises(UserError, match="names 'politics'"):
+        model.set_params(decision=DecisionSettings(min_confidence={"politics": 0.5})).predict(texts)
+
+
+def test_a_tuned_decision_is_fitted_and_read_when_predicting(texts, labels):
+    asked = DecisionSettings(undecided=0.5)
+    model = TopicClassifier(**TINY | {"learning_rate": 0.005}, epochs=1, decision=asked).fit(texts, labels)
+    least = model.decider_.decision.decision.least[0]
+    expected = model.predict_proba(texts).max(1) >= least
+    assert ([label is not None for label in model.predict(texts)] == expected).all()
+    model.set_params(target_prior="train")  # worked out anew
+    assert sum(label is None for label in model.predict(texts)) > 0
+
+
+def test_calibrated_by_scikit_learn_with_weights(texts, labels):
+    model = CalibratedClassifierCV(TopicClassifier(**TINY, epochs=4, calibration="none"), cv=2, ensemble=False)
+    weights = np.where(labels == "courts", 5.0, 1.0)
+    assert model.fit(texts, labels, sample_weight=weights).score(texts, labels) > 0.9
+
+
+@pytest.mark.parametrize("kind", [lambda x: [[text] for text in x], lambda x: pandas.DataFrame({"text": x})])
+def test_bagged(texts, labels, kind):
+    bag = BaggingClassifier(TopicClassifier(**TINY, epochs=4), n_estimators=2, random_state=0)
+    assert bag.fit(kind(texts), labels).score(kind(texts), labels) > 0.9
+
+
+def test_cleanlab_finds_a_wrong_label(texts, labels):
+    from cleanlab.classification import CleanLearning
+
+    wrong = labels.copy()
+    row = int((labels == "sport").nonzero()[0][0])
+    wrong[row] = "energy"
+    codes = np.unique(wrong, return_inverse=True)[1]
+    finder = CleanLearning(TopicClassifier(**TINY, epochs=4, validation_share=0), cv_n_folds=3, seed=0)
+    issues = finder.find_label_issues(np.array(texts), codes)  # cleanlab takes no lists: it indexes rows by lists
+    assert issues["is_label_issue"][row]
+    assert issues["is_label_issue"].sum() < 6

@@ -127,12 +127,8 @@ def fit_calibration(
     if logits.ndim != 2 or targets.shape != logits.shape[:1] or len(targets) == 0:
         raise UserError(f"calibration needs rows: logits {tuple(logits.shape)}, targets {tuple(targets.shape)}")
     logits, targets = checked_logits(logits).cpu().double().log_softmax(-1), targets.detach().cpu().long()
-    weights = torch.ones(len(targets)) if weights is None else weights.detach().cpu()
-    if weights.shape != targets.shape:
-        raise UserError(f"{tuple(weights.shape)} calibration weights for {len(targets)} rows")
-    if not (weights.isfinite().all() and weights.min() >= 0 and weights.sum() > 0):
-        raise UserError("calibration weights must be numbers of at least 0, not all of them 0")
-    weights = weights.double() / weights.double().sum()
+    weights = checked_weights(weights, len(targets))
+    weights = weights / weights.sum()
     before, folds = _row_nll(logits.clamp(min=FLOOR), targets), min(FOLDS, len(targets))
     best, after, tried = "none", before, before
     if folds > 1 and kind != "none":
@@ -228,6 +224,22 @@ def checked_logits(logits: Tensor) -> Tensor:
         row = int(bad.nonzero()[0])
         raise UserError(f"the logits of row {row} are no numbers: {logits[row].tolist()[:5]}; was the training stable?")
     return logits
+
+
+def checked_weights(weights: Tensor | None, rows: int) -> Tensor:
+    """The weights (n,) of so many rows, float64 on the CPU; ones unless given.
+
+    Raises:
+        UserError: if they are not one for each row, one is no number of at least 0, or all are 0.
+    """
+    if weights is None:
+        return torch.ones(rows, dtype=torch.float64)
+    if weights.shape != (rows,):
+        raise UserError(f"{tuple(weights.shape)} weights for {rows} rows")
+    values = weights.detach().cpu().double()
+    if not (values.isfinite().all() and (values >= 0).all() and values.sum() > 0):
+        raise UserError("weights of rows must be numbers of at least 0, not all of them 0")
+    return values
 
 
 def uniform_prior(topics: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..common import UserError
-from .calibration import FOLDS, checked_probabilities, stratified_folds
+from .calibration import FOLDS, checked_probabilities, checked_weights, stratified_folds
 from .settings import TunedMeasure
 
 UNDECIDED = -1
@@ -97,8 +97,8 @@ def tune_offsets(
         UserError: If there are fewer than five rows, or they hold no probabilities.
     """
     rows, targets = checked_probabilities(probabilities), targets.detach().cpu().long()
-    own = torch.ones(len(targets), dtype=torch.float64) if weights is None else weights.detach().cpu().double()
-    if rows.ndim != 2 or not len(rows) == len(targets) == len(own) or len(rows) < FOLDS:
+    own = checked_weights(weights, len(targets))
+    if rows.ndim != 2 or len(rows) != len(targets) or len(rows) < FOLDS:
         raise UserError(f"tuning offsets needs rows: {tuple(rows.shape)} probabilities, {tuple(targets.shape)} topics")
     log_p, fold = _log(rows), stratified_folds(targets, FOLDS, seed)
     decided, found = torch.empty_like(targets), []

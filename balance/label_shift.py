@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..common import UserError
-from .calibration import checked_probabilities
+from .calibration import checked_logits, checked_probabilities
 
 MAX_ITERATIONS = 2000
 PSEUDO_ROWS = 20.0  # for each topic, on which an estimate leans
@@ -68,7 +68,7 @@ def shrunk_em_prior(logits: Tensor, center: Tensor, weight: float | None = None,
         weight: m; twenty for each topic unless given.
         tolerance: Stop where no share moves by more in a step.
     """
-    rows, center = logits.detach().cpu().double(), center.detach().cpu().double()
+    rows, center = checked_logits(logits).cpu().double(), center.detach().cpu().double()
     center = center / center.sum()
     pseudo = PSEUDO_ROWS * rows.shape[1] if weight is None else weight
     prior, ratios = center, (rows - rows.amax(-1, keepdim=True)).exp()

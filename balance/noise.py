@@ -92,7 +92,7 @@ def denoised_labels(probabilities: Tensor, labels: Tensor, rounds: int = 3) -> T
         labels: The topics (n,) that the rows came with.
         rounds: Of the two steps.
     """
-    rows, labels = probabilities.detach().cpu().double(), labels.detach().cpu().long()
+    rows, labels = checked_probabilities(probabilities), labels.detach().cpu().long()
     if rows.ndim != 2 or labels.shape != rows.shape[:1] or len(labels) == 0:
         raise UserError(f"probabilities {tuple(rows.shape)} do not fit labels {tuple(labels.shape)}")
     topics = rows.shape[1]

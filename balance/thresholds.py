@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..common import UserError
+from .calibration import checked_weights
 from .decisions import Decision
 
 SURE = 0.95  # of a derived threshold
@@ -113,8 +114,8 @@ def _sorted_by_confidence(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Confidence (n,), largest first, whether each row is right (n,), and the rows' weights (n,); none has 0."""
     targets = targets.detach().cpu().long()
-    own = torch.ones(len(targets), dtype=torch.float64) if weights is None else weights.detach().cpu().double()
-    if probabilities.ndim != 2 or not len(probabilities) == len(targets) == len(own) or not (own > 0).any():
+    own = checked_weights(weights, len(targets))
+    if probabilities.ndim != 2 or len(probabilities) != len(targets) or len(targets) == 0:
         raise UserError(
             f"a threshold needs rows: {tuple(probabilities.shape)} probabilities, {tuple(targets.shape)} topics"
         )

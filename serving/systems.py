@@ -1,7 +1,7 @@
 """The systems that a server serves: bundles loaded once, each with its worker. Knows no HTTP."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class ServedSystem:
         pipeline = self.pipeline
         topics, decider = pipeline.topics, pipeline.decider
         report = decider.calibration.report
+        decision = {**asdict(decider.decision.decision), "any_prior": not decider.asked.needs_rows}
         columns = ("name", "training_rows", "training_share", "target_share")
         rows = zip(topics.names, topics.counts, topics.prior, decider.target, strict=True)
         return {
@@ -48,6 +49,7 @@ class ServedSystem:
             "guides": pipeline.decoder is not None and pipeline.decoder.unguided,
             "calibration": report.kind if report is not None and report.kept else "none",
             "conformal_sets": decider.held_out is not None,
+            "decision": decision,
             "device": str(pipeline.encoder.model.device),
             "fitted_with": pipeline.description.get("versions", {}),
             "fingerprint": self.fingerprint,

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from unskew.balance import DecisionSettings
 from unskew.common import COLOURS
 from unskew.serving.page import page as html
 
@@ -151,3 +152,18 @@ def test_the_colours_are_those_of_the_report():
     for name in ("ink", "muted", "line", "surface", "predicted", "train", "true"):
         light, dark = COLOURS[name]
         assert re.findall(rf"--{name}:(#\w+)", html()) == [light, dark]
+
+
+def test_a_decision_of_the_bundle_is_shown_as_the_server_takes_it(watched, serving, load, fitted, texts, tmp_path):
+    costs = {topic: {"harbour": 0.0} for topic in ("football", "harvest")}
+    fitted[0].deciding(DecisionSettings(costs=costs, min_confidence={"harbour": 0.2})).save_pretrained(tmp_path / "b")
+    with serving(load(tmp_path / "b")) as client:
+        page = watched.open(f"http://127.0.0.1:{client.port}/", DESKTOP, "light")
+        page.locator("#systems section").first.wait_for()
+        shown = []
+        for text in texts[:4]:
+            predict(page, text)
+            shown.append(page.locator(".decision b").first.inner_text())
+        expected = [said_by_server(client, text, write=False)["topic"] or "undecided" for text in texts[:4]]
+    assert shown == expected
+    assert "harbour" in shown or "undecided" in shown

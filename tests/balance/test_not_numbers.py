@@ -9,7 +9,6 @@ from unskew.balance import (
     Calibration,
     Decider,
     Decision,
-    LossSettings,
     adapt_target,
     bbse_prior,
     denoised_labels,
@@ -18,7 +17,6 @@ from unskew.balance import (
     fit_calibration,
     fit_conformal,
     fit_scale,
-    make_loss,
     measure,
     measured_prior,
     prior_correct,
@@ -37,7 +35,6 @@ FINE = torch.nn.functional.one_hot(TARGETS, 3).float()
 DECIDER = Decider(TOPICS, TOPICS.prior, Calibration(), TOPICS.prior)
 
 OF_LOGITS = {
-    "loss": lambda rows: make_loss(LossSettings(), TOPICS.counts)(rows, TARGETS),
     "calibration": lambda rows: fit_calibration(rows, TARGETS),
     "a fitted calibration": lambda rows: Calibration()(rows),
     "held-out rows": lambda rows: DECIDER.fitted(rows, TARGETS, "none"),
@@ -64,7 +61,6 @@ OF_PROBABILITIES = {
     "noisy labels": lambda rows: denoised_labels(rows, TARGETS),
 }
 OF_WEIGHTS = {
-    "loss": lambda weights: make_loss(LossSettings(), TOPICS.counts)(FINE, TARGETS, row_weights=weights),
     "calibration": lambda weights: fit_calibration(FINE, TARGETS, weights=weights),
     "offsets": lambda weights: tune_offsets(FINE, TARGETS, "macro_f1", weights),
     "threshold": lambda weights: threshold_for_accuracy(FINE, TARGETS, 0.5, weights=weights),

@@ -57,6 +57,14 @@ def test_beta_zero_is_no_weighting():
 def test_beta_is_derived_from_the_mean_count_and_said():
     assert derive_beta([150, 40, 10]) == pytest.approx(1 - 3 / 200)
     assert "beta 0.985, derived: 1 - 1/66.67" in describe_weights("effective_number", [150, 40, 10])
+
+
+def test_a_derived_beta_is_capped_and_the_cap_is_said():
+    counts = [10**8, 1]
+    assert derive_beta(counts) == pytest.approx(0.99)
+    weights = effective_number(counts)
+    assert weights[1] / weights[0] == pytest.approx(100)
+    assert "a cap; the mean rows per topic are 5e+07" in describe_weights("effective_number", counts)
     assert "beta 0.9, given" in describe_weights("effective_number", [150, 40, 10], beta=0.9)
 
 

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,9 @@ SHOWN = {
     "prior_pull": "prior pull",
     "train_accuracy": "accuracy, training prior",
     "train_macro_f1": "macro-F1, training prior",
+    "adaptive_accuracy": "accuracy, adaptive",
     "adaptive_macro_f1": "macro-F1, adaptive",
+    "adaptive_nll": "NLL, adaptive",
     "adaptive_prior_pull": "prior pull, adaptive",
     "cpu_seconds": "CPU seconds",
 }
@@ -150,6 +153,10 @@ def setfit(rows: Rows, base: str, folder: Path, seed: int) -> tuple[torch.Tensor
     return torch.from_numpy(scores - np.log(rows.topics.prior)), True
 
 
+Found = dict[
+    tuple[str, str, float], list[dict[str, float | None]]
+]  # figures of each seed by set, arm and share of rows
+DRAWN = "adaptive_macro_f1"  # what a job gets by default
 ARMS = {
     "TF-IDF + balanced SVM": svm,
     "frozen, balanced regression": regression("balanced", corrected=False),
@@ -194,7 +201,7 @@ def measured(scores: torch.Tensor, probabilities: bool, rows: Rows) -> dict[str,
     return figures
 
 
-def table(found: dict[tuple[str, str, float], list[dict[str, float | None]]]) -> str:
+def table(found: Found) -> str:
     """Markdown: one row an arm of a set, means over its seeds."""
     lines = [
         "| set | rows | arm | seeds | " + " | ".join(SHOWN.values()) + " |",
@@ -204,28 +211,57 @@ def table(found: dict[tuple[str, str, float], list[dict[str, float | None]]]) ->
         figures = []
         for key in SHOWN:
             values = [value for one in runs if (value := one.get(key)) is not None]
-            figures.append("" if not values else f"{mean(values):.0f}" if key == "seconds" else f"{mean(values):.3f}")
+            figures.append(
+                "" if not values else f"{mean(values):.0f}" if key == "cpu_seconds" else f"{mean(values):.3f}"
+            )
         lines.append(f"| {name} | {share:.0%} | {arm} | {len(runs)} | " + " | ".join(figures) + " |")
     return "\n".join(lines) + "\n"
 
 
-def draw(found: dict[tuple[str, str, float], list[dict[str, float | None]]], path: Path) -> None:
-    """Macro-F1 of every arm on every set, a dot a seed and a bar at their mean."""
+def draw(found: Found, path: Path) -> None:
+    """Macro-F1 on every set: a bar for each arm at its mean, a dot a seed; below, how it grows with the rows."""
     from matplotlib.figure import Figure
 
-    sets = list(dict.fromkeys(name for name, _, share in found if share == 1))
-    figure = Figure(figsize=(4 * len(sets), 3.6), layout="constrained")
+    sets = [name for name in (*SETS, "newsroom") if any(key[0] == name for key in found)]
+    arms = [arm for arm in ARMS if any(key[1] == arm for key in found)]
+    figure = Figure(figsize=(3.4 * len(sets) + 2, 6.4), layout="constrained")
+    grid = figure.subplots(2, len(sets), squeeze=False, gridspec_kw={"height_ratios": [3, 2]})
     for place, name in enumerate(sets):
-        axes = figure.add_subplot(1, len(sets), place + 1)
-        arms = [arm for arm in ARMS if (name, arm, 1.0) in found]
-        for row, arm in enumerate(reversed(arms)):
-            values = [float(one["macro_f1"] or 0) for one in found[name, arm, 1.0]]
+        _bars(grid[0][place], found, name, arms, labelled=place == 0)
+        _curves(grid[1][place], found, name, arms)
+    figure.savefig(path, dpi=100)
+
+
+def _values(found: Found, name: str, arm: str, share: float) -> list[float]:
+    return [float(one[DRAWN] or 0) for one in found.get((name, arm, share), [])]
+
+
+def _bars(axes: Any, found: Found, name: str, arms: list[str], *, labelled: bool) -> None:
+    for row, arm in enumerate(reversed(arms)):
+        values = _values(found, name, arm, 1.0)
+        if values:
             axes.barh(row, mean(values), color="#2563d4" if arm.startswith("unskew") else "#b9c2cd")
             axes.plot(values, [row] * len(values), "o", color="#1b2430", markersize=3)
-        axes.set_yticks(range(len(arms)), list(reversed(arms)) if place == 0 else [])
-        axes.set_xlim(0.4, 1)
-        axes.set_title(f"{name}: macro-F1, topics alike", fontsize=9)
-    figure.savefig(path, dpi=120)
+    axes.set_yticks(range(len(arms)), list(reversed(arms)) if labelled else [])
+    axes.set_ylim(-0.6, len(arms) - 0.4)
+    axes.set_xlim(0.4, 1)
+    axes.set_title(f"{name}: macro-F1", fontsize=10)
+
+
+def _curves(axes: Any, found: Found, name: str, arms: list[str]) -> None:
+    shares = sorted({share for known, _, share in found if known == name})
+    if len(shares) < 2:
+        axes.axis("off")
+        return
+    for arm in arms:
+        points = [(share, mean(values)) for share in shares if (values := _values(found, name, arm, share))]
+        if len(points) > 1:
+            axes.plot(*zip(*points, strict=True), "o-", label=arm, markersize=3)
+    axes.set_xscale("log")
+    axes.set_xticks(shares, [f"{share:.0%}" for share in shares])
+    axes.minorticks_off()
+    axes.set_xlabel("of the training rows", fontsize=8)
+    axes.legend(fontsize=6)
 
 
 def possible(arm: str, rows: Rows) -> bool:
@@ -249,7 +285,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--shares", default="1")
     chosen = parser.parse_args()
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     logging.getLogger("unskew").setLevel(logging.INFO)
     arms = [arm for arm in ARMS if not chosen.arms or arm in chosen.arms.split(";")]
     for name in chosen.sets.split(","):
@@ -258,16 +294,13 @@ def main() -> None:
                 rows = read(chosen.data / name, share, seed)
                 for arm in arms:
                     place = chosen.output / "runs" / f"{name}~{share:g}~{seed}~{slug(arm)}.json"
-                    absent = ("noisy" in arm and not rows.noisy) or (
-                        arm == "SetFit" and SETFIT_PYTHON not in os.environ
-                    )
-                    if place.exists() or absent:
+                    if place.exists() or not possible(arm, rows):
                         continue
                     print(f"{name}, {share:.0%} of the rows, seed {seed}: {arm}", flush=True)
                     work = chosen.output / "work" / place.stem
                     figures = run(rows, arm, chosen.encoder, work, seed)
                     write_text(place, json.dumps({"set": name, "arm": arm, "share": share, "seed": seed, **figures}))
-    found: dict[tuple[str, str, float], list[dict[str, float | None]]] = defaultdict(list)
+    found: Found = defaultdict(list)
     for path in sorted((chosen.output / "runs").glob("*.json")):
         one = json.loads(path.read_text("utf-8"))
         found[one["set"], one["arm"], one["share"]].append(one)

@@ -248,7 +248,7 @@ def _train(cure: Cure, sets: Draw, place: Path, seed: int) -> list[Record]:
     if not cure.synthetic:
         return sets.train
     rows = cached(place / "synthetic.json", partial(synthetic_rows, sets, place, seed))["rows"]
-    return sets.train + [Record(**{name: row[name] for name in Record.__slots__}) for row in rows]
+    return sets.train + [Record(**{name: row[name] for name in Record.__slots__ if name in row}) for row in rows]
 
 
 def synthetic_rows(sets: Draw, place: Path, seed: int) -> dict[str, Any]:

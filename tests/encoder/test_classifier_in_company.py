@@ -3,6 +3,7 @@
 import numpy as np
 import pandas
 import pytest
+from cleanlab.classification import CleanLearning
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -144,8 +145,6 @@ def test_bagged(texts, labels, kind):
 
 
 def test_cleanlab_finds_a_wrong_label(texts, labels):
-    from cleanlab.classification import CleanLearning
-
     wrong = labels.copy()
     row = int((labels == "sport").nonzero()[0][0])
     wrong[row] = "energy"

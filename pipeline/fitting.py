@@ -116,8 +116,8 @@ def _obedience(decoder: TopicDecoder, sets: Sets) -> dict[str, Any]:
     log.info("decoder: %s", found)
     if not found.listens:
         log.warning(
-            "decoder: it hardly follows its topic: train it longer or on more rows, or try decoder.text_swap 0.2, "
-            "or decoder.topic_dropout 0.15 and then generation.guidance 2"
+            "decoder: it hardly follows its topic: train it longer or on more rows, or try decoder.text_swap 0.5 with "
+            "decoder.topic_rate 0.01"
         )
     return {"obedience": asdict(found)}
 

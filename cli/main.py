@@ -25,7 +25,7 @@ from ..common import Terminated, Unbroken, UserError, check_system, let_go_of_re
 from .help import help_text
 from .job import run as run_job
 from .logs import log_plainly, say
-from .refusals import as_user_error
+from .refusals import as_user_error, refuse_huge
 from .settings_argument import NAME, gathered, settings_of
 
 COMMANDS = {
@@ -121,7 +121,9 @@ def _run(command: str, arguments: Sequence[str]) -> int:
 
 def _parsed(command: str, parser: ArgumentParser, function: Callable[..., int], arguments: list[str]) -> dict[str, Any]:
     try:
-        return vars(parser.instantiate(parser.parse_args(arguments)))
+        parsed = parser.parse_args(arguments)
+        refuse_huge(parsed.items())
+        return vars(parser.instantiate(parsed))
     except (Exception, SystemExit) as error:
         refusal = as_user_error(error, command, function)
         if refusal is None:
@@ -170,7 +172,7 @@ def _quiet() -> None:
     """Log our own lines plainly, and of the libraries' only what a user can act on."""
     log_plainly()
     logging.getLogger("unskew").setLevel(logging.INFO)
-    for name in ("lightning.pytorch", "lightning.fabric", "rouge_score", "absl"):
+    for name in ("lightning.pytorch", "lightning.fabric", "huggingface_hub", "rouge_score", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: False)
     for module in (r"lightning\..*", r"transformers\..*", r"peft\..*"):

@@ -6,7 +6,7 @@ Knows the parser's messages and the types of a command's options; parses nothing
 import difflib
 import re
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -14,6 +14,7 @@ from ..common import UserError, one_line
 from .settings_argument import NAME
 
 LONGEST = 400
+MOST = 2**63 - 1  # what the libraries below count with
 _GIVEN = "Given value: "
 # Lines of the parser's that say nothing of what is wrong.
 _AROUND = (
@@ -42,6 +43,14 @@ def as_user_error(error: BaseException, command: str, function: Callable[..., in
         return None
     where = f"--{option}: " if option else ""
     return UserError(f"{where}{_in_words(reason, option)}; unskew {command} --help explains the options")
+
+
+def refuse_huge(options: Iterable[tuple[str, Any]]) -> None:
+    """Raise a UserError where a number, by its option's name, is none that a library could take."""
+    for name, value in options:
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(number, int) and abs(number) > MOST for number in numbers):
+            raise UserError(f"--{name} is {value}; give a smaller number, {MOST:.2g} at most")
 
 
 def option_names(function: Callable[..., int]) -> list[str]:

@@ -180,7 +180,7 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
         raise UserError(f"{options.name}: the trainer options {', '.join(taken)} are set by unskew; leave them out")
     try:
         return lightning.Trainer(**{**defaults, **given, **ours})
-    except (TypeError, ValueError, MisconfigurationException) as error:
+    except (TypeError, ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise UserError(f"{options.name}: the trainer options {dict(options.trainer)} do not fit: {error}") from error
 
 

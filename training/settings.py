@@ -9,6 +9,7 @@ from ..common import UserError
 
 LoggerName = Literal["csv", "tensorboard", "mlflow", "wandb"]
 CHECKPOINT_MINUTES = 10.0  # inside an epoch, unless given
+MOST = {"layers": 1000, "width": 32_768, "heads": 1000, "vocabulary": 1_000_000}  # of a model from scratch
 _UNITS = {"k": 10**3, "M": 10**6, "B": 10**9}
 
 
@@ -31,6 +32,10 @@ class ScratchSettings:
     def __post_init__(self) -> None:
         sizes = {"layers": self.layers, "width": self.width, "heads": self.heads}
         problems = [f"{name} is {size}, must be positive" for name, size in sizes.items() if size < 1]
+        sizes["vocabulary"] = self.vocabulary
+        problems += [
+            f"{name} is {sizes[name]}, must be at most {most}" for name, most in MOST.items() if sizes[name] > most
+        ]
         if not problems and self.width % (2 * self.heads):
             problems.append(f"width {self.width} is not an even multiple of heads {self.heads}")
         if self.vocabulary < 300:

@@ -72,7 +72,10 @@ def test_dropout_is_on_while_fitting(tmp_path):
     assert net.model.training
 
 
-@pytest.mark.parametrize(("given", "reason"), [({"max_epochs": 3}, "set by unskew"), ({"colour": 1}, "do not fit")])
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [({"max_epochs": 3}, "set by unskew"), ({"colour": 1}, "do not fit"), ({"accelerator": "tpu"}, "do not fit")],
+)
 def test_trainer_options_that_do_not_fit(tmp_path, given, reason):
     wrong = dataclasses.replace(options(tmp_path, 1), trainer={**TRAINER, **given})
     with pytest.raises(UserError, match=reason):

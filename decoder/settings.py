@@ -28,6 +28,7 @@ BASE = {
 }
 BALANCED_RATIO = 3.0  # of the largest topic to the smallest in batches that count as balanced
 HIGHEST_BASE_RATE = 2e-3
+MOST_NEW_TOKENS = 100_000  # of an output: room for them is made before the first is written
 MOST_GUIDANCE = 10.0  # far above what any output gains from
 MOST_SCALED = 1000  # times the rank: LoRA's alpha is usually the rank, or twice that
 
@@ -201,8 +202,8 @@ class GenerationSettings:
         problems = []
         if not 1 <= self.guidance <= MOST_GUIDANCE:
             problems.append(f"guidance is {self.guidance}, must be a number from 1 (none) to {MOST_GUIDANCE:g}")
-        if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            problems.append(f"max_new_tokens is {self.max_new_tokens}, must be positive")
+        if self.max_new_tokens is not None and not 1 <= self.max_new_tokens <= MOST_NEW_TOKENS:
+            problems.append(f"max_new_tokens is {self.max_new_tokens}, must lie between 1 and {MOST_NEW_TOKENS:,}")
         if not 0 < self.temperature < float("inf"):
             problems.append(f"temperature is {self.temperature}, must be positive")
         if not 0 < self.top_p <= 1:

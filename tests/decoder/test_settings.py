@@ -96,3 +96,9 @@ def test_a_base_named_after_the_defaults_gets_the_instruction():
     assert DecoderSettings().prompt_in_force == "plain"
     assert dataclasses.replace(DecoderSettings(), base="some/base").prompt_in_force == "instruction"
     assert DecoderSettings(base="some/base", prompt="plain").prompt_in_force == "plain"
+
+
+@pytest.mark.parametrize("tokens", [0, -5, 10**12])
+def test_an_output_without_end_is_refused(tokens):
+    with pytest.raises(UserError, match=f"max_new_tokens is {tokens}, must lie between 1 and"):
+        GenerationSettings(max_new_tokens=tokens)

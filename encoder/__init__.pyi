@@ -4,7 +4,7 @@ from .cross_fit import CrossFitted, cross_fit
 from .fitted import FittedEncoder, HeldOut
 from .fitting import fit_encoder
 from .probed_base import MOST_NOISY
-from .recipe import FEW_ROWS, fit_topic_encoder
+from .recipe import FEW_TOKENS, fit_topic_encoder
 from .relabel import relabelled
 from .sampling import implied_topic_prior, topic_loss_link
 from .settings import EncoderSettings
@@ -12,7 +12,7 @@ from .tokens import tokenize
 from .topic_encoder import TopicEncoder
 
 __all__ = [
-    "FEW_ROWS",
+    "FEW_TOKENS",
     "MOST_NOISY",
     "CrossFitted",
     "cross_fit",

@@ -24,7 +24,7 @@ from .linear_head import LabelledFeatures, LinearHead
 from .output_layer import output_layer, set_output_layer
 from .probe import Probe, ProbeRows
 from .settings import EncoderSettings
-from .tokens import pad_id_of
+from .tokens import pad_id_of, tokenize
 from .topic_encoder import TopicEncoder
 from .topic_texts import name_as_text
 from .tuning import tune
@@ -97,6 +97,12 @@ class ProbedBase:
     def labels(self) -> Tensor:
         """Topics (n,) of the clean rows."""
         return self._labels(self.clean)
+
+    @cached_property
+    def tokens(self) -> int:
+        """How many the clean rows have, as far as they are read."""
+        rows = tokenize(self.tokenizer, [record.text for record in self.clean], self.settings.max_tokens)
+        return sum(map(len, rows))
 
     @cached_property
     def encoder(self) -> TopicEncoder:

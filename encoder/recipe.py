@@ -27,9 +27,9 @@ from .topic_encoder import TopicEncoder
 log = logging.getLogger("unskew")
 
 PROBE_FOLDS = 5
-FEW_ROWS = 4000  # up to here every row is tuned on, and held out as well: in one of two halves
+FEW_TOKENS = 250_000  # of all clean rows; up to here each is tuned on, and held out as well: in one of two halves
 HALVES = 2
-PARTS = 5  # of more rows: one of them is held out of the only tuning, and no row of the head that follows it
+PARTS = 5  # of more: one of them is held out of the only tuning, and no row of the head that follows it
 
 
 def fit_topic_encoder(
@@ -79,7 +79,7 @@ def _fit_probed(base: ProbedBase) -> FittedEncoder:
         log.info("encoder, %s", choice)
         notes += (str(choice),)
         if choice.refit_share is not None:
-            if len(base.clean) <= FEW_ROWS:
+            if base.tokens <= FEW_TOKENS:
                 everything = torch.ones(len(base.clean), dtype=torch.bool)
                 tuned = base.tune(everything, "all rows", head.scaled(1 / probe.scale))
             held_out, head = choice.logits, choice.head(tuned.head, fit_head(tuned.rows, probe.strength, probe.scale))
@@ -97,7 +97,7 @@ def _choose(base: ProbedBase, probe: Probe) -> tuple[Choice, Tuned]:
     Returns:
         What was chosen; and the model that was tuned last, with the features of every row.
     """
-    few = len(base.clean) <= FEW_ROWS
+    few = base.tokens <= FEW_TOKENS
     folds = torch.tensor(base.folds(HALVES if few else PARTS))
     frozen = base.rows()
     unsaid = torch.full((len(base.clean), len(base.topics)), torch.nan)

@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from ..common import UserError, first_line
 from ..decoder import DecoderSettings
-from ..encoder import FEW_ROWS, MOST_NOISY, EncoderSettings
+from ..encoder import FEW_TOKENS, MOST_NOISY, EncoderSettings
 from ..pipeline import choose_device
 from ..runtime import read_config
 from ..training import ScratchSettings
@@ -61,7 +61,7 @@ def estimate_fit(
         rows = clean * (encoder.clean.epochs or 0) + noisy * (encoder.noisy.epochs or 0)
         steps = rows * tokens / encoder.tokens_per_batch
     else:
-        trained, featured = _tuned_passes(clean, encoder) if encoder.recipe == "tuned" else (0.0, 1)
+        trained, featured = _tuned_passes(clean, tokens, encoder) if encoder.recipe == "tuned" else (0.0, 1)
         rows = clean * trained + FEATURES * (clean + min(noisy, MOST_NOISY)) * featured
         steps = clean * trained / encoder.rows_per_batch
     found = [_stage("encoder", size, rows * tokens, steps, rate, encoder.tokens_per_batch, 0, 3)]
@@ -77,10 +77,10 @@ def estimate_fit(
     return found
 
 
-def _tuned_passes(clean: int, encoder: EncoderSettings) -> tuple[float, int]:
+def _tuned_passes(clean: int, tokens: float, encoder: EncoderSettings) -> tuple[float, int]:
     """Passes over the clean rows of the recipe "tuned": those trained, and those for features."""
     epochs = encoder.clean.epochs or 0
-    if clean <= FEW_ROWS:
+    if clean * tokens <= FEW_TOKENS:
         return 2.0 * epochs, 4  # two halves, then all; features by the base and each of the three
     return max(1, min(epochs, encoder.max_steps * encoder.rows_per_batch // clean)) * 1.0, 2
 

@@ -26,7 +26,7 @@ from ..common import check_writable, output_folder, refuse_existing
 from ..decoder import TopicDecoder, Trial, check_base, fit_decoder, make_judge, measure_obedience
 from ..encoder import FittedEncoder, fit_topic_encoder, relabelled
 from ..runtime import choose_precision, to_precision
-from ..training import LoggerName, check_logger, make_logger, one_fit_at_a_time
+from ..training import LoggerName, check_logger, check_trainer, make_logger, one_fit_at_a_time
 from . import bundle
 from .datasets import Sets, read_sets
 from .hybrid import HybridPipeline, choose_device
@@ -76,6 +76,9 @@ def _logging_to(logger: LoggerName, settings: FitSettings) -> FitSettings:
 def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline:
     refuse_existing(output, overwrite, bundle.MANIFEST)
     work = output.with_name(output.name + ".work")
+    for name, stage in (("encoder", settings.encoder), ("decoder", settings.decoder)):
+        if stage is not None:
+            check_trainer(name, stage.trainer, work)
     check_writable(work)
     sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None, cache=work / "rows")
     log.info("%s", sets)

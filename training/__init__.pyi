@@ -4,11 +4,12 @@ from .fingerprints import base_contents, tokenizer_contents, trainer_choices
 from .loggers import check_logger, make_logger
 from .phase import PhaseModule, checkpoint_bytes
 from .phases import Phases, record_contents
-from .runner import RunOptions, run, tracing
+from .runner import RunOptions, check_trainer, run, tracing
 from .settings import LoggerName, PhaseSettings, ScratchSettings, too_fast
 from .token_file import TokenFile, token_file
 
 __all__ = [
+    "check_trainer",
     "LoggerName",
     "check_logger",
     "make_logger",

@@ -130,6 +130,21 @@ def _fit(
     return trainer
 
 
+def check_trainer(name: str, trainer: Mapping[str, Any], folder: Path) -> None:
+    """Refuse arguments of `lightning.Trainer` that no run can begin with, before hours of other work.
+
+    Args:
+        name: Of the stage, for the message.
+        trainer: The arguments.
+        folder: Where checkpoints would go; nothing is written.
+
+    Raises:
+        UserError: If they do not fit this machine or each other.
+    """
+    others = {option: value for option, value in trainer.items() if option != "logger"}
+    _make_trainer(RunOptions(folder, name, 1, 0, trainer=others))
+
+
 def _last(options: RunOptions) -> Path:
     return options.folder / "checkpoints" / "last.ckpt"
 

@@ -92,7 +92,7 @@ def test_equal_fits_are_equal(tuned, train, topics, chosen, tmp_path):
 
 
 def test_of_many_rows_a_part_is_held_out_of_the_only_tuning(train, validation, topics, chosen, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "FEW_ROWS", 10)
+    monkeypatch.setattr(recipe, "FEW_TOKENS", 100)
     fitted = fit_topic_encoder(train, [], None, topics, chosen, tmp_path, 0)
     assert len(list(tmp_path.glob("tuned-*"))) == 1
     assert len(fitted.held_out.labels) == pytest.approx(len(train) / recipe.PARTS, abs=1)

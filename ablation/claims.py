@@ -54,6 +54,7 @@ def write_headline(arms: Sequence[Arm], settings: AblationSettings) -> str:
         return f"Not judged: {_these_runs(seeds)}, {_differences(by_name, contenders, settings)}."
     beats = {(a, b) for a in contenders for b in contenders if a != b and _beats(by_name, a, b)}
     winners = [a for a in contenders if any(x == a for x, _ in beats) and not any(y == a for _, y in beats)]
+    winners.sort(key=lambda name: -by_name[name]["mean"]["macro_f1"])
     if not winners:
         return f"No winner: {_differences(by_name, contenders, settings)}; none can be told from chance."
     said = " and ".join(_titled(by_name[name]) for name in winners)
@@ -71,7 +72,7 @@ def judge_claims(arms: Sequence[Arm], settings: AblationSettings, topics: int, s
     base = settings.compared_with
     if base not in by_name:
         return []
-    decoder = settings.arms[base].group == "decoder"
+    decoder = settings.definitions[base].group == "decoder"
     claims = [_copies(by_name.get(base))] if decoder else []
     cures = {f"{cure} reduces the prior pull of the decoder alone": arm for cure, arm in CURES.items()}
     cures["the recommended cures together reduce it"] = settings.recommended

@@ -52,7 +52,7 @@ def assemble(
     against = {reference: _against(reference, runs, drawn, settings) for reference in references}
     arms = []
     for name, own in runs.items():
-        arm = settings.arms[name]
+        arm = settings.definitions[name]
         found: dict[str, Any] = {"name": name, "title": arm.title, "group": arm.group, "note": arm.note}
         found["runs"] = [{"seed": seed, **_figures(run)} for seed, run in own.items()]
         found["mean"] = {measure: _mean(own, measure) for measure in MEASURES}
@@ -70,7 +70,7 @@ def assemble(
         "config": yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True, width=120),
         "topics": _topics(test),
         "rows": {**rows, "test": len(test.records), "outputs": len(test.outputs)},
-        "seeds": list(settings.seeds),
+        "seeds": list(settings.run_seeds),
         "measures": {name: {"title": t, "better": b, "group": g} for name, (t, b, g) in MEASURES.items()},
         "arms": arms,
         "reference_arms": references,
@@ -92,7 +92,7 @@ def unequal_terms_said(settings: AblationSettings, arms: Sequence[Arm], rows: Ma
 
 
 def _learnt_from(settings: AblationSettings, arm: Arm, rows: Mapping[str, int]) -> list[str]:
-    own = settings.arms[arm["name"]]
+    own = settings.definitions[arm["name"]]
     if own.decide == "bayes":
         return ["nothing: it is the exact posterior"]
     said = [f"{rows['train']:,} clean rows" + (" and synthetic ones" if own.synthetic else "")]
@@ -148,7 +148,7 @@ def _against(
     for name in runs:
         own: Runs = runs[name]
         values = drawn[name]
-        if settings.arms[name].decide == "bayes":  # no seed enters it, so its one run stands for each
+        if settings.definitions[name].decide == "bayes":  # no seed enters it, so its one run stands for each
             own = dict.fromkeys(runs[reference], next(iter(own.values())))
             values = dict.fromkeys(runs[reference], next(iter(values.values())))
         if name != reference:
@@ -188,7 +188,7 @@ def _budget(settings: AblationSettings, runs: Mapping[str, Runs], rows: Mapping[
     baseline = runs.get(settings.compared_with)
     if baseline and (tokens := _mean(baseline, "clean_tokens")):
         said += f", {tokens:,.0f} tokens a seed in the baseline"
-    equal = [name for name, arm in settings.arms.items() if arm.same_start and name in runs]
+    equal = [name for name, arm in settings.definitions.items() if arm.same_start and name in runs]
     if equal:
         said += f"; the same first weights, rows, order and tokens, checked: {', '.join(equal)}"
     return said
@@ -198,10 +198,10 @@ def _plain(settings: AblationSettings) -> dict[str, Any]:
     stored = asdict(settings)
     for stage in ("encoder", "decoder"):
         del stored[stage]["trainer"]  # of this machine, and not always plain data
-    stored["seeds"] = list(settings.seeds)
+    stored["seeds"] = list(settings.run_seeds)
     stored["arms"] = {
         name: {key: value for key, value in arm.items() if value not in ("", {}, False)}
-        for name, arm in stored["arms"].items()
+        for name, arm in stored.pop("definitions").items()
     }
     return stored
 

@@ -92,25 +92,30 @@ class AblationSettings:
     Attributes:
         data: The sets; each seed holds out validation rows of its own.
         test: Labelled rows that nothing is trained or chosen on.
-        arms: By name, in the order of the tables.
-        encoder: Shared by the arms that have a stage 1.
-        decoder: Shared by the arms that have a stage 2.
-        seeds: Of splits, weights and order; each arm runs once with each. With fewer than five nothing is judged.
-        newsroom: The newsroom.json beside the sets, where they are synthetic.
+        definitions: The arms by name, in the order of the tables, each a few settings over the shared ones; best given
+            in a config.
+        encoder: Stage 1, shared by the arms that have one.
+        decoder: Stage 2, shared by the arms that have one.
+        arms: Which of the definitions to run, as a,b,c; all unless given. The others are dropped.
+        seeds: Of splits, weights and order, as 0,1,2; each arm runs once with each. With fewer than five, runs are
+            described and not judged.
+        newsroom: The newsroom.json beside synthetic rows: adds the Bayes ceiling.
         outputs: Test rows, each topic in proportion, for which outputs are written; topics are measured on all.
-        budget: Share of the clean rows of each topic, validation rows included, and of the noisy rows: 1 is all.
-        test_rows: At most so many test rows, each topic in proportion; None is all.
-        baseline: The first reference arm, as decoder-only fine-tuning is commonly done; None: the arm of that role.
-        recommended: The second: the best that is recommended for the decoder alone.
+        budget: Share of the clean rows of each topic, validation rows included, and of the noisy rows: 0.1 for a quick
+            look.
+        test_rows: At most so many test rows, each topic in proportion; all unless given.
+        baseline: The arm that the others are compared with; unless given, the one whose role is baseline.
+        recommended: The second such arm.
         title: Of the report.
     """
 
     data: DataSettings
     test: str
-    arms: dict[str, ArmSettings]
+    definitions: dict[str, ArmSettings]
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    arms: list[str] | str | None = None
+    seeds: list[int] | tuple[int, ...] | int | str = "0,1,2,3,4"
     newsroom: str | None = None
     outputs: int = 240
     budget: float = 1.0
@@ -120,10 +125,12 @@ class AblationSettings:
     title: str = "Hybrid against decoder-only"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "definitions", _selected(self.definitions, self.arms))
+        object.__setattr__(self, "arms", None)
         problems = []
-        if not self.arms or not self.seeds:
+        if not self.definitions or not self.run_seeds:
             problems.append("give at least one arm and one seed")
-        if len(set(self.seeds)) < len(self.seeds):
+        if len(set(self.run_seeds)) < len(self.run_seeds):
             problems.append("a seed stands twice")
         if not 0 < self.budget <= 1:
             problems.append(f"budget is {self.budget}, must lie above 0 and at most 1")
@@ -132,7 +139,7 @@ class AblationSettings:
         problems += self._role_problems()
         if problems:
             raise UserError("ablation: " + "; ".join(problems))
-        for name, arm in self.arms.items():
+        for name, arm in self.definitions.items():
             try:
                 overridden(self.decoder, arm.decoder)
                 overridden(self.encoder, arm.encoder)
@@ -140,29 +147,40 @@ class AblationSettings:
                 raise UserError(f"ablation, arm {name}: {error}") from None
 
     def _role_problems(self) -> list[str]:
-        roles = [name for name, arm in self.arms.items() if arm.role == "baseline"]
+        roles = [name for name, arm in self.definitions.items() if arm.role == "baseline"]
         return [f"the arms {', '.join(roles)} all have the role baseline; leave it to one"] if len(roles) > 1 else []
+
+    @property
+    def run_seeds(self) -> tuple[int, ...]:
+        """The seeds as numbers."""
+        given = str(self.seeds).split(",") if isinstance(self.seeds, int | str) else self.seeds
+        try:
+            return tuple(int(seed) for seed in given)
+        except ValueError:
+            raise UserError(f"seeds are {self.seeds!r}; give whole numbers, as 0,1,2") from None
 
     @property
     def compared_with(self) -> str:
         """The baseline's name: as given, the arm of that role, or the first arm that decides topics."""
-        decides = [name for name, arm in self.arms.items() if arm.decide not in UNDECIDED]
-        roles = [name for name, arm in self.arms.items() if arm.role == "baseline"]
-        return self.baseline or next(iter([*roles, *decides, *self.arms]))
+        decides = [name for name, arm in self.definitions.items() if arm.decide not in UNDECIDED]
+        roles = [name for name, arm in self.definitions.items() if arm.role == "baseline"]
+        return self.baseline or next(iter([*roles, *decides, *self.definitions]))
 
     @property
     def contenders(self) -> list[str]:
         """Arms that the headline may name, the baseline last: those of that role, or all that decide, no bounds."""
-        roles = [name for name, arm in self.arms.items() if arm.role == "contender"]
-        deciding = [n for n, arm in self.arms.items() if arm.decide not in UNDECIDED and arm.group != "reference"]
+        roles = [name for name, arm in self.definitions.items() if arm.role == "contender"]
+        deciding = [
+            n for n, arm in self.definitions.items() if arm.decide not in UNDECIDED and arm.group != "reference"
+        ]
         others = roles or deciding
         return [*(name for name in others if name != self.compared_with), self.compared_with]
 
     @property
     def hybrid(self) -> str | None:
         """The arm that claims about the hybrid are judged by: a contender if there is one, else the first."""
-        arms = [name for name, arm in self.arms.items() if arm.group == "hybrid"]
-        return next((name for name in arms if self.arms[name].role == "contender"), arms[0] if arms else None)
+        arms = [name for name, arm in self.definitions.items() if arm.group == "hybrid"]
+        return next((name for name in arms if self.definitions[name].role == "contender"), arms[0] if arms else None)
 
     def decoder_of(self, arm: ArmSettings) -> DecoderSettings:
         """Stage 2 of an arm: one that does not decide by its topic token is not trained to."""
@@ -220,3 +238,13 @@ def _dataclass_of(settings: Any, name: str) -> type | None:
 def _plain(settings: DecoderSettings | EncoderSettings | None) -> Any:
     """Without the trainer's arguments: they say where a fit runs, and need not be plain."""
     return None if settings is None else replace(settings, trainer={})
+
+
+def _selected(definitions: dict[str, ArmSettings], arms: list[str] | str | None) -> dict[str, ArmSettings]:
+    """The definitions asked for, in their own order."""
+    if arms is None:
+        return definitions
+    names = [name.strip() for name in arms.split(",")] if isinstance(arms, str) else arms
+    if unknown := [name for name in names if name not in definitions]:
+        raise UserError(f"arms: there is no {unknown[0]!r}; there are {', '.join(definitions)}")
+    return {name: arm for name, arm in definitions.items() if name in names}

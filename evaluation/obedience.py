@@ -35,11 +35,11 @@ def obedience(
         rows: At most so many texts are tried, each also under three wrong topics.
 
     Returns:
-        By kind of topic, "right", "decided" (the encoder's) and "wrong": `topic_fit`, the share of outputs that read
-        like the topic given, `true_fit`, the share that read like the true one, and how near they are to the targets of
-        the right topic (see `text_measures`). Under "targets" the same shares of the targets themselves, `topic_fit`
-        under the wrong topics: what a decoder that ignores its topic would reach; and `gap`, in nats a token, see
-        `log_probability_gap`.
+        Measures under "right", "decided" (the encoder's) and "wrong" topics. `topic_fit` is the share of outputs that
+        read like the topic given, `true_fit` the share that read like the true one; the others say how near outputs
+        are to the targets of the right topic (see `text_measures`). Under "targets" stand the same shares of the
+        targets themselves, `topic_fit` under the wrong topics being what a decoder that ignores its topic would reach,
+        and `gap`, in nats a token (see `log_probability_gap`).
 
     Raises:
         UserError: If there is no decoder, no target, or no other topic.

@@ -49,7 +49,7 @@ def settings(corpus):
     return AblationSettings(
         data=DataSettings(train=str(corpus / "train.jsonl"), noisy=str(corpus / "noisy.jsonl")),
         test=str(corpus / "test.jsonl"),
-        arms=ARMS,
+        definitions=ARMS,
         encoder=EncoderSettings(scratch=TINY, max_tokens=64, noisy=ONCE, clean=ONCE, trainer=TRAINER),
         decoder=DecoderSettings(
             scratch=TINY,
@@ -67,7 +67,7 @@ def settings(corpus):
 
 
 def some(settings, *names, **changes):
-    return replace(settings, arms={name: ARMS[name] for name in names}, **changes)
+    return replace(settings, definitions={name: ARMS[name] for name in names}, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_what_changes_an_arm_runs_that_arm_alone(ran, settings, monkeypatch):
         return runs["decoder_focal"]
 
     monkeypatch.setattr(running, "run_arm", fake)
-    ablate(replace(settings, arms=arms), output)
+    ablate(replace(settings, definitions=arms), output)
     assert ran_now == ["focal"]
 
 
@@ -228,7 +228,7 @@ def test_arms_without_what_they_need_are_left_out(settings, tmp_path, caplog):
         "synthetic": ArmSettings("synthetic", "decoder", synthetic=True),
         "bayes": ArmSettings("bayes", "reference", "bayes"),
     }
-    results = ablate(replace(settings, arms=arms), tmp_path / "out")
+    results = ablate(replace(settings, definitions=arms), tmp_path / "out")
     assert [arm["name"] for arm in results["arms"]] == ["svm"]
     assert "synthesise" in caplog.text
     assert "newsroom.json" in caplog.text
@@ -247,9 +247,9 @@ def test_training_on_test_rows_is_refused(settings, corpus, tmp_path):
 
 def test_a_wrong_setting_names_its_arm(settings):
     with pytest.raises(UserError, match="arm typo: there is no setting 'adaption'"):
-        replace(settings, arms={"typo": ArmSettings("typo", "decoder", decoder={"adaption": "lora"})})
+        replace(settings, definitions={"typo": ArmSettings("typo", "decoder", decoder={"adaption": "lora"})})
     with pytest.raises(UserError, match="arm wrong: decoder settings: rank"):
-        replace(settings, arms={"wrong": ArmSettings("wrong", "decoder", decoder={"rank": 0})})
+        replace(settings, definitions={"wrong": ArmSettings("wrong", "decoder", decoder={"rank": 0})})
     with pytest.raises(UserError, match="needs a target_prior"):
         ArmSettings("raw", "decoder", calibration="temperature")
 

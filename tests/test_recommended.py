@@ -37,9 +37,9 @@ def test_a_config_opens_with_the_command_that_runs_it(file):
     assert re.match(r"# (unskew|python benchmarks/\w+\.py) ", file.read_text("utf-8"))
 
 
-@pytest.mark.parametrize("file", ["ddp", "demo", "fsdp", "recommended", "reuters"])
+@pytest.mark.parametrize("file", ["ddp", "demo", "fsdp", "recommended"])
 def test_a_config_has_only_options_that_there_are(file):
-    bases = BASES if file in ("recommended", "reuters") else []
+    bases = BASES if file == "recommended" else []
     assert parsed("--config", str(ROOT / "configs" / f"{file}.yaml"), *bases)
 
 

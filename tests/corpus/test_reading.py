@@ -376,7 +376,8 @@ def test_memory_stays_flat(tmp_path: Path, name: str) -> None:
         return top
 
     peak(300)
-    assert peak(20_000) < 1.2 * peak(1_000) + 50_000
+    # All rows at once would be some 8 MB; when garbage is collected moves a peak by 0.1 MB.
+    assert peak(20_000) < peak(1_000) + 500_000
 
 
 def test_a_dataset_folder_is_streamed(tmp_path: Path) -> None:

@@ -2,6 +2,6 @@ from .compare import compare
 from .compared import Comparison
 from .report.write import write_report
 from .run import ablate
-from .settings import AblationSettings, ArmSettings
+from .settings import SIGNIFICANT, AblationSettings, ArmSettings
 
-__all__ = ["Comparison", "compare", "AblationSettings", "ArmSettings", "ablate", "write_report"]
+__all__ = ["SIGNIFICANT", "Comparison", "compare", "AblationSettings", "ArmSettings", "ablate", "write_report"]

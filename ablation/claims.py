@@ -19,10 +19,9 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from .settings import AblationSettings
+from .settings import SIGNIFICANT, AblationSettings
 from .statistics import MIN_SEEDS
 
-SIGNIFICANT = 0.05  # corrected p below which a difference is marked
 PULLED = 0.1  # prior pull from which decisions count as dragged: above what an ideal classifier shows
 ALIKE = "the test rows come in the training set's shares, where pull cannot be told from chance"
 LISTENS = 0.9  # share of outputs that read like their topic from which a decoder counts as following it

@@ -17,6 +17,7 @@ ArmCalibration = CalibrationKind | Literal["contextual", "batch"]
 Settings = TypeVar("Settings", DecoderSettings, EncoderSettings)
 
 PLAIN_LOSS = LossSettings("cross_entropy", weights="none")
+SIGNIFICANT = 0.05  # corrected p below which a difference is marked
 UNDECIDED = ("gold", "shuffled")  # topics that nobody decided on
 
 

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..ablation import SIGNIFICANT
 from ..common import METRIC_TITLES, make_console, one_line
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 POSITIONAL = ("run_a", "run_b")
 MOST_TOPICS = 20
-SIGNIFICANT = 0.05
 
 
 def command(

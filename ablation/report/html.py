@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common import render_page
-from ..claims import SIGNIFICANT
+from ..settings import SIGNIFICANT
 from ..statistics import MIN_SEEDS
 from .tables import TITLES
 from .values import (

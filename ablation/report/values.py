@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...corpus import BANDS
-from ..claims import SIGNIFICANT
+from ..settings import SIGNIFICANT
 from ..statistics import MIN_SEEDS
 
 Results = Mapping[str, Any]

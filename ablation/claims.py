@@ -71,7 +71,7 @@ def judge_claims(arms: Sequence[Arm], settings: AblationSettings, topics: int, s
     base = settings.compared_with
     if base not in by_name:
         return []
-    decoder = settings.definitions[base].group == "decoder"
+    decoder = settings.chosen[base].group == "decoder"
     claims = [_copies(by_name.get(base))] if decoder else []
     cures = {f"{cure} reduces the prior pull of the decoder alone": arm for cure, arm in CURES.items()}
     cures["the recommended cures together reduce it"] = settings.recommended

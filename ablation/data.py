@@ -45,7 +45,7 @@ def read_training(settings: AblationSettings, seed: int, cache: Path | None = No
     The noisy rows stay in the folder `cache`, which all seeds and arms share.
     """
     data = settings.data if synthetic else replace(settings.data, synthetic=None)
-    targets = any(arm.write for arm in settings.definitions.values())
+    targets = any(arm.write for arm in settings.chosen.values())
     sets = _within(settings, read_sets(data, seed, targets=targets, cache=cache), seed)
     log.info("seed %d: %s", seed, sets)
     return sets
@@ -76,7 +76,7 @@ def read_test(settings: AblationSettings, training: Sets) -> TestRows:
     records = [records[i] for i in _some(records, settings.test_rows)]
     written = [i for i, record in enumerate(records) if record.target and record.target.strip()]
     outputs = [written[i] for i in _some([records[i] for i in written], settings.outputs)]
-    if not outputs and any(arm.write for arm in settings.definitions.values()):
+    if not outputs and any(arm.write for arm in settings.chosen.values()):
         raise UserError(f"{settings.test}: no row has a target, so outputs cannot be measured; name its column")
     targets = training.topics.encode(str(record.topic) for record in records)
     return TestRows(records, training.topics, targets, outputs)

@@ -22,8 +22,9 @@ from ..decoder import (
     TopicDecoder,
     TopicJudge,
     fit_decoder,
+    has_target,
     implied_topic_prior,
-    make_judge,
+    judge_taught_by,
     merge,
     topic_loss_link,
 )
@@ -90,8 +91,8 @@ class Stages:
     @cached_property
     def judge(self) -> TopicJudge | FrameJudge:
         """Has learnt from the clean targets what each topic's outputs read like."""
-        taught = [record for record in self.plain.train if record.target]
-        return make_judge([str(r.target) for r in taught], [str(r.topic) for r in taught])
+        taught = [record for record in self.plain.train if has_target(record)]
+        return judge_taught_by(taught)
 
     def sets(self, arm: ArmSettings) -> Sets:
         """What an arm trains on."""

@@ -52,7 +52,7 @@ def assemble(
     against = {reference: _against(reference, runs, drawn, settings) for reference in references}
     arms = []
     for name, own in runs.items():
-        arm = settings.definitions[name]
+        arm = settings.chosen[name]
         found: dict[str, Any] = {"name": name, "title": arm.title, "group": arm.group, "note": arm.note}
         found["runs"] = [{"seed": seed, **_figures(run)} for seed, run in own.items()]
         found["mean"] = {measure: _mean(own, measure) for measure in MEASURES}
@@ -92,7 +92,7 @@ def unequal_terms_said(settings: AblationSettings, arms: Sequence[Arm], rows: Ma
 
 
 def _learnt_from(settings: AblationSettings, arm: Arm, rows: Mapping[str, int]) -> list[str]:
-    own = settings.definitions[arm["name"]]
+    own = settings.chosen[arm["name"]]
     if own.decide == "bayes":
         return ["nothing: it is the exact posterior"]
     said = [f"{rows['train']:,} clean rows" + (" and synthetic ones" if own.synthetic else "")]
@@ -148,7 +148,7 @@ def _against(
     for name in runs:
         own: Runs = runs[name]
         values = drawn[name]
-        if settings.definitions[name].decide == "bayes":  # no seed enters it, so its one run stands for each
+        if settings.chosen[name].decide == "bayes":  # no seed enters it, so its one run stands for each
             own = dict.fromkeys(runs[reference], next(iter(own.values())))
             values = dict.fromkeys(runs[reference], next(iter(values.values())))
         if name != reference:
@@ -188,7 +188,7 @@ def _budget(settings: AblationSettings, runs: Mapping[str, Runs], rows: Mapping[
     baseline = runs.get(settings.compared_with)
     if baseline and (tokens := _mean(baseline, "clean_tokens")):
         said += f", {tokens:,.0f} tokens a seed in the baseline"
-    equal = [name for name, arm in settings.definitions.items() if arm.same_start and name in runs]
+    equal = [name for name, arm in settings.chosen.items() if arm.same_start and name in runs]
     if equal:
         said += f"; the same first weights, rows, order and tokens, checked: {', '.join(equal)}"
     return said
@@ -202,6 +202,7 @@ def _plain(settings: AblationSettings) -> dict[str, Any]:
     stored["arms"] = {
         name: {key: value for key, value in arm.items() if value not in ("", {}, False)}
         for name, arm in stored.pop("definitions").items()
+        if name in settings.chosen
     }
     return stored
 

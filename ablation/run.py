@@ -63,7 +63,7 @@ def ablate(
 
 
 def _ablate(settings: AblationSettings, output: Path, command: str, anew: bool, workers: int | None) -> dict[str, Any]:
-    settings = replace(settings, definitions=_possible(settings))
+    settings = replace(settings, arms=_possible(settings))
     training = read_training(settings, settings.run_seeds[0], output / ROWS)
     test = read_test(settings, training)
     work = _Work(settings, output.resolve(), test, anew)
@@ -107,7 +107,7 @@ class _Work:
     def __init__(self, settings: AblationSettings, output: Path, test: TestRows, anew: bool) -> None:
         self.settings, self.output, self.test = settings, output, test
         self._rows, self._synthetic = contents(settings), synthetic_contents(settings)
-        self.runs: Runs = {name: {} for name in settings.definitions}
+        self.runs: Runs = {name: {} for name in settings.chosen}
         if not anew:
             self.read_finished()
 
@@ -115,7 +115,7 @@ class _Work:
         """Refuse decoders that could not be fitted, before anything is."""
         checked: list[DecoderSettings] = []
         for seed, name in self._all():
-            arm, decoder = self.settings.definitions[name], self.settings.decoder_of(self.settings.definitions[name])
+            arm, decoder = self.settings.chosen[name], self.settings.decoder_of(self.settings.chosen[name])
             wanted = arm.write or arm.decide in ("decoder", "head")
             if wanted and seed not in self.runs[name] and decoder not in checked:
                 check_base(decoder, training.topics, self.output)
@@ -127,7 +127,7 @@ class _Work:
 
     def run(self, seeds: Sequence[int]) -> None:
         """What is missing, seed by seed; arms that share models one after the other."""
-        board = Board({name: arm.title for name, arm in self.settings.definitions.items()}, seeds)
+        board = Board({name: arm.title for name, arm in self.settings.chosen.items()}, seeds)
         missing = [(seed, name) for seed, name in self._all() if seed in seeds and seed not in self.runs[name]]
         board.begin({name: {seed: run["measures"] for seed, run in own.items()} for name, own in self.runs.items()})
         stages: Stages | None = None
@@ -136,7 +136,7 @@ class _Work:
                 stages = Stages(self.settings, seed, self.output / "fits" / f"seed-{seed}", self.output / ROWS)
             board.start(name, seed)
             begun = time.monotonic()
-            run = run_arm(self.settings.definitions[name], stages, self.test)
+            run = run_arm(self.settings.chosen[name], stages, self.test)
             write_text(self._path(name, seed), json.dumps({**run, "arm": name, "seed": seed}) + "\n")
             self.runs[name][seed] = run
             board.done(name, seed, run["measures"], time.monotonic() - begun)
@@ -156,17 +156,17 @@ class _Work:
     def _all(self) -> Iterator[tuple[int, str]]:
         """Every seed and arm; of a seed, arms with equal models stand together."""
         groups: dict[str, list[str]] = defaultdict(list)
-        for name, arm in self.settings.definitions.items():
+        for name, arm in self.settings.chosen.items():
             groups[self.settings.fit_key(arm)].append(name)
         for number, seed in enumerate(self.settings.run_seeds):
             for names in groups.values():
                 # No seed enters the exact posterior.
                 yield from (
-                    (seed, name) for name in names if number == 0 or self.settings.definitions[name].decide != "bayes"
+                    (seed, name) for name in names if number == 0 or self.settings.chosen[name].decide != "bayes"
                 )
 
     def _path(self, name: str, seed: int) -> Path:
-        arm, settings = self.settings.definitions[name], self.settings
+        arm, settings = self.settings.chosen[name], self.settings
         encoder = replace(settings.encoder_of(arm), trainer={})
         decoder = replace(settings.decoder_of(arm), trainer={}, obedience_every=None)
         state = fingerprint(
@@ -191,7 +191,7 @@ class _Work:
     def check_same_start(self) -> None:
         """Warn of arms that claim the baseline's terms and did not have them."""
         base = self.runs.get(self.settings.compared_with, {})
-        claiming = [name for name, arm in self.settings.definitions.items() if arm.same_start]
+        claiming = [name for name, arm in self.settings.chosen.items() if arm.same_start]
         for name, seed in ((name, seed) for name in claiming for seed in base if seed in self.runs[name]):
             if unequal := unequal_terms(self.runs[name][seed], base[seed]):
                 log.warning("%s, seed %d: not on the baseline's terms: %s", name, seed, ", ".join(unequal))
@@ -211,12 +211,12 @@ def unequal_terms(run: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [name for name, (own, its) in pairs.items() if own != its]
 
 
-def _possible(settings: AblationSettings) -> dict[str, ArmSettings]:
+def _possible(settings: AblationSettings) -> list[str]:
     """The arms for which there is what they need; the others are named."""
-    lacking = {name: f"it needs {need}" for name, arm in settings.definitions.items() for need in _needs(arm, settings)}
+    lacking = {name: f"it needs {need}" for name, arm in settings.chosen.items() for need in _needs(arm, settings)}
     for name, reason in lacking.items():
         log.warning("the arm %s is left out: %s", name, reason)
-    return {name: arm for name, arm in settings.definitions.items() if name not in lacking}
+    return [name for name in settings.chosen if name not in lacking]
 
 
 def _needs(arm: ArmSettings, settings: AblationSettings) -> Sequence[str]:

@@ -97,7 +97,7 @@ class AblationSettings:
             in a config.
         encoder: Stage 1, shared by the arms that have one.
         decoder: Stage 2, shared by the arms that have one.
-        arms: Which of the definitions to run, as a,b,c; all unless given. The others are dropped.
+        arms: Which of the definitions to run, as a,b,c; all unless given.
         seeds: Of splits, weights and order, as 0,1,2; each arm runs once with each. With fewer than five, runs are
             described and not judged.
         newsroom: The newsroom.json beside synthetic rows: adds the Bayes ceiling.
@@ -126,10 +126,8 @@ class AblationSettings:
     title: str = "Hybrid against decoder-only"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "definitions", _selected(self.definitions, self.arms))
-        object.__setattr__(self, "arms", None)
         problems = []
-        if not self.definitions or not self.run_seeds:
+        if not self.chosen or not self.run_seeds:
             problems.append("give at least one arm and one seed")
         if len(set(self.run_seeds)) < len(self.run_seeds):
             problems.append("a seed stands twice")
@@ -140,7 +138,7 @@ class AblationSettings:
         problems += self._role_problems()
         if problems:
             raise UserError("ablation: " + "; ".join(problems))
-        for name, arm in self.definitions.items():
+        for name, arm in self.chosen.items():
             try:
                 overridden(self.decoder, arm.decoder)
                 overridden(self.encoder, arm.encoder)
@@ -148,8 +146,18 @@ class AblationSettings:
                 raise UserError(f"ablation, arm {name}: {error}") from None
 
     def _role_problems(self) -> list[str]:
-        roles = [name for name, arm in self.definitions.items() if arm.role == "baseline"]
+        roles = [name for name, arm in self.chosen.items() if arm.role == "baseline"]
         return [f"the arms {', '.join(roles)} all have the role baseline; leave it to one"] if len(roles) > 1 else []
+
+    @property
+    def chosen(self) -> dict[str, ArmSettings]:
+        """The definitions that `arms` names, in their own order."""
+        if self.arms is None:
+            return self.definitions
+        names = [name.strip() for name in self.arms.split(",")] if isinstance(self.arms, str) else self.arms
+        if unknown := [name for name in names if name not in self.definitions]:
+            raise UserError(f"arms: there is no {unknown[0]!r}; there are {', '.join(self.definitions)}")
+        return {name: arm for name, arm in self.definitions.items() if name in names}
 
     @property
     def run_seeds(self) -> tuple[int, ...]:
@@ -163,25 +171,23 @@ class AblationSettings:
     @property
     def compared_with(self) -> str:
         """The baseline's name: as given, the arm of that role, or the first arm that decides topics."""
-        decides = [name for name, arm in self.definitions.items() if arm.decide not in UNDECIDED]
-        roles = [name for name, arm in self.definitions.items() if arm.role == "baseline"]
-        return self.baseline or next(iter([*roles, *decides, *self.definitions]))
+        decides = [name for name, arm in self.chosen.items() if arm.decide not in UNDECIDED]
+        roles = [name for name, arm in self.chosen.items() if arm.role == "baseline"]
+        return self.baseline or next(iter([*roles, *decides, *self.chosen]))
 
     @property
     def contenders(self) -> list[str]:
         """Arms that the headline may name, the baseline last: those of that role, or all that decide, no bounds."""
-        roles = [name for name, arm in self.definitions.items() if arm.role == "contender"]
-        deciding = [
-            n for n, arm in self.definitions.items() if arm.decide not in UNDECIDED and arm.group != "reference"
-        ]
+        roles = [name for name, arm in self.chosen.items() if arm.role == "contender"]
+        deciding = [n for n, arm in self.chosen.items() if arm.decide not in UNDECIDED and arm.group != "reference"]
         others = roles or deciding
         return [*(name for name in others if name != self.compared_with), self.compared_with]
 
     @property
     def hybrid(self) -> str | None:
         """The arm that claims about the hybrid are judged by: a contender if there is one, else the first."""
-        arms = [name for name, arm in self.definitions.items() if arm.group == "hybrid"]
-        return next((name for name in arms if self.definitions[name].role == "contender"), arms[0] if arms else None)
+        arms = [name for name, arm in self.chosen.items() if arm.group == "hybrid"]
+        return next((name for name in arms if self.chosen[name].role == "contender"), arms[0] if arms else None)
 
     def decoder_of(self, arm: ArmSettings) -> DecoderSettings:
         """Stage 2 of an arm: one that does not decide by its topic token is not trained to."""
@@ -239,13 +245,3 @@ def _dataclass_of(settings: Any, name: str) -> type | None:
 def _plain(settings: DecoderSettings | EncoderSettings | None) -> Any:
     """Without the trainer's arguments: they say where a fit runs, and need not be plain."""
     return None if settings is None else replace(settings, trainer={})
-
-
-def _selected(definitions: dict[str, ArmSettings], arms: list[str] | str | None) -> dict[str, ArmSettings]:
-    """The definitions asked for, in their own order."""
-    if arms is None:
-        return definitions
-    names = [name.strip() for name in arms.split(",")] if isinstance(arms, str) else arms
-    if unknown := [name for name in names if name not in definitions]:
-        raise UserError(f"arms: there is no {unknown[0]!r}; there are {', '.join(definitions)}")
-    return {name: arm for name, arm in definitions.items() if name in names}

@@ -125,7 +125,7 @@ def target_of_rows(
 
 
 def adapt_target(decider: Decider, logits: Tensor, seed: int = 0) -> AdaptedPrior:
-    """The prior with the least regret where nothing is known of unlabelled rows, from the encoder's logits (n, C).
+    """A prior of little regret where nothing is known of unlabelled rows, from the encoder's logits (n, C).
 
     `shrunk_em_prior` around the eighth roots of the training shares, which lie near uniform: a few rows hardly move it,
     many leave it behind. Unlike `estimate_target` it refuses nothing.

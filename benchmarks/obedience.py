@@ -27,8 +27,8 @@ from unskew.decoder import (
     Trial,
     fit_decoder,
     judge_obedience,
+    judge_taught_by,
     log_probability_gap,
-    make_judge,
 )
 from unskew.evaluation import text_measures
 from unskew.training import PhaseSettings, ScratchSettings
@@ -107,7 +107,7 @@ def run(chosen: argparse.Namespace) -> None:
     random.Random(0).shuffle(train)
     held, kept = train[:100], train[100 : 100 + chosen.rows]
     base = chosen.decoder or make_base(noisy, topics, chosen.output)
-    judge = make_judge([str(r.target) for r in train], [str(r.topic) for r in train])
+    judge = judge_taught_by(train)
     trial = Trial.draw(test, sorted({str(record.topic) for record in kept}), chosen.texts, chosen.wrong)
     for seed in map(int, chosen.seeds.split(",")):
         for number in map(int, chosen.arms.split(",")) if chosen.arms else range(len(ARMS)):

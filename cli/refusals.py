@@ -128,7 +128,8 @@ def _innermost(message: str) -> tuple[str, str]:
 def _in_words(reason: str, option: str) -> str:
     """A reason of the parser's, about an option or about none, on one line."""
     reason = re.sub(r"Expected an? typing\.Literal\[([^\]]*)\]", r"expected one of \1", reason)
-    reason = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", reason).replace("a int", "an int")
+    reason = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", reason)
+    reason = re.sub(r"\ba int\b", "an int", reason)
     reason = re.sub(r"Expected a dot import path string: .*", "expected settings, as {name: value}", reason)
     required = re.search(r"the following arguments are required: (.*)", reason)
     if required:

@@ -1,5 +1,5 @@
 from .checks import check_disjoint, check_known_topics, check_training, check_usable, overlapping
-from .formats import RawRow, count_rows, format_of, read_rows
+from .formats import RawRow, count_rows, count_rows_about, format_of, read_rows
 from .hub import HubDataset
 from .lines import count_lines
 from .near_duplicates import NearDuplicates
@@ -49,6 +49,7 @@ __all__ = [
     "check_usable",
     "count_lines",
     "count_rows",
+    "count_rows_about",
     "format_of",
     "load",
     "load_usable",

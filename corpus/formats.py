@@ -87,6 +87,11 @@ def count_rows(path: Path, lines: int | None = None) -> int | None:
     return count_lines(path) if lines is None else lines
 
 
+def count_rows_about(path: Path) -> int | None:
+    """Rows of a file of any format: of text its lines, which are more than its rows where a row has line ends."""
+    return count_rows(path) if format_of(path) == "parquet" else count_lines(path)
+
+
 def find_value(values: Mapping[str, Any], column: str) -> Any:
     """What a row holds in a column; of the name `a.b`, where no column is called so, what `a` holds under `b`.
 
@@ -124,8 +129,7 @@ def read_rows(path: Path, wanted: list[str], required: list[str], every: int = 1
         case "json":
             return with_columns(str(path), islice(_json_rows(path, wanted), 0, None, every), required)
         case _:
-            lines = ((number, line) for number, line in read_lines(path) if line is None or line.strip())
-            return with_columns(str(path), _jsonl_rows(islice(lines, 0, None, every), wanted), required)
+            return with_columns(str(path), _jsonl_rows(read_lines(path), wanted, every), required)
 
 
 def with_columns(where: str, rows: Iterable[RawRow], required: list[str]) -> Iterator[RawRow]:
@@ -169,12 +173,11 @@ def _repeated(names: Iterable[str]) -> list[str]:
     return [name for name, times in Counter(names).items() if times > 1]
 
 
-def _jsonl_rows(lines: Iterable[Line], wanted: list[str]) -> Iterator[RawRow]:
-    for number, line in lines:
+def _jsonl_rows(lines: Iterable[Line], wanted: list[str], every: int = 1) -> Iterator[RawRow]:
+    filled = ((number, line) for number, line in lines if line is None or line.strip())
+    for number, line in islice(filled, 0, None, every):
         if line is None:
             yield RawRow(number, None, too_long())
-            continue
-        if not line.strip():
             continue
         try:
             yield _object_row(number, _decode_json(line.decode()), wanted)

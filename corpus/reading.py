@@ -15,9 +15,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..common import UserError, usable_path
-from .formats import RawRow, count_rows, find_value, format_of, read_rows, with_columns
+from .formats import RawRow, count_rows_about, find_value, format_of, read_rows, with_columns
 from .hub import PREFIX, HubDataset
-from .lines import count_lines
 from .records import BadRow, Record
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -104,7 +103,7 @@ def spread(source: Source, columns: Columns = DEFAULT_COLUMNS, most: int = 20_00
         UserError: As `stream`.
     """
     parts = source_parts(source)
-    counts = [count_rows(part) or count_lines(part) or 0 for part in parts if isinstance(part, Path)]
+    counts = [count_rows_about(part) or 0 for part in parts if isinstance(part, Path)]
     every = max(1, -(-sum(counts) // most))
     return (row for row, _, _ in islice(_rows(parts, columns, ("text",), (), every), most))
 

@@ -2,10 +2,10 @@ from .adaptation import AdaptationFacts, merge
 from .control import FAIRNESS_TOKEN, ControlTokens, topic_token
 from .fitting import fit_decoder
 from .generation import Watch
-from .judges import FrameJudge, TopicJudge, are_frames, make_judge, parse_frame
+from .judges import FrameJudge, TopicJudge, are_frames, judge_taught_by, make_judge, parse_frame
 from .obedience import Obedience, Trial, judge_obedience, log_probability_gap, measure_obedience
 from .preparation import check_base
-from .sampling import implied_topic_prior, topic_loss_link
+from .sampling import has_target, implied_topic_prior, topic_loss_link
 from .settings import BALANCED_RATIO, DecoderSettings, GenerationSettings, Writer
 from .stored import StoredAdapter, StoredDecoder
 from .templates import INSTRUCTION, PLAIN, TEMPLATES
@@ -35,8 +35,10 @@ __all__ = [
     "check_base",
     "check_writer",
     "fit_decoder",
+    "has_target",
     "implied_topic_prior",
     "judge_obedience",
+    "judge_taught_by",
     "log_probability_gap",
     "make_judge",
     "measure_obedience",

@@ -31,7 +31,7 @@ from .adaptation import adapt, adaptation_facts, finish, token_row_rates, traini
 from .base import make_scratch_model, make_scratch_tokenizer, pad_id_of
 from .control import make_rows
 from .data import DecoderData, Rows
-from .judges import make_judge
+from .judges import judge_taught_by
 from .module import MONITOR, DecoderModule
 from .obedience import Trial
 from .obedience_curve import ObedienceCurve
@@ -179,7 +179,7 @@ class _Fit:
         every, topics = self.settings.obedience_every, sorted({str(record.topic) for record in self.sets.train})
         if every is None or len(topics) < 2:
             return []
-        judge = make_judge([str(r.target) for r in self.sets.train], [str(r.topic) for r in self.sets.train])
+        judge = judge_taught_by(self.sets.train)
         trial = Trial.draw(self.sets.validation, topics, CURVE_ROWS)
         return [ObedienceCurve(self._decoder(parts), trial, judge, every)]
 

@@ -1,4 +1,4 @@
-"""What topic an output reads like, told by what training targets look like. Knows texts and topic names; no model.
+"""What topic an output reads like, told by what training targets look like. Knows texts and topics; no model.
 
 Both judges are independent of the system they judge: they have seen training targets and topics, no text, no output.
 """
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
+
+from ..corpus import Record
 
 _FRAME = re.compile(r"\s*(none|[\w.-]+=[^;]*(; *[\w.-]+=[^;]*)*)\s*")
 EMPTY_FRAME = "none"
@@ -73,3 +75,8 @@ def make_judge(targets: Sequence[str], topics: Sequence[str]) -> TopicJudge | Fr
     """The judge that suits these training targets: of slots where all are slot frames, of words otherwise."""
     kind = FrameJudge if are_frames(targets) else TopicJudge
     return kind().fit(targets, topics)
+
+
+def judge_taught_by(records: Sequence[Record]) -> TopicJudge | FrameJudge:
+    """The judge that suits the targets of training rows, each of which has one."""
+    return make_judge([str(record.target) for record in records], [str(record.topic) for record in records])

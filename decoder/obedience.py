@@ -13,6 +13,7 @@ import torch
 
 from ..corpus import Record
 from .judges import FrameJudge, TopicJudge
+from .sampling import has_target
 from .settings import GenerationSettings
 from .topic_decoder import TopicDecoder
 
@@ -72,7 +73,7 @@ class Trial:
             rows: At most so many texts.
             wrong: Wrong topics a text.
         """
-        usable = [record for record in records if record.target and record.target.strip() and record.topic in topics]
+        usable = [record for record in records if has_target(record) and record.topic in topics]
         kept = _alike(usable, rows)
         draw = Random(0)
         others = [sorted(set(topics) - {record.topic}) for record in kept]

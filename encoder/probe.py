@@ -75,6 +75,10 @@ class Probe:
     noisy: float | None
     report: tuple[str, ...]
 
+    def used(self, rows: ProbeRows) -> ProbeRows:
+        """Those of the rows that it was fitted on."""
+        return replace(rows, names=rows.names if self.names else None, noisy=None if self.noisy is None else rows.noisy)
+
 
 @dataclass(frozen=True)
 class _Candidate:

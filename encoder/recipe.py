@@ -18,7 +18,7 @@ from .choice import Choice, choose
 from .fitted import FittedEncoder, HeldOut
 from .fitting import fit_encoder
 from .output_layer import set_output_layer
-from .probe import Probe, fit_head, fit_probe
+from .probe import Probe, ProbeRows, fit_head, fit_probe
 from .probed_base import ProbedBase, Tuned
 from .sampling import implied_topic_prior, topic_loss_link
 from .settings import EncoderSettings
@@ -69,17 +69,19 @@ def fit_topic_encoder(
 
 
 def _fit_probed(base: ProbedBase) -> FittedEncoder:
-    probe = fit_probe(base.rows(), base.folds(PROBE_FOLDS))
+    frozen = base.rows()
+    probe = fit_probe(frozen, base.folds(PROBE_FOLDS))
     base = base.using(probe)
     log.info("encoder, probe: %s", "; ".join(probe.report))
     notes = (f"probe: {'; '.join(probe.report)}",)
     held_out, head = probe.held_out, probe.head
     if base.settings.recipe == "tuned":
-        choice, tuned = _choose(base, probe)
+        few = base.tokens <= FEW_TOKENS
+        choice, tuned = _choose(base, probe, probe.used(frozen), HALVES if few else PARTS, HALVES if few else 1)
         log.info("encoder, %s", choice)
         notes += (str(choice),)
         if choice.refit_share is not None:
-            if base.tokens <= FEW_TOKENS:
+            if few:
                 everything = torch.ones(len(base.clean), dtype=torch.bool)
                 tuned = base.tune(everything, "all rows", head.scaled(1 / probe.scale))
             held_out, head = choice.logits, choice.head(tuned.head, fit_head(tuned.rows, probe.strength, probe.scale))
@@ -91,19 +93,24 @@ def _fit_probed(base: ProbedBase) -> FittedEncoder:
     return FittedEncoder(base.encoder, implied, _known(held_out, base.labels, weights), notes)
 
 
-def _choose(base: ProbedBase, probe: Probe) -> tuple[Choice, Tuned]:
-    """Tune on part of the rows, ask about the others, and compare with probes fitted on the same part.
+def _choose(base: ProbedBase, probe: Probe, frozen: ProbeRows, parts: int, tuned_for: int) -> tuple[Choice, Tuned]:
+    """Tune on all but a part of the rows, ask about that, and compare with probes fitted on the same rows.
+
+    Args:
+        base: With the rows that the probe uses.
+        probe: Says how heads are fitted.
+        frozen: The same rows with their features by the base as it came.
+        parts: Into how many the clean rows are dealt.
+        tuned_for: How many of these are held out, each of a tuning of its own.
 
     Returns:
         What was chosen; and the model that was tuned last, with the features of every row.
     """
-    few = base.tokens <= FEW_TOKENS
-    folds = torch.tensor(base.folds(HALVES if few else PARTS))
-    frozen = base.rows()
+    folds = torch.tensor(base.folds(parts))
     unsaid = torch.full((len(base.clean), len(base.topics)), torch.nan)
     by_probe, by_tuned, by_refit = unsaid.clone(), unsaid.clone(), unsaid.clone()
     tuned = Tuned(probe.head, frozen)
-    for fold in range(HALVES if few else 1):
+    for fold in range(tuned_for):
         held_out = folds == fold
         if not held_out.any():
             continue

@@ -24,7 +24,7 @@ from ..common import (
     write_text,
 )
 from ..corpus import Columns, Record, Source, Topics, check_known_topics, overlapping
-from ..decoder import GenerationSettings, make_judge
+from ..decoder import GenerationSettings, has_target, judge_taught_by
 from ..pipeline import HybridPipeline, PredictOptions, load_labelled
 from .bayes import bayes_posterior
 from .obedience import draw_trial
@@ -202,9 +202,9 @@ def _outputs(rows: Sequence[dict[str, Any]], trained: Sequence[Record]) -> dict[
         return {}
     outputs = [row["output"] for row in written]
     measures = text_measures(outputs, [row["target"] for row in written])
-    taught = [record for record in trained if record.target]
+    taught = [record for record in trained if has_target(record)]
     if len({record.topic for record in taught}) > 1:
-        judge = make_judge([str(r.target) for r in taught], [str(r.topic) for r in taught])
+        judge = judge_taught_by(taught)
         measures["topic_fit"] = judge.fit_share(outputs, [row["topic"] for row in written])
         measures["topic_fit_of_targets"] = judge.fit_share(
             [row["target"] for row in written], [row["true_topic"] for row in written]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..common import UserError
 from ..corpus import Record
-from ..decoder import GenerationSettings, Trial, log_probability_gap, make_judge
+from ..decoder import GenerationSettings, Trial, has_target, judge_taught_by, log_probability_gap
 from ..pipeline import HybridPipeline
 from .text_metrics import text_measures
 
@@ -46,7 +46,7 @@ def obedience(
     """
     trial, taught = draw_trial(pipeline, records, trained, rows)
     assert pipeline.decoder is not None
-    judge = make_judge([str(record.target) for record in taught], [str(record.topic) for record in taught])
+    judge = judge_taught_by(taught)
     wrong = [topic for _, topic in trial.tried]
     rows_of_wrong = [i for i, _ in trial.tried]
     kinds = {
@@ -76,7 +76,7 @@ def draw_trial(
     """The texts that are tried, and the training rows with targets; refuses as `obedience` does."""
     if pipeline.decoder is None:
         raise UserError("obedience is of outputs, and this system has no decoder: it was fitted with `decoder: null`")
-    taught = [record for record in trained if record.target and record.target.strip()]
+    taught = [record for record in trained if has_target(record)]
     topics = sorted({str(record.topic) for record in taught} & set(pipeline.topics.names))
     trial = Trial.draw(records, topics, rows)
     if not trial.tried:

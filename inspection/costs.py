@@ -15,7 +15,7 @@ from ..decoder import DecoderSettings
 from ..encoder import FEW_TOKENS, MOST_NOISY, EncoderSettings
 from ..pipeline import choose_device
 from ..runtime import read_config
-from ..training import ScratchSettings
+from ..training import CHECKPOINT_COPIES, ScratchSettings
 from .results import Estimate
 
 SIZE = 1024  # of the matrices that are multiplied to measure the machine
@@ -24,7 +24,6 @@ A_STEP = 0.03  # seconds of a training step beside its arithmetic
 EFFICIENCY = 0.5  # of a model's multiplications beside those of large matrices
 LIBRARIES = 0.8  # gigabytes of a process that has loaded them
 ACTIVATIONS = 40  # bytes kept of each token, layer and unit of width for the backward pass
-STATES = 2  # that stand at once: the best and the last
 FEATURES = 1 / 3  # of a training pass: forward alone
 
 
@@ -91,12 +90,13 @@ def _stage(
     """Six multiplications and additions a parameter and token (Kaplan et al. 2020): two forward, four backward."""
     seconds = 6 * (size.inner + output) * tokens / (rate * EFFICIENCY) + steps * A_STEP + STARTED
     weights = 4 * (size.inner + size.outer) * (1 + copies)
+    trained = size.inner + size.outer if copies else 0  # an adapter's parameters are few
     kept = ACTIVATIONS * batch * size.layers * size.width + 8 * batch * output / max(size.width, 1)
     return Estimate(
         stage=name,
         seconds=round(seconds, 1),
         gigabytes=round(LIBRARIES + (weights + kept) / 1e9, 2),
-        checkpoints=round(STATES * weights / 1e9, 2),
+        checkpoints=round(CHECKPOINT_COPIES * 4 * trained / 1e9, 2),
     )
 
 

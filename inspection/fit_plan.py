@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from ..common import check_disk, output_folder, printable, refuse_existing
-from ..corpus import BadRow, Columns, Record, count_lines, count_rows, place_of, source_parts, stream
+from ..common import check_disk, output_folder, printable
+from ..corpus import BadRow, Columns, Record, count_rows_about, place_of, source_parts, stream
 from ..decoder import check_base
-from ..pipeline import MANIFEST, FitSettings, Sets, read_sets
+from ..pipeline import FitSettings, Sets, check_fit, read_sets
 from .costs import estimate_fit
 from .results import Estimate
 from .texts import describe_targets, read_tokens, text_lengths
@@ -44,7 +44,7 @@ def describe_fit(settings: FitSettings, output: str | Path, *, overwrite: bool =
     """
     settings = settings.resolved()
     place = output_folder(output)
-    refuse_existing(place, overwrite, MANIFEST)
+    check_fit(settings, place, overwrite=overwrite)
     data = replace(settings.data, noisy=None)
     sets = read_sets(data, settings.seed, targets=settings.decoder is not None)
     if settings.decoder is not None:
@@ -57,16 +57,11 @@ def _look_at(source: str, columns: Columns) -> _Noisy:
     head = list(islice(stream(source, replace(columns, of=None), needs=("text", "topic")), LOOKED_AT))
     bad = [row for row in head if isinstance(row, BadRow)]
     sizes = [len(f"{row.id}{row.text}{row.target or ''}".encode()) for row in head if isinstance(row, Record)]
-    counts = [_rows(part) if isinstance(part, Path) else None for part in source_parts(source)]
+    counts = [count_rows_about(part) if isinstance(part, Path) else None for part in source_parts(source)]
     known = [count for count in counts if count is not None]
     first = f"{place_of(bad[0])}: {bad[0].reason}" if bad else None
     rows = sum(known) if len(known) == len(counts) else None
     return _Noisy(rows, len(head), len(bad), first, sum(sizes) / max(1, len(sizes)))
-
-
-def _rows(part: Path) -> int | None:
-    rows = count_rows(part)
-    return count_lines(part) if rows is None else rows  # of a CSV, more than there are where texts have line ends
 
 
 def _lines(settings: FitSettings, place: Path, sets: Sets, noisy: _Noisy | None) -> Iterator[str]:
@@ -95,12 +90,6 @@ def _lines(settings: FitSettings, place: Path, sets: Sets, noisy: _Noisy | None)
 
 
 def _said(estimate: Estimate) -> str:
-    minutes = estimate.seconds / 60
-    time = (
-        f"{minutes / 60:,.1f} hours"
-        if minutes > 90
-        else f"{minutes:.0f} minutes"
-        if minutes >= 2
-        else "a minute or two"
-    )
+    minutes = max(1, round(estimate.seconds / 60))
+    time = f"{minutes / 60:,.1f} hours" if minutes > 90 else f"{minutes} minute{'s' * (minutes > 1)}"
     return f"about {time} on this machine, {estimate.gigabytes:.1f} GB of memory (within a factor of two or three)"

@@ -1,6 +1,5 @@
-from .bundle import MANIFEST
 from .datasets import Sets, load_labelled, read_sets
-from .fitting import fit
+from .fitting import check_fit, fit
 from .hybrid import Decided, HybridPipeline, Result, choose_device
 from .settings import HARMLESS, DataSettings, FitSettings, ModelPrior, PredictOptions
 from .synthesis.fill_topics import synthesise
@@ -15,13 +14,13 @@ __all__ = [
     "FitSettings",
     "HARMLESS",
     "HybridPipeline",
-    "MANIFEST",
     "ModelPrior",
     "PredictOptions",
     "Result",
     "Sets",
     "Synthesis",
     "SynthesisSettings",
+    "check_fit",
     "choose_device",
     "fit",
     "load_labelled",

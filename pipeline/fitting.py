@@ -23,7 +23,7 @@ from ..balance import (
     topic_recall,
 )
 from ..common import check_writable, output_folder, refuse_existing
-from ..decoder import TopicDecoder, Trial, check_base, fit_decoder, make_judge, measure_obedience
+from ..decoder import TopicDecoder, Trial, check_base, fit_decoder, has_target, judge_taught_by, measure_obedience
 from ..encoder import FittedEncoder, fit_topic_encoder, relabelled
 from ..runtime import choose_precision, to_precision
 from ..training import LoggerName, check_logger, check_trainer, make_logger, one_fit_at_a_time
@@ -63,6 +63,18 @@ def fit(
     return pipeline
 
 
+def check_fit(settings: FitSettings, output: Path, *, overwrite: bool) -> None:
+    """Refuse what can be refused before a row is read, and write nothing.
+
+    Raises:
+        UserError: If `output` exists and must not be replaced, or a stage's trainer cannot be made.
+    """
+    refuse_existing(output, overwrite, bundle.MANIFEST)
+    for name, stage in (("encoder", settings.encoder), ("decoder", settings.decoder)):
+        if stage is not None:
+            check_trainer(name, stage.trainer, output)
+
+
 def _logging_to(logger: LoggerName, settings: FitSettings) -> FitSettings:
     """The settings with that logger in both stages, where their trainers name none."""
     encoder, decoder = settings.encoder, settings.decoder
@@ -74,11 +86,8 @@ def _logging_to(logger: LoggerName, settings: FitSettings) -> FitSettings:
 
 
 def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline:
-    refuse_existing(output, overwrite, bundle.MANIFEST)
+    check_fit(settings, output, overwrite=overwrite)
     work = output.with_name(output.name + ".work")
-    for name, stage in (("encoder", settings.encoder), ("decoder", settings.decoder)):
-        if stage is not None:
-            check_trainer(name, stage.trainer, work)
     check_writable(work)
     sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None, cache=work / "rows")
     log.info("%s", sets)
@@ -108,11 +117,11 @@ def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline
 
 def _obedience(decoder: TopicDecoder, sets: Sets) -> dict[str, Any]:
     """Whether outputs follow the topic given, said and returned as a measure; nothing where it cannot be told."""
-    taught = [record for record in sets.train if record.target and record.target.strip()]
+    taught = [record for record in sets.train if has_target(record)]
     topics = sorted({str(record.topic) for record in taught})
     if len(topics) < 2:
         return {}
-    judge = make_judge([str(record.target) for record in taught], [str(record.topic) for record in taught])
+    judge = judge_taught_by(taught)
     found = measure_obedience(decoder, Trial.draw(sets.validation, topics, OBEDIENCE_ROWS, wrong=1), judge)
     if found is None:
         return {}

@@ -151,10 +151,9 @@ class HybridPipeline:
         if isinstance(texts, str):
             raise UserError("texts is one string; give a list of strings, or [text]")
         options = PredictOptions(top_k, generation, fairness, min_confidence, write_undecided, window, sets, sets_kind)
-        self.check_guidance(options)
-        fitted = None if sets is None else self.decider.sets(sets, sets_kind)
-        _ = self.decider.decision  # worked out now: a mistake in it is said at the call and not at the first result
-        return self._stream(iter(texts), options, fitted)
+        # On a CPU either stage takes all cores by itself.
+        overlap = self.encoder.model.device.type != "cpu"
+        return self._answered(self._classified(_windows(iter(texts), window), overlap), options)
 
     def results(self, texts: Sequence[str], logits: torch.Tensor, options: PredictOptions) -> Iterator[Result]:
         """Results of texts whose logits (n, C) by stage 1 are known, as the system itself yields them.
@@ -162,11 +161,8 @@ class HybridPipeline:
         Raises:
             UserError: As for the system itself.
         """
-        self.check_guidance(options)
-        fitted = None if options.sets is None else self.decider.sets(options.sets, options.sets_kind)
-        for start in range(0, len(texts), options.window):
-            own = slice(start, start + options.window)
-            yield from self._results(list(texts[own]), logits[own], options, fitted)
+        windows = (slice(start, start + options.window) for start in range(0, len(texts), options.window))
+        return self._answered(((list(texts[own]), logits[own]) for own in windows), options)
 
     def probabilities(self, texts: Sequence[str]) -> torch.Tensor:
         """Float32 probabilities (n, C) of the topics under the target prior: stage 1 alone."""
@@ -223,11 +219,14 @@ class HybridPipeline:
     def _with(self, decider: Decider) -> "HybridPipeline":
         return HybridPipeline(self.encoder, self.decoder, decider, self.description, self.metrics)
 
-    def _stream(self, texts: Iterator[str], options: PredictOptions, sets: ConformalSets | None) -> Iterator[Result]:
-        # On a CPU either stage takes all cores by itself.
-        overlap = self.encoder.model.device.type != "cpu"
-        for held, logits in self._classified(_windows(texts, options.window), overlap):
-            yield from self._results(held, logits, options, sets)
+    def _answered(
+        self, classified: Iterator[tuple[list[str], torch.Tensor]], options: PredictOptions
+    ) -> Iterator[Result]:
+        """Results of windows with their logits; mistakes in what is asked for are said now, not at the first result."""
+        self.check_guidance(options)
+        fitted = None if options.sets is None else self.decider.sets(options.sets, options.sets_kind)
+        _ = self.decider.decision
+        return (result for held, logits in classified for result in self._results(held, logits, options, fitted))
 
     def _classified(self, windows: Iterator[list[str]], overlap: bool) -> Iterator[tuple[list[str], torch.Tensor]]:
         """Windows with their logits; with `overlap` the next one's are found while the caller is busy."""

@@ -2,13 +2,14 @@ from .data import Batch, Draw, PhaseData
 from .exclusive import one_fit_at_a_time
 from .fingerprints import base_contents, tokenizer_contents, trainer_choices
 from .loggers import check_logger, make_logger
-from .phase import PhaseModule, checkpoint_bytes
+from .phase import CHECKPOINT_COPIES, PhaseModule, checkpoint_bytes
 from .phases import Phases, record_contents
 from .runner import RunOptions, check_trainer, run, tracing
 from .settings import LoggerName, PhaseSettings, ScratchSettings, too_fast
 from .token_file import TokenFile, token_file
 
 __all__ = [
+    "CHECKPOINT_COPIES",
     "check_trainer",
     "LoggerName",
     "check_logger",

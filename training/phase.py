@@ -14,10 +14,12 @@ from transformers import get_linear_schedule_with_warmup
 from .settings import PhaseSettings
 from .sharding import shard
 
+CHECKPOINT_COPIES = 2 * 3  # of what is trained: in the best and the last checkpoint, each with AdamW's two moments
+
 
 def checkpoint_bytes(model: nn.Module) -> int:
-    """Bytes that a run's checkpoints take: the best and the last, each what is trained and AdamW's two moments."""
-    return 2 * 3 * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    """Bytes that a run's checkpoints take."""
+    return CHECKPOINT_COPIES * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
 class PhaseModule(lightning.LightningModule):

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,6 +30,16 @@ def make_records(counts, seed):
 @pytest.fixture(scope="session")
 def train():
     return make_records({"energy": 60, "sport": 30, "courts": 6}, seed=1)
+
+
+@pytest.fixture(scope="session")
+def texts(train):
+    return [record.text for record in train]
+
+
+@pytest.fixture(scope="session")
+def labels(train):
+    return np.array([record.topic for record in train])
 
 
 @pytest.fixture(scope="session")

@@ -22,22 +22,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from tiny_classifier import TINY
 
 from unskew.balance import Decider
 from unskew.common import UserError
 from unskew.corpus import Topics
 from unskew.encoder import TopicClassifier, TopicEncoder, classifier
 from unskew.encoder.texts_and_labels import as_texts
-from unskew.training import ScratchSettings
-
-TINY = {
-    "scratch": ScratchSettings(layers=1, width=16, heads=2, vocabulary=320),
-    "max_tokens": 32,
-    "tokens_per_batch": 256,
-    "trainer": {"accelerator": "cpu"},
-    "learning_rate": 0.02,
-    "random_state": 0,
-}
 
 
 class OfTables(TopicClassifier):
@@ -80,16 +71,6 @@ def test_scikit_learns_checks(estimator, check, monkeypatch):
     monkeypatch.setattr(classifier, "as_texts", spelt)
     monkeypatch.setattr(estimator_checks, "_enforce_estimator_tags_X", as_they_are)
     check(TopicClassifier(**estimator.get_params(deep=False)))
-
-
-@pytest.fixture(scope="module")
-def texts(train):
-    return [record.text for record in train]
-
-
-@pytest.fixture(scope="module")
-def labels(train):
-    return np.array([record.topic for record in train])
 
 
 @pytest.fixture(scope="module")

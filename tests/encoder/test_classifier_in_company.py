@@ -9,30 +9,11 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier
 from sklearn.model_selection import GridSearchCV
+from tiny_classifier import TINY
 
 from unskew.balance import DecisionSettings, LossSettings
 from unskew.common import UserError
 from unskew.encoder import TopicClassifier
-from unskew.training import ScratchSettings
-
-TINY = {
-    "scratch": ScratchSettings(layers=1, width=16, heads=2, vocabulary=320),
-    "max_tokens": 32,
-    "tokens_per_batch": 256,
-    "trainer": {"accelerator": "cpu"},
-    "learning_rate": 0.02,
-    "random_state": 0,
-}
-
-
-@pytest.fixture(scope="module")
-def texts(train):
-    return [record.text for record in train]
-
-
-@pytest.fixture(scope="module")
-def labels(train):
-    return np.array([record.topic for record in train])
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from unskew.common import UserError
 from unskew.corpus import Record, Topics
 from unskew.encoder import EncoderSettings, TopicEncoder, fit_topic_encoder, recipe
 from unskew.encoder.choice import choose
+from unskew.encoder.probed_base import ProbedBase
 from unskew.encoder.topic_texts import name_as_text
 from unskew.runtime import train_tokenizer
 
@@ -89,6 +90,13 @@ def test_the_same_call_goes_on_from_what_was_trained(tuned, train, topics, chose
 
 def test_equal_fits_are_equal(tuned, train, topics, chosen, tmp_path):
     assert same_weights(fit_topic_encoder(train, [], None, topics, chosen, tmp_path, 0), tuned[0])
+
+
+def test_no_feature_is_computed_twice(train, topics, chosen, tmp_path, monkeypatch):
+    passes, read = [], ProbedBase.rows
+    monkeypatch.setattr(ProbedBase, "rows", lambda base: passes.append(len(base.clean)) or read(base))
+    fit_topic_encoder(train, [], None, topics, chosen, tmp_path, 0)
+    assert passes == [len(train)] * 4  # by the base, and by each of three tunings
 
 
 def test_of_many_rows_a_part_is_held_out_of_the_only_tuning(train, validation, topics, chosen, tmp_path, monkeypatch):

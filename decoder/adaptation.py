@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from ..common import UserError, first_line
 from .control import ControlTokens
 from .settings import DecoderSettings
+from .token_rows import use_rows_beside
 
 Model = PreTrainedModel | PeftModel
 _ROWS = "trainable_tokens_delta"  # PEFT's name for them
@@ -53,11 +54,13 @@ def adapt(base: Model, control: ControlTokens, settings: DecoderSettings) -> Mod
         return base.requires_grad_(True)
     if settings.adaptation == "lora":
         try:
-            return get_peft_model(base, _lora_config(base, control, settings))
+            model = get_peft_model(base, _lora_config(base, control, settings))
         except ValueError as error:  # PEFT does not adapt some recurrent models
             raise UserError(
                 f"adaptation lora does not fit the base ({first_line(error)}); use adaptation top_blocks or full"
             ) from error
+        use_rows_beside(model)
+        return model
     blocks = find_blocks(base)
     if settings.blocks > len(blocks):
         raise UserError(f"blocks is {settings.blocks}, but the base has only {len(blocks)}; set it to fewer")
@@ -71,6 +74,7 @@ def adapt(base: Model, control: ControlTokens, settings: DecoderSettings) -> Mod
         # PEFT warns that it would not tie the rows of a tied head; it does, as our tests see.
         warnings.filterwarnings("ignore", message=".*tied layer is part of the adapter")
         model = get_peft_model(base, tokens)
+    use_rows_beside(model)
     blocks[-settings.blocks :].requires_grad_(True)
     return model
 

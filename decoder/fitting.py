@@ -37,8 +37,9 @@ from .obedience import Trial
 from .obedience_curve import ObedienceCurve
 from .preparation import Prepared, prepare, read_base
 from .sampling import drawn, has_target, make_topic_loss, shown_to_held_out
-from .sequences import Sequencer
+from .sequences import Sequencer, plain
 from .settings import DecoderSettings
+from .target_logits import shared_tokens
 from .templates import resolve_template
 from .topic_decoder import TopicDecoder
 
@@ -188,7 +189,8 @@ class _Fit:
         settings, records = self.settings, self.sets.train
         self.phases.depend_on("rows_first", settings.rows_first, None, record_contents(records, targets=True))
         with training_rows_alone(parts.model):
-            module = DecoderModule(parts.model, settings.rows_first, parts.control.topic_ids)
+            shared = self._shared(parts)
+            module = DecoderModule(parts.model, settings.rows_first, parts.control.topic_ids, shared=shared)
             self.phases.run("rows_first", settings.rows_first, module, self._data(parts, records))
 
     def _module(self, parts: Prepared, phase: PhaseSettings, *topic_losses: Any) -> DecoderModule:
@@ -200,7 +202,14 @@ class _Fit:
             parts.control.topic_ids,
             *topic_losses,
             rates=rows,
+            shared=self._shared(parts),
         )
+
+    def _shared(self, parts: Prepared) -> int:
+        """Tokens of the prompt that a batch reads once; none where processes share weights out, block by block."""
+        if not str(self.settings.trainer.get("strategy", "auto")).startswith(("auto", "ddp")):
+            return 0
+        return shared_tokens(plain(parts.model), parts.sequencer.prefix, pad_id_of(parts.tokenizer))
 
     def _train_noisy(self, name: str, parts: Prepared, records: Sequence[Record]) -> Path:
         """Train in place, at the noisy phase's pace and with its topic loss; returns the phase's folder."""

@@ -10,8 +10,8 @@ from torch import Tensor
 from ..balance import TopicLoss
 from ..training import Batch, PhaseModule, PhaseSettings
 from .adaptation import Model
-from .sequences import last_logits
 from .stored_sequences import NO_TOPIC
+from .target_logits import target_logits
 
 MONITOR = "validation/loss"
 
@@ -51,6 +51,7 @@ class DecoderModule(PhaseModule):
         shown: How often training shows the topics, in relation to held-out rows: two rows (2, C) of weights, for rows
             without and with the token, so that the validation loss judges what is trained for; None weighs all alike.
         rates: Learning-rate factor per parameter name.
+        shared: Tokens that every row begins with and that may be read once for all, see `shared_tokens`.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class DecoderModule(PhaseModule):
         shown: Sequence[Sequence[float]] | None = None,
         *,
         rates: Mapping[str, float] | None = None,
+        shared: int = 0,
     ) -> None:
         super().__init__(model, phase, rates)
+        self._shared = shared
         self.topic_loss, self.fair_loss = topic_loss, fair_loss
         self._shown = shown or [[1.0] * len(topic_ids)] * 2
         self._topic_ids = list(topic_ids)
@@ -82,20 +85,20 @@ class DecoderModule(PhaseModule):
     def predict_batch(self, batch: Batch) -> Predictions:
         """One forward pass, with logits only where something is to be predicted."""
         written, ids = batch["written"], batch["input_ids"]
-        ahead = int(written.max()) + 1  # the target, and the topic token before it
+        columns = torch.arange(ids.shape[1], device=ids.device)
+        before_topic = columns == (ids.shape[1] - 2 - written[:, None]).clamp(min=0)
+        counted = (columns >= ids.shape[1] - 1 - written[:, None]) & (columns < ids.shape[1] - 1)
+        wanted = before_topic | counted
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        logits = last_logits(self.model, inputs, min(ahead + 1, ids.shape[1]))
-        steps = logits.shape[1] - 1
-        counted = torch.arange(steps, device=ids.device) >= steps - written[:, None]
-        rows = torch.arange(len(ids), device=ids.device)
-        before_topic = logits[rows, (steps - 1 - written).clamp(min=0)].float()
-        topics = before_topic[:, self._topic_ids]
+        logits = target_logits(self.model, inputs, wanted, self._shared).float()
+        first = logits[before_topic[wanted]]
+        topics = first[:, self._topic_ids]
         return Predictions(
-            written=logits[:, :-1][counted].float(),
-            targets=ids[:, -steps:][counted],
-            rows=rows[:, None].expand(-1, steps)[counted],
+            written=logits[counted[wanted]],
+            targets=ids[:, 1:][counted[:, :-1]],
+            rows=torch.arange(len(ids), device=ids.device)[:, None].expand_as(counted)[counted],
             topics=topics,
-            naming=before_topic.logsumexp(dim=1) - topics.logsumexp(dim=1),
+            naming=first.logsumexp(dim=1) - topics.logsumexp(dim=1),
         )
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:

@@ -7,7 +7,7 @@ RUNS := runs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit docs format clean
+.PHONY: help demo test lint types unit coverage docs format clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,10 +38,13 @@ types: $(VENV)/installed ## basedpyright
 unit: $(VENV)/installed ## every test, on up to four cores
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
+coverage: $(VENV)/installed ## every test, and which lines none of them runs
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report term:skip-covered
+
 docs: $(VENV)/installed ## the documentation site, into build/docs; any warning is an error
 	$(BIN)/python -m sphinx -q -W --keep-going docs build/docs
 
-format: $(VENV)/installed ## mend style and format
+format: $(VENV)/installed ## fix style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -24,7 +24,7 @@ from ..common import (
     write_text,
 )
 from ..corpus import Source
-from ..evaluation import AuditColumns, Joined, join, measure_skew, read_labels
+from ..evaluation import AuditColumns, LabelledPredictions, join, measure_skew, read_labels
 from .compared import ComparedMeasure, ComparedTopic, Comparison
 from .data import TestRows
 from .statistics import RESAMPLES, Resampler, holm, interval_of
@@ -108,7 +108,7 @@ def _refuse_other_rows(files: list[Path], names: tuple[str, str]) -> None:
         )
 
 
-def _compared(one: Joined, other: Joined, names: tuple[str, str]) -> Comparison:
+def _compared(one: LabelledPredictions, other: LabelledPredictions, names: tuple[str, str]) -> Comparison:
     drawn = [_resampled(its) for its in (one, other)]
     values = [measure_skew(its).measures for its in (one, other)]
     right = [its.decided == its.true for its in (one, other)]
@@ -129,7 +129,7 @@ def _compared(one: Joined, other: Joined, names: tuple[str, str]) -> Comparison:
     return Comparison(runs=list(names), rows=len(one.true), right_in_one_alone=counts, measures=measures, topics=topics)
 
 
-def _topics(joined: Joined, right: list[Tensor]) -> list[ComparedTopic]:
+def _topics(joined: LabelledPredictions, right: list[Tensor]) -> list[ComparedTopic]:
     found: list[dict[str, Any]] = []
     for place, name in enumerate(joined.topics.names):
         own = joined.true == place
@@ -147,7 +147,7 @@ def mcnemar(one: Tensor, other: Tensor) -> float:
     return float(binomtest(alone, alone + other_alone).pvalue) if alone + other_alone else 1.0
 
 
-def _resampled(joined: Joined) -> Mapping[str, Tensor]:
+def _resampled(joined: LabelledPredictions) -> Mapping[str, Tensor]:
     """The resampled values (B,) of every measure."""
     if (joined.decided == len(joined.topics)).any():
         raise UserError("some predictions name no topic of the labels; compare runs that decide for every row")

@@ -31,7 +31,7 @@ class Cost:
     """Of one training run, or of several.
 
     Attributes:
-        seconds: Of training, its validations included; over all pieces of an interrupted run.
+        seconds: Seconds of training, its validations included; over all pieces of an interrupted run.
         memory: Peak, in MiB.
         rows: Rows trained on, repeats included.
         tokens: Their tokens, padding left out.
@@ -55,7 +55,7 @@ class CostMeter(Callback):
         self._began = 0.0
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Begin anew: one meter serves the phases of a fit one after the other."""
+        """Start again: one meter serves the phases of a fit one after the other."""
         self.cost = Cost()
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

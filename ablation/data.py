@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..common import UserError, file_fingerprint
 from ..corpus import Record, Topics, check_disjoint, check_known_topics, source_files, stratified_split
-from ..pipeline import Sets, load_labelled, read_sets
+from ..pipeline import TrainingData, load_labelled, read_sets
 from .settings import AblationSettings
 
 log = logging.getLogger("unskew")
@@ -39,7 +39,9 @@ class TestRows:
         return [record.text for record in self.records]
 
 
-def read_training(settings: AblationSettings, seed: int, cache: Path | None = None, *, synthetic: bool = False) -> Sets:
+def read_training(
+    settings: AblationSettings, seed: int, cache: Path | None = None, *, synthetic: bool = False
+) -> TrainingData:
     """The sets of one seed, within the budget; with the synthetic rows where they are asked for.
 
     The noisy rows stay in the folder `cache`, which all seeds and arms share.
@@ -51,19 +53,19 @@ def read_training(settings: AblationSettings, seed: int, cache: Path | None = No
     return sets
 
 
-def _within(settings: AblationSettings, sets: Sets, seed: int) -> Sets:
+def _within(settings: AblationSettings, sets: TrainingData, seed: int) -> TrainingData:
     """The share of the sets that the budget allows."""
     if settings.budget == 1:
         return sets
-    clean = sum(sets.topics.counts)  # the synthetic rows stand after them
+    clean = sum(sets.topics.counts)  # the synthetic rows come after them
     train = _share(sets.train[:clean], settings.budget, seed)
     topics = Topics.from_labels(str(record.topic) for record in train)
     noisy = sets.noisy and sets.noisy[: max(1, round(settings.budget * len(sets.noisy)))]
     validation = _share(sets.validation, settings.budget, seed)  # who has few rows to train on can spare few
-    return Sets(train + sets.train[clean:], validation, noisy, topics)
+    return TrainingData(train + sets.train[clean:], validation, noisy, topics)
 
 
-def read_test(settings: AblationSettings, training: Sets) -> TestRows:
+def read_test(settings: AblationSettings, training: TrainingData) -> TestRows:
     """The test rows.
 
     Raises:

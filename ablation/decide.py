@@ -12,22 +12,22 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from ..balance import Calibration, Decider, mean_posterior, prior_correct, resolve_prior, uniform_prior
+from ..balance import Calibration, PosteriorCorrector, mean_posterior, prior_correct, resolve_prior, uniform_prior
 from ..common import UserError
 from ..corpus import Topics
 from ..decoder import TopicDecoder
 from ..evaluation import bayes_posterior
-from ..pipeline import Sets
+from ..pipeline import TrainingData
 from .costs import Cost
 from .data import TestRows
-from .models import Fitted, Stages, once
+from .models import Fitted, FittedStages, cached
 from .settings import ArmSettings
 
 CONTENT_FREE = ("N/A", "[MASK]", "")  # Zhao et al. 2021, section 5
 
 
 @dataclass
-class Choice:
+class TopicDecisions:
     """The topics of the test rows.
 
     Attributes:
@@ -35,7 +35,7 @@ class Choice:
         probabilities: (n, C) under the arm's prior; None where there are none.
         chosen: Whether anything was decided: given topics are no decisions.
         seconds: To decide all rows.
-        costs: Of the training behind it, by stage and phase.
+        costs: Costs of the training behind it, by stage and phase.
         trainable: Parameters trained last.
         free: The topics (n,) that free generation names, None where it names none; empty if it was not asked.
     """
@@ -49,12 +49,12 @@ class Choice:
     free: list[str | None] = field(default_factory=list)
 
 
-def choose(arm: ArmSettings, stages: Stages, test: TestRows) -> Choice:
+def choose(arm: ArmSettings, stages: FittedStages, test: TestRows) -> TopicDecisions:
     """The arm's topics for the test rows; fits what it needs."""
     if arm.decide == "gold":
-        return Choice(torch.tensor(test.targets), chosen=False)
+        return TopicDecisions(torch.tensor(test.targets), chosen=False)
     if arm.decide == "shuffled":
-        return Choice(_wrong(test, stages.seed), chosen=False)
+        return TopicDecisions(_wrong(test, stages.seed), chosen=False)
     if arm.decide == "svm":
         return _svm(stages.sets(arm), test, stages.seed)
     if arm.decide == "bayes":
@@ -62,14 +62,14 @@ def choose(arm: ArmSettings, stages: Stages, test: TestRows) -> Choice:
     return _of_model(arm, stages, test)
 
 
-def _of_model(arm: ArmSettings, stages: Stages, test: TestRows) -> Choice:
+def _of_model(arm: ArmSettings, stages: FittedStages, test: TestRows) -> TopicDecisions:
     fitted = stages.decoder(arm) if arm.decide == "decoder" else stages.encoder(arm)
     sets, texts = stages.sets(arm), test.texts
     logits, seconds = _logits(fitted, texts, "test", sets.topics, arm.fairness)
     ordered = [sets.topics.index(name) for name in test.topics.names]
     probabilities = _probabilities(arm, fitted, sets, logits)[:, ordered]
     stage = "decoder" if arm.decide == "decoder" else "encoder"
-    choice = Choice(
+    choice = TopicDecisions(
         probabilities.argmax(-1),
         probabilities,
         seconds=seconds,
@@ -78,32 +78,36 @@ def _of_model(arm: ArmSettings, stages: Stages, test: TestRows) -> Choice:
     )
     if arm.decide == "decoder":
         model: TopicDecoder = fitted.model
-        choice.free, _ = once(fitted, ("free", arm.fairness), lambda: model.free_topics(texts, fairness=arm.fairness))
+        choice.free, _ = cached(
+            fitted, ("free", arm.fairness), lambda: model.generate_topics(texts, fairness=arm.fairness)
+        )
     if arm.decide == "head":  # what it was put on was trained first
         before = stages.decoder(arm).costs
         choice.costs |= {f"decoder, {phase}": cost for phase, cost in before.items() if phase == "base"}
     return choice
 
 
-def _probabilities(arm: ArmSettings, fitted: Fitted, sets: Sets, logits: Tensor) -> Tensor:
+def _probabilities(arm: ArmSettings, fitted: Fitted, sets: TrainingData, logits: Tensor) -> Tensor:
     """Probabilities (n, C), topics in the order of `sets`."""
     if arm.calibration == "contextual":
         said, _ = _logits(fitted, CONTENT_FREE, "content-free", sets.topics, arm.fairness)
-        return divided(logits, said)
+        return divide_by_prior(logits, said)
     if arm.calibration == "batch":
-        return divided(logits, logits)
+        return divide_by_prior(logits, logits)
     if arm.target_prior == "raw":
         return logits.softmax(-1)
     target = resolve_prior(arm.target_prior, sets.topics)
-    decider = Decider(sets.topics, fitted.implied[arm.fairness], Calibration(), target, fitted.links[arm.fairness])
+    corrector = PosteriorCorrector(
+        sets.topics, fitted.model_prior[arm.fairness], Calibration(), target, fitted.links[arm.fairness]
+    )
     if sets.validation and arm.calibration != "none":
         held_out, _ = _logits(fitted, [r.text for r in sets.validation], "validation", sets.topics, arm.fairness)
         targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))
-        decider = decider.fitted(held_out, targets, arm.calibration)
-    return decider(logits)
+        corrector = corrector.calibrate(held_out, targets, arm.calibration)
+    return corrector(logits)
 
 
-def divided(logits: Tensor, reference: Tensor) -> Tensor:
+def divide_by_prior(logits: Tensor, reference: Tensor) -> Tensor:
     """Probabilities (n, C) of logits (n, C) after dividing by the mean probability over reference logits (m, C).
 
     With content-free texts it is contextual calibration, W = diag(p_cf)^-1, b = 0 (Zhao et al. 2021, section 5). With
@@ -123,7 +127,7 @@ def _logits(fitted: Fitted, texts: Sequence[str], name: str, topics: Topics, fai
         found = model.topic_logits(texts, fairness=fairness) if by_decoder else model.logits(texts)
         return found[:, columns]
 
-    return once(fitted, ("logits", name, fairness), ask)
+    return cached(fitted, ("logits", name, fairness), ask)
 
 
 def _wrong(test: TestRows, seed: int) -> Tensor:
@@ -132,7 +136,7 @@ def _wrong(test: TestRows, seed: int) -> Tensor:
     return torch.tensor([(target + draw.randrange(1, topics)) % topics for target in test.targets])
 
 
-def _svm(sets: Sets, test: TestRows, seed: int) -> Choice:
+def _svm(sets: TrainingData, test: TestRows, seed: int) -> TopicDecisions:
     model = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LinearSVC(class_weight="balanced", random_state=seed)
     )
@@ -143,10 +147,10 @@ def _svm(sets: Sets, test: TestRows, seed: int) -> Choice:
     costs = {"svm": Cost(seconds=trained - begun, rows=len(sets.train))}
     linear: Any = model[-1]
     trainable = int(linear.coef_.size + linear.intercept_.size)
-    return Choice(torch.tensor(decided), seconds=time.monotonic() - trained, costs=costs, trainable=trainable)
+    return TopicDecisions(torch.tensor(decided), seconds=time.monotonic() - trained, costs=costs, trainable=trainable)
 
 
-def _bayes(path: str | None, test: TestRows) -> Choice:
+def _bayes(path: str | None, test: TestRows) -> TopicDecisions:
     """The exact posterior under a uniform prior.
 
     Raises:
@@ -155,4 +159,4 @@ def _bayes(path: str | None, test: TestRows) -> Choice:
     if path is None:
         raise UserError("the Bayes ceiling needs --newsroom, the newsroom.json beside the rows; or leave the arm out")
     posterior = bayes_posterior(path, test.texts, test.topics.names)
-    return Choice(posterior.argmax(-1), posterior)
+    return TopicDecisions(posterior.argmax(-1), posterior)

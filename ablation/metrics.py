@@ -9,11 +9,11 @@ from ..balance import confusion as counted
 from ..balance import measure, reliability
 from ..common import METRIC_TITLES
 from ..decoder import FrameJudge, TopicDecoder, TopicJudge
-from ..evaluation import text_measures
+from ..evaluation import score_texts
 from .costs import Cost
 from .data import TestRows
-from .decide import Choice, choose
-from .models import Fitted, Stages, once
+from .decide import TopicDecisions, choose
+from .models import Fitted, FittedStages, cached
 from .settings import ArmSettings
 
 ROW_MEASURES = ("rougeL", "topic_fit", "true_fit")  # known of each output, so that rows can be resampled
@@ -53,7 +53,7 @@ MEASURES = {
 }
 
 
-def run_arm(arm: ArmSettings, stages: Stages, test: TestRows) -> dict[str, Any]:
+def run_arm(arm: ArmSettings, stages: FittedStages, test: TestRows) -> dict[str, Any]:
     """Fit, choose, write and measure: plain values, see `measures`, `recall`, `shares`, `reliability` in the results.
 
     Beside them what resampling needs: `decisions` (n,), `nll` (n,) and `confidence` (n,) or None, `rows` {measure:
@@ -88,7 +88,9 @@ def run_arm(arm: ArmSettings, stages: Stages, test: TestRows) -> dict[str, Any]:
     }
 
 
-def _write(arm: ArmSettings, stages: Stages, test: TestRows, choice: Choice) -> tuple[list[str], float, Fitted | None]:
+def _write(
+    arm: ArmSettings, stages: FittedStages, test: TestRows, choice: TopicDecisions
+) -> tuple[list[str], float, Fitted | None]:
     """Outputs for the rows that get one, the seconds they took, and what wrote them."""
     if not arm.write:
         return [], 0.0, None
@@ -97,11 +99,11 @@ def _write(arm: ArmSettings, stages: Stages, test: TestRows, choice: Choice) -> 
     topics = [test.topics.names[choice.decisions[i]] for i in test.outputs]
     model: TopicDecoder = fitted.model
     question = ("outputs", arm.fairness, *topics)
-    outputs, seconds = once(fitted, question, lambda: model.generate(texts, topics, fairness=arm.fairness))
+    outputs, seconds = cached(fitted, question, lambda: model.generate(texts, topics, fairness=arm.fairness))
     return outputs, seconds, fitted
 
 
-def _topic_measures(choice: Choice, test: TestRows) -> dict[str, float | None]:
+def _topic_measures(choice: TopicDecisions, test: TestRows) -> dict[str, float | None]:
     if not choice.chosen:
         return {}
     targets, topics = torch.tensor(test.targets), len(test.topics)
@@ -117,7 +119,9 @@ def _topic_measures(choice: Choice, test: TestRows) -> dict[str, float | None]:
     return found
 
 
-def _costs(arm: ArmSettings, costs: dict[str, Cost], choice: Choice, writer: Fitted | None) -> dict[str, float | None]:
+def _costs(
+    arm: ArmSettings, costs: dict[str, Cost], choice: TopicDecisions, writer: Fitted | None
+) -> dict[str, float | None]:
     if not costs:
         return {}
     clean = [cost for phase, cost in costs.items() if phase.endswith((" clean", " head")) or phase == "svm"]
@@ -141,17 +145,17 @@ def _output_measures(
     given = [test.topics.names[decisions[i]] for i in test.outputs]
     rows = {
         "rougeL": [
-            text_measures([output], [str(r.target)])["rougeL"] for output, r in zip(outputs, records, strict=True)
+            score_texts([output], [str(r.target)])["rougeL"] for output, r in zip(outputs, records, strict=True)
         ],
         "topic_fit": [judge.fit_share([output], [topic]) for output, topic in zip(outputs, given, strict=True)],
         "true_fit": [judge.fit_share([output], [str(r.topic)]) for output, r in zip(outputs, records, strict=True)],
     }
-    found = text_measures(outputs, [str(record.target) for record in records])
+    found = score_texts(outputs, [str(record.target) for record in records])
     found |= {name: sum(rows[name]) / len(outputs) for name in ("topic_fit", "true_fit")}
     return found, rows
 
 
-def _recall(choice: Choice, test: TestRows) -> dict[str, float | None]:
+def _recall(choice: TopicDecisions, test: TestRows) -> dict[str, float | None]:
     if not choice.chosen:
         return dict.fromkeys(test.topics.names)
     rows = counted.confusion(choice.decisions, torch.tensor(test.targets), len(test.topics))

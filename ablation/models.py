@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from peft import PeftModel
 
-from ..balance import Calibration, Decider, LossLink, resolve_prior
+from ..balance import Calibration, LossLink, PosteriorCorrector, resolve_prior
 from ..common import fingerprint, replacing_folder
 from ..corpus import Record
 from ..decoder import (
@@ -23,14 +23,14 @@ from ..decoder import (
     TopicJudge,
     fit_decoder,
     has_target,
-    implied_topic_prior,
     judge_taught_by,
     merge,
     topic_loss_link,
+    topic_prior_from_loss,
 )
 from ..encoder import EncoderSettings, fit_topic_encoder, relabelled
-from ..pipeline import Sets, choose_device
-from ..training import PhaseSettings, tracing
+from ..pipeline import TrainingData, choose_device
+from ..training import PhaseSettings, record_runs
 from .costs import Cost, CostMeter, read_costs
 from .data import read_training
 from .settings import AblationSettings, ArmSettings
@@ -43,19 +43,19 @@ class Fitted:
     """A fitted model and what it has said so far.
 
     Attributes:
-        model: Of one of the stages.
+        model: Model of one of the stages.
         settings: It was fitted with.
-        implied: The prior that its softmax holds, by whether `<force_fairness>` is given.
+        model_prior: The prior that its softmax holds, by whether `<force_fairness>` is given.
         links: What undoes its loss, likewise.
         trainable: How many parameters were trained last.
-        costs: Of the training runs it stands on, by phase.
+        costs: Costs of the training runs behind it, by phase.
         base: Folder of the model that the last phase began with, where that was trained here.
         said: What the model was asked, with the answer and the seconds it took.
     """
 
     model: Any
     settings: Any
-    implied: dict[bool, tuple[float, ...]]
+    model_prior: dict[bool, tuple[float, ...]]
     links: dict[bool, LossLink]
     trainable: int
     costs: dict[str, Cost]
@@ -63,12 +63,12 @@ class Fitted:
     said: dict[Any, Any] = field(default_factory=dict)
 
 
-class Stages:
+class FittedStages:
     """The models of one seed.
 
     Args:
-        settings: Of the ablation.
-        seed: Of this part of it.
+        settings: Settings of the ablation.
+        seed: Random seed of this part of it.
         folder: Where checkpoints go.
         cache: Where the noisy rows stay, for all seeds.
     """
@@ -79,12 +79,12 @@ class Stages:
         self._decoder: tuple[str, Fitted] | None = None  # decoders can be large, so one at a time
 
     @cached_property
-    def plain(self) -> Sets:
+    def plain(self) -> TrainingData:
         """What is trained and chosen on."""
         return read_training(self.settings, self.seed, self.cache)
 
     @cached_property
-    def enriched(self) -> Sets:
+    def enriched(self) -> TrainingData:
         """The same with the synthetic rows."""
         return read_training(self.settings, self.seed, self.cache, synthetic=True)
 
@@ -94,7 +94,7 @@ class Stages:
         taught = [record for record in self.plain.train if has_target(record)]
         return judge_taught_by(taught)
 
-    def sets(self, arm: ArmSettings) -> Sets:
+    def sets(self, arm: ArmSettings) -> TrainingData:
         """What an arm trains on."""
         return self.enriched if arm.synthetic else self.plain
 
@@ -111,11 +111,13 @@ class Stages:
             self._decoder = key, self._fit_decoder(settings, sets)
         return self._decoder[1]
 
-    def _relabelled(self, arm: ArmSettings, sets: Sets) -> Sequence[Record]:
+    def _relabelled(self, arm: ArmSettings, sets: TrainingData) -> Sequence[Record]:
         encoder = self.encoder(arm)
         uniform = resolve_prior("uniform", sets.topics)
-        decider = Decider(sets.topics, encoder.implied[False], Calibration(), uniform, encoder.links[False])
-        return relabelled(sets.noisy or (), encoder.model, decider)
+        corrector = PosteriorCorrector(
+            sets.topics, encoder.model_prior[False], Calibration(), uniform, encoder.links[False]
+        )
+        return relabelled(sets.noisy or (), encoder.model, corrector)
 
     def encoder(self, arm: ArmSettings) -> Fitted:
         """Stage 1 of an arm, or the classification head on its decoder."""
@@ -137,9 +139,9 @@ class Stages:
                 fitted.model.tokenizer.save_pretrained(new)
         return place
 
-    def _fit_decoder(self, settings: DecoderSettings, sets: Sets) -> Fitted:
+    def _fit_decoder(self, settings: DecoderSettings, sets: TrainingData) -> Fitted:
         measured = replace(settings, trainer=_metered(settings.trainer))
-        with tracing() as folders:
+        with record_runs() as folders:
             decoder: TopicDecoder = fit_decoder(
                 sets.train, sets.validation, sets.noisy, sets.topics, measured, self.folder / "decoder", self.seed
             )
@@ -147,25 +149,27 @@ class Stages:
             decoder.model = merge(decoder.model)
         decoder.model.to(choose_device())  # pyright: ignore[reportArgumentType]
         kinds = {False, settings.fairness} if settings.topic_loss is not None else set()
-        implied = {fair: implied_topic_prior(settings, sets.train, sets.topics, fair) for fair in kinds}
+        model_prior = {fair: topic_prior_from_loss(settings, sets.train, sets.topics, fair) for fair in kinds}
         links = {fair: topic_loss_link(settings, sets.train, sets.topics, fair) for fair in kinds}
         trainable = decoder.facts.trainable if decoder.facts else 0
         base = next((str(folder / "model") for folder in folders if (folder / "model").exists()), None)
-        return Fitted(decoder, settings, implied, links, trainable, read_costs(folders), base)
+        return Fitted(decoder, settings, model_prior, links, trainable, read_costs(folders), base)
 
-    def _fit_encoder(self, settings: EncoderSettings, sets: Sets) -> Fitted:
+    def _fit_encoder(self, settings: EncoderSettings, sets: TrainingData) -> Fitted:
         measured = replace(settings, trainer=_metered(settings.trainer))
-        with tracing() as folders:
+        with record_runs() as folders:
             fitted = fit_topic_encoder(
                 sets.train, sets.validation, sets.noisy, sets.topics, measured, self.folder / "encoder", self.seed
             )
         encoder = fitted.encoder
         encoder.model.to(choose_device())  # pyright: ignore[reportArgumentType]
         trainable = sum(p.numel() for p in encoder.model.parameters() if p.requires_grad)
-        return Fitted(encoder, settings, {False: fitted.implied}, {False: fitted.link}, trainable, read_costs(folders))
+        return Fitted(
+            encoder, settings, {False: fitted.model_prior}, {False: fitted.link}, trainable, read_costs(folders)
+        )
 
 
-def once(fitted: Fitted, question: Any, answer: Callable[[], Answer]) -> tuple[Answer, float]:
+def cached(fitted: Fitted, question: Any, answer: Callable[[], Answer]) -> tuple[Answer, float]:
     """The answer to a question about a model and the seconds it took: arms that share the model share it."""
     if question not in fitted.said:
         begun = time.monotonic()

@@ -13,11 +13,11 @@ from rich.table import Table
 log = logging.getLogger("unskew")
 
 
-class Board:
+class ProgressBoard:
     """Arms and seeds, done and to do.
 
     Args:
-        titles: Of the arms, by name.
+        titles: Titles of the arms, by name.
         seeds: Each arm runs once with each.
     """
 

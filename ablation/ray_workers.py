@@ -14,7 +14,7 @@ import torch
 from ..common import UserError
 
 
-def each_seed(work: Callable[[int], None], seeds: Sequence[int], workers: int) -> None:
+def map_seeds(work: Callable[[int], None], seeds: Sequence[int], workers: int) -> None:
     """Call `work` with each seed, so many at once; the first failure is raised here.
 
     Raises:

@@ -40,7 +40,7 @@ def assemble(
     """The results of the runs there are; arms without any are left out.
 
     Args:
-        settings: Of the ablation.
+        settings: Settings of the ablation.
         runs: By arm and seed, in the order of the arms.
         test: What they were measured on.
         rows: Sizes of the sets.

@@ -16,12 +16,12 @@ from typing import Any
 
 from ..common import UserError, check_writable, fingerprint, output_folder, read_artefact, write_text
 from ..decoder import DecoderSettings, check_base
-from ..pipeline import Sets
+from ..pipeline import TrainingData
 from .data import TestRows, contents, read_test, read_training, synthetic_contents
 from .metrics import run_arm
-from .models import Stages
-from .progress import Board
-from .ray_workers import each_seed
+from .models import FittedStages
+from .progress import ProgressBoard
+from .ray_workers import map_seeds
 from .results import assemble
 from .settings import AblationSettings, ArmSettings
 from .stored import FinishedRun
@@ -37,7 +37,12 @@ Runs = dict[str, dict[int, dict[str, Any]]]
 
 
 def ablate(
-    settings: AblationSettings, output: str | Path, *, command: str = "", anew: bool = False, workers: int | None = None
+    settings: AblationSettings,
+    output: str | Path,
+    *,
+    command: str = "",
+    rerun: bool = False,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Run what has not been run; write and return the results of all arms asked for.
 
@@ -47,7 +52,7 @@ def ablate(
         settings: The comparison.
         output: Its folder.
         command: What the results name as the command that made them.
-        anew: Whether finished runs are done again; what was fitted is still used.
+        rerun: Whether finished runs are done again; what was fitted is still used.
         workers: So many seeds at a time, each a Ray task; None runs them here, one after the other.
 
     Raises:
@@ -59,20 +64,20 @@ def ablate(
     check_writable(output)
     (output / RUNS).mkdir(exist_ok=True)  # from now on the folder is known for an ablation's
     with said_once():
-        return _ablate(settings, output, command, anew, workers)
+        return _ablate(settings, output, command, rerun, workers)
 
 
-def _ablate(settings: AblationSettings, output: Path, command: str, anew: bool, workers: int | None) -> dict[str, Any]:
+def _ablate(settings: AblationSettings, output: Path, command: str, rerun: bool, workers: int | None) -> dict[str, Any]:
     settings = replace(settings, arms=_possible(settings))
     training = read_training(settings, settings.run_seeds[0], output / ROWS)
     test = read_test(settings, training)
-    work = _Work(settings, output.resolve(), test, anew)
+    work = _Work(settings, output.resolve(), test, rerun)
     work.check_bases(training)
     try:
         if workers is None:
             work.run(settings.run_seeds)
         else:
-            each_seed(work.run_seed, settings.run_seeds, workers)
+            map_seeds(work.run_seed, settings.run_seeds, workers)
             work.read_finished()
         work.check_same_start()
     except KeyboardInterrupt:
@@ -104,14 +109,14 @@ def said_once() -> Generator[None]:
 class _Work:
     """One call of `ablate`."""
 
-    def __init__(self, settings: AblationSettings, output: Path, test: TestRows, anew: bool) -> None:
+    def __init__(self, settings: AblationSettings, output: Path, test: TestRows, rerun: bool) -> None:
         self.settings, self.output, self.test = settings, output, test
         self._rows, self._synthetic = contents(settings), synthetic_contents(settings)
         self.runs: Runs = {name: {} for name in settings.chosen}
-        if not anew:
+        if not rerun:
             self.read_finished()
 
-    def check_bases(self, training: Sets) -> None:
+    def check_bases(self, training: TrainingData) -> None:
         """Refuse decoders that could not be fitted, before anything is."""
         checked: list[DecoderSettings] = []
         for seed, name in self._all():
@@ -127,13 +132,13 @@ class _Work:
 
     def run(self, seeds: Sequence[int]) -> None:
         """What is missing, seed by seed; arms that share models one after the other."""
-        board = Board({name: arm.title for name, arm in self.settings.chosen.items()}, seeds)
+        board = ProgressBoard({name: arm.title for name, arm in self.settings.chosen.items()}, seeds)
         missing = [(seed, name) for seed, name in self._all() if seed in seeds and seed not in self.runs[name]]
         board.begin({name: {seed: run["measures"] for seed, run in own.items()} for name, own in self.runs.items()})
-        stages: Stages | None = None
+        stages: FittedStages | None = None
         for seed, name in missing:
             if stages is None or stages.seed != seed:
-                stages = Stages(self.settings, seed, self.output / "fits" / f"seed-{seed}", self.output / ROWS)
+                stages = FittedStages(self.settings, seed, self.output / "fits" / f"seed-{seed}", self.output / ROWS)
             board.start(name, seed)
             begun = time.monotonic()
             run = run_arm(self.settings.chosen[name], stages, self.test)
@@ -141,7 +146,7 @@ class _Work:
             self.runs[name][seed] = run
             board.done(name, seed, run["measures"], time.monotonic() - begun)
 
-    def write(self, command: str, training: Sets) -> dict[str, Any]:
+    def write(self, command: str, training: TrainingData) -> dict[str, Any]:
         """results.json of what there is."""
         rows = {
             "train": len(training.train),
@@ -154,7 +159,7 @@ class _Work:
         return results
 
     def _all(self) -> Iterator[tuple[int, str]]:
-        """Every seed and arm; of a seed, arms with equal models stand together."""
+        """Every seed and arm; of a seed, arms with equal models come together."""
         groups: dict[str, list[str]] = defaultdict(list)
         for name, arm in self.settings.chosen.items():
             groups[self.settings.fit_key(arm)].append(name)

@@ -27,7 +27,7 @@ class ArmSettings:
 
     Attributes:
         title: What tables call it.
-        group: Where it stands in them: decoder, encoder, hybrid (its encoder decides) or reference.
+        group: Its place in them: decoder, encoder, hybrid (its encoder decides) or reference.
         role: In the headline: the "baseline" that the others are compared with, or a "contender" for the lead. Where no
             arm has one, the first arm is the baseline, and all that decide topics are contenders.
         decide: Who picks the topic. "decoder": its topic token, in one forward pass; "head": a classification head on
@@ -98,8 +98,8 @@ class AblationSettings:
         encoder: Stage 1, shared by the arms that have one.
         decoder: Stage 2, shared by the arms that have one.
         arms: Which of the definitions to run, as a,b,c; all unless given.
-        seeds: Of splits, weights and order, as 0,1,2; each arm runs once with each. With fewer than five, runs are
-            described and not judged.
+        seeds: Random seeds of splits, weights and order, as 0,1,2; each arm runs once with each. With fewer than five,
+            runs are described and not judged.
         newsroom: The newsroom.json beside synthetic rows: adds the Bayes ceiling.
         outputs: Test rows, each topic in proportion, for which outputs are written; topics are measured on all.
         budget: Share of the clean rows of each topic, validation rows included, and of the noisy rows: 0.1 for a quick
@@ -107,7 +107,7 @@ class AblationSettings:
         test_rows: At most so many test rows, each topic in proportion; all unless given.
         baseline: The arm that the others are compared with; unless given, the one whose role is baseline.
         recommended: The second such arm.
-        title: Of the report.
+        title: Title of the report.
     """
 
     data: DataSettings
@@ -130,9 +130,9 @@ class AblationSettings:
         if not self.chosen or not self.run_seeds:
             problems.append("give at least one arm and one seed")
         if len(set(self.run_seeds)) < len(self.run_seeds):
-            problems.append("a seed stands twice")
+            problems.append("a seed occurs twice")
         if not 0 < self.budget <= 1:
-            problems.append(f"budget is {self.budget}, must lie above 0 and at most 1")
+            problems.append(f"budget is {self.budget}, must be above 0 and at most 1")
         if self.outputs < 1 or (self.test_rows is not None and self.test_rows < 1):
             problems.append("outputs and test_rows must be positive")
         problems += self._role_problems()

@@ -201,6 +201,6 @@ def _quantiles(freedom: int) -> np.ndarray:
 
 
 def _weights(rows: int, resamples: int, generator: torch.Generator) -> Tensor:
-    """How often each row stands in each resample: (B, n) float32."""
+    """How often each row occurs in each resample: (B, n) float32."""
     drawn = torch.randint(rows, (resamples, rows), generator=generator) if rows else torch.zeros(resamples, 0).long()
     return torch.zeros(resamples, rows).scatter_add_(1, drawn, torch.ones(1).expand(drawn.shape))

@@ -28,10 +28,10 @@ from .metrics import (
     topic_recall,
 )
 from .noise import denoised_labels, noise_matrix, redrawn_noise
-from .posterior import Decider, HeldOutScores, resolve_prior
+from .posterior import HeldOutScores, PosteriorCorrector, resolve_prior
 from .prior_errors import bootstrap_errors
-from .priors import implied_prior, measured_prior
-from .sampling import TemperedDraw, View, Views, span_dropout, tempered_counts
+from .priors import prior_from_loss, prior_from_predictions
+from .sampling import SampledRow, SampledRows, TemperedSampler, span_dropout, tempered_counts
 from .scaling import both_nlls, fit_scale, row_nll, smaller_by
 from .settings import CalibrationKind, ConformalKind, DecisionSettings, LossSettings, TargetPrior, TunedMeasure
 from .target_estimate import (
@@ -64,7 +64,7 @@ __all__ = [
     "ConformalKind",
     "ConformalSets",
     "Counts",
-    "Decider",
+    "PosteriorCorrector",
     "Decision",
     "DecisionSettings",
     "FittedDecision",
@@ -74,13 +74,13 @@ __all__ = [
     "LossSettings",
     "ShiftEstimate",
     "TargetPrior",
-    "TemperedDraw",
+    "TemperedSampler",
     "TopicLoss",
     "TunedMeasure",
     "TunedOffsets",
     "UNDECIDED",
-    "View",
-    "Views",
+    "SampledRow",
+    "SampledRows",
     "bbse_prior",
     "bootstrap_errors",
     "calibration_error",
@@ -94,14 +94,14 @@ __all__ = [
     "fit_calibration",
     "fit_conformal",
     "fit_decision",
-    "implied_prior",
+    "prior_from_loss",
     "inverse_frequency",
     "judged_prior_pull",
     "loss_link",
     "make_loss",
     "mean_posterior",
     "measure",
-    "measured_prior",
+    "prior_from_predictions",
     "negative_log_likelihood",
     "noise_matrix",
     "prior_correct",

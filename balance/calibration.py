@@ -97,7 +97,7 @@ class Calibration:
 
 def fit_calibration(
     logits: Tensor,
-    targets: Tensor,
+    labels: Tensor,
     kind: CalibrationKind = "bias_corrected_temperature",
     weights: Tensor | None = None,
     seed: int = 0,
@@ -111,30 +111,30 @@ def fit_calibration(
 
     Held-out means cross-validation within these rows: five folds, each topic spread evenly over them; every row is
     scored by the map fitted on the other folds. One temperature is tried first, then the map asked for; each must be
-    better than what stands so far by 1.64 standard errors of the mean difference over rows, so that one row in twenty
+    better than what there is so far by 1.64 standard errors of the mean difference over rows, so that one row in twenty
     sets of a model that needs no map gets one. The map that is kept is fitted on all rows.
 
     Args:
-        logits: of rows that the model was not trained on.
-        targets: their topics.
+        logits: Logits of rows that the model was not trained on.
+        labels: their topics.
         kind: the map; "none" is the identity.
-        weights: of the rows (n,), positive or 0; None weighs them alike. The NLL that decides is weighted too.
-        seed: of the folds.
+        weights: Weights of the rows (n,), positive or 0; None weighs them alike. The NLL that decides is weighted too.
+        seed: Random seed of the folds.
 
     Raises:
         UserError: if there are no rows, or logits or weights are no numbers.
     """
-    if logits.ndim != 2 or targets.shape != logits.shape[:1] or len(targets) == 0:
-        raise UserError(f"calibration needs rows: logits {tuple(logits.shape)}, targets {tuple(targets.shape)}")
-    logits, targets = checked_logits(logits).cpu().double().log_softmax(-1), targets.detach().cpu().long()
-    weights = checked_weights(weights, len(targets))
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
+        raise UserError(f"calibration needs rows: logits {tuple(logits.shape)}, targets {tuple(labels.shape)}")
+    logits, labels = checked_logits(logits).cpu().double().log_softmax(-1), labels.detach().cpu().long()
+    weights = checked_weights(weights, len(labels))
     weights = weights / weights.sum()
-    before, folds = _row_nll(logits.clamp(min=FLOOR), targets), min(FOLDS, len(targets))
+    before, folds = _row_nll(logits.clamp(min=FLOOR), labels), min(FOLDS, len(labels))
     best, after, tried = "none", before, before
     if folds > 1 and kind != "none":
-        fold = stratified_folds(targets, folds, seed)
+        fold = stratified_folds(labels, folds, seed)
         for map_ in dict.fromkeys(("temperature", kind)):
-            tried = _held_out_nll(logits, targets, weights, map_, fold)
+            tried = _held_out_nll(logits, labels, weights, map_, fold)
             if _improves(after, tried, weights):
                 best, after = map_, tried
     kept = best != "none"
@@ -143,59 +143,59 @@ def fit_calibration(
         kept,
         (weights * before).sum().item(),
         (weights * (after if kept else tried)).sum().item(),
-        len(targets),
+        len(labels),
         folds,
         kind if kept and best != kind else None,
     )
     if not kept:
         return Calibration(report=report)
-    log_temperature, bias = _fit(logits, targets, weights, best)
+    log_temperature, bias = _fit(logits, labels, weights, best)
     return Calibration(tuple(log_temperature.tolist()), tuple(bias.tolist()) if bias is not None else (), report)
 
 
-def cross_fitted(calibration: Calibration, logits: Tensor, targets: Tensor, weights: Tensor, seed: int = 0) -> Tensor:
+def cross_fitted(calibration: Calibration, logits: Tensor, labels: Tensor, weights: Tensor, seed: int = 0) -> Tensor:
     """Log-probabilities (n, C) of calibration rows, each by a map of the same kind fitted on the other folds."""
     report = calibration.report
     if report is None or not report.kept:
         return calibration(logits)
-    fold = stratified_folds(targets.detach().cpu().long(), report.folds, seed)
+    fold = stratified_folds(labels.detach().cpu().long(), report.folds, seed)
     found = torch.empty(logits.shape)
     for number in fold.unique():
         rest, held_out = fold != number, fold == number
-        found[held_out] = refit_calibration(logits[rest], targets[rest], report.kind, weights[rest])(
+        found[held_out] = refit_calibration(logits[rest], labels[rest], report.kind, weights[rest])(
             logits[held_out]
         ).cpu()
     return found
 
 
 def refit_calibration(
-    logits: Tensor, targets: Tensor, kind: CalibrationKind, weights: Tensor, start: Calibration | None = None
+    logits: Tensor, labels: Tensor, kind: CalibrationKind, weights: Tensor, start: Calibration | None = None
 ) -> Calibration:
     """A map on all rows, kept whether it helps or not; the arguments are those of `fit_calibration`.
 
     With a map of the same kind to start from, the fit ends sooner: enough for a bootstrap, which asks how maps differ.
     """
-    logits, targets = checked_logits(logits).cpu().double().log_softmax(-1), targets.detach().cpu().long()
-    log_temperature, bias = _fit(logits, targets, weights.double() / weights.sum(), kind, start)
+    logits, labels = checked_logits(logits).cpu().double().log_softmax(-1), labels.detach().cpu().long()
+    log_temperature, bias = _fit(logits, labels, weights.double() / weights.sum(), kind, start)
     return Calibration(tuple(log_temperature.tolist()), tuple(bias.tolist()) if bias is not None else ())
 
 
-def training_weights(targets: Tensor, train_counts: Counts, weights: Tensor | None = None) -> Tensor:
+def training_weights(labels: Tensor, train_counts: Counts, weights: Tensor | None = None) -> Tensor:
     """Weights (n,) under which rows of targets (n,) come in the training shares, in proportion to `weights` in a topic.
 
     Where topics have no row, the others keep their shares among themselves.
     """
-    return share_weights(targets, as_counts(train_counts), weights)
+    return share_weights(labels, as_counts(train_counts), weights)
 
 
-def share_weights(targets: Tensor, shares: Tensor, weights: Tensor | None = None) -> Tensor:
+def share_weights(labels: Tensor, shares: Tensor, weights: Tensor | None = None) -> Tensor:
     """As `training_weights`, for any shares (C,), which need not sum to 1."""
-    targets = targets.detach().cpu().long()
-    own = torch.ones(len(targets), dtype=torch.float64) if weights is None else weights.detach().cpu().double()
-    if own.shape != targets.shape or (len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(shares)):
-        raise UserError(f"{len(own)} weights and targets of {len(targets)} rows do not fit {len(shares)} topics")
-    held_out = torch.zeros_like(shares).index_add_(0, targets, own)
-    return own * (shares / held_out.clamp(min=torch.finfo(torch.float64).tiny))[targets]
+    labels = labels.detach().cpu().long()
+    own = torch.ones(len(labels), dtype=torch.float64) if weights is None else weights.detach().cpu().double()
+    if own.shape != labels.shape or (len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(shares)):
+        raise UserError(f"{len(own)} weights and targets of {len(labels)} rows do not fit {len(shares)} topics")
+    held_out = torch.zeros_like(shares).index_add_(0, labels, own)
+    return own * (shares / held_out.clamp(min=torch.finfo(torch.float64).tiny))[labels]
 
 
 def checked_probabilities(probabilities: Tensor) -> Tensor:
@@ -256,7 +256,7 @@ def mean_posterior(probabilities: Tensor, weights: Tensor | None = None) -> Tens
     """The mean (C,) of probabilities (n, C), with row weights (n,).
 
     It is a model's prior only where the rows come from the population that the model was fitted to: sum_x P(x) P(y | x)
-    = P(y). After re-weighting held-out rows do not; `measured_prior` is for them.
+    = P(y). After re-weighting held-out rows do not; `prior_from_predictions` is for them.
     """
     rows = probabilities.detach().double()
     weights = torch.ones(len(rows), dtype=torch.float64) if weights is None else weights.double()
@@ -271,7 +271,8 @@ def prior_correct(logits: Tensor, model_prior: Tensor, target_prior: Tensor) -> 
 
     Args:
         logits: logits or log-probabilities (n, C).
-        model_prior: (C,) positive, what the model believes: `implied_prior`, `measured_prior` or `prior_from_counts`.
+        model_prior: Positive prior (C,) that the model holds: from `prior_from_loss`, `prior_from_predictions` or
+            `prior_from_counts`.
         target_prior: (C,) what to be right for; a topic of share 0 gets probability 0.
     """
     model, target = (_as_prior(prior, logits.shape[-1]) for prior in (model_prior, target_prior))
@@ -298,8 +299,8 @@ def _apply(log_p: Tensor, log_temperature: Tensor, bias: Tensor | None) -> Tenso
     return (scaled if bias is None else scaled + bias).log_softmax(-1)
 
 
-def _row_nll(log_p: Tensor, targets: Tensor) -> Tensor:
-    return -log_p.gather(-1, targets[:, None]).squeeze(-1)
+def _row_nll(log_p: Tensor, labels: Tensor) -> Tensor:
+    return -log_p.gather(-1, labels[:, None]).squeeze(-1)
 
 
 def _improves(before: Tensor, after: Tensor, weights: Tensor) -> bool:
@@ -311,7 +312,7 @@ def _improves(before: Tensor, after: Tensor, weights: Tensor) -> bool:
 
 
 def _fit(
-    logits: Tensor, targets: Tensor, weights: Tensor, kind: CalibrationKind, start: Calibration | None = None
+    logits: Tensor, labels: Tensor, weights: Tensor, kind: CalibrationKind, start: Calibration | None = None
 ) -> tuple[Tensor, Tensor | None]:
     topics = logits.shape[-1]
     temperatures = topics if kind in ("per_class_temperature", "vector_scaling") else 1
@@ -334,7 +335,7 @@ def _fit(
     def closure() -> Tensor:
         optimizer.zero_grad()
         penalty = strength * sum((values**2).sum() for values in parameters)
-        loss = (weights * _row_nll(_apply(logits, log_temperature, bias), targets)).sum() + penalty
+        loss = (weights * _row_nll(_apply(logits, log_temperature, bias), labels)).sum() + penalty
         loss.backward()
         return loss
 
@@ -342,21 +343,21 @@ def _fit(
     return log_temperature.detach(), None if bias is None else bias.detach()
 
 
-def stratified_folds(targets: Tensor, folds: int, seed: int) -> Tensor:
+def stratified_folds(labels: Tensor, folds: int, seed: int) -> Tensor:
     """The fold (n,) of each row: rows of a topic fall into different folds as evenly as can be."""
-    shuffled = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
-    by_topic = shuffled[targets[shuffled].argsort(stable=True)]
-    fold = torch.empty_like(targets)
-    fold[by_topic] = torch.arange(len(targets)) % folds
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    by_topic = shuffled[labels[shuffled].argsort(stable=True)]
+    fold = torch.empty_like(labels)
+    fold[by_topic] = torch.arange(len(labels)) % folds
     return fold
 
 
-def _held_out_nll(logits: Tensor, targets: Tensor, weights: Tensor, kind: CalibrationKind, fold: Tensor) -> Tensor:
+def _held_out_nll(logits: Tensor, labels: Tensor, weights: Tensor, kind: CalibrationKind, fold: Tensor) -> Tensor:
     """The NLL of each row (n,) by the map fitted on the other folds; infinite where those have no weight."""
     nll = torch.full_like(weights, torch.inf)
     for number in fold.unique():
         rest, held_out = fold != number, fold == number
         if weights[rest].sum() > 0:
-            log_temperature, bias = _fit(logits[rest], targets[rest], weights[rest], kind)
-            nll[held_out] = _row_nll(_apply(logits[held_out], log_temperature, bias), targets[held_out])
+            log_temperature, bias = _fit(logits[rest], labels[rest], weights[rest], kind)
+            nll[held_out] = _row_nll(_apply(logits[held_out], log_temperature, bias), labels[held_out])
     return nll

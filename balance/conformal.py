@@ -86,7 +86,7 @@ def rows_needed(error_rate: float) -> int:
 
 
 def fit_conformal(
-    probabilities: Tensor, targets: Tensor, error_rate: float = 0.1, kind: ConformalKind = "pooled", seed: int = 0
+    probabilities: Tensor, labels: Tensor, error_rate: float = 0.1, kind: ConformalKind = "pooled", seed: int = 0
 ) -> ConformalSets:
     """Fit thresholds on probabilities (n, C) and targets (n,) of rows that neither trained nor calibrated the model.
 
@@ -94,41 +94,41 @@ def fit_conformal(
     score (Sadinle et al. 2019; Angelopoulos & Bates 2021, section 4.2 in arXiv:2107.07511v6).
 
     Args:
-        probabilities: Of the rows.
-        targets: Their topics.
+        probabilities: Probabilities of the rows.
+        labels: Their topics.
         error_rate: In (0, 1).
         kind: Which promise, see `ConformalSets`.
-        seed: Of "clustered": which rows find the clusters, the others being for the thresholds.
+        seed: Random seed of "clustered": which rows find the clusters, the others being for the thresholds.
 
     Raises:
         UserError: If there are no rows, they hold no probabilities, or the rate or kind is none.
     """
-    probabilities, targets = checked_probabilities(probabilities), targets.detach().cpu().long()
-    if probabilities.ndim != 2 or targets.shape != probabilities.shape[:1] or len(targets) == 0:
-        raise UserError(f"conformal sets need rows: {tuple(probabilities.shape)} and {tuple(targets.shape)} given")
-    own = probabilities.gather(-1, targets[:, None]).squeeze(-1)
-    return conformal_of_scores(own, targets, probabilities.shape[-1], error_rate, kind, seed)
+    probabilities, labels = checked_probabilities(probabilities), labels.detach().cpu().long()
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or len(labels) == 0:
+        raise UserError(f"conformal sets need rows: {tuple(probabilities.shape)} and {tuple(labels.shape)} given")
+    own = probabilities.gather(-1, labels[:, None]).squeeze(-1)
+    return conformal_of_scores(own, labels, probabilities.shape[-1], error_rate, kind, seed)
 
 
 def conformal_of_scores(
-    own: Tensor, targets: Tensor, topics: int, error_rate: float, kind: ConformalKind, seed: int = 0
+    own: Tensor, labels: Tensor, topics: int, error_rate: float, kind: ConformalKind, seed: int = 0
 ) -> ConformalSets:
     """The same from the probabilities (n,) of the true topics alone."""
     if not 0 < error_rate < 1:
-        raise UserError(f"the error rate of conformal sets must lie in (0, 1), got {error_rate}")
-    rare = torch.bincount(targets, minlength=topics) < rows_needed(error_rate)
+        raise UserError(f"the error rate of conformal sets must be in (0, 1), got {error_rate}")
+    rare = torch.bincount(labels, minlength=topics) < rows_needed(error_rate)
     if kind == "per_topic":
         groups = torch.where(rare, -1, torch.arange(topics))
-        thresholds = _by_group(own, targets, groups, error_rate, rest=0.0)
+        thresholds = _by_group(own, labels, groups, error_rate, rest=0.0)
         pooled: list[int] = []
     elif kind == "clustered":
-        clusters, rest = _clusters(own, targets, topics, error_rate, seed)
+        clusters, rest = _clusters(own, labels, topics, error_rate, seed)
         everything = _threshold(own[rest], error_rate)
-        thresholds = _by_group(own[rest], targets[rest], clusters, error_rate, rest=everything)
+        thresholds = _by_group(own[rest], labels[rest], clusters, error_rate, rest=everything)
         pooled = (clusters < 0).nonzero().flatten().tolist()
     elif kind == "pooled":
         groups = torch.where(rare, topics, torch.arange(topics))
-        thresholds = _by_group(own, targets, groups, error_rate, rest=0.0)
+        thresholds = _by_group(own, labels, groups, error_rate, rest=0.0)
         pooled = rare.nonzero().flatten().tolist()
     else:
         raise UserError(f"unknown kind of conformal sets {kind!r}; there are {', '.join(get_args(ConformalKind))}")
@@ -136,19 +136,19 @@ def conformal_of_scores(
     return ConformalSets(error_rate, tuple(thresholds), tuple(pooled), always, kind)
 
 
-def _by_group(own: Tensor, targets: Tensor, groups: Tensor, error_rate: float, rest: float) -> list[float]:
+def _by_group(own: Tensor, labels: Tensor, groups: Tensor, error_rate: float, rest: float) -> list[float]:
     """The threshold of each topic (C,): that of its group's rows, `rest` for the group -1."""
-    of_group = {g: _threshold(own[groups[targets] == g], error_rate) for g in groups.unique().tolist() if g >= 0}
+    of_group = {g: _threshold(own[groups[labels] == g], error_rate) for g in groups.unique().tolist() if g >= 0}
     return [of_group.get(group, rest) for group in groups.tolist()]
 
 
-def _clusters(own: Tensor, targets: Tensor, topics: int, error_rate: float, seed: int) -> tuple[Tensor, Tensor]:
+def _clusters(own: Tensor, labels: Tensor, topics: int, error_rate: float, seed: int) -> tuple[Tensor, Tensor]:
     """The cluster (C,) of each topic, -1 for none, and which rows (n,) are left for the thresholds.
 
     Ding et al. 2023, section 2.2 and appendix B.1: a share of the rows describes each topic by quantiles of its scores;
     k-means, weighted by the root of the rows, clusters those.
     """
-    rows = torch.bincount(targets, minlength=topics)
+    rows = torch.bincount(labels, minlength=topics)
     enough = rows >= rows_needed(error_rate)
     least = int(rows[enough].min()) if enough.any() else 0
     share = int(enough.sum()) / (75 + int(enough.sum()))
@@ -156,13 +156,13 @@ def _clusters(own: Tensor, targets: Tensor, topics: int, error_rate: float, seed
     order = torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))
     describing = torch.zeros(len(own), dtype=torch.bool)
     for topic in enough.nonzero().flatten().tolist():
-        mine = order[targets[order] == topic]
+        mine = order[labels[order] == topic]
         describing[mine[: max(1, round(share * len(mine)))]] = number > 1
     clusters = torch.where(enough, 0, -1)
     if number > 1:
         levels = torch.tensor([0.5, 0.6, 0.7, 0.8, 0.9, 1 - error_rate], dtype=torch.float64)
         found = enough.nonzero().flatten()
-        points = torch.stack([own[describing & (targets == topic)].quantile(1 - levels) for topic in found.tolist()])
+        points = torch.stack([own[describing & (labels == topic)].quantile(1 - levels) for topic in found.tolist()])
         clusters[found] = _k_means(points, rows[found].double().sqrt(), number)
     return clusters, ~describing
 

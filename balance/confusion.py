@@ -17,10 +17,10 @@ SHIFT_LEVEL = 0.01
 NEWTON_STEPS = 20
 
 
-def confusion(decisions: Tensor, targets: Tensor, topics: int, decidable: int | None = None) -> Tensor:
+def confusion(decisions: Tensor, labels: Tensor, topics: int, decidable: int | None = None) -> Tensor:
     """Rows (C, D), float64, at [true topic, decided topic], of index tensors (n,); D is C unless given."""
     decidable = topics if decidable is None else decidable
-    return torch.bincount(targets * decidable + decisions, minlength=topics * decidable).view(topics, -1).double()
+    return torch.bincount(labels * decidable + decisions, minlength=topics * decidable).view(topics, -1).double()
 
 
 def accuracy(rows: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def true_topic_counts(rows: Tensor, train_counts: Counts) -> Tensor:
     """The rows (..., C) that each true topic is expected to have, with the chance of a small sample taken out.
 
     Counts n are shrunk toward mu = exp(a + b log p), a Poisson regression on the training shares p that holds rows like
-    the training set (b = 1), rows with all topics alike (b = 0) and what lies between: mu (1 + f n) / (1 + f mu), the
+    the training set (b = 1), rows with all topics alike (b = 0) and what is between: mu (1 + f n) / (1 + f mu), the
     posterior mean of a gamma-Poisson model. f, its overdispersion, is what Pearson's statistic has in excess of its
     degrees of freedom, at least 0: with many rows of a topic, or shares of their own, n stays what it is.
     """

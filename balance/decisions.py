@@ -24,7 +24,7 @@ class Decision:
 
     Attributes:
         offsets: Nats (C,) added to the log-probabilities before the largest is taken; empty for none.
-        costs: Of deciding for topic j where i is true, at [i][j]; empty decides for the most probable topic.
+        costs: Cost of deciding for topic j where i is true, at [i][j]; empty decides for the most probable topic.
         least: The probability (C,) that a topic must have to be decided for; empty decides every row.
     """
 
@@ -79,7 +79,7 @@ class TunedOffsets:
 
 
 def tune_offsets(
-    probabilities: Tensor, targets: Tensor, measure: TunedMeasure, weights: Tensor | None = None, seed: int = 0
+    probabilities: Tensor, labels: Tensor, measure: TunedMeasure, weights: Tensor | None = None, seed: int = 0
 ) -> TunedOffsets:
     """Offsets (C,) of log-probabilities for the best macro-F1 or balanced accuracy, cross-fitted.
 
@@ -87,28 +87,28 @@ def tune_offsets(
     folds; they are kept where that is better than none, and are then the mean of the folds' offsets.
 
     Args:
-        probabilities: Of held-out rows (n, C).
-        targets: Their topics (n,).
+        probabilities: Probabilities of held-out rows (n, C).
+        labels: Their topics (n,).
         measure: What to be best in.
-        weights: Of the rows (n,), so that they come in the shares of the job: macro-F1 depends on these.
-        seed: Of the folds.
+        weights: Weights of the rows (n,), so that they come in the shares of the job: macro-F1 depends on these.
+        seed: Random seed of the folds.
 
     Raises:
         UserError: If there are fewer than five rows, or they hold no probabilities.
     """
-    rows, targets = checked_probabilities(probabilities), targets.detach().cpu().long()
-    own = checked_weights(weights, len(targets))
-    if rows.ndim != 2 or len(rows) != len(targets) or len(rows) < FOLDS:
-        raise UserError(f"tuning offsets needs rows: {tuple(rows.shape)} probabilities, {tuple(targets.shape)} topics")
-    log_p, fold = _log(rows), stratified_folds(targets, FOLDS, seed)
-    decided, found = torch.empty_like(targets), []
+    rows, labels = checked_probabilities(probabilities), labels.detach().cpu().long()
+    own = checked_weights(weights, len(labels))
+    if rows.ndim != 2 or len(rows) != len(labels) or len(rows) < FOLDS:
+        raise UserError(f"tuning offsets needs rows: {tuple(rows.shape)} probabilities, {tuple(labels.shape)} topics")
+    log_p, fold = _log(rows), stratified_folds(labels, FOLDS, seed)
+    decided, found = torch.empty_like(labels), []
     for number in range(FOLDS):
         rest, held_out = fold != number, fold == number
-        offsets = _ascended(log_p[rest], targets[rest], own[rest], measure)
+        offsets = _ascended(log_p[rest], labels[rest], own[rest], measure)
         decided[held_out] = (log_p[held_out] + offsets).argmax(-1)
         found.append(offsets)
     choices = torch.stack([log_p.argmax(-1), decided], 1)
-    before, after = _measured(choices, targets, own, rows.shape[1], measure)
+    before, after = _measured(choices, labels, own, rows.shape[1], measure)
     kept = bool(after > before)
     mean = torch.stack(found).mean(0)
     offsets = mean - mean.mean() if kept else torch.zeros_like(mean)
@@ -119,7 +119,7 @@ def _log(rows: Tensor) -> Tensor:
     return rows.clamp(min=torch.finfo(torch.float32).tiny).log()
 
 
-def _ascended(log_p: Tensor, targets: Tensor, weights: Tensor, measure: TunedMeasure) -> Tensor:
+def _ascended(log_p: Tensor, labels: Tensor, weights: Tensor, measure: TunedMeasure) -> Tensor:
     topics = log_p.shape[1]
     offsets = torch.zeros(topics, dtype=torch.float64)
     for _ in range(SWEEPS):
@@ -129,7 +129,7 @@ def _ascended(log_p: Tensor, targets: Tensor, weights: Tensor, measure: TunedMea
             others[:, topic] = -torch.inf
             best, rival = others.max(-1)
             wins = log_p[:, topic, None] + STEPS > best[:, None]
-            values = _measured(torch.where(wins, topic, rival[:, None]), targets, weights, topics, measure)
+            values = _measured(torch.where(wins, topic, rival[:, None]), labels, weights, topics, measure)
             # Of equally good offsets the one nearest to none: a topic without rows in a fold stays where it is.
             good = values >= values.max() - 1e-12
             offsets[topic] = STEPS[good][STEPS[good].abs().argmin()]
@@ -138,15 +138,15 @@ def _ascended(log_p: Tensor, targets: Tensor, weights: Tensor, measure: TunedMea
     return offsets
 
 
-def _measured(decided: Tensor, targets: Tensor, weights: Tensor, topics: int, measure: TunedMeasure) -> Tensor:
+def _measured(decided: Tensor, labels: Tensor, weights: Tensor, topics: int, measure: TunedMeasure) -> Tensor:
     """The measure (K,) of K decisions (n, K), as `confusion` has it; counted without a C x C table for each of them."""
 
     def summed(cells: Tensor, values: Tensor) -> Tensor:
         zeros = torch.zeros(topics, decided.shape[1], dtype=torch.float64)
         return zeros.scatter_add_(0, cells, values.expand(cells.shape))
 
-    right = summed(decided, weights[:, None] * (decided == targets[:, None]))
-    true = torch.zeros(topics, dtype=torch.float64).index_add_(0, targets, weights)[:, None]
+    right = summed(decided, weights[:, None] * (decided == labels[:, None]))
+    true = torch.zeros(topics, dtype=torch.float64).index_add_(0, labels, weights)[:, None]
     if measure == "balanced_accuracy":
         return (right / true).nanmean(0)
     return (2 * right / (summed(decided, weights[:, None]) + true)).nanmean(0)

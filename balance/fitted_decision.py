@@ -23,8 +23,8 @@ class FittedDecision:
     Attributes:
         settings: What was asked for.
         decision: What decides.
-        tuned: Of tuned offsets, what they brought on the held-out rows.
-        threshold: Of a derived confidence, what may be expected of it.
+        tuned: For tuned offsets, what they brought on the held-out rows.
+        threshold: For a derived confidence, what may be expected of it.
     """
 
     settings: DecisionSettings = field(default_factory=DecisionSettings)
@@ -71,7 +71,7 @@ def fit_decision(
     settings: DecisionSettings,
     topics: Topics,
     probabilities: Tensor | None = None,
-    targets: Tensor | None = None,
+    labels: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> FittedDecision:
     """The decision that `settings` ask for.
@@ -79,24 +79,24 @@ def fit_decision(
     Args:
         settings: What is wanted.
         topics: In the order of the probabilities.
-        probabilities: Of held-out rows (n, C), right for the target prior and calibrated on other rows; needed where
-            `settings.needs_rows`.
-        targets: Their topics (n,).
-        weights: Of the rows (n,), so that they come in the shares of the target prior.
+        probabilities: Probabilities of held-out rows (n, C), right for the target prior and calibrated on other rows;
+            needed where `settings.needs_rows`.
+        labels: Their topics (n,).
+        weights: Weights of the rows (n,), so that they come in the shares of the target prior.
 
     Raises:
         UserError: If a topic is unknown, or no confidence reaches the wanted accuracy.
     """
     tuned = threshold = None
     decision = Decision(costs=_cost_matrix(settings.costs, topics))
-    if probabilities is not None and targets is not None:
+    if probabilities is not None and labels is not None:
         if settings.tune is not None:
-            tuned = tune_offsets(probabilities, targets, settings.tune, weights)
+            tuned = tune_offsets(probabilities, labels, settings.tune, weights)
             decision = Decision(offsets=tuned.offsets)
         if settings.accuracy is not None:
-            threshold = threshold_for_accuracy(probabilities, targets, settings.accuracy, decision, weights)
+            threshold = threshold_for_accuracy(probabilities, labels, settings.accuracy, decision, weights)
         elif settings.undecided is not None:
-            threshold = threshold_for_undecided(probabilities, targets, settings.undecided, decision, weights)
+            threshold = threshold_for_undecided(probabilities, labels, settings.undecided, decision, weights)
     least = _least(settings.min_confidence, topics)
     if threshold is not None:
         least = [max(value, threshold.value) for value in least]

@@ -22,40 +22,40 @@ class HeldOutRows:
 
     Attributes:
         logits: (n, C) float16, normalised: log-probabilities as the encoder gives them.
-        targets: Topic indices (n,) int32.
+        labels: Topic indices (n,) int32.
 
     Raises:
         UserError: If they do not fit each other, or hold what are no log-probabilities or topics.
     """
 
     logits: Tensor
-    targets: Tensor
+    labels: Tensor
 
     def __post_init__(self) -> None:
-        if self.logits.ndim != 2 or self.targets.shape != self.logits.shape[:1] or 0 in self.logits.shape:
-            raise UserError(f"held-out logits {tuple(self.logits.shape)} do not fit topics {tuple(self.targets.shape)}")
+        if self.logits.ndim != 2 or self.labels.shape != self.logits.shape[:1] or 0 in self.logits.shape:
+            raise UserError(f"held-out logits {tuple(self.logits.shape)} do not fit topics {tuple(self.labels.shape)}")
         if not (self.logits.float().isfinite().all() and self.logits.max() < 0.01):
             raise UserError("held-out logits must be log-probabilities")
-        if not 0 <= int(self.targets.min()) <= int(self.targets.max()) < self.logits.shape[1]:
-            raise UserError(f"held-out topics must lie in 0..{self.logits.shape[1] - 1}")
+        if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.logits.shape[1]:
+            raise UserError(f"held-out topics must be in 0..{self.logits.shape[1] - 1}")
 
     @classmethod
-    def kept_of(cls, logits: Tensor, targets: Tensor, seed: int = 0) -> "HeldOutRows":
+    def kept_of(cls, logits: Tensor, labels: Tensor, seed: int = 0) -> "HeldOutRows":
         """At most 5,000 rows and 2 million numbers of logits (n, C) and targets (n,); frequent topics are thinned."""
-        logits, targets = logits.detach().cpu().float(), targets.detach().cpu().long()
-        kept = _thinned(targets, min(MOST_ROWS, MOST_NUMBERS // logits.shape[1]), seed)
+        logits, labels = logits.detach().cpu().float(), labels.detach().cpu().long()
+        kept = _thinned(labels, min(MOST_ROWS, MOST_NUMBERS // logits.shape[1]), seed)
         # A float16 rounds a sure row's log-probability, -1e-4, to 0 at worst.
         rounded = logits[kept].log_softmax(-1).clamp(min=FLOOR).half()
-        return cls(rounded, targets[kept].int())
+        return cls(rounded, labels[kept].int())
 
 
-def _thinned(targets: Tensor, most: int, seed: int) -> Tensor:
+def _thinned(labels: Tensor, most: int, seed: int) -> Tensor:
     """Row numbers, in order: as many of each topic as there are, up to a number that keeps `most` rows in all."""
-    if len(targets) <= most:
-        return torch.arange(len(targets))
-    shuffled = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
-    by_topic = shuffled[targets[shuffled].argsort(stable=True)]
-    rows = torch.bincount(targets)
-    place = torch.arange(len(targets)) - (rows.cumsum(0) - rows)[targets[by_topic]]
+    if len(labels) <= most:
+        return torch.arange(len(labels))
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    by_topic = shuffled[labels[shuffled].argsort(stable=True)]
+    rows = torch.bincount(labels)
+    place = torch.arange(len(labels)) - (rows.cumsum(0) - rows)[labels[by_topic]]
     # The `most` rows with the lowest place within their topic: rare topics keep all.
     return by_topic[place.argsort(stable=True)[:most]].sort().values

@@ -32,7 +32,7 @@ def em_prior(
 
     Args:
         probabilities: (n, C) of the unlabelled rows, under the model's prior.
-        model_prior: (C,) the prior that the probabilities hold, see `prior_from_counts` and `measured_prior`.
+        model_prior: (C,) the prior that the probabilities hold, see `prior_from_counts` and `prior_from_predictions`.
         tolerance: stop when the mean log-likelihood of a row is within this many nats of its maximum.
         max_error: refuse the estimate if the standard error of a share is above this: too few rows, or topics that
             the model cannot tell apart. None: refuse nothing.
@@ -126,8 +126,8 @@ def bbse_prior(
         max_condition: refuse if the condition number of A, by which errors of mu grow, is above this.
     """
     topics = held_out_probabilities.shape[-1]
-    targets = held_out_targets.detach().cpu().long()
-    rows = torch.bincount(targets, minlength=topics)
+    labels = held_out_targets.detach().cpu().long()
+    rows = torch.bincount(labels, minlength=topics)
     if len(probabilities) == 0 or (rows == 0).any():
         absent = (rows == 0).nonzero().flatten().tolist()
         raise UserError(
@@ -135,7 +135,7 @@ def bbse_prior(
             f"every topic (none of topics {absent[:5]}); use EM or a given prior"
         )
     decided = checked_probabilities(held_out_probabilities).argmax(-1)
-    joint = torch.bincount(decided * topics + targets, minlength=topics * topics).view(topics, topics).double()
+    joint = torch.bincount(decided * topics + labels, minlength=topics * topics).view(topics, topics).double()
     rates = joint / rows
     condition = torch.linalg.cond(rates).item()
     if not condition <= max_condition:

@@ -22,7 +22,7 @@ LEAST = 1e-3  # of a probability is left of it where smoothing explains all of i
 
 @dataclass(frozen=True)
 class LossLink:
-    """Called with logits (n, C) it gives log-posteriors (n, C), float32, under the prior of `implied_prior`.
+    """Called with logits (n, C) it gives log-posteriors (n, C), float32, under the prior of `prior_from_loss`.
 
     With q = softmax(logits + adjustment), the posterior under the rows that the loss saw, each times its class weight,
     is proportional to
@@ -34,14 +34,14 @@ class LossLink:
     - generalised cross-entropy: q^(1 - power).
 
     Those of the last two, and of both together in the first, follow from setting the derivative of the expected loss
-    to 0. The adjustment is taken off again, as `implied_prior` has it.
+    to 0. The adjustment is taken off again, as `prior_from_loss` has it.
 
     Attributes:
-        gamma: of focal loss.
-        smoothing: of the labels.
-        adjustment: of the logits (C,), empty for none.
-        margins: of LDAM (C,), empty for none.
-        power: of generalised cross-entropy, in [0, 1): its q.
+        gamma: For focal loss.
+        smoothing: For the labels.
+        adjustment: For the logits (C,), empty for none.
+        margins: For LDAM (C,), empty for none.
+        power: For generalised cross-entropy, in [0, 1): its q.
     """
 
     gamma: float = 0.0

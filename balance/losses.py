@@ -19,23 +19,23 @@ from .weights import Counts, as_counts, class_weights, describe_weights
 IGNORED = -100  # of targets, as in torch's cross-entropy
 
 
-def focal_rows(logits: Tensor, targets: Tensor, gamma: float, label_smoothing: float = 0.0) -> Tensor:
+def focal_rows(logits: Tensor, labels: Tensor, gamma: float, label_smoothing: float = 0.0) -> Tensor:
     """Row losses (B,): (1 - p_t)^gamma * CE, Lin et al. 2017, eq. 4; p_t of the unweighted distribution."""
-    log_p = logits.log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1)
+    log_p = logits.log_softmax(-1).gather(-1, labels[:, None]).squeeze(-1)
     # The floor keeps the gradient of a power under 1 finite where p_t rounds to 1.
     miss = (-torch.expm1(log_p)).clamp(min=1e-12)
-    return miss**gamma * F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+    return miss**gamma * F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
 
 
 def logit_adjusted_rows(
-    logits: Tensor, targets: Tensor, counts: Tensor, tau: float = 1.0, label_smoothing: float = 0.0
+    logits: Tensor, labels: Tensor, counts: Tensor, tau: float = 1.0, label_smoothing: float = 0.0
 ) -> Tensor:
     """Row losses (B,): CE(f + tau log pi), Menon et al. 2021, eq. 10; at tau = 1 Ren et al. 2020.
 
     At inference the logits are used as they are: they are those of a uniform prior (tau = 1).
     """
     log_prior = (counts / counts.sum()).log().to(logits.dtype)
-    return F.cross_entropy(logits + tau * log_prior, targets, reduction="none", label_smoothing=label_smoothing)
+    return F.cross_entropy(logits + tau * log_prior, labels, reduction="none", label_smoothing=label_smoothing)
 
 
 def ldam_margins(counts: Tensor, max_margin: float) -> Tensor:
@@ -43,19 +43,19 @@ def ldam_margins(counts: Tensor, max_margin: float) -> Tensor:
     return max_margin * (counts / counts.min()) ** -0.25
 
 
-def ldam_rows(logits: Tensor, targets: Tensor, margins: Tensor) -> Tensor:
+def ldam_rows(logits: Tensor, labels: Tensor, margins: Tensor) -> Tensor:
     """Row losses (B,): CE after the true topic's logit is lowered by its margin, Cao et al. 2019, section 3.2.
 
     The published code computes CE(s (z - margin)) on cosines z. Here logits = s z and margins are s times as
     large, which is the same number, and softmax(logits) stays the model's distribution at inference.
     """
-    own = F.one_hot(targets, logits.shape[-1]).to(logits.dtype)
-    return F.cross_entropy(logits - own * margins.to(logits.dtype), targets, reduction="none")
+    own = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
+    return F.cross_entropy(logits - own * margins.to(logits.dtype), labels, reduction="none")
 
 
-def generalised_cross_entropy_rows(logits: Tensor, targets: Tensor, q: float) -> Tensor:
+def generalised_cross_entropy_rows(logits: Tensor, labels: Tensor, q: float) -> Tensor:
     """Row losses (B,): (1 - p_t^q) / q, bounded, so wrong topics pull little: Zhang & Sabuncu 2018."""
-    log_p = logits.log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1)
+    log_p = logits.log_softmax(-1).gather(-1, labels[:, None]).squeeze(-1)
     return -torch.expm1(q * log_p) / q
 
 
@@ -70,7 +70,7 @@ class TopicLoss(nn.Module):
     Args:
         settings: which loss.
         counts: rows per topic (C,) of the set that it trains on.
-        names: of the topics (C,), needed for weights given as {topic: weight}.
+        names: Names of the topics (C,), needed for weights given as {topic: weight}.
         noise: for forward_noise, a matrix (C, C) of one's own, or of `noise_matrix`, in place of the noise rate's.
     """
 
@@ -107,29 +107,29 @@ class TopicLoss(nn.Module):
         """Tell the loss what share of the training is done, in [0, 1]: deferred weights start with it."""
         self._progress = share
 
-    def row_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Unweighted losses (B,), one for each row."""
         settings, smoothing = self.settings, self.settings.value("label_smoothing")
         match settings.name:
             case "cross_entropy":
-                return F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+                return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
             case "focal":
-                return focal_rows(logits, targets, settings.value("gamma"), smoothing)
+                return focal_rows(logits, labels, settings.value("gamma"), smoothing)
             case "logit_adjusted" | "balanced_softmax":
-                return logit_adjusted_rows(logits, targets, self._counts, settings.value("tau"), smoothing)
+                return logit_adjusted_rows(logits, labels, self._counts, settings.value("tau"), smoothing)
             case "ldam":
                 margins = ldam_margins(self._counts, settings.value("max_margin") * settings.value("scale"))
-                return ldam_rows(logits, targets, margins)
+                return ldam_rows(logits, labels, margins)
             case "generalised_cross_entropy":
-                return generalised_cross_entropy_rows(logits, targets, settings.value("q"))
+                return generalised_cross_entropy_rows(logits, labels, settings.value("q"))
             case "forward_noise":
                 assert self._noise is not None
-                return forward_noise_rows(logits, targets, self._noise)
+                return forward_noise_rows(logits, labels, self._noise)
 
     def forward(
         self,
         logits: Tensor,
-        targets: Tensor,
+        labels: Tensor,
         denominator: float | None = None,
         row_weights: Tensor | None = None,
     ) -> Tensor:
@@ -146,11 +146,11 @@ class TopicLoss(nn.Module):
             self._counts, self._weights = self._counts.to(logits.device), self._weights.to(logits.device)
             self._noise = None if self._noise is None else self._noise.to(logits.device)
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        counted = targets != IGNORED
-        logits, targets = logits[counted], targets[counted].long()
-        rows = self.row_losses(logits, targets) * self.weights.to(logits.dtype)[targets]
+        counted = labels != IGNORED
+        logits, labels = logits[counted], labels[counted].long()
+        rows = self.row_losses(logits, labels) * self.weights.to(logits.dtype)[labels]
         rows = rows if row_weights is None else rows * row_weights.to(logits.dtype)[counted]
-        return rows.sum() / (max(1, len(targets)) if denominator is None else denominator)
+        return rows.sum() / (max(1, len(labels)) if denominator is None else denominator)
 
     def extra_repr(self) -> str:
         """What `print(loss)` shows."""

@@ -1,7 +1,7 @@
 """How well, and how skewed: measures of a classifier from its probabilities and the true topics.
 
 Knows probabilities (n, C), target indices (n,) and training counts (C,); knows nothing of files or names.
-torchmetrics and scikit-learn have accuracy, F1 and calibration error; this room needs torch alone, so they stand
+torchmetrics and scikit-learn have accuracy, F1 and calibration error; this room needs torch alone, so they are
 here in a few lines and are tested against both. Decisions are the most probable topic unless they are given. Where
 there is nothing to measure (no row of a topic or band) a function gives nan and `measure` gives None.
 """
@@ -21,60 +21,60 @@ CURVE_BINS = 10  # of a reliability curve
 BINS = 15  # of the expected calibration error, as in Guo et al. 2017
 
 
-def topic_recall(probabilities: Tensor, targets: Tensor, decided: Tensor | None = None) -> Tensor:
+def topic_recall(probabilities: Tensor, labels: Tensor, decided: Tensor | None = None) -> Tensor:
     """Recall of each topic (C,), nan for a topic without rows; for `decided` see `measure`."""
-    return counted.recall(_confusion(probabilities, targets, decided))
+    return counted.recall(_confusion(probabilities, labels, decided))
 
 
-def accuracy(probabilities: Tensor, targets: Tensor) -> float:
+def accuracy(probabilities: Tensor, labels: Tensor) -> float:
     """Share of rows decided rightly."""
-    return (probabilities.argmax(-1) == targets).double().mean().item()
+    return (probabilities.argmax(-1) == labels).double().mean().item()
 
 
-def balanced_accuracy(probabilities: Tensor, targets: Tensor) -> float:
+def balanced_accuracy(probabilities: Tensor, labels: Tensor) -> float:
     """Mean recall over the topics that have rows; topics absent from the rows are left out."""
-    return topic_recall(probabilities, targets).nanmean().item()
+    return topic_recall(probabilities, labels).nanmean().item()
 
 
-def macro_f1(probabilities: Tensor, targets: Tensor) -> float:
+def macro_f1(probabilities: Tensor, labels: Tensor) -> float:
     """Mean F1 over the topics that have rows or were decided, as scikit-learn averages it.
 
     A topic that was decided but has no rows counts as 0; one that is neither present nor decided is left out.
     """
-    return counted.f1(_confusion(probabilities, targets)).nanmean().item()
+    return counted.f1(_confusion(probabilities, labels)).nanmean().item()
 
 
-def band_recall(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> dict[str, float]:
+def band_recall(probabilities: Tensor, labels: Tensor, train_counts: Counts) -> dict[str, float]:
     """Mean recall over the topics of each band (by training rows) that have rows."""
-    means = counted.band_means(topic_recall(probabilities, targets), train_counts)
+    means = counted.band_means(topic_recall(probabilities, labels), train_counts)
     return {name: mean.item() for name, mean in means.items()}
 
 
-def negative_log_likelihood(probabilities: Tensor, targets: Tensor) -> float:
+def negative_log_likelihood(probabilities: Tensor, labels: Tensor) -> float:
     """Mean -log p(true topic) in nats; a probability of zero counts as the smallest float32 (87 nats)."""
-    own = probabilities.double().gather(-1, targets[:, None])
+    own = probabilities.double().gather(-1, labels[:, None])
     return -own.clamp(min=torch.finfo(torch.float32).tiny).log().mean().item()
 
 
-def calibration_error(probabilities: Tensor, targets: Tensor) -> float:
+def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
     """Expected calibration error of the decided topic: Guo et al. 2017, eq. 3, 15 bins of equal width.
 
     ``sum_b (rows in b / n) |share right in b - mean confidence in b|``.
     """
-    if len(targets) == 0:
+    if len(labels) == 0:
         return math.nan
     confidence, decisions = probabilities.double().max(-1)
     edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64)[1:-1]
     bins = torch.bucketize(confidence, edges)
-    gaps = (decisions == targets).double() - confidence
-    return torch.zeros(BINS, dtype=torch.float64).index_add_(0, bins, gaps).abs().sum().item() / len(targets)
+    gaps = (decisions == labels).double() - confidence
+    return torch.zeros(BINS, dtype=torch.float64).index_add_(0, bins, gaps).abs().sum().item() / len(labels)
 
 
 def reliability(confidence: Tensor, right: Tensor) -> list[tuple[float, float, int]]:
     """A reliability curve: mean confidence, share right, and rows of each of ten bins of equal width that has rows.
 
     Args:
-        confidence: Of the decisions (n,).
+        confidence: Confidence of the decisions (n,).
         right: Which of them are (n,), bool.
     """
     bins = (confidence * CURVE_BINS).long().clamp(max=CURVE_BINS - 1)
@@ -85,7 +85,7 @@ def reliability(confidence: Tensor, right: Tensor) -> list[tuple[float, float, i
     ]
 
 
-def band_calibration_error(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> dict[str, float]:
+def band_calibration_error(probabilities: Tensor, labels: Tensor, train_counts: Counts) -> dict[str, float]:
     """Calibration error within the rows decided for a topic of each band.
 
     By decided and not by true topic: among rows chosen by their truth even a perfect model looks miscalibrated.
@@ -94,16 +94,16 @@ def band_calibration_error(probabilities: Tensor, targets: Tensor, train_counts:
     errors = {}
     for name in BANDS:
         rows = torch.tensor([own == name for own in bands])[decisions]
-        errors[name] = calibration_error(probabilities[rows], targets[rows])
+        errors[name] = calibration_error(probabilities[rows], labels[rows])
     return errors
 
 
-def prior_pull(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> float:
+def prior_pull(probabilities: Tensor, labels: Tensor, train_counts: Counts) -> float:
     """How strongly decisions lean from the true shares toward the training shares: a slope, 0 none, 1 a copy.
 
     See `judged_prior_pull`.
     """
-    return judged_prior_pull(_confusion(probabilities, targets), train_counts)
+    return judged_prior_pull(_confusion(probabilities, labels), train_counts)
 
 
 def judged_prior_pull(rows: Tensor, train_counts: Counts) -> float:
@@ -116,9 +116,9 @@ def judged_prior_pull(rows: Tensor, train_counts: Counts) -> float:
     return counted.prior_pull(rows, train_counts).item()
 
 
-def marginal_divergence(probabilities: Tensor, targets: Tensor) -> float:
+def marginal_divergence(probabilities: Tensor, labels: Tensor) -> float:
     """Kullback-Leibler divergence KL(true shares || decided shares) in nats, both add-half smoothed."""
-    return counted.marginal_divergence(_confusion(probabilities, targets)).item()
+    return counted.marginal_divergence(_confusion(probabilities, labels)).item()
 
 
 def skew(rows: Tensor, train_counts: Counts) -> dict[str, float]:
@@ -131,7 +131,7 @@ def skew(rows: Tensor, train_counts: Counts) -> dict[str, float]:
 
 
 def measure(
-    probabilities: Tensor, targets: Tensor, train_counts: Counts, decided: Tensor | None = None
+    probabilities: Tensor, labels: Tensor, train_counts: Counts, decided: Tensor | None = None
 ) -> dict[str, float | None]:
     """Every measure of probabilities (n, C) against targets (n,), as plain floats fit for JSON.
 
@@ -139,8 +139,8 @@ def measure(
     no rows as 0, as scikit-learn does. None: nothing to measure it on.
 
     Args:
-        probabilities: Of the rows.
-        targets: Their topics.
+        probabilities: Probabilities of the rows.
+        labels: Their topics.
         train_counts: Training rows of each topic (C,).
         decided: The topics (n,) they got; unless given the most probable ones. Undecided rows, -1, are left out of all
             but NLL and calibration error, and their share is "undecided".
@@ -148,9 +148,9 @@ def measure(
     Raises:
         UserError: if there are no rows, shapes do not fit, or the rows are no probabilities.
     """
-    probabilities, targets = probabilities.detach().cpu().double(), targets.detach().cpu().long()
-    _check(probabilities, targets, train_counts)
-    rows = _confusion(probabilities, targets, decided)
+    probabilities, labels = probabilities.detach().cpu().double(), labels.detach().cpu().long()
+    _check(probabilities, labels, train_counts)
+    rows = _confusion(probabilities, labels, decided)
     recall = counted.recall(rows)
     known = recall[~recall.isnan()].tolist()
     values = {
@@ -158,36 +158,36 @@ def measure(
         "balanced_accuracy": recall.nanmean().item(),
         "macro_f1": counted.f1(rows).nanmean().item(),
         "worst_topic_recall": min(known, default=math.nan),
-        "nll": negative_log_likelihood(probabilities, targets),
-        "ece": calibration_error(probabilities, targets),
+        "nll": negative_log_likelihood(probabilities, labels),
+        "ece": calibration_error(probabilities, labels),
         "marginal_kl": counted.marginal_divergence(rows).item(),
         **skew(rows, train_counts),
     }
     if decided is not None:
         values["undecided"] = (decided < 0).double().mean().item()
     recalls = counted.band_means(recall, train_counts)
-    errors = band_calibration_error(probabilities, targets, train_counts)
+    errors = band_calibration_error(probabilities, labels, train_counts)
     values |= {f"recall_{name}": recalls[name].item() for name in BANDS}
     values |= {f"ece_{name}": errors[name] for name in BANDS}
     return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
-def _confusion(probabilities: Tensor, targets: Tensor, decided: Tensor | None = None) -> Tensor:
+def _confusion(probabilities: Tensor, labels: Tensor, decided: Tensor | None = None) -> Tensor:
     decided = probabilities.argmax(-1) if decided is None else decided.cpu()
     sure = decided >= 0
-    return counted.confusion(decided[sure], targets[sure], probabilities.shape[-1])
+    return counted.confusion(decided[sure], labels[sure], probabilities.shape[-1])
 
 
-def _check(probabilities: Tensor, targets: Tensor, train_counts: Counts) -> None:
-    if probabilities.ndim != 2 or targets.shape != probabilities.shape[:1]:
-        raise UserError(f"probabilities {tuple(probabilities.shape)} do not fit targets {tuple(targets.shape)}")
+def _check(probabilities: Tensor, labels: Tensor, train_counts: Counts) -> None:
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
+        raise UserError(f"probabilities {tuple(probabilities.shape)} do not fit targets {tuple(labels.shape)}")
     rows, topics = probabilities.shape
     if rows == 0:
         raise UserError("there are no rows to measure")
     if len(as_counts(train_counts)) != topics:
         raise UserError(f"{len(as_counts(train_counts))} training counts for {topics} topics")
-    if targets.min() < 0 or targets.max() >= topics:
-        raise UserError(f"targets must lie in 0..{topics - 1}")
+    if labels.min() < 0 or labels.max() >= topics:
+        raise UserError(f"labels must be in 0..{topics - 1}")
     sums = probabilities.sum(-1)
     wrong = ~((sums - 1).abs() < 1e-2) | (probabilities < 0).any(-1)
     if wrong.any():

@@ -13,13 +13,13 @@ from .calibration import checked_probabilities
 from .weights import Counts, as_counts
 
 
-def forward_noise_rows(logits: Tensor, targets: Tensor, noise: Tensor) -> Tensor:
+def forward_noise_rows(logits: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
     """Row losses (B,): -log((T^T softmax(f))_y), the forward correction of Patrini et al. 2017.
 
     The model's answer is passed through the noise before it meets the noisy topic, so the minimiser of the mean loss
     is the posterior of the true topics. The identity matrix gives cross-entropy.
     """
-    into = noise.to(logits.dtype).log()[:, targets].T  # (B, C): log P(the row's noisy topic | true topic)
+    into = noise.to(logits.dtype).log()[:, labels].T  # (B, C): log P(the row's noisy topic | true topic)
     return -(logits.log_softmax(-1) + into).logsumexp(-1)
 
 
@@ -32,16 +32,16 @@ def redrawn_noise(counts: Counts, rate: float) -> Tensor:
     what they were are right: where a share w of all labels is wrong, rate = w / (1 - sum_c q_c^2).
 
     Args:
-        counts: of the noisy rows per topic.
+        counts: Counts of the noisy rows per topic.
         rate: in [0, 1).
     """
     if not 0 <= rate < 1:
-        raise UserError(f"the share of redrawn labels must lie in [0, 1), got {rate}")
+        raise UserError(f"the share of redrawn labels must be in [0, 1), got {rate}")
     shares = as_counts(counts) / as_counts(counts).sum()
     return (1 - rate) * torch.eye(len(shares), dtype=torch.float64) + rate * shares
 
 
-def noise_matrix(probabilities: Tensor, targets: Tensor) -> Tensor:
+def noise_matrix(probabilities: Tensor, labels: Tensor) -> Tensor:
     """The noise matrix (C, C), estimated from clean rows: gold loss correction, Hendrycks et al. 2018.
 
     Row i is the mean answer, on clean rows of topic i, of a model trained on the noisy set with plain cross-entropy.
@@ -49,17 +49,17 @@ def noise_matrix(probabilities: Tensor, targets: Tensor) -> Tensor:
     handful of clean rows has a row no better than those.
 
     Args:
-        probabilities: of the clean rows (n, C), by the model trained on the noisy set.
-        targets: their true topics (n,); every topic must occur.
+        probabilities: Probabilities of the clean rows (n, C), by the model trained on the noisy set.
+        labels: their true topics (n,); every topic must occur.
     """
-    rows, targets = checked_probabilities(probabilities), targets.detach().cpu().long()
-    if rows.ndim != 2 or targets.shape != rows.shape[:1]:
-        raise UserError(f"probabilities {tuple(rows.shape)} do not fit targets {tuple(targets.shape)}")
-    counts = torch.bincount(targets, minlength=rows.shape[1])
+    rows, labels = checked_probabilities(probabilities), labels.detach().cpu().long()
+    if rows.ndim != 2 or labels.shape != rows.shape[:1]:
+        raise UserError(f"probabilities {tuple(rows.shape)} do not fit targets {tuple(labels.shape)}")
+    counts = torch.bincount(labels, minlength=rows.shape[1])
     if (counts == 0).any():
         absent = (counts == 0).nonzero().flatten().tolist()
         raise UserError(f"a noise matrix needs clean rows of every topic, there are none of topics {absent[:5]}")
-    summed = torch.zeros(len(counts), len(counts), dtype=torch.float64).index_add_(0, targets, rows)
+    summed = torch.zeros(len(counts), len(counts), dtype=torch.float64).index_add_(0, labels, rows)
     return summed / summed.sum(-1, keepdim=True)
 
 
@@ -90,7 +90,7 @@ def denoised_labels(probabilities: Tensor, labels: Tensor, rounds: int = 3) -> T
     Args:
         probabilities: p (n, C), of a classifier trained on clean rows, under the noisy set's own prior.
         labels: The topics (n,) that the rows came with.
-        rounds: Of the two steps.
+        rounds: Rounds of the two steps.
     """
     rows, labels = checked_probabilities(probabilities), labels.detach().cpu().long()
     if rows.ndim != 2 or labels.shape != rows.shape[:1] or len(labels) == 0:

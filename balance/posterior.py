@@ -39,21 +39,21 @@ class HeldOutScores:
     """What held-out rows showed, for conformal sets of any error rate.
 
     Attributes:
-        scores: Of each row (n,), the probability of its true topic with all topics alike, calibrated on other rows.
-        targets: Their topics (n,).
+        scores: For each row (n,), the probability of its true topic with all topics alike, calibrated on other rows.
+        labels: Their topics (n,).
     """
 
     scores: tuple[float, ...]
-    targets: tuple[int, ...]
+    labels: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Decider:
+class PosteriorCorrector:
     """Turns logits (n, C) into probabilities (n, C).
 
     Attributes:
         topics: With their training counts.
-        implied: The prior that the encoder's softmax holds, (C,), once `link` is applied.
+        model_prior: The prior that the encoder's softmax holds, (C,), once `link` is applied.
         calibration: Fitted under the training prior.
         target: The prior to be right for, (C,).
         link: Undoes a loss that is not proper, see `loss_link`; as made, nothing.
@@ -64,7 +64,7 @@ class Decider:
     """
 
     topics: Topics
-    implied: tuple[float, ...]
+    model_prior: tuple[float, ...]
     calibration: Calibration
     target: tuple[float, ...]
     link: LossLink = field(default_factory=LossLink)
@@ -79,28 +79,30 @@ class Decider:
 
     def log_probabilities(self, logits: Tensor) -> Tensor:
         """Their logarithms (n, C)."""
-        return prior_correct(self.natural(logits), prior_from_counts(self.topics.counts), torch.tensor(self.target))
+        return prior_correct(
+            self.calibrated_log_probs(logits), prior_from_counts(self.topics.counts), torch.tensor(self.target)
+        )
 
-    def natural(self, logits: Tensor) -> Tensor:
+    def calibrated_log_probs(self, logits: Tensor) -> Tensor:
         """Calibrated log-probabilities (n, C) under the training prior: what a target prior is estimated from."""
         return self.calibration(self._uncalibrated(logits))
 
-    def fitted(
-        self, logits: Tensor, targets: Tensor, kind: CalibrationKind, weights: Tensor | None = None
-    ) -> "Decider":
+    def calibrate(
+        self, logits: Tensor, labels: Tensor, kind: CalibrationKind, weights: Tensor | None = None
+    ) -> "PosteriorCorrector":
         """With a calibration fitted on held-out rows: logits (n, C), topic indices (n,).
 
         The map is to be right under the training prior. Held-out rows hardly come in its shares (each topic has one at
         least), and biases would learn the difference: so topics are weighted to their shares of the training set,
         beside the rows' own `weights` (n,), where there are any.
         """
-        weights = training_weights(targets, self.topics.counts, weights)
+        weights = training_weights(labels, self.topics.counts, weights)
         uncalibrated = self._uncalibrated(logits)
-        calibration = fit_calibration(uncalibrated, targets, kind, weights)
-        crossed = self._alike(cross_fitted(calibration, uncalibrated, targets, weights)).exp().cpu()
-        own = crossed.gather(-1, targets.detach().cpu().long()[:, None])[:, 0].tolist()
-        held_out = HeldOutScores(tuple(round(score, 7) for score in own), tuple(targets.tolist()))
-        rows = HeldOutRows.kept_of(logits, targets)
+        calibration = fit_calibration(uncalibrated, labels, kind, weights)
+        crossed = self._alike(cross_fitted(calibration, uncalibrated, labels, weights)).exp().cpu()
+        own = crossed.gather(-1, labels.detach().cpu().long()[:, None])[:, 0].tolist()
+        held_out = HeldOutScores(tuple(round(score, 7) for score in own), tuple(labels.tolist()))
+        rows = HeldOutRows.kept_of(logits, labels)
         return replace(self, calibration=calibration, held_out=held_out, rows=rows, known=None)
 
     def sets(self, error_rate: float, kind: ConformalKind = "per_topic") -> ConformalSets:
@@ -114,27 +116,27 @@ class Decider:
         """
         if self.held_out is None:
             raise UserError("conformal sets need held-out rows, and this system stored none: fit it again with some")
-        scores, targets = torch.tensor(self.held_out.scores).double(), torch.tensor(self.held_out.targets)
-        return conformal_of_scores(scores, targets, len(self.topics), error_rate, kind)
+        scores, labels = torch.tensor(self.held_out.scores).double(), torch.tensor(self.held_out.labels)
+        return conformal_of_scores(scores, labels, len(self.topics), error_rate, kind)
 
     def alike(self, logits: Tensor) -> Tensor:
         """Float32 probabilities (n, C) with all topics alike, whatever the target prior: what sets are made from."""
-        return self._alike(self.natural(logits)).exp()
+        return self._alike(self.calibrated_log_probs(logits)).exp()
 
     def _alike(self, natural: Tensor) -> Tensor:
         return prior_correct(natural, prior_from_counts(self.topics.counts), uniform_prior(len(self.topics)))
 
-    def refitted(self, logits: Tensor, targets: Tensor) -> "Decider":
+    def recalibrated(self, logits: Tensor, labels: Tensor) -> "PosteriorCorrector":
         """With the same kind of calibration, fitted on these rows without asking whether it helps: for a bootstrap."""
         report = self.calibration.report
         if report is None or not report.kept:
             return self
-        weights = training_weights(targets, self.topics.counts)
+        weights = training_weights(labels, self.topics.counts)
         uncalibrated = self._uncalibrated(logits)
-        refit = refit_calibration(uncalibrated, targets, report.kind, weights, self.calibration)
+        refit = refit_calibration(uncalibrated, labels, report.kind, weights, self.calibration)
         return replace(self, calibration=refit)
 
-    def aimed_at(self, prior: TargetPrior) -> "Decider":
+    def with_target_prior(self, prior: TargetPrior) -> "PosteriorCorrector":
         """For another target prior.
 
         Raises:
@@ -143,7 +145,7 @@ class Decider:
         target = resolve_prior(prior, self.topics)
         return self if target == self.target else replace(self, target=target, known=None)
 
-    def deciding(self, settings: DecisionSettings) -> "Decider":
+    def with_decision(self, settings: DecisionSettings) -> "PosteriorCorrector":
         """Deciding otherwise; what takes held-out rows is worked out when it is first needed, for the target prior."""
         return self if settings == self.asked else replace(self, asked=settings, known=None)
 
@@ -162,16 +164,16 @@ class Decider:
             raise UserError(
                 "decision: tune, accuracy and undecided need held-out rows, and this system stored none: fit it again"
             )
-        logits, targets = self.rows.logits.float(), self.rows.targets.long()
-        weights = share_weights(targets, torch.tensor(self.target, dtype=torch.float64))
+        logits, labels = self.rows.logits.float(), self.rows.labels.long()
+        weights = share_weights(labels, torch.tensor(self.target, dtype=torch.float64))
         if not weights.sum() > 0:
             raise UserError("decision: no held-out row has a topic that the target prior expects; give another prior")
-        return fit_decision(self.asked, self.topics, self._crossed(logits, targets).exp(), targets, weights)
+        return fit_decision(self.asked, self.topics, self._crossed(logits, labels).exp(), labels, weights)
 
-    def _crossed(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def _crossed(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Log-probabilities (n, C) of held-out rows under the target prior, each by a map fitted without it."""
-        weights = training_weights(targets, self.topics.counts)
-        natural = cross_fitted(self.calibration, self._uncalibrated(logits), targets, weights)
+        weights = training_weights(labels, self.topics.counts)
+        natural = cross_fitted(self.calibration, self._uncalibrated(logits), labels, weights)
         return prior_correct(natural, prior_from_counts(self.topics.counts), torch.tensor(self.target))
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,7 +181,7 @@ class Decider:
         decided = self.asked != DecisionSettings()
         return {
             "topics": self.topics.to_dict(),
-            "implied_prior": list(self.implied),
+            "model_prior": list(self.model_prior),
             "calibration": self.calibration.to_dict(),
             "target_prior": list(self.target),
             "loss_link": self.link.to_dict(),
@@ -188,13 +190,13 @@ class Decider:
         }
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any], rows: HeldOutRows | None = None) -> "Decider":
+    def from_dict(cls, stored: Mapping[str, Any], rows: HeldOutRows | None = None) -> "PosteriorCorrector":
         """The inverse of `to_dict`."""
         held_out = stored.get("held_out")
         known = FittedDecision.from_dict(stored["decision"]) if stored.get("decision") else None
         return cls(
             Topics.from_dict(stored["topics"]),
-            tuple(stored["implied_prior"]),
+            tuple(stored["model_prior"]),
             Calibration.from_dict(stored["calibration"]),
             tuple(stored["target_prior"]),
             LossLink.from_dict(stored.get("loss_link", {})),
@@ -205,7 +207,7 @@ class Decider:
         )
 
     def _uncalibrated(self, logits: Tensor) -> Tensor:
-        return prior_correct(self.link(logits), torch.tensor(self.implied), prior_from_counts(self.topics.counts))
+        return prior_correct(self.link(logits), torch.tensor(self.model_prior), prior_from_counts(self.topics.counts))
 
 
 def resolve_prior(prior: TargetPrior, topics: Topics) -> tuple[float, ...]:

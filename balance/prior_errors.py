@@ -1,6 +1,6 @@
 """How far an estimated prior may be off: a bootstrap over the rows of a job and over held-out rows.
 
-Knows a `Decider` and logits; no model and no file.
+Knows a `PosteriorCorrector` and logits; no model and no file.
 """
 
 from collections.abc import Callable
@@ -9,16 +9,21 @@ import torch
 from torch import Tensor
 
 from .held_out import HeldOutRows
-from .posterior import Decider
+from .posterior import PosteriorCorrector
 
 RESAMPLES = 40
 MOST_ROWS = 5000  # of a job; 5,000 show what more would
 
-Estimator = Callable[[Decider, Tensor], Tensor]  # logits (n, C) to a prior (C,)
+Estimator = Callable[[PosteriorCorrector, Tensor], Tensor]  # logits (n, C) to a prior (C,)
 
 
 def bootstrap_errors(
-    decider: Decider, logits: Tensor, likely: Tensor, held_out: HeldOutRows, estimator: Estimator, seed: int = 0
+    corrector: PosteriorCorrector,
+    logits: Tensor,
+    likely: Tensor,
+    held_out: HeldOutRows,
+    estimator: Estimator,
+    seed: int = 0,
 ) -> Tensor:
     """Standard errors (C,) of an estimated prior that know calibration and classifier.
 
@@ -28,24 +33,24 @@ def bootstrap_errors(
     takes one topic for another shows it.
 
     Args:
-        decider: Its calibration and training prior; its target prior plays no part.
-        logits: Of the unlabelled rows (n, C); over 5,000 are thinned out evenly.
+        corrector: Its calibration and training prior; its target prior plays no part.
+        logits: Logits of the unlabelled rows (n, C); over 5,000 are thinned out evenly.
         likely: The best guess at the shares of the rows (C,), which an estimate that leans on others is not.
         held_out: Labelled rows; topics without any are taken to be recognised.
         estimator: What made the estimate.
-        seed: Of the draws.
+        seed: Random seed of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
     logits = thinned(logits, MOST_ROWS)
-    own, targets = held_out.logits.float(), held_out.targets.long()
-    rows = torch.bincount(targets, minlength=len(likely))
+    own, labels = held_out.logits.float(), held_out.labels.long()
+    rows = torch.bincount(labels, minlength=len(likely))
     known = torch.where(rows > 0, likely, 0.0)
     known = known / known.sum()
-    drawing = (known / rows.clamp(min=1))[targets]
+    drawing = (known / rows.clamp(min=1))[labels]
     estimates, made_up = [], []
     for _ in range(RESAMPLES):
-        again = _within_topics(targets, generator)
-        refitted = decider.refitted(own[again], targets[again])
+        again = _within_topics(labels, generator)
+        refitted = corrector.recalibrated(own[again], labels[again])
         some = torch.randint(len(logits), (len(logits),), generator=generator)
         job = torch.multinomial(drawing, len(logits), replacement=True, generator=generator)
         estimates.append(estimator(refitted, logits[some]))
@@ -61,10 +66,10 @@ def thinned(logits: Tensor, most: int) -> Tensor:
     return logits[torch.linspace(0, len(logits) - 1, most, dtype=torch.float64).round().long()]
 
 
-def _within_topics(targets: Tensor, generator: torch.Generator) -> Tensor:
+def _within_topics(labels: Tensor, generator: torch.Generator) -> Tensor:
     """Row numbers (m,), drawn with replacement from the rows of the same topic."""
-    order = targets.argsort(stable=True)
-    rows = torch.bincount(targets)
+    order = labels.argsort(stable=True)
+    rows = torch.bincount(labels)
     first = rows.cumsum(0) - rows
-    drawn = (torch.rand(len(targets), generator=generator, dtype=torch.float64) * rows[targets]).long()
-    return order[first[targets] + drawn]
+    drawn = (torch.rand(len(labels), generator=generator, dtype=torch.float64) * rows[labels]).long()
+    return order[first[labels] + drawn]

@@ -15,7 +15,7 @@ from .settings import LossSettings
 from .weights import Counts, as_counts
 
 
-def implied_prior(settings: LossSettings, counts: Counts, names: Sequence[str] | None = None) -> Tensor:
+def prior_from_loss(settings: LossSettings, counts: Counts, names: Sequence[str] | None = None) -> Tensor:
     """The prior (C,) float64 that softmax(logits) holds after training with a loss.
 
     Minimising the mean of w_y times the cross-entropy of f + a (a the additive adjustment of the loss: tau log n for
@@ -24,7 +24,7 @@ def implied_prior(settings: LossSettings, counts: Counts, names: Sequence[str] |
     shares. Forward noise without weights holds the true topics' prior, which for redrawn labels has the shares of the
     counts. For losses that are not proper (focal, LDAM, generalised cross-entropy, label smoothing) it is the prior of
     softmax(logits) once `loss_link` has undone them. Weights that began late may not have taken hold; calibration with
-    biases (or `measured_prior`) corrects the rest.
+    biases (or `prior_from_predictions`) corrects the rest.
 
     Args:
         settings: The loss.
@@ -38,26 +38,26 @@ def implied_prior(settings: LossSettings, counts: Counts, names: Sequence[str] |
     return torch.softmax(rows.log() + loss.weights.cpu().double().log() - tau * rows.log(), dim=0)
 
 
-def measured_prior(probabilities: Tensor, targets: Tensor, implied: Tensor) -> Tensor:
+def prior_from_predictions(probabilities: Tensor, labels: Tensor, model_prior: Tensor) -> Tensor:
     """The prior (C,) float64 that a model holds: its mean posterior over held-out rows, topics weighted as in training.
 
     A posterior averages to its own prior only over rows that come under that prior, sum_x P(x) P(y | x) = P(y), and a
-    re-weighted loss is fitted to another population than the held-out rows. So row y counts implied_y / n_y: the mean
-    is over topics in the shares that the loss made them count, m_j = sum_i implied_i mean(p_j | topic i). An exact
-    posterior under `implied` gives `implied` back; after plain cross-entropy it is the plain mean posterior.
+    re-weighted loss is fitted to another population than the held-out rows. So row y counts model_prior_y / n_y: the
+    mean is over topics in the shares that the loss made them count, m_j = sum_i model_prior_i mean(p_j | topic i). An
+    exact posterior under `model_prior` gives it back; after plain cross-entropy it is the plain mean posterior.
 
     Each topic has one row more, answered rightly: a topic without held-out rows keeps what the loss implies, and one
     of a few is not handed to their chance.
 
     Args:
         probabilities: softmax of the model's own logits (n, C), uncalibrated, on rows it was not trained on.
-        targets: Their topics (n,).
-        implied: What the loss should have taught (C,), see `implied_prior`.
+        labels: Their topics (n,).
+        model_prior: What the loss should have taught (C,), see `prior_from_loss`.
     """
-    rows, targets = checked_probabilities(probabilities), targets.detach().cpu().long()
-    shares = implied.detach().cpu().double()
-    if rows.ndim != 2 or targets.shape != rows.shape[:1] or shares.shape != rows.shape[1:] or len(rows) == 0:
-        raise UserError(f"{tuple(rows.shape)} probabilities, {tuple(targets.shape)} targets: nothing to measure")
-    answers = torch.eye(rows.shape[1], dtype=torch.float64).index_add_(0, targets, rows)
+    rows, labels = checked_probabilities(probabilities), labels.detach().cpu().long()
+    shares = model_prior.detach().cpu().double()
+    if rows.ndim != 2 or labels.shape != rows.shape[:1] or shares.shape != rows.shape[1:] or len(rows) == 0:
+        raise UserError(f"{tuple(rows.shape)} probabilities, {tuple(labels.shape)} targets: nothing to measure")
+    answers = torch.eye(rows.shape[1], dtype=torch.float64).index_add_(0, labels, rows)
     prior = shares @ (answers / answers.sum(-1, keepdim=True))
     return prior / prior.sum()

@@ -1,7 +1,7 @@
 """Tempered sampling: which rows an epoch shows, and how a repeated row becomes another view.
 
 Knows counts, row indices and token ids; knows nothing of texts or models. imbalanced-learn resamples once, to a
-table, and repeats rows as they are; here every epoch is drawn anew and every repeat knows its number.
+table, and repeats rows as they are; here every epoch is sampled again and every repeat knows its number.
 
 Everything is a function of (seed, epoch), so distributed ranks agree without speaking, and a resumed run draws the
 epoch that was interrupted.
@@ -48,18 +48,18 @@ def tempered_counts(counts: Sequence[int], ratio: float = 3.0, total: int | None
     return [min(most, max(least, round(scale * share))) if share > 0 else 0 for share in shares]
 
 
-class View(int):
+class SampledRow(int):
     """A row index that knows which view of its row is meant: it passes through samplers and loaders as the int it is.
 
     Attributes:
-        repeat: 0 for the first time the row stands in the epoch, 1 for the second, and so on.
+        repeat: 0 for the first time the row occurs in the epoch, 1 for the second, and so on.
         seed: for `span_dropout`; differs by draw, epoch and row.
     """
 
     repeat: int
     seed: str
 
-    def __new__(cls, row: int, repeat: int = 0, seed: str = "") -> "View":
+    def __new__(cls, row: int, repeat: int = 0, seed: str = "") -> "SampledRow":
         """The row, seen for the `repeat`-th time."""
         view = super().__new__(cls, row)
         view.repeat, view.seed = repeat, seed
@@ -67,12 +67,12 @@ class View(int):
 
 
 @dataclass(frozen=True, eq=False)
-class Views(Sequence[View]):
-    """The views of an epoch, as arrays: a `View` is only made where one is asked for. `np.asarray` gives the rows.
+class SampledRows(Sequence[SampledRow]):
+    """The sampled rows of an epoch, as arrays; a `SampledRow` is made on access. `np.asarray` gives the row indices.
 
     Attributes:
         rows: Row indices (n,), int64.
-        repeats: How often each row stands before (n,), int32.
+        repeats: How often each row occurs before (n,), int32.
         sources: The row (n,) that a view is drawn for; another one where a paraphrase stands in for it.
         seeds: What the seeds of the views begin with.
         kinds: Which of `seeds` each has (n,), uint8.
@@ -88,21 +88,21 @@ class Views(Sequence[View]):
         return len(self.rows)
 
     @overload
-    def __getitem__(self, index: int) -> View: ...
+    def __getitem__(self, index: int) -> SampledRow: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[View]: ...
-    def __getitem__(self, index: int | slice) -> View | Sequence[View]:
+    def __getitem__(self, index: slice) -> Sequence[SampledRow]: ...
+    def __getitem__(self, index: int | slice) -> SampledRow | Sequence[SampledRow]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         seed = f"{self.seeds[self.kinds[index]]}/{self.sources[index]}"
-        return View(int(self.rows[index]), int(self.repeats[index]), seed)
+        return SampledRow(int(self.rows[index]), int(self.repeats[index]), seed)
 
     def __array__(self, dtype: type | None = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.rows, dtype=dtype, copy=copy)
 
-    def followed_by(self, other: "Views", offset: int) -> "Views":
-        """These views, then the other ones, whose rows stand `offset` further down."""
-        return Views(
+    def followed_by(self, other: "SampledRows", offset: int) -> "SampledRows":
+        """These rows, then the other ones, shifted by `offset`."""
+        return SampledRows(
             np.concatenate([self.rows, other.rows + offset]),
             np.concatenate([self.repeats, other.repeats]),
             np.concatenate([self.sources, other.sources]),
@@ -111,24 +111,24 @@ class Views(Sequence[View]):
         )
 
 
-class TemperedDraw:
-    """The rows of an epoch under tempered sampling; `draw(epoch)` gives `Views` of rows in [0, n).
+class TemperedSampler:
+    """The rows of an epoch under tempered sampling; `draw(epoch)` gives `SampledRows` of rows in [0, n).
 
-    Within an epoch the rows of a topic stand equally often, give or take one; over the epochs too, as each goes on
+    Within an epoch the rows of a topic occur equally often, give or take one; over the epochs too, as each goes on
     where the last one stopped. So undersampled topics are seen whole in the end.
 
     Args:
-        targets: topic index of each row (n,).
+        labels: topic index of each row (n,).
         ratio: largest over smallest topic, see `tempered_counts`.
-        seed: of the order, which differs from epoch to epoch.
+        seed: Random seed of the order, which differs from epoch to epoch.
         total: rows of an epoch; None is n.
         paraphrases: {row: rows that say the same in other words}; a repeat of the row takes these first, each epoch
-            beginning with another. Such rows stand after the n rows of `targets`, so they are drawn in no other way.
+            beginning with another. Such rows come after the n rows of `labels`, so they are drawn in no other way.
     """
 
     def __init__(
         self,
-        targets: Sequence[int] | np.ndarray,
+        labels: Sequence[int] | np.ndarray,
         ratio: float = 3.0,
         *,
         seed: int = 0,
@@ -137,21 +137,21 @@ class TemperedDraw:
     ) -> None:
         self._seed = seed
         self._paraphrases = paraphrases or {}
-        found = np.asarray(targets, dtype=np.int64)
+        found = np.asarray(labels, dtype=np.int64)
         by_topic = np.argsort(found, kind="stable")
         self._rows = np.split(by_topic, np.flatnonzero(np.diff(found[by_topic])) + 1)
         shuffle = random.Random(f"{seed}/rows").shuffle
         for own in self._rows:
             shuffle(own)  # pyright: ignore[reportArgumentType]
         self._draws = tempered_counts([len(own) for own in self._rows], ratio, total)
-        if any(row < len(targets) for others in self._paraphrases.values() for row in others):
-            raise UserError("paraphrases must stand after the rows they paraphrase")
+        if any(row < len(labels) for others in self._paraphrases.values() for row in others):
+            raise UserError("paraphrases must come after the rows they paraphrase")
 
     def __len__(self) -> int:
         """Rows of an epoch."""
         return sum(self._draws)
 
-    def __call__(self, epoch: int) -> Views:
+    def __call__(self, epoch: int) -> SampledRows:
         """The views of an epoch, in random order."""
         # A window over the topic's rows laid end to end: no row twice before every row once.
         steps = [np.arange(draws) for draws in self._draws]
@@ -161,7 +161,7 @@ class TemperedDraw:
         random.Random(f"{self._seed}/{epoch}").shuffle(order)  # pyright: ignore[reportArgumentType]
         return self._with_paraphrases(np.concatenate(sources)[order], np.concatenate(repeats)[order], epoch)
 
-    def _with_paraphrases(self, sources: np.ndarray, repeats: np.ndarray, epoch: int) -> Views:
+    def _with_paraphrases(self, sources: np.ndarray, repeats: np.ndarray, epoch: int) -> SampledRows:
         rows = sources.copy()
         paraphrased = np.fromiter(self._paraphrases, dtype=np.int64, count=len(self._paraphrases))
         for i in np.flatnonzero((repeats > 0) & np.isin(sources, paraphrased)).tolist():
@@ -170,7 +170,7 @@ class TemperedDraw:
                 rows[i] = others[(epoch + repeat - 1) % len(others)]
             repeats[i] = max(0, repeat - len(others))
         kinds = np.zeros(len(rows), dtype=np.uint8)
-        return Views(rows, repeats.astype(np.int32), sources, (f"{self._seed}/{epoch}",), kinds)
+        return SampledRows(rows, repeats.astype(np.int32), sources, (f"{self._seed}/{epoch}",), kinds)
 
 
 def span_dropout(
@@ -185,7 +185,7 @@ def span_dropout(
     Args:
         token_ids: tokens of the text alone: marks like [CLS] would be dropped too.
         repeat: number of the view.
-        seed: of the views, `View.seed`.
+        seed: Random seed of the views, `SampledRow.seed`.
         share: expected share of spans dropped, in (0, 1); rises to a half where a short text runs out of views.
         span: tokens of a span, at least 1.
     """

@@ -36,16 +36,16 @@ _OF_LOSSES: dict[str, tuple[float, tuple[LossName, ...]]] = {
 }
 _OF_SCHEMES: dict[str, Scheme] = {"beta": "effective_number", "exponent": "inverse_frequency"}
 _RANGES = {
-    "beta": ("lie in [0, 1)", lambda x: 0 <= x < 1),
-    "exponent": ("lie in [0, 4]", lambda x: 0 <= x <= 4),
-    "reweight_from": ("lie in [0, 1]", lambda x: 0 <= x <= 1),
-    "gamma": ("lie in [0, 100]", lambda x: 0 <= x <= 100),
-    "tau": ("lie in [0, 10]", lambda x: 0 <= x <= 10),
-    "max_margin": ("lie in [0, 10]", lambda x: 0 <= x <= 10),
-    "scale": ("lie in (0, 100]", lambda x: 0 < x <= 100),
-    "q": ("lie in (0, 1]", lambda x: 0 < x <= 1),
-    "noise_rate": ("lie in [0, 1)", lambda x: 0 <= x < 1),
-    "label_smoothing": ("lie in [0, 1)", lambda x: 0 <= x < 1),
+    "beta": ("be in [0, 1)", lambda x: 0 <= x < 1),
+    "exponent": ("be in [0, 4]", lambda x: 0 <= x <= 4),
+    "reweight_from": ("be in [0, 1]", lambda x: 0 <= x <= 1),
+    "gamma": ("be in [0, 100]", lambda x: 0 <= x <= 100),
+    "tau": ("be in [0, 10]", lambda x: 0 <= x <= 10),
+    "max_margin": ("be in [0, 10]", lambda x: 0 <= x <= 10),
+    "scale": ("be in (0, 100]", lambda x: 0 < x <= 100),
+    "q": ("be in (0, 1]", lambda x: 0 < x <= 1),
+    "noise_rate": ("be in [0, 1)", lambda x: 0 <= x < 1),
+    "label_smoothing": ("be in [0, 1)", lambda x: 0 <= x < 1),
 }
 
 
@@ -57,18 +57,18 @@ class LossSettings:
         name: The loss.
         weights: Class weights, or {topic: weight}. "auto" is effective_number for cross_entropy, focal and ldam, after
             Cui et al. 2019; none for the others, whose formula has its own answer to skew or noise.
-        beta: Of effective_number, in [0, 1); unless given 1 - 1/mean rows per topic, 0.99 at most.
-        exponent: Of inverse_frequency: 1 (unless given) full, 0.5 the usual softer choice, 0 none.
+        beta: For effective_number, in [0, 1); unless given 1 - 1/mean rows per topic, 0.99 at most.
+        exponent: For inverse_frequency: 1 (unless given) full, 0.5 the usual softer choice, 0 none.
         reweight_from: Share of training after which the class weights act (deferred re-weighting), as far as the
             training calls `set_progress`; 0.8 for ldam and 0 for the others unless given.
-        gamma: Of focal: 0 is cross_entropy; 2 unless given.
-        tau: Of logit_adjusted: 0 is cross_entropy, 1 (unless given) is balanced_softmax.
-        max_margin: Of ldam: the margin of the rarest topic, in units of 1/scale; 0.5 unless given.
-        scale: Of ldam: nats of a unit of margin; 10 unless given (30 in the paper, for a cosine head).
-        q: Of generalised_cross_entropy, in (0, 1]: 1 is mean absolute error; 0.7 unless given.
-        noise_rate: Of forward_noise, in [0, 1): the share of labels drawn from the set's shares, whatever the text; a
+        gamma: For focal: 0 is cross_entropy; 2 unless given.
+        tau: For logit_adjusted: 0 is cross_entropy, 1 (unless given) is balanced_softmax.
+        max_margin: For ldam: the margin of the rarest topic, in units of 1/scale; 0.5 unless given.
+        scale: For ldam: nats of a unit of margin; 10 unless given (30 in the paper, for a cosine head).
+        q: For generalised_cross_entropy, in (0, 1]: 1 is mean absolute error; 0.7 unless given.
+        noise_rate: For forward_noise, in [0, 1): the share of labels drawn from the set's shares, whatever the text; a
             little over the share of wrong labels. 0 is cross_entropy; 0.3 unless given.
-        label_smoothing: Of cross_entropy, focal, logit_adjusted and balanced_softmax, in [0, 1); 0 unless given.
+        label_smoothing: For cross_entropy, focal, logit_adjusted and balanced_softmax, in [0, 1); 0 unless given.
     """
 
     name: LossName = "cross_entropy"
@@ -166,9 +166,9 @@ class DecisionSettings:
         for name in ("accuracy", "undecided"):
             share = getattr(self, name)
             if share is not None and not 0 < share < 1:
-                problems.append(f"{name} is {share}, must lie between 0 and 1")
+                problems.append(f"{name} is {share}, must be between 0 and 1")
         least = self.min_confidence.values() if isinstance(self.min_confidence, dict) else [self.min_confidence]
-        problems += [f"min_confidence is {value}, must lie from 0 to 1" for value in least if not 0 <= value <= 1]
+        problems += [f"min_confidence is {value}, must be from 0 to 1" for value in least if not 0 <= value <= 1]
         costs = [cost for row in (self.costs or {}).values() for cost in row.values()]
         problems += [f"a cost is {cost}, must be a number of at least 0" for cost in costs if not 0 <= cost < math.inf]
         if problems:

@@ -1,6 +1,6 @@
 """The target prior of a job, from its unlabelled rows.
 
-Knows a `Decider`, its topics and logits; no model and no file. The estimators are label_shift.py's.
+Knows a `PosteriorCorrector`, its topics and logits; no model and no file. The estimators are label_shift.py's.
 """
 
 import logging
@@ -14,7 +14,7 @@ from ..common import UserError
 from ..corpus import Topics
 from .calibration import prior_from_counts
 from .label_shift import em_prior, em_standard_error, shrunk_em_prior
-from .posterior import Decider
+from .posterior import PosteriorCorrector
 from .prior_errors import bootstrap_errors, thinned
 
 log = logging.getLogger("unskew")
@@ -55,7 +55,7 @@ class ShiftEstimate:
 
     @property
     def shares(self) -> dict[str, float]:
-        """The prior by topic, as `Decider.aimed_at` takes it."""
+        """The prior by topic, as `PosteriorCorrector.with_target_prior` takes it."""
         return dict(zip(self.topics.names, self.prior, strict=True))
 
     @property
@@ -104,7 +104,7 @@ class AdaptedPrior:
 
     @property
     def shares(self) -> dict[str, float]:
-        """The prior by topic, as `Decider.aimed_at` takes it."""
+        """The prior by topic, as `PosteriorCorrector.with_target_prior` takes it."""
         return dict(zip(self.topics.names, self.prior, strict=True))
 
     def __str__(self) -> str:
@@ -118,45 +118,45 @@ class AdaptedPrior:
 
 
 def target_of_rows(
-    kind: Literal["adaptive", "estimate"], decider: Decider, logits: Tensor
+    kind: Literal["adaptive", "estimate"], corrector: PosteriorCorrector, logits: Tensor
 ) -> AdaptedPrior | ShiftEstimate:
     """What the target priors "adaptive" and "estimate" are for these rows: `adapt_target` or `estimate_target`."""
-    return adapt_target(decider, logits) if kind == "adaptive" else estimate_target(decider, logits)
+    return adapt_target(corrector, logits) if kind == "adaptive" else estimate_target(corrector, logits)
 
 
-def adapt_target(decider: Decider, logits: Tensor, seed: int = 0) -> AdaptedPrior:
+def adapt_target(corrector: PosteriorCorrector, logits: Tensor, seed: int = 0) -> AdaptedPrior:
     """A prior of little regret where nothing is known of unlabelled rows, from the encoder's logits (n, C).
 
-    `shrunk_em_prior` around the eighth roots of the training shares, which lie near uniform: a few rows hardly move it,
+    `shrunk_em_prior` around the eighth roots of the training shares, which are near uniform: a few rows hardly move it,
     many leave it behind. Unlike `estimate_target` it refuses nothing.
 
     Args:
-        decider: Its calibration, training prior and held-out rows, which give the errors; its target prior plays no
+        corrector: Its calibration, training prior and held-out rows, which give the errors; its target prior plays no
             part.
-        logits: Of the rows, any number; over 50,000 are thinned out evenly.
-        seed: Of the bootstrap of the errors.
+        logits: Logits of the rows, any number; over 50,000 are thinned out evenly.
+        seed: Random seed of the bootstrap of the errors.
     """
     logits = thinned(logits, MOST_ROWS)
-    prior = _adapted(decider, logits, 1e-7)
+    prior = _adapted(corrector, logits, 1e-7)
     errors: tuple[float, ...] = ()
-    if decider.rows is not None and len(logits):
-        likely = _estimated(decider, logits)
-        errors = tuple(bootstrap_errors(decider, logits, likely, decider.rows, _adapted, seed).tolist())
-    return AdaptedPrior(decider.topics, tuple(prior.tolist()), len(logits), errors)
+    if corrector.rows is not None and len(logits):
+        likely = _estimated(corrector, logits)
+        errors = tuple(bootstrap_errors(corrector, logits, likely, corrector.rows, _adapted, seed).tolist())
+    return AdaptedPrior(corrector.topics, tuple(prior.tolist()), len(logits), errors)
 
 
-def estimate_target(decider: Decider, logits: Tensor, seed: int = 0) -> ShiftEstimate:
+def estimate_target(corrector: PosteriorCorrector, logits: Tensor, seed: int = 0) -> ShiftEstimate:
     """Estimate the prior of unlabelled rows from the encoder's logits (n, C), by EM on calibrated probabilities.
 
     It is right to use where texts of a topic are what they were in training, only the mixture has moved, and rows come
     in the hundreds; not for a job whose shares are known, or that macro-recall is to be best for.
 
     Args:
-        decider: Its calibration, training prior and held-out rows; its target prior plays no part. With held-out rows
+        corrector: Its calibration, training prior and held-out rows; its target prior plays no part. With held-out rows
             errors are those of `bootstrap_errors`, which know the calibration's and the classifier's share; without
             them of the unlabelled rows alone, which is too little wherever the classifier is not perfect.
-        logits: Of the rows, any number; over 50,000 are thinned out evenly.
-        seed: Of that bootstrap.
+        logits: Logits of the rows, any number; over 50,000 are thinned out evenly.
+        seed: Random seed of that bootstrap.
 
     Raises:
         UserError: If the 95% interval of a share is wider than 0.4: too few rows, or topics that the encoder cannot
@@ -165,29 +165,31 @@ def estimate_target(decider: Decider, logits: Tensor, seed: int = 0) -> ShiftEst
     if len(logits) == 0:
         raise UserError("there are no rows to estimate a target prior from")
     logits = thinned(logits, MOST_ROWS)
-    if decider.calibration.report is None:
+    if corrector.calibration.report is None:
         log.warning("the target prior is estimated from probabilities that were never calibrated: trust it less")
-    topics, trained = decider.topics, prior_from_counts(decider.topics.counts)
-    probabilities = decider.natural(logits).exp()
+    topics, trained = corrector.topics, prior_from_counts(corrector.topics.counts)
+    probabilities = corrector.calibrated_log_probs(logits).exp()
     prior = em_prior(probabilities, trained, max_error=None)
     errors = em_standard_error(probabilities, trained, prior)
     _refuse_vague(errors, topics, len(logits))
     shrunk = _shrunk(prior, trained, len(logits))
-    if decider.rows is not None:
-        errors = bootstrap_errors(decider, logits, shrunk, decider.rows, _estimated, seed).maximum(errors)
+    if corrector.rows is not None:
+        errors = bootstrap_errors(corrector, logits, shrunk, corrector.rows, _estimated, seed).maximum(errors)
         _refuse_vague(errors, topics, len(logits))
-    known = decider.rows is not None
+    known = corrector.rows is not None
     return ShiftEstimate(topics, tuple(shrunk.tolist()), tuple(errors.tolist()), len(logits), known)
 
 
-def _adapted(decider: Decider, logits: Tensor, tolerance: float = TOLERANCE) -> Tensor:
-    favouring_none = decider.aimed_at("uniform").log_probabilities(logits)
-    return shrunk_em_prior(favouring_none, prior_from_counts(decider.topics.counts) ** TEMPER, tolerance=tolerance)
+def _adapted(corrector: PosteriorCorrector, logits: Tensor, tolerance: float = TOLERANCE) -> Tensor:
+    favouring_none = corrector.with_target_prior("uniform").log_probabilities(logits)
+    return shrunk_em_prior(favouring_none, prior_from_counts(corrector.topics.counts) ** TEMPER, tolerance=tolerance)
 
 
-def _estimated(decider: Decider, logits: Tensor) -> Tensor:
-    trained = prior_from_counts(decider.topics.counts)
-    return _shrunk(em_prior(decider.natural(logits).exp(), trained, TOLERANCE, None), trained, len(logits))
+def _estimated(corrector: PosteriorCorrector, logits: Tensor) -> Tensor:
+    trained = prior_from_counts(corrector.topics.counts)
+    return _shrunk(
+        em_prior(corrector.calibrated_log_probs(logits).exp(), trained, TOLERANCE, None), trained, len(logits)
+    )
 
 
 def _shrunk(prior: Tensor, trained: Tensor, rows: int) -> Tensor:

@@ -45,7 +45,7 @@ class ConfidenceThreshold:
 
 def threshold_for_accuracy(
     probabilities: Tensor,
-    targets: Tensor,
+    labels: Tensor,
     accuracy: float,
     decision: Decision = Decision(),  # noqa: B008 frozen
     weights: Tensor | None = None,
@@ -59,11 +59,11 @@ def threshold_for_accuracy(
     has the binomial tail of its effective sample size (Korn & Graubard 1998).
 
     Args:
-        probabilities: Of held-out rows (n, C), calibrated on other rows.
-        targets: Their topics (n,).
+        probabilities: Probabilities of held-out rows (n, C), calibrated on other rows.
+        labels: Their topics (n,).
         accuracy: Wanted, in (0, 1).
         decision: Which topic a row gets; a confidence is that topic's probability.
-        weights: Of the rows (n,), alike unless given.
+        weights: Weights of the rows (n,), alike unless given.
 
     Raises:
         UserError: If no threshold reaches it: too few rows, or an accuracy that the model does not have.
@@ -71,8 +71,8 @@ def threshold_for_accuracy(
     from scipy.stats import beta  # half a second, which nobody else in this room needs
 
     if not 0 < accuracy < 1:
-        raise UserError(f"the wanted accuracy must lie in (0, 1), got {accuracy}")
-    confidence, right, own = _sorted_by_confidence(probabilities, targets, decision, weights)
+        raise UserError(f"the wanted accuracy must be in (0, 1), got {accuracy}")
+    confidence, right, own = _sorted_by_confidence(probabilities, labels, decision, weights)
     mass, hits = own.cumsum(0), (own * right).cumsum(0)
     rows = mass**2 / (own**2).cumsum(0)
     successes = rows * hits / mass
@@ -95,34 +95,34 @@ def threshold_for_accuracy(
 
 def threshold_for_undecided(
     probabilities: Tensor,
-    targets: Tensor,
+    labels: Tensor,
     share: float,
     decision: Decision = Decision(),  # noqa: B008 frozen
     weights: Tensor | None = None,
 ) -> ConfidenceThreshold:
     """The confidence that leaves about this share of rows undecided; for the arguments see `threshold_for_accuracy`."""
     if not 0 <= share < 1:
-        raise UserError(f"the share of undecided rows must lie in [0, 1), got {share}")
-    confidence, right, own = _sorted_by_confidence(probabilities, targets, decision, weights)
+        raise UserError(f"the share of undecided rows must be in [0, 1), got {share}")
+    confidence, right, own = _sorted_by_confidence(probabilities, labels, decision, weights)
     wanted = (1 - share) * own.sum()
     nearest = int((own.cumsum(0) - wanted).abs().argmin())
     return _described(confidence, right, own, confidence[nearest].item())
 
 
 def _sorted_by_confidence(
-    probabilities: Tensor, targets: Tensor, decision: Decision, weights: Tensor | None
+    probabilities: Tensor, labels: Tensor, decision: Decision, weights: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Confidence (n,), largest first, whether each row is right (n,), and the rows' weights (n,); none has 0."""
-    targets = targets.detach().cpu().long()
-    own = checked_weights(weights, len(targets))
-    if probabilities.ndim != 2 or len(probabilities) != len(targets) or len(targets) == 0:
+    labels = labels.detach().cpu().long()
+    own = checked_weights(weights, len(labels))
+    if probabilities.ndim != 2 or len(probabilities) != len(labels) or len(labels) == 0:
         raise UserError(
-            f"a threshold needs rows: {tuple(probabilities.shape)} probabilities, {tuple(targets.shape)} topics"
+            f"a threshold needs rows: {tuple(probabilities.shape)} probabilities, {tuple(labels.shape)} topics"
         )
     decided, confidence, _ = decision.parts(probabilities)
     order = confidence.argsort(descending=True, stable=True)
     order = order[own[order] > 0]
-    return confidence[order], (decided == targets)[order].double(), own[order]
+    return confidence[order], (decided == labels)[order].double(), own[order]
 
 
 def _described(confidence: Tensor, right: Tensor, own: Tensor, value: float) -> ConfidenceThreshold:

@@ -1,7 +1,7 @@
 """Class weights from training counts.
 
 Knows counts and topic names; knows nothing of losses, files or models. scikit-learn's `compute_class_weight`
-covers only "balanced" and a dict, and this room needs torch alone, so the four schemes stand here.
+covers only "balanced" and a dict, and this room needs torch alone, so the four schemes are here.
 """
 
 import math
@@ -61,7 +61,7 @@ def effective_number(counts: Counts, beta: float | None = None) -> Tensor:
     """
     beta = derive_beta(counts) if beta is None else beta
     if not 0 <= beta < 1:
-        raise UserError(f"beta must lie in [0, 1), got {beta}")
+        raise UserError(f"beta must be in [0, 1), got {beta}")
     # expm1 and log1p: with beta = 1 - 1e-8 the plain form loses half its digits.
     log_beta = math.log1p(beta - 1) if beta > 0 else -math.inf
     return normalise(-1.0 / torch.expm1(as_counts(counts) * log_beta), counts)

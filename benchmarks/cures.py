@@ -22,8 +22,8 @@ from scipy.stats import t as student
 
 from unskew.balance import (
     Calibration,
-    Decider,
     LossSettings,
+    PosteriorCorrector,
     estimate_target,
     mean_posterior,
     measure,
@@ -33,13 +33,13 @@ from unskew.balance import (
 from unskew.common import write_text
 from unskew.corpus import Newsroom, Record, Topics, stratified_split
 from unskew.decoder import DecoderSettings, fit_decoder
-from unskew.decoder import implied_topic_prior as implied_decoder_prior
+from unskew.decoder import topic_prior_from_loss as decoder_prior
 from unskew.encoder import EncoderSettings, fit_encoder
-from unskew.encoder import implied_topic_prior as implied_encoder_prior
-from unskew.pipeline import HybridPipeline, Sets, Synthesis, SynthesisSettings
+from unskew.encoder import topic_prior_from_loss as encoder_prior
+from unskew.pipeline import HybridPipeline, Synthesis, SynthesisSettings, TrainingData
 from unskew.pipeline.synthesis.fill_topics import fill
 from unskew.pipeline.synthesis.results import Tally
-from unskew.pipeline.synthesis.text_generator import writer_settings
+from unskew.pipeline.synthesis.text_generator import generator_settings
 from unskew.training import PhaseSettings, ScratchSettings
 
 log = logging.getLogger("unskew")
@@ -94,7 +94,7 @@ class Cure:
         change: Settings of the stage that differ from the plain ones.
         decide: "raw" takes the most probable topic as it is; any other name is a rule of `decided`.
         calibration: Its kind, where the rule calibrates.
-        fairness: Whether `<force_fairness>` stands before the topic.
+        fairness: Whether `<force_fairness>` comes before the topic.
         synthetic: Whether synthetic rows of rare topics join the clean ones.
     """
 
@@ -208,7 +208,9 @@ def ceiling(sets: Draw) -> dict[str, Any]:
     }
 
 
-def decided(cure: Cure, decider: Decider, logits: dict[str, torch.Tensor], sets: Draw, test: str) -> torch.Tensor:
+def decided(
+    cure: Cure, corrector: PosteriorCorrector, logits: dict[str, torch.Tensor], sets: Draw, test: str
+) -> torch.Tensor:
     """Probabilities (n, C) of a test set under the cure's rule."""
     if cure.decide == "raw":
         return logits[test].softmax(-1)
@@ -216,15 +218,15 @@ def decided(cure: Cure, decider: Decider, logits: dict[str, torch.Tensor], sets:
         prior = mean_posterior(logits["validation"].softmax(-1))
         return prior_correct(logits[test], prior / prior.sum(), torch.full_like(prior, 1 / len(prior))).exp()
     targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))
-    fitted = decider.fitted(logits["validation"], targets, cure.calibration)
+    fitted = corrector.calibrate(logits["validation"], targets, cure.calibration)
     if cure.decide == "calibrated":
-        return fitted.aimed_at("train")(logits[test])
+        return fitted.with_target_prior("train")(logits[test])
     if cure.decide == "estimate":
         return replace(fitted, target=estimate_target(fitted, logits[test]).prior)(logits[test])
     if cure.decide == "given":
         true = Topics.from_labels(str(record.topic) for record in sets.tests[test])
-        return fitted.aimed_at(dict(zip(true.names, true.prior, strict=True)))(logits[test])
-    return fitted.aimed_at("uniform")(logits[test])
+        return fitted.with_target_prior(dict(zip(true.names, true.prior, strict=True)))(logits[test])
+    return fitted.with_target_prior("uniform")(logits[test])
 
 
 def encoder_figures(cure: Cure, sets: Draw, place: Path, seed: int) -> dict[str, Any]:
@@ -232,7 +234,7 @@ def encoder_figures(cure: Cure, sets: Draw, place: Path, seed: int) -> dict[str,
     settings = replace(ENCODER, **cure.change)
     train = _train(cure, sets, place, seed)
     encoder = fit_encoder(train, sets.validation, sets.noisy, sets.topics, settings, place / "encoder", seed)
-    return _measured(cure, sets, implied_encoder_prior(settings, train, sets.topics), encoder.logits)
+    return _measured(cure, sets, encoder_prior(settings, train, sets.topics), encoder.logits)
 
 
 def decoder_figures(cure: Cure, sets: Draw, place: Path, seed: int) -> dict[str, Any]:
@@ -240,8 +242,8 @@ def decoder_figures(cure: Cure, sets: Draw, place: Path, seed: int) -> dict[str,
     settings = replace(DECODER, **cure.change)
     train = _train(cure, sets, place, seed)
     decoder = fit_decoder(train, sets.validation, sets.noisy, sets.topics, settings, place / "decoder", seed)
-    implied = implied_decoder_prior(settings, train, sets.topics, cure.fairness)
-    return _measured(cure, sets, implied, partial(decoder.topic_logits, fairness=cure.fairness))
+    model_prior = decoder_prior(settings, train, sets.topics, cure.fairness)
+    return _measured(cure, sets, model_prior, partial(decoder.topic_logits, fairness=cure.fairness))
 
 
 def _train(cure: Cure, sets: Draw, place: Path, seed: int) -> list[Record]:
@@ -258,29 +260,29 @@ def synthetic_rows(sets: Draw, place: Path, seed: int) -> dict[str, Any]:
     encoder = fit_encoder(*stages, judging, place / "encoder", seed)
     decoder = fit_decoder(*stages, DECODER, place / "decoder", seed)
     uniform = resolve_prior("uniform", sets.topics)
-    implied = implied_encoder_prior(judging, sets.train, sets.topics)
-    pipeline = HybridPipeline(encoder, decoder, Decider(sets.topics, implied, Calibration(), uniform))
+    model_prior = encoder_prior(judging, sets.train, sets.topics)
+    pipeline = HybridPipeline(encoder, decoder, PosteriorCorrector(sets.topics, model_prior, Calibration(), uniform))
     counts = dict(zip(sets.topics.names, sets.topics.counts, strict=True))
     wanted = {name: Tally(n, SYNTHETIC_UNDER - n) for name, n in counts.items() if n < SYNTHETIC_UNDER}
     result = Synthesis(wanted)
     fill(
         result,
         pipeline,
-        Sets(*stages),
+        TrainingData(*stages),
         SynthesisSettings(seed=seed),
-        writer_settings(DECODER),
-        place / "writer",
+        generator_settings(DECODER),
+        place / "generator",
         "cures",
     )
     return {"rows": result.kept, "missing": result.missing}
 
 
-def _measured(cure: Cure, sets: Draw, implied: tuple[float, ...], score: Any) -> dict[str, Any]:
-    decider = Decider(sets.topics, implied, Calibration(), resolve_prior("uniform", sets.topics))
+def _measured(cure: Cure, sets: Draw, model_prior: tuple[float, ...], score: Any) -> dict[str, Any]:
+    corrector = PosteriorCorrector(sets.topics, model_prior, Calibration(), resolve_prior("uniform", sets.topics))
     rows = {"validation": sets.validation, **sets.tests}
     logits = {name: score([record.text for record in records]) for name, records in rows.items()}
     return {
-        test: figures(decided(cure, decider, logits, sets, test), records, sets.topics)
+        test: figures(decided(cure, corrector, logits, sets, test), records, sets.topics)
         for test, records in sets.tests.items()
     }
 

@@ -30,7 +30,7 @@ from unskew.decoder import (
     judge_taught_by,
     log_probability_gap,
 )
-from unskew.evaluation import text_measures
+from unskew.evaluation import score_texts
 from unskew.training import PhaseSettings, ScratchSettings
 
 TRAINER = {"accelerator": "cpu", "devices": 1}
@@ -96,7 +96,7 @@ def measure(decoder: TopicDecoder, trial: Trial, judge: Any, scales: Sequence[fl
     for scale in scales:
         outputs = trial.write(decoder, GenerationSettings(guidance=scale))
         obedience = asdict(judge_obedience(trial, outputs, judge, gap))
-        found.append({**obedience, **text_measures(outputs[: len(trial)], trial.targets), "guidance": scale})
+        found.append({**obedience, **score_texts(outputs[: len(trial)], trial.targets), "guidance": scale})
     return found
 
 
@@ -108,7 +108,7 @@ def run(chosen: argparse.Namespace) -> None:
     held, kept = train[:100], train[100 : 100 + chosen.rows]
     base = chosen.decoder or make_base(noisy, topics, chosen.output)
     judge = judge_taught_by(train)
-    trial = Trial.draw(test, sorted({str(record.topic) for record in kept}), chosen.texts, chosen.wrong)
+    trial = Trial.sample(test, sorted({str(record.topic) for record in kept}), chosen.texts, chosen.wrong)
     for seed in map(int, chosen.seeds.split(",")):
         for number in map(int, chosen.arms.split(",")) if chosen.arms else range(len(ARMS)):
             arm = list(ARMS)[number]

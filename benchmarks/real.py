@@ -32,7 +32,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from transformers import AutoModel, AutoTokenizer
 
-from unskew.balance import Calibration, Decider, adapt_target, measure, resolve_prior
+from unskew.balance import Calibration, PosteriorCorrector, adapt_target, measure, resolve_prior
 from unskew.common import write_text
 from unskew.corpus import Columns, Record, Topics, load_usable, stratified_split
 from unskew.encoder import EncoderSettings, fit_topic_encoder
@@ -134,7 +134,7 @@ def unskew(noisy: bool, **settings: object) -> Callable[..., tuple[torch.Tensor,
         chosen = EncoderSettings(base, trainer={"accelerator": "cpu", "devices": 1}, **settings)  # pyright: ignore[reportArgumentType]
         fitted = fit_topic_encoder(rows.train, [], rows.noisy if noisy else None, rows.topics, chosen, folder, seed)
         logits = fitted.encoder.logits([record.text for record in rows.test])
-        return logits.double() - torch.tensor(fitted.implied).log(), True
+        return logits.double() - torch.tensor(fitted.model_prior).log(), True
 
     return arm
 
@@ -190,11 +190,11 @@ def measured(scores: torch.Tensor, probabilities: bool, rows: Rows) -> dict[str,
     """Figures of scores (n, C) that favour no topic; margins of an SVM are no log-probabilities and know no prior."""
     labels = torch.tensor(rows.topics.encode(str(record.topic) for record in rows.test))
     uniform = resolve_prior("uniform", rows.topics)
-    decider = Decider(rows.topics, uniform, Calibration(), uniform)
-    adapted = adapt_target(decider, scores.float()).shares
+    corrector = PosteriorCorrector(rows.topics, uniform, Calibration(), uniform)
+    adapted = adapt_target(corrector, scores.float()).shares
     figures: dict[str, float | None] = {}
     for name, prior in {"": "uniform", "train_": "train", "adaptive_": adapted}.items():
-        decisions = decider.aimed_at(prior if probabilities else "uniform")(scores.float())
+        decisions = corrector.with_target_prior(prior if probabilities else "uniform")(scores.float())
         said = measure(decisions, labels, rows.topics.counts)
         figures |= {name + key: value for key, value in said.items()}
         figures |= {name + key: None for key in ("nll", "ece") if not probabilities}

@@ -30,7 +30,7 @@ OPTIONS = [
 
 
 def prepare(data: Path, place: Path) -> None:
-    """Copy the sets without unusable rows, and without training texts that stand in the test set."""
+    """Copy the sets without unusable rows, and without training texts that are in the test set."""
     sets = {name: load_usable(data / f"{name}.jsonl", Columns())[0] for name in ("train", "test")}
     leaks = {id(record) for record in overlapping(sets["train"], sets["test"])}
     sets["train"] = [record for record in sets["train"] if id(record) not in leaks]
@@ -85,7 +85,7 @@ def write_headlines(fitted: HybridPipeline, chosen: FitSettings, given) -> dict[
     train = draw.sample(sets.train, min(rows, len(sets.train)))
     validation = draw.sample(sets.validation, min(max(50, rows // 8), len(sets.validation)))
     decoder = fit_decoder(train, validation, None, sets.topics, stage, given.output / "decoder.work", chosen.seed)
-    pipeline = HybridPipeline(fitted.encoder, decoder, fitted.decider)
+    pipeline = HybridPipeline(fitted.encoder, decoder, fitted.corrector)
     records = [r for r in load_usable(given.output / "test.jsonl")[0] if r.target and r.target != r.text]
     part = given.output / "test-part.jsonl"
     chosen_rows = draw.sample(records, min(rows, len(records)))

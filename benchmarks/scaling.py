@@ -24,7 +24,7 @@ from throughput_arms import peak_bytes
 from unskew.common import write_jsonl
 from unskew.corpus import Newsroom
 from unskew.decoder.engine import Engine
-from unskew.jobs import JobSettings, bundle_system, run
+from unskew.jobs import JobSettings, open_model, run
 
 
 def main() -> None:
@@ -75,9 +75,9 @@ def measured(model: str, source: Path, output: Path, workers: int) -> dict[str, 
 
 def point(model: str, source: str, output: str, workers: str) -> dict[str, Any]:
     """Run one job; seconds of work (without loading, from the first row told on) and in the models, peak bytes."""
-    options: dict[str, Any] = {"engine": "ray", "workers": int(workers)} if int(workers) else {}
+    options: dict[str, Any] = {"executor": "ray", "workers": int(workers)} if int(workers) else {}
     job = JobSettings(source, output, progress="none", shard_rows=1000, **options)
-    system = bundle_system(model, "cpu", job=job)
+    system = open_model(model, "cpu", job=job)
     spent = {"models": 0.0, "loaded": time.monotonic()}
     if not int(workers):
         system = replace(system, load=timed(system.load, spent))

@@ -23,7 +23,7 @@ from jsonargparse import ArgumentParser
 from throughput_arms import ARMS
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from unskew.balance import Calibration, Decider, uniform_prior
+from unskew.balance import Calibration, PosteriorCorrector, uniform_prior
 from unskew.common import write_text
 from unskew.corpus import Topics, load_usable
 from unskew.decoder import ControlTokens, TopicDecoder
@@ -51,7 +51,7 @@ def from_bases(encoder: str, decoder: str, max_tokens: int) -> HybridPipeline:
     return HybridPipeline(
         TopicEncoder(model, tokenizer, max_tokens),
         TopicDecoder(writer, words, control, prompt, max_tokens),
-        Decider(topics, uniform, Calibration(), uniform),
+        PosteriorCorrector(topics, uniform, Calibration(), uniform),
     )
 
 

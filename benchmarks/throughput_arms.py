@@ -181,7 +181,7 @@ def unskew(precision: Any) -> Callable[[Path, dict[str, Any]], Stages]:
 
 def unskew_in_vllm(folder: Path, rows: dict[str, Any]) -> Stages:
     """This package, its decoder in vLLM, which would else remember prompts from one run to the next."""
-    pipe = HybridPipeline.from_pretrained(folder / "bundle", rows["device"], precision="float32", writer="vllm")
+    pipe = HybridPipeline.from_pretrained(folder / "bundle", rows["device"], precision="float32", backend="vllm")
     options = GenerationSettings(max_new_tokens=rows["new_tokens"])
     decoder: Any = pipe.decoder
 
@@ -210,11 +210,11 @@ def plain_models(folder: Path, device: str) -> tuple[Any, Any, Any, Any]:
     """Classifier, its tokenizer, language model, its tokenizer, in float32."""
     encoder, decoder = folder / "bundle" / "encoder", folder / "bundle" / "decoder"
     classifier: Any = AutoModelForSequenceClassification.from_pretrained(encoder, dtype=torch.float32)
-    writer: Any = AutoModelForCausalLM.from_pretrained(decoder, dtype=torch.float32)
+    backend: Any = AutoModelForCausalLM.from_pretrained(decoder, dtype=torch.float32)
     return (
         classifier.eval().to(device),
         AutoTokenizer.from_pretrained(encoder),
-        writer.eval().to(device),
+        backend.eval().to(device),
         AutoTokenizer.from_pretrained(decoder, padding_side="left"),
     )
 

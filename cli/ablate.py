@@ -35,7 +35,7 @@ def command(settings: AblationSettings, output: str, workers: int | None = None,
     from ..ablation import write_report
 
     folder = output_folder(output)
-    results = run(settings, folder, command=" ".join(["unskew", *sys.argv[1:]]), anew=overwrite, workers=workers)
+    results = run(settings, folder, command=" ".join(["unskew", *sys.argv[1:]]), rerun=overwrite, workers=workers)
     written = write_report(results, folder)
     _print(results, make_console())
     print("written: " + ", ".join(str(path) for path in (folder / "results.json", *written)))

@@ -22,8 +22,8 @@ def command(
             Without it there are no bands and no prior pull.
         output: A folder for audit.json and audit.png.
         columns: Which column holds what.
-        seed: Of the bootstrap.
-        overwrite: Replace what stands at output.
+        seed: Random seed of the bootstrap.
+        overwrite: Replace what is at output.
     """
     from ..evaluation import LEFT_OUT, print_audit
     from ..evaluation import audit as run

@@ -32,7 +32,7 @@ def command(
         labels: Rows with an id and the true topic, where the predictions have no column true_topic.
         train: The training set of both, or a JSON object {topic: count}: adds bands and the prior pull.
         output: A folder for comparison.json.
-        overwrite: Replace what stands at output.
+        overwrite: Replace what is at output.
     """
     from ..ablation import compare as run
 

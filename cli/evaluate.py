@@ -41,7 +41,7 @@ def command(
         obedience: Also write some rows under wrong topics, and measure whether outputs follow what they were given;
             needs train.
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
-        overwrite: Replace what stands at output.
+        overwrite: Replace what is at output.
     """
     from ..evaluation import RESULT, print_evaluation
     from ..evaluation import evaluate as run
@@ -51,9 +51,9 @@ def command(
     pipeline = HybridPipeline.from_pretrained(model, device)
     asked = "adaptive" if target_prior is None and pipeline.adapts else target_prior
     if asked is not None and asked not in ("adaptive", "estimate"):
-        pipeline = pipeline.aimed_at(asked)
+        pipeline = pipeline.with_target_prior(asked)
     if decision is not None:
-        pipeline = pipeline.deciding(decision)
+        pipeline = pipeline.with_decision(decision)
     evaluation = run(
         pipeline,
         input,

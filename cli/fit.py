@@ -27,7 +27,7 @@ def command(
         output: The bundle's folder.
         logger: Where curves and the final table go; csv: into OUTPUT.work.
         dry_run: Say rows, tokens, disk, memory and about how long, and fit nothing.
-        overwrite: Replace what stands there.
+        overwrite: Replace what is there.
     """
     if dry_run:
         from ..inspection import describe_fit

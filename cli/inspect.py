@@ -31,8 +31,8 @@ def command(
         output: A folder for inspection.json, inspection.html and suspects.jsonl.
         encoder: Stage 1, as it would be fitted; with a base the probe is on its features, without one on TF-IDF.
         decoder: Stage 2, as it would be fitted; null for topics alone.
-        seed: Of split and folds.
-        overwrite: Replace what stands at output.
+        seed: Random seed of split and folds.
+        overwrite: Replace what is at output.
     """
     from ..inspection import inspect as run
     from ..inspection import print_inspection

@@ -1,4 +1,4 @@
-"""`unskew job status FOLDER`: how a job stands. Knows the words of the command; loads no model."""
+"""`unskew job status FOLDER`: the state of a job. Knows the words of the command; loads no model."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from ..common import UserError, printable
 
 USAGE = """usage: unskew job status FOLDER [--json]
 
-Say how a job stands: running, interrupted or finished, rows done and left, errors, and at its end the report.
+Show the state of a job: running, interrupted or finished, rows done and left, errors, and at its end the report.
 FOLDER is the job's output, or its working folder. --json prints one object, for machines."""
 
 

@@ -3,7 +3,7 @@
 Knows argument parsing, exit codes and what is printed at the end; the work is the other modules'. A command's parser
 and what it needs are only made when that command is called: importing the models' libraries takes seconds.
 
-Exit codes: 0 done; 1 a fault of ours; 2 something in what was given must be mended; 3 done, but some rows could not be
+Exit codes: 0 done; 1 a fault of ours; 2 something in what was given must be fixed; 3 done, but some rows could not be
 processed; 4 done, but a threshold of `predict` was passed; 130 interrupted; 143 interrupted by a SIGTERM.
 """
 
@@ -25,6 +25,7 @@ from ..common import Terminated, Unbroken, UserError, check_system, let_go_of_re
 from .help import help_text
 from .job import run as run_job
 from .logs import log_plainly, say
+from .old_names import with_new_names
 from .refusals import as_user_error, refuse_huge
 from .settings_argument import NAME, gathered, settings_of
 
@@ -43,7 +44,7 @@ COMMANDS = {
 JOB = "job"  # takes words and no options
 RESUMABLE = ("ablate", "fit", "predict")
 USAGE = "usage: unskew COMMAND [--help] [--config FILE] [--option VALUE ...]\n\ncommands:\n" + "\n".join(
-    f"  {name:<10} {what}" for name, what in {**COMMANDS, JOB: "say how a job stands: unskew job status FOLDER"}.items()
+    f"  {name:<10} {what}" for name, what in {**COMMANDS, JOB: "show the state of a job: job status FOLDER"}.items()
 )
 
 
@@ -109,7 +110,8 @@ def _run(command: str, arguments: Sequence[str]) -> int:
         print(_help(command), end="")
         return 0
     parser, function = make_parser(command)
-    given = _appending([_underscored(argument) for argument in _named(command, arguments)], function)
+    named = with_new_names([_underscored(argument) for argument in _named(command, arguments)])
+    given = _appending(named, function)
     asked = [argument for argument in given if argument != "--print_config"]
     options = _parsed(command, parser, function, asked)
     options.pop("config")

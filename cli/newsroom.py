@@ -17,10 +17,10 @@ def command(
     Args:
         output: The folder to write.
         difficulty: 0 to 1: how much the topics' vocabularies overlap.
-        seed: Of everything random.
+        seed: Random seed.
         flip_rate: Share of wrong topics in the noisy set.
         ratio: Most frequent to rarest topic of the clean set.
-        overwrite: Replace what stands there.
+        overwrite: Replace what is there.
     """
     folder = output_folder(output)
     refuse_existing(folder, overwrite, "newsroom.json")

@@ -1,7 +1,7 @@
 """`unskew predict`: its options, and what it prints. Parses nothing and loads no model before it must."""
 
 from ..common import DRIFTED, SOME_ROWS_BAD, ending_on_sigterm, printable
-from ..decoder import Writer
+from ..decoder import Backend
 from ..jobs import JobSettings
 from ..runtime import Precision
 from .logs import LogKind, log_as_json
@@ -24,7 +24,7 @@ def command(
     settings: JobSettings,
     device: str | None = None,
     precision: Precision | None = None,
-    writer: Writer = "torch",
+    backend: Backend = "torch",
     logs: LogKind = "text",
     dry_run: bool = False,
 ) -> int:
@@ -35,15 +35,15 @@ def command(
         settings: The user's choices.
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
         precision: float32, bfloat16, or, for the decoder on a CPU, int8; chosen by the device unless given.
-        writer: What runs the decoder: torch, or vllm on the first GPU (pip install "unskew[vllm]").
+        backend: What runs the decoder: torch, or vllm on the first GPU (pip install "unskew[vllm]").
         logs: text, or json (an object a line on stderr).
         dry_run: Check everything, say what would be done, and do nothing.
     """
-    from ..jobs import bundle_system, describe, run
+    from ..jobs import describe, open_model, run
 
     if logs == "json":
         log_as_json()
-    system = bundle_system(model, device, precision, settings, writer)
+    system = open_model(model, device, precision, settings, backend)
     if dry_run:
         print(describe(system, settings))
         return 0

@@ -1,6 +1,6 @@
 """The argument `settings` of a command's function: the fields of its dataclass are options like the other arguments.
 
-So an option that Python takes in settings, too, and its explanation stand once. Parses nothing.
+So an option that Python takes in settings, too, and its explanation are written once. Parses nothing.
 """
 
 from collections.abc import Callable

@@ -28,7 +28,7 @@ def command(
         output: The JSON lines to write; what was not kept goes to OUTPUT.rejected.jsonl.
         settings: Which rows are written, and how.
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
-        overwrite: Replace what stands at output.
+        overwrite: Replace what is at output.
     """
     from ..pipeline import synthesise as run
 

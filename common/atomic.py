@@ -33,7 +33,7 @@ def replacing_file(path: Target, mode: str = "w") -> Generator[IO[Any]]:
     """
     place = Path(path).resolve()
     if place.is_dir():
-        raise UserError(f"cannot write the file {path}: a folder stands there; choose another name")
+        raise UserError(f"cannot write the file {path}: a folder is there; choose another name")
     temporary = _begin(place)
     try:
         encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
@@ -63,7 +63,7 @@ def replacing_folder(path: Target) -> Generator[Path]:
     """
     place = Path(path).resolve()
     if place.exists() and not place.is_dir():
-        raise UserError(f"cannot write the folder {path}: a file stands there; choose another name")
+        raise UserError(f"cannot write the folder {path}: a file is there; choose another name")
     temporary = _begin(place)
     try:
         with _explained(path, always=True):
@@ -134,7 +134,7 @@ def _runs(rest: str) -> bool:
 
 
 def _swap(new: Path, place: Path) -> None:
-    """Put the folder `new` in the place of `place`; what stood there stands at `new` afterwards, or nowhere."""
+    """Put the folder `new` in the place of `place`; what was there is at `new` afterwards, or nowhere."""
     if not place.exists():
         os.replace(new, place)
     elif not _exchange(new, place):
@@ -188,7 +188,7 @@ def _explained(path: Target, always: bool = False) -> Generator[None]:
         yield
     except Exception as error:
         if _disk_full(error):
-            remedy = "free some space or choose another place; what stood there before is unchanged"
+            remedy = "free some space or choose another place; what was there before is unchanged"
             raise UserError(f"cannot write {path}: no space left on the disk; {remedy}") from error
         if isinstance(error, OSError) and (always or error.errno == errno.EROFS):
             remedy = "choose a place that can be written"

@@ -1,4 +1,4 @@
-"""The one exception that means "you, the user, can mend this".
+"""The one exception that means "you, the user, can fix this".
 
 Knows nothing of where it is raised; the command line prints its message as one line and no traceback.
 """

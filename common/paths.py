@@ -9,7 +9,7 @@ from .atomic import write_text
 from .errors import UserError
 
 LEAST_FREE = 100 * 10**6
-LONGEST_NAME = 150  # bytes of an output's; the system takes 255, and a writer's host and process stand beside it
+LONGEST_NAME = 150  # bytes of an output's; the system takes 255, and a writer's host and process are beside it
 
 _OTHER_NAME = "choose another name"
 
@@ -74,7 +74,7 @@ def _with_room(path: Path) -> Path:
 
 
 def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> None:
-    """Raise a UserError if something stands at `path` that may not be replaced.
+    """Raise a UserError if something is at `path` that may not be replaced.
 
     Args:
         path: A file to be written; with `marker`, a folder.

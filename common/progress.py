@@ -50,7 +50,7 @@ def showing(kind: ProgressKind, name: str, total: int | None = None, done: int =
 
     Args:
         kind: "auto" is a bar on a terminal and plain lines elsewhere; "json" is one object a line; or "none".
-        name: Of the work.
+        name: Name of the work.
         total: Rows, where known.
         done: Rows that an earlier run has done, errors included.
         errors: The errors among those.

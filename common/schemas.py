@@ -71,7 +71,7 @@ def read_bounded(path: Path) -> bytes:
     """
     try:
         if path.exists() and not path.is_file():
-            raise UserError(f"{path} is no regular file; restore it")
+            raise UserError(f"{path} is not a regular file; restore it")
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except FileNotFoundError:

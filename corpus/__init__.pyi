@@ -5,7 +5,7 @@ from .lines import count_lines
 from .near_duplicates import NearDuplicates
 from .newsroom import Newsroom
 from .newsroom_files import write_newsroom
-from .paraphrases import set_apart
+from .paraphrases import split_paraphrases
 from .reading import (
     Columns,
     Located,
@@ -56,7 +56,7 @@ __all__ = [
     "overlapping",
     "place_of",
     "read_rows",
-    "set_apart",
+    "split_paraphrases",
     "some_of",
     "source_files",
     "source_parts",

@@ -19,7 +19,7 @@ def check_training(records: Sequence[Record], name: str = "the training set") ->
     They are about topics spelt alike, rare topics, repeated texts and missing targets.
 
     Raises:
-        UserError: if it is empty, an id stands twice, a record has no topic, or all have the same one.
+        UserError: if it is empty, an id occurs twice, a record has no topic, or all have the same one.
     """
     if not records:
         raise UserError(f"{name} has no records; give at least two topics with one each")
@@ -45,7 +45,7 @@ def check_known_topics(records: Iterable[Record], topics: Topics, name: str = "t
 
 
 def overlapping(records: Iterable[Record], others: Iterable[Record]) -> list[Record]:
-    """The records whose text, white space aside, also stands in `others`."""
+    """The records whose text, white space aside, also occurs in `others`."""
     texts = {squeezed(other.text) for other in others}
     return [record for record in records if squeezed(record.text) in texts]
 
@@ -56,7 +56,7 @@ def check_disjoint(
     train_name: str = "the training set",
     other_name: str = "the test set",
 ) -> None:
-    """Check that no text, white space aside, stands in both sets.
+    """Check that no text, white space aside, is in both sets.
 
     Raises:
         UserError: naming how many do, with an example.
@@ -67,7 +67,7 @@ def check_disjoint(
         shown = text if len(text) <= 60 else text[:57] + "..."
         twin = next(record for record in other if squeezed(record.text) == text)
         raise UserError(
-            f"{len(shared)} texts of {train_name} also stand in {other_name}, as {shown!r} (id {shared[0].id!r} there, "
+            f"{len(shared)} texts of {train_name} also occur in {other_name}, as {shown!r} (id {shared[0].id!r} there, "
             f"id {twin.id!r} here); remove them from {train_name}, or the measurements are too good"
         )
 
@@ -80,7 +80,7 @@ def _check_ids(records: Sequence[Record], name: str) -> None:
             further = len(records) - len({record.id for record in records}) - 1
             more = f" ({further} further rows repeat an id)" if further else ""
             remedy = "make the ids unique, or read without the id column to number the rows"
-            raise UserError(f"{name}: the id {record.id!r} stands in records {earlier} and {number}{more}; {remedy}")
+            raise UserError(f"{name}: the id {record.id!r} occurs in records {earlier} and {number}{more}; {remedy}")
 
 
 def _topics_of(records: Iterable[Record], name: str) -> Iterable[str]:
@@ -116,7 +116,7 @@ def _repeated(records: Sequence[Record], name: str) -> list[str]:
     if not repeats:
         return []
     disputed = sum(len(set(topics)) > 1 for topics in repeats)
-    return [f"{name}: {len(repeats)} texts stand more than once, {disputed} of them under different topics"]
+    return [f"{name}: {len(repeats)} texts occur more than once, {disputed} of them under different topics"]
 
 
 def _untargeted(records: Sequence[Record], name: str) -> list[str]:
@@ -135,7 +135,7 @@ def check_usable(bad: int, usable: int, first: str) -> None:
         first: Place and reason of the first bad one.
     """
     if bad > MOST_UNUSABLE * (bad + usable):
-        raise UserError(f"{first}; mend or remove this row ({bad - 1} further rows are bad)")
+        raise UserError(f"{first}; fix or remove this row ({bad - 1} further rows are bad)")
 
 
 def squeezed(text: str) -> str:

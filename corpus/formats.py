@@ -41,7 +41,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return repeated
 
 
-# Not strict: control characters, the null byte among them, may stand unescaped in a string.
+# Not strict: control characters, the null byte among them, may be unescaped in a string.
 _decode_json = json.JSONDecoder(strict=False, object_pairs_hook=_object).decode
 
 
@@ -136,7 +136,7 @@ def with_columns(where: str, rows: Iterable[RawRow], required: list[str]) -> Ite
     """Pass the rows on, having checked that their first hundred know the required columns.
 
     Raises:
-        UserError: if a required column stands in none of them; lists the columns found.
+        UserError: if a required column is in none of them; lists the columns found.
     """
     rows = iter(rows)
     head = list(islice(rows, _HEAD))
@@ -206,9 +206,7 @@ def _json_rows(path: Path, wanted: list[str]) -> Iterator[RawRow]:
     try:
         rows = _decode_json(b"".join(line or b"" for _, line in read_lines(path, sys.maxsize - 1)).decode())
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path} is one JSON array and broken: {error}; mend it or write one object per line"
-        ) from error
+        raise UserError(f"{path} is one JSON array and broken: {error}; fix it or write one object per line") from error
     for number, value in enumerate(rows, start=1):
         yield _object_row(number, value, wanted)
 
@@ -316,7 +314,7 @@ def _parquet_rows(path: Path, wanted: list[str], required: list[str], every: int
     except UserError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: of names that are no UTF-8
-        remedy = "check its permissions, or write it anew"
+        remedy = "check its permissions, or write it again"
         raise UserError(f"cannot read {path} beyond row {number}: {error}; {remedy}") from error
 
 

@@ -35,7 +35,7 @@ def read_lines(path: Path, longest: int | None = None) -> Iterator[Line]:
                     yield number, line.removeprefix(codecs.BOM_UTF8)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        remedy = "check its permissions, or fetch it anew"
+        remedy = "check its permissions, or fetch it again"
         raise UserError(f"cannot read {path} beyond line {number}: {reason}; {remedy}") from error
 
 

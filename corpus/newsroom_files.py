@@ -26,7 +26,7 @@ def write_newsroom(
     flip_rate: float = 0.3,
     test: int = 1_200,
 ) -> Newsroom:
-    """Write a newsroom's sets and its card; a newsroom that stands there is replaced whole.
+    """Write a newsroom's sets and its card; a newsroom that is there is replaced whole.
 
     train.jsonl          the clean set: a long tail from `train_largest` rows down to a `ratio`-th of it
     noisy.jsonl          `noisy` rows under a milder long tail, `flip_rate` of them with a wrong topic
@@ -38,7 +38,7 @@ def write_newsroom(
     Args:
         folder: Where to.
         difficulty: 0 to 1: how much the topics' vocabularies overlap.
-        seed: Of the world and of every set.
+        seed: Random seed of the world and of every set.
         train_largest: Rows of the most frequent topic of the clean set.
         ratio: Most frequent to rarest topic in the clean set.
         noisy: Rows of the noisy set.

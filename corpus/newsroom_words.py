@@ -2,7 +2,7 @@
 
 Data alone. Knows nothing of probabilities; `newsroom` draws from these lists and `newsroom_text` lays the words out.
 
-One rule keeps the likelihood of a text computable from the text alone, and a test holds it: no word stands in two of
+One rule keeps the likelihood of a text computable from the text alone, and a test holds it: no word is in two of
 the lists of content words, in a frame, among the people or among the places.
 A slot never opens a text, so a fact has the same leading space, hence the same tokens, in a text and in its target.
 """

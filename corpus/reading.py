@@ -32,18 +32,19 @@ class Columns:
         id: The row's id; without it rows are numbered from 1.
         topic: The topic.
         target: The text to write.
-        of: Of synthetic rows alone: the id of the row that a row paraphrases; there it is read from `of` unless named.
+        paraphrase_of: Id of the row that a synthetic row paraphrases; read from `paraphrase_of` unless named, and for
+            synthetic rows alone.
     """
 
     text: str = "text"
     id: str | None = "id"
     topic: str | None = "topic"
     target: str | None = "target"
-    of: str | None = None
+    paraphrase_of: str | None = None
 
     def wanted(self) -> list[str]:
         """The columns to read."""
-        return [name for name in (self.text, self.id, self.topic, self.target, self.of) if name is not None]
+        return [name for name in (self.text, self.id, self.topic, self.target, self.paraphrase_of) if name is not None]
 
     def required(self, needs: Sequence[str]) -> list[str]:
         """The columns a file must have: the text, what is needed, and every column the user named."""
@@ -86,7 +87,7 @@ def stream_located(
     needs: Sequence[str] = ("text",),
     keep: Sequence[str] = (),
 ) -> Iterator[Located]:
-    """As `stream`, each row with the file (or hub address) it stands in and its line (Parquet: row) there.
+    """As `stream`, each row with the file (or hub address) it is in and its line (Parquet: row) there.
 
     `keep` names further columns to read: the values are in `Record.kept`, None where a row has none.
     """
@@ -118,7 +119,7 @@ def load(source: Source, columns: Columns = DEFAULT_COLUMNS, needs: Sequence[str
     records, bad = load_usable(source, columns, needs)
     if bad:
         further = f" ({len(bad) - 1} further rows are bad)" if len(bad) > 1 else ""
-        raise UserError(f"{place_of(bad[0])}: {bad[0].reason}; mend or remove this row{further}")
+        raise UserError(f"{place_of(bad[0])}: {bad[0].reason}; fix or remove this row{further}")
     return records
 
 
@@ -158,7 +159,7 @@ def source_files(source: Source) -> list[Path]:
 
 
 def place_of(row: BadRow) -> str:
-    """Where a bad row stands, in words."""
+    """Where a bad row is, in words."""
     where = row.file or "input"
     unit = "row" if where.endswith(".parquet") or where.startswith(PREFIX) else "line"
     return f"{where}, {unit} {row.line}"
@@ -186,7 +187,7 @@ def _expand(one: str) -> list[Path | HubDataset]:
     for file in files:
         format_of(file)
         if not file.is_file():
-            raise UserError(f"{file} is no regular file but a pipe or device; write what it holds to a file first")
+            raise UserError(f"{file} is not a regular file but a pipe or device; write what it holds to a file first")
     return list(files)
 
 
@@ -236,7 +237,7 @@ def _record(
     try:
         row_id = as_label(row.values, columns.id) or str(number)
         text = _text(row.values, columns.text)
-        labels = (as_label(row.values, column) for column in (columns.topic, columns.target, columns.of))
+        labels = (as_label(row.values, column) for column in (columns.topic, columns.target, columns.paraphrase_of))
         kept = {column: _plain(_value(row.values, column), column) for column in keep} if keep else None
         record = Record(text, row_id, *labels, kept=kept)
         for need in needs:

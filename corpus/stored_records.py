@@ -28,7 +28,7 @@ class StoredRecords(Sequence[Record]):
         store: The file.
         rows: Their numbers in the file (n,), ascending.
         codes: The topic (n,) of each, by its number in `names`.
-        names: Of topics.
+        names: Names of topics.
     """
 
     store: RowStore
@@ -88,7 +88,7 @@ class StoredRecords(Sequence[Record]):
         return self.store.column("has_target")[self.rows]
 
     def overlapping(self, others: Sequence[Record]) -> np.ndarray:
-        """Whether the text of each row (n,), white space aside, also stands in `others`; bool."""
+        """Whether the text of each row (n,), white space aside, also occurs in `others`; bool."""
         known = np.sort(text_digests([other.text for other in others]))
         own = self.store.column("digest")[self.rows]
         return np.searchsorted(known, own) < np.searchsorted(known, own, side="right")

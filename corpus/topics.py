@@ -1,4 +1,4 @@
-"""Topics, how often each stands in the training set, and what follows from that: prior and band.
+"""Topics, how often each occurs in the training set, and what follows from that: prior and band.
 
 Knows nothing of files or models.
 """
@@ -32,7 +32,7 @@ class Topics:
     """The topics in their fixed order, with their training counts; the position of a name is its class index.
 
     Raises:
-        UserError: if a name is empty or stands twice, a count is negative, or there are no rows at all.
+        UserError: if a name is empty or occurs twice, a count is negative, or there are no rows at all.
     """
 
     names: tuple[str, ...]
@@ -45,7 +45,7 @@ class Topics:
             raise UserError("a topic has no name; give every topic a non-empty string")
         twice = [name for name, times in Counter(self.names).items() if times > 1]
         if twice:
-            raise UserError(f"the topic {twice[0]!r} stands twice in the list of topics; name it once")
+            raise UserError(f"the topic {twice[0]!r} occurs twice in the list of topics; name it once")
         if any(count < 0 for count in self.counts) or not sum(self.counts):
             raise UserError("topics need counts of zero or more, and at least one row in all")
 

@@ -1,19 +1,19 @@
-from .adaptation import AdaptationFacts, merge
+from .adaptation import TrainableParameters, merge
 from .control import FAIRNESS_TOKEN, ControlTokens, topic_token
 from .fitting import fit_decoder
 from .generation import Watch
 from .judges import FrameJudge, TopicJudge, are_frames, judge_taught_by, make_judge, parse_frame
 from .obedience import Obedience, Trial, judge_obedience, log_probability_gap, measure_obedience
 from .preparation import check_base
-from .sampling import has_target, implied_topic_prior, topic_loss_link
-from .settings import BALANCED_RATIO, DecoderSettings, GenerationSettings, Writer
+from .sampling import has_target, topic_loss_link, topic_prior_from_loss
+from .settings import BALANCED_RATIO, Backend, DecoderSettings, GenerationSettings
 from .stored import StoredAdapter, StoredDecoder
 from .templates import INSTRUCTION, PLAIN, TEMPLATES
 from .topic_decoder import TopicDecoder
-from .vllm_backend import check_writer
+from .vllm_backend import check_backend
 
 __all__ = [
-    "AdaptationFacts",
+    "TrainableParameters",
     "BALANCED_RATIO",
     "ControlTokens",
     "DecoderSettings",
@@ -30,13 +30,13 @@ __all__ = [
     "TopicJudge",
     "Trial",
     "Watch",
-    "Writer",
+    "Backend",
     "are_frames",
     "check_base",
-    "check_writer",
+    "check_backend",
     "fit_decoder",
     "has_target",
-    "implied_topic_prior",
+    "topic_prior_from_loss",
     "judge_obedience",
     "judge_taught_by",
     "log_probability_gap",

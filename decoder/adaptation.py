@@ -24,7 +24,7 @@ _ROWS = "trainable_tokens_delta"  # PEFT's name for them
 
 
 @dataclass(frozen=True)
-class AdaptationFacts:
+class TrainableParameters:
     """What an adaptation trains, in parameters, and the adapter's bytes on disk (None: there is no adapter)."""
 
     adaptation: str
@@ -92,7 +92,7 @@ def merge(model: PeftModel) -> PreTrainedModel:
     return merged.eval()
 
 
-def adaptation_facts(model: Model, adaptation: str) -> AdaptationFacts:
+def trainable_parameters(model: Model, adaptation: str) -> TrainableParameters:
     """Count what a freshly adapted `model` trains, and weigh its adapter."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
@@ -100,7 +100,7 @@ def adaptation_facts(model: Model, adaptation: str) -> AdaptationFacts:
     if adaptation == "lora" and isinstance(model, PeftModel):
         state = get_peft_model_state_dict(model, save_embedding_layers=False)
         adapter_bytes = len(save({name: value.contiguous() for name, value in state.items()}))
-    return AdaptationFacts(adaptation, trainable, total, adapter_bytes)
+    return TrainableParameters(adaptation, trainable, total, adapter_bytes)
 
 
 def token_row_rates(model: Model, factor: float) -> dict[str, float]:

@@ -50,7 +50,7 @@ def load_tokenizer(reference: str | Path, config: PreTrainedConfig | None = None
 
     Args:
         reference: Hub id or folder.
-        config: Of the model; gets the tokenizer's padding token.
+        config: Configuration of the model; gets the tokenizer's padding token.
 
     Raises:
         UserError: if there is none, or it has no end token.
@@ -84,7 +84,7 @@ def check_padding(model: PreTrainedModel, rows: Sequence[Sequence[int]], pad_id:
     alone, beside = (last_logits(model, pad_left(batch, pad_id), last=1)[0] for batch in (rows[:1], rows))
     if not same_logits(alone, beside):
         raise UserError(
-            f"the language model {model.name_or_path} says something else after a text when a longer one stands beside "
+            f"the language model {model.name_or_path} says something else after a text when a longer one is beside "
             "it, so padding is not masked; choose another base"
         )
 
@@ -96,7 +96,7 @@ def make_scratch_tokenizer(settings: ScratchSettings, texts: Iterable[str]) -> P
 
 def make_scratch_model(settings: ScratchSettings, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     """A small Llama with random weights and a row for every token of `tokenizer`."""
-    marks: Any = {f"{mark}_token_id": getattr(tokenizer, f"{mark}_token_id") for mark in ("pad", "bos", "eos")}
+    special_tokens: Any = {f"{mark}_token_id": getattr(tokenizer, f"{mark}_token_id") for mark in ("pad", "bos", "eos")}
     config = LlamaConfig(
         vocab_size=-(-len(tokenizer) // 8) * 8,
         hidden_size=settings.width,
@@ -108,7 +108,7 @@ def make_scratch_model(settings: ScratchSettings, tokenizer: PreTrainedTokenizer
         # Not the usual 0.02, meant for widths in the thousands: with it a model of width 64 or 128 has not begun to
         # copy facts after 12,000 newsroom rows; with this it begins after 5,000.
         initializer_range=settings.width**-0.5,
-        **marks,
+        **special_tokens,
     )
     torch.manual_seed(seed)
     return LlamaForCausalLM(config)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..balance import View, span_dropout
+from ..balance import SampledRow, span_dropout
 from ..corpus import Record, StoredRecords, Topics, topic_indices
 from ..training import Batch, PhaseData
 from .sequences import Sequencer, pad_left
 from .stored_sequences import NO_TOPIC, StoredSequences
 
 TRIES = 50  # rows drawn in search of one of another topic
-SWAPPED_TOKENS = 8  # of a target that stands under another topic's text: what follows is not to be found in that text
+SWAPPED_TOKENS = 8  # of a target that is under another topic's text: what follows is not to be found in that text
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Rows:
         written: Tokens of each target (n,).
         topics: Index of the topic given before the target (n,), `NO_TOPIC` where none is.
         texts: Where the text's own tokens start and stop (n, 2).
-        fair: Whether `<force_fairness>` stands before the topic (n,), bool.
-        marks: Tokens that give the topic, right before the target (n,).
+        fair: Whether `<force_fairness>` comes before the topic (n,), bool.
+        topic_tokens: Tokens that give the topic, right before the target (n,).
     """
 
     tokens: Sequence[np.ndarray]
@@ -36,7 +36,7 @@ class Rows:
     topics: np.ndarray
     texts: np.ndarray
     fair: np.ndarray
-    marks: np.ndarray
+    topic_tokens: np.ndarray
 
     @classmethod
     def from_records(
@@ -60,12 +60,14 @@ class Rows:
         spans = [sequencer.text_span(prompt) for prompt in sequencer.prompts(texts)]
         targets = sequencer.targets([record.target or "" for record in records], max_target_tokens)
         indices = topic_indices(records, topics)
-        marks = [[] if index == NO_TOPIC else sequencer.mark(topics.names[index]) for index in indices.tolist()]
+        topic_tokens = [
+            [] if index == NO_TOPIC else sequencer.topic_tokens(topics.names[index]) for index in indices.tolist()
+        ]
         tokens = [
             np.asarray([*prompt, *mark, *target], dtype=np.int32)
-            for prompt, mark, target in zip(sequencer.prompts(texts, fairness), marks, targets, strict=True)
+            for prompt, mark, target in zip(sequencer.prompts(texts, fairness), topic_tokens, targets, strict=True)
         ]
-        written, given = (np.asarray(list(map(len, parts)), dtype=np.int32) for parts in (targets, marks))
+        written, given = (np.asarray(list(map(len, parts)), dtype=np.int32) for parts in (targets, topic_tokens))
         return cls(tokens, written, indices, np.asarray(spans, dtype=np.int32).reshape(-1, 2), fair, given)
 
     def __len__(self) -> int:
@@ -80,7 +82,7 @@ class Rows:
 
     def __add__(self, other: "Rows") -> "Rows":
         """These rows, and those of `other` after them."""
-        names = ("written", "topics", "texts", "fair", "marks")
+        names = ("written", "topics", "texts", "fair", "topic_tokens")
         arrays = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names}
         return replace(self, tokens=[*self.tokens, *other.tokens], **arrays)
 
@@ -88,19 +90,19 @@ class Rows:
         """The row's tokens; where `index` is a repeat, without some spans of its text.
 
         Args:
-            index: Of the row.
+            index: Index of the row.
             topic: Whether its mark is among them.
-            text_of: A row whose text stands in the place of its own, cut to the length of that; see `shown`.
+            text_of: A row whose text replaces its own, cut to the length of that; see `shown`.
         """
         ids = self.tokens[index].tolist()
         start, stop = self.texts[index]
         text = ids[start:stop]
         if text_of is not None:
             text = self.tokens[text_of].tolist()[slice(*self.texts[text_of])][: len(text)]
-        elif isinstance(index, View) and index.repeat > 0:
+        elif isinstance(index, SampledRow) and index.repeat > 0:
             text = span_dropout(text, index.repeat, index.seed)
         end = len(ids) - self.written[index]
-        given = end if topic else end - self.marks[index]
+        given = end if topic else end - self.topic_tokens[index]
         return [*ids[:start], *text, *ids[stop:given], *ids[end : end + self.shown(index, text_of)]]
 
     def shown(self, index: int, text_of: int | None) -> int:
@@ -133,10 +135,10 @@ class DecoderData(PhaseData[Rows]):
         super().__init__(train, validation, **options)
         self._topic_dropout, self._text_swap = topic_dropout, text_swap
 
-    def count(self, drawn: Sequence[int], batches: int) -> None:
+    def count(self, sampled: Sequence[int], batches: int) -> None:
         """Note the mean rows and target tokens of a batch."""
-        super().count(drawn, batches)
-        rows = np.asarray(drawn, dtype=np.int64)
+        super().count(sampled, batches)
+        rows = np.asarray(sampled, dtype=np.int64)
         self.written_per_batch = int(self.train.written[rows].sum(dtype=np.int64)) / batches
 
     def collate(self, rows: Rows, indices: list[int]) -> Batch:
@@ -155,7 +157,7 @@ class DecoderData(PhaseData[Rows]):
         """Whether a row keeps its topic, and the row whose text it gets, if it gets another."""
         if rows is not self.train or not (self._topic_dropout or self._text_swap):
             return True, None
-        repeat = index.repeat if isinstance(index, View) else 0
+        repeat = index.repeat if isinstance(index, SampledRow) else 0
         draw = Random(f"{self._seed} {self._epoch} {index} {repeat}")
         if draw.random() < self._topic_dropout:
             return False, None

@@ -25,8 +25,8 @@ from transformers.cache_utils import Cache
 
 from ..common import UserError
 from ..runtime import free_bytes, group_by_length, in_batches
-from .generation import Chooser, GuidedChooser
-from .kv_cache import Memory, Slots, bytes_per_token, plain_memory, vacate
+from .generation import GuidedSelector, TokenSelector
+from .kv_cache import Memory, StaticKVCache, bytes_per_token, compact, plain_memory
 from .sequences import last_logits, pad_left, plain
 
 CPU_READ, GPU_READ = 1024, 16_384  # padded tokens in a forward pass over prompts; on a CPU, what its caches hold
@@ -44,11 +44,11 @@ class Guidance:
     """Classifier-free guidance (Sanchez et al. 2023, arXiv 2306.17806): bare + scale * (marked - bare), of logits.
 
     Attributes:
-        marks: What follows each row in its marked form; the bare form goes without.
-        scale: Above 1 outputs keep closer to their marks.
+        topic_tokens: What follows each row in its marked form; the bare form goes without.
+        scale: Above 1 outputs keep closer to their topic_tokens.
     """
 
-    marks: Sequence[Row]
+    topic_tokens: Sequence[Row]
     scale: float
 
 
@@ -85,7 +85,7 @@ class Engine:
             picked = [rows[i] for i in batch]
             if shared is None:
                 return last_logits(self._model, self._padded(picked), last=1)[:, 0]
-            slots = Slots(shared, start, len(picked), max(map(len, picked)))
+            slots = StaticKVCache(shared, start, len(picked), max(map(len, picked)))
             return self._read(picked, slots, start)[0]
 
         yield from in_batches([len(row) for row in rows], tokens_per_batch or self._read_tokens, work)
@@ -94,7 +94,7 @@ class Engine:
     def write(
         self,
         rows: Sequence[Row],
-        chooser: Callable[[list[int]], Chooser],
+        selector: Callable[[list[int]], TokenSelector],
         limit: int,
         tokens_per_batch: int | None = None,
         progress: Progress | None = None,
@@ -104,11 +104,11 @@ class Engine:
 
         Args:
             rows: Token ids, the prefix included.
-            chooser: Given the indices of a batch's rows, what chooses their tokens.
+            selector: Given the indices of a batch's rows, what chooses their tokens.
             limit: Most tokens to write after a row.
             tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the memory that is free.
             progress: Called with the number of rows done after each batch.
-            guidance: The marks of the rows, which `rows` then lack, and how closely outputs keep to them.
+            guidance: The topic_tokens of the rows, which `rows` then lack, and how closely outputs keep to them.
 
         Raises:
             UserError: if guidance is asked of a model whose cache is more than keys and values.
@@ -121,13 +121,13 @@ class Engine:
         def work(batch: list[int]) -> list[list[int]]:
             picked = [rows[i] for i in batch]
             if shared is None:
-                return self._generate(picked, chooser(batch), limit)
+                return self._generate(picked, selector(batch), limit)
             if guidance is not None:
-                marks = [guidance.marks[i] for i in batch]
-                choose = GuidedChooser(chooser(batch), guidance.scale)
-                return self._write_guided(picked, marks, shared, start, choose, limit)
-            slots = Slots(shared, start, len(picked), max(map(len, picked)) + limit)
-            return self._write(picked, slots, start, chooser(batch), limit)
+                topic_tokens = [guidance.topic_tokens[i] for i in batch]
+                choose = GuidedSelector(selector(batch), guidance.scale)
+                return self._write_guided(picked, topic_tokens, shared, start, choose, limit)
+            slots = StaticKVCache(shared, start, len(picked), max(map(len, picked)) + limit)
+            return self._write(picked, slots, start, selector(batch), limit)
 
         written: list[list[int]] = [[] for _ in rows]
         budget = tokens_per_batch or self._budget(shared)
@@ -154,27 +154,29 @@ class Engine:
         fitting = MEMORY_SHARE * free_bytes(self._model.device) / bytes_per_token(shared)
         return max(1, min(self._write_tokens, int(fitting)))
 
-    def _write(self, rows: list[Row], slots: Slots, start: int, chooser: Chooser, limit: int) -> list[list[int]]:
+    def _write(
+        self, rows: list[Row], slots: StaticKVCache, start: int, selector: TokenSelector, limit: int
+    ) -> list[list[int]]:
         scores, mask = self._read(rows, slots, start)
-        return self._go_on(scores, mask, self._tensor([len(row) for row in rows]), slots, chooser, limit)
+        return self._go_on(scores, mask, self._tensor([len(row) for row in rows]), slots, selector, limit)
 
     def _write_guided(
-        self, rows: list[Row], marks: list[Row], shared: Memory, start: int, chooser: GuidedChooser, limit: int
+        self, rows: list[Row], topic_tokens: list[Row], shared: Memory, start: int, selector: GuidedSelector, limit: int
     ) -> list[list[int]]:
         """As `_write`, each row in two slots: without its mark, then with it."""
         longest, own = len(rows[0]), self._tensor([len(row) for row in rows])
-        read = Slots(shared, start, len(rows), longest)
+        read = StaticKVCache(shared, start, len(rows), longest)
         bare, mask = self._read(rows, read, start)
-        padded = self._padded(marks)
+        padded = self._padded(topic_tokens)
         ids, given = padded["input_ids"], padded["attention_mask"]
         slots = read.doubled(longest, longest + ids.shape[1] + limit)
-        slots.blank(0, 2 * len(rows), longest, longest + ids.shape[1])
+        slots.zero_padding(0, 2 * len(rows), longest, longest + ids.shape[1])
         positions = own[:, None] + (given.cumsum(dim=1) - 1).clamp(min=0)
         whole = torch.cat([mask, given], dim=1)
         marked = self._forward(ids, whole, positions, slots.cache(longest, 1, None, 2))
         without = torch.cat([mask, torch.zeros_like(given)], dim=1)
         return self._go_on(
-            _paired(bare, marked), _paired(without, whole), _paired(own, own + given.sum(dim=1)), slots, chooser, limit
+            _paired(bare, marked), _paired(without, whole), _paired(own, own + given.sum(dim=1)), slots, selector, limit
         )
 
     def _go_on(
@@ -182,18 +184,18 @@ class Engine:
         scores: Tensor,
         mask: Tensor,
         positions: Tensor,
-        slots: Slots,
-        chooser: Chooser | GuidedChooser,
+        slots: StaticKVCache,
+        selector: TokenSelector | GuidedSelector,
         limit: int,
     ) -> list[list[int]]:
         """Write from what has been read: a row of the batch takes as many slots in a row as the chooser has copies."""
-        filled, copies = mask.shape[1], chooser.copies
+        filled, copies = mask.shape[1], selector.copies
         rows = len(mask) // copies
         mask = torch.cat([mask, mask.new_ones(len(mask), limit)], dim=1)
         there, cache = list(range(rows)), slots.cache(filled)
         written: list[list[int]] = [[] for _ in range(rows)]
         for step in range(1, limit + 1):
-            tokens = chooser(scores)
+            tokens = selector(scores)
             ids = tokens.tolist()
             for row, token in zip(there, ids, strict=True):
                 written[row].append(token)
@@ -201,24 +203,24 @@ class Engine:
             if step == limit or all(done):
                 break
             if any(done):
-                order, movers, holes = vacate([gone for gone in done for _ in range(copies)])
+                order, movers, holes = compact([gone for gone in done for _ in range(copies)])
                 slots.move(self._tensor(movers), self._tensor(holes), filled)
                 there = [there[i // copies] for i in order[::copies]]
                 stay = self._tensor(order)
                 mask, positions = mask[stay], positions[stay]
                 rows_left = stay[::copies] // copies
                 tokens = tokens[rows_left]
-                chooser.keep(rows_left)
+                selector.keep(rows_left)
             filled += 1
             ids = tokens.repeat_interleave(copies) if copies > 1 else tokens
             scores = self._forward(ids[:, None], mask[:, :filled], positions[:, None], cache)
             positions = positions + 1
         return written
 
-    def _read(self, rows: list[Row], slots: Slots, start: int) -> tuple[Tensor, Tensor]:
+    def _read(self, rows: list[Row], slots: StaticKVCache, start: int) -> tuple[Tensor, Tensor]:
         """Fill slots with rows, longest first; logits (B, V) after them, and which positions hold tokens (B, longest).
 
-        A row stands as [prefix] [padding] [the rest] [gap]: the padding makes up for the longest row of its pass, the
+        A row is [prefix] [padding] [the rest] [gap]: the padding makes up for the longest row of its pass, the
         gap for the longest of all.
         """
         longest = len(rows[0])
@@ -231,7 +233,7 @@ class Engine:
             padded = self._padded([rows[i][start:] for i in batch])
             mask[first:last, start:end] = padded["attention_mask"]
             positions = (padded["attention_mask"].cumsum(dim=1) - 1).clamp(min=0) + start
-            slots.blank(first, last, end, longest)
+            slots.zero_padding(first, last, end, longest)
             cache = slots.cache(start, first, last)
             scores.append(self._forward(padded["input_ids"], mask[first:last, :end], positions, cache))
         return torch.cat(scores), mask
@@ -246,7 +248,7 @@ class Engine:
             :, -1
         ]
 
-    def _generate(self, rows: list[Row], chooser: Chooser, limit: int) -> list[list[int]]:
+    def _generate(self, rows: list[Row], selector: TokenSelector, limit: int) -> list[list[int]]:
         inputs = self._padded(rows)
         settings = GenerationConfig(
             max_new_tokens=limit,
@@ -255,7 +257,7 @@ class Engine:
             eos_token_id=self._end_id,
             pad_token_id=self._pad_id,
         )
-        produced = self._model.generate(**inputs, generation_config=settings, logits_processor=chooser.processors)
+        produced = self._model.generate(**inputs, generation_config=settings, logits_processor=selector.processors)
         written = produced[:, inputs["input_ids"].shape[1] :].tolist()
         return [ids[: ids.index(self._end_id) + 1] if self._end_id in ids else ids for ids in written]
 

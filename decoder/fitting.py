@@ -18,16 +18,16 @@ from ..balance import make_loss
 from ..common import UserError, fingerprint, replacing_folder
 from ..corpus import Record, StoredRecords, Topics, some_of, topic_indices
 from ..training import (
-    Draw,
     Phases,
     PhaseSettings,
+    Sampler,
     base_contents,
     record_contents,
     tokenizer_contents,
     trainer_choices,
 )
 from . import saving
-from .adaptation import adapt, adaptation_facts, finish, token_row_rates, training_rows_alone
+from .adaptation import adapt, finish, token_row_rates, trainable_parameters, training_rows_alone
 from .base import make_scratch_model, make_scratch_tokenizer, pad_id_of
 from .control import make_rows
 from .data import DecoderData, Rows
@@ -36,7 +36,7 @@ from .module import MONITOR, DecoderModule
 from .obedience import Trial
 from .obedience_curve import ObedienceCurve
 from .preparation import Prepared, prepare, read_base
-from .sampling import drawn, has_target, make_topic_loss, shown_to_held_out
+from .sampling import has_target, make_sampler, make_topic_loss, validation_weights
 from .sequences import Sequencer, plain
 from .settings import DecoderSettings
 from .target_logits import shared_tokens
@@ -78,10 +78,10 @@ def fit_decoder(
         noisy: The noisy set, if there is one; left out where none of its rows has a target. Its topics stand in the
             sequences, wrong ones too: without them the decoder learns to guess the topic from the text, and a few
             clean rows of a rare topic do not undo that.
-        topics: Of the clean set; every clean record's topic is among them.
+        topics: Topics of the clean set; every clean record's topic is among them.
         settings: The user's choices.
         folder: Where checkpoints and logs go; made if missing.
-        seed: Of weights, order and dropout.
+        seed: Random seed of weights, order and dropout.
 
     Raises:
         UserError: if no row of `train` has a target, a topic is unknown, or the base cannot be used.
@@ -124,7 +124,7 @@ class _Fit:
         known = chain(sets.train, some_of(sets.noisy or (), self.seed))
         words = chain.from_iterable((r.text, str(r.target)) for r in known)
         template = resolve_template(self.settings.prompt_in_force)
-        # The prompt stands in every sequence, so it should cost few tokens.
+        # The prompt is in every sequence, so it should cost few tokens.
         tokenizer = make_scratch_tokenizer(scratch, chain(words, [template] * 1000))
         # Made from both sets' texts, so the base phase depends on a set that it does not train on.
         self.phases.depend_on(tokenizer_contents(tokenizer))
@@ -144,12 +144,12 @@ class _Fit:
         return self._adapt(read_base(base, self.topics, self.settings), base)
 
     def _adapt(self, parts: Prepared, base: str | Path | None) -> TopicDecoder:
-        """Train an adapter, or all weights, of the model, which lies at `base`."""
+        """Train an adapter, or all weights, of the model, which is at `base`."""
         settings, noisy = self.settings, self.sets.noisy
         self.phases.depend_on([getattr(settings, name) for name in _ADAPTATION])
         lightning.seed_everything(self.seed, verbose=False)
         parts = replace(parts, model=adapt(parts.model, parts.control, settings))
-        facts = adaptation_facts(parts.model, settings.adaptation)
+        facts = trainable_parameters(parts.model, settings.adaptation)
         log.info("decoder: %s", facts)
         if settings.rows_first.epochs:
             self._train_rows(parts)
@@ -181,7 +181,7 @@ class _Fit:
         if every is None or len(topics) < 2:
             return []
         judge = judge_taught_by(self.sets.train)
-        trial = Trial.draw(self.sets.validation, topics, CURVE_ROWS)
+        trial = Trial.sample(self.sets.validation, topics, CURVE_ROWS)
         return [ObedienceCurve(self._decoder(parts), trial, judge, every)]
 
     def _train_rows(self, parts: Prepared) -> None:
@@ -227,15 +227,15 @@ class _Fit:
     def _train_clean(self, parts: Prepared) -> None:
         """Train in place on the clean set, with sampling, the fairness token and the topic loss as set."""
         settings = self.settings
-        records, draw = drawn(settings, self.sets.train, self.topics, self.seed)
+        records, sampler = make_sampler(settings, self.sets.train, self.topics, self.seed)
         self.phases.depend_on([getattr(settings, name) for name in _CLEAN])
         self.phases.depend_on("clean", settings.clean, None, record_contents(records, targets=True))
         module = self._module(parts, settings.clean, *self._topic_losses(records))
-        data = self._data(parts, records, draw, settings.fairness)
+        data = self._data(parts, records, sampler, settings.fairness)
         self.phases.run("clean", settings.clean, module, data, self._curve(parts))
 
     def _data(
-        self, parts: Prepared, records: Sequence[Record], draw: Draw | None = None, fairness: bool = False
+        self, parts: Prepared, records: Sequence[Record], sampler: Sampler | None = None, fairness: bool = False
     ) -> DecoderData:
         return DecoderData(
             self._rows(records, parts.sequencer, fairness),
@@ -243,7 +243,7 @@ class _Fit:
             pad_id=pad_id_of(parts.tokenizer),
             tokens_per_batch=self.settings.tokens_per_batch,
             seed=self.seed,
-            draw=draw,
+            sampler=sampler,
             topic_dropout=self.settings.topic_dropout or 0.0,
             text_swap=self.settings.text_swap or 0.0,
         )
@@ -262,7 +262,7 @@ class _Fit:
             return ()
         log.info("decoder: topic loss: %s", natural.description)
         fair = make_topic_loss(settings, records, topics, fairness=True) if settings.fairness else None
-        return natural, fair, shown_to_held_out(settings, records, topics)
+        return natural, fair, validation_weights(settings, records, topics)
 
 
 def _usable(train: Sequence[Record], validation: Sequence[Record], noisy: Sequence[Record] | None) -> _Sets:

@@ -23,27 +23,27 @@ Watch = Callable[[int, Sequence[int]], bool]
 _MASK = 0xFFFFFFFF
 
 
-class Chooser:
+class TokenSelector:
     """Chooses the next token of each row of a batch: the most probable, or with sampling a draw of the row's own.
 
     Args:
         options: Greedy or sampling, and how.
         suppressed: Ids that are never chosen.
-        row_keys: 32-bit keys of the rows, see `row_key`.
-        device: Of the logits.
+        row_seeds: 32-bit keys of the rows, see `row_seed`.
+        device: Device of the logits.
     """
 
     copies = 1  # slots that a row takes in a batch
 
     def __init__(
-        self, options: GenerationSettings, suppressed: Sequence[int], row_keys: Sequence[int], device: torch.device
+        self, options: GenerationSettings, suppressed: Sequence[int], row_seeds: Sequence[int], device: torch.device
     ) -> None:
-        steps: list[LogitsProcessor] = [Suppression(torch.tensor(suppressed, dtype=torch.long, device=device))]
+        steps: list[LogitsProcessor] = [SuppressTokens(torch.tensor(suppressed, dtype=torch.long, device=device))]
         if options.sample:
             steps.append(TemperatureLogitsWarper(options.temperature))
             if options.top_p < 1:
                 steps.append(TopPLogitsWarper(options.top_p))
-            steps.append(RowNoise(torch.tensor(row_keys, device=device)))
+            steps.append(GumbelNoise(torch.tensor(row_seeds, device=device)))
         self.processors = LogitsProcessorList(steps)
 
     def __call__(self, scores: Tensor) -> Tensor:
@@ -54,23 +54,23 @@ class Chooser:
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows of the batch, in this order."""
         for step in self.processors:
-            if isinstance(step, RowNoise):
+            if isinstance(step, GumbelNoise):
                 step.keep(rows)
 
 
-class WatchedChooser(Chooser):
+class WatchedSelector(TokenSelector):
     """A chooser that shows each row as it grows, and ends it when told to.
 
     Args:
-        chooser: What chooses.
+        selector: What chooses.
         rows: The indices of the batch's rows.
         watch: Called with a row's index and the tokens written of it so far; where it returns False the row ends.
         end_id: Ends an output.
     """
 
-    def __init__(self, chooser: Chooser, rows: Sequence[int], watch: Watch, end_id: int) -> None:
-        self.processors = chooser.processors
-        self._chooser, self._watch, self._end_id = chooser, watch, end_id
+    def __init__(self, selector: TokenSelector, rows: Sequence[int], watch: Watch, end_id: int) -> None:
+        self.processors = selector.processors
+        self._chooser, self._watch, self._end_id = selector, watch, end_id
         self._there: list[tuple[int, list[int]]] = [(row, []) for row in rows]
 
     def __call__(self, scores: Tensor) -> Tensor:
@@ -88,18 +88,18 @@ class WatchedChooser(Chooser):
         self._there = [self._there[i] for i in rows.tolist()]
 
 
-class GuidedChooser:
+class GuidedSelector:
     """Chooses from two distributions a row, that without its mark and that with it, side by side.
 
     Args:
-        chooser: Chooses from the guided logits bare + scale * (marked - bare).
+        selector: Chooses from the guided logits bare + scale * (marked - bare).
         scale: At least 1.
     """
 
     copies = 2
 
-    def __init__(self, chooser: Chooser, scale: float) -> None:
-        self._chooser, self._scale = chooser, scale
+    def __init__(self, selector: TokenSelector, scale: float) -> None:
+        self._chooser, self._scale = selector, scale
 
     def __call__(self, scores: Tensor) -> Tensor:
         """Tokens (B,) for logits (2B, V)."""
@@ -111,7 +111,7 @@ class GuidedChooser:
         self._chooser.keep(rows)
 
 
-class Suppression(LogitsProcessor):
+class SuppressTokens(LogitsProcessor):
     """Rules tokens out in place; transformers' own goes through the whole vocabulary for it at every step."""
 
     def __init__(self, ids: Tensor) -> None:
@@ -122,23 +122,23 @@ class Suppression(LogitsProcessor):
         return scores.index_fill_(1, self._ids, -torch.inf)
 
 
-def row_key(seed: int, *parts: str) -> int:
+def row_seed(seed: int, *parts: str) -> int:
     """32 bits that stand for a row: the same for the same seed and parts, wherever the row is."""
     return int.from_bytes(blake2b("\0".join([str(seed), *parts]).encode("utf-8", "replace"), digest_size=4).digest())
 
 
-class RowNoise(LogitsProcessor):
+class GumbelNoise(LogitsProcessor):
     """Gumbel noise on logits, so that the largest is a sample of their softmax (Gumbel 1954; "Gumbel-max trick").
 
     The noise of row, step and token comes from a counter-based hash of them (the 32-bit finaliser of MurmurHash3)
     and not from a shared stream of random numbers, which would tie a row's output to the batch it is in.
 
     Args:
-        row_keys: 32-bit keys (B,) of the rows, int64.
+        row_seeds: 32-bit keys (B,) of the rows, int64.
     """
 
-    def __init__(self, row_keys: Tensor) -> None:
-        self._keys = row_keys
+    def __init__(self, row_seeds: Tensor) -> None:
+        self._keys = row_seeds
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores (B, V) with their noise added; the rows' keys move on, so that each step has noise of its own."""

@@ -17,7 +17,7 @@ class SlotLayer(DynamicLayer):
     """One attention layer's keys and values, a row of the batch in each slot.
 
     Args:
-        memory: Of keys and of values, each (slots, heads, room, size).
+        memory: Memory of keys and of values, each (slots, heads, room, size).
         filled: Positions of every slot that hold something, from the first on.
     """
 
@@ -44,7 +44,7 @@ class SlotLayer(DynamicLayer):
         return self._filled
 
 
-class Slots:
+class StaticKVCache:
     """The cache of a batch whose rows share their first tokens.
 
     Args:
@@ -67,7 +67,7 @@ class Slots:
         own = slice(first, last, step)
         return Cache(layers=[SlotLayer((k[own], v[own]), filled) for k, v in self._memory])
 
-    def doubled(self, filled: int, room: int) -> "Slots":
+    def doubled(self, filled: int, room: int) -> "StaticKVCache":
         """Twice the slots, what is filled of each in two of them in a row, with room for `room` positions."""
 
         def memory(known: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Slots:
         double._memory = [(memory(keys), memory(values)) for keys, values in self._memory]
         return double
 
-    def blank(self, first: int, last: int, start: int, stop: int) -> None:
+    def zero_padding(self, first: int, last: int, start: int, stop: int) -> None:
         """Zero positions that stay empty: they are masked, but 0 times whatever the memory held could be NaN."""
         for part in (part for pair in self._memory for part in pair):
             part[first:last, :, start:stop] = 0
@@ -107,7 +107,7 @@ def bytes_per_token(memory: Memory) -> int:
     return sum(t.shape[1] * t.shape[3] * t.element_size() for pair in memory for t in pair)
 
 
-def vacate(done: Sequence[bool]) -> tuple[list[int], list[int], list[int]]:
+def compact(done: Sequence[bool]) -> tuple[list[int], list[int], list[int]]:
     """How rows leave: the new order of those that stay, the rows to move, and the slots they move into.
 
     The last rows move into the slots of those that are done, so what stays fills the first slots and little is copied.

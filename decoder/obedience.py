@@ -64,7 +64,7 @@ class Trial:
     wrong: list[list[str]]
 
     @classmethod
-    def draw(cls, records: Sequence[Record], topics: Sequence[str], rows: int, wrong: int = WRONG) -> "Trial":
+    def sample(cls, records: Sequence[Record], topics: Sequence[str], rows: int, wrong: int = WRONG) -> "Trial":
         """At most so many of the rows with a target, each topic as often as the others where it can; always the same.
 
         Args:

@@ -22,7 +22,7 @@ class ObedienceCurve(Callback):
     Args:
         decoder: Over the model that is trained.
         trial: Texts and topics, a few of them: every measurement writes under all.
-        judge: Of the outputs.
+        judge: Judge of the outputs.
         every: Steps between measurements; one comes before the first step. Nothing is measured with several processes.
     """
 

@@ -63,8 +63,8 @@ def check_base(settings: DecoderSettings, topics: Topics, folder: Path) -> None:
     """Refuse a base that a fit could not use, before hours of other work: all is done to it that a fit does first.
 
     Args:
-        settings: Of the fit.
-        topics: Of the clean set.
+        settings: Settings of the fit.
+        topics: Topics of the clean set.
         folder: Where checkpoints will go.
 
     Raises:

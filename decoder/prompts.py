@@ -1,7 +1,7 @@
 """Prompts: the words around a text, as a template a user can edit. Knows tokenizers' chat templates, no model.
 
-A prompt is rendered once, with a placeholder where the text will stand, and cut there. Only its two halves are
-trusted: they may hold marks of the base's chat format, the text between them may not.
+A prompt is rendered once, with a placeholder where the text will be, and cut there. Only its two halves are
+trusted: they may hold topic_tokens of the base's chat format, the text between them may not.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _PLACEHOLDER = "UNSKEWTEXTPLACEHOLDER"
 
 @dataclass(frozen=True)
 class Prompt:
-    """What stands before and after the text, marks of the base's format included, as strings."""
+    """What comes before and after the text, topic_tokens of the base's format included, as strings."""
 
     before: str
     after: str
@@ -51,7 +51,7 @@ class Prompt:
         return cls(before, after)
 
     def encode(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-        """Token ids of both halves, in which marks count as marks."""
+        """Token ids of both halves, in which topic_tokens count as topic_tokens."""
 
         def ids(half: str) -> list[int]:
             return list(tokenizer(half, add_special_tokens=False, split_special_tokens=False)["input_ids"])

@@ -3,7 +3,7 @@
 Knows settings, counts and row indices; knows no model and no tokens.
 
 With fairness an epoch has as many rows as without, so that arms cost the same: half of them drawn as they are, half
-balanced and with `<force_fairness>`. Both kinds stand mixed in the batches: the losses are sums over denominators that
+balanced and with `<force_fairness>`. Both kinds are mixed in the batches: the losses are sums over denominators that
 are constant in an epoch, so batches of one kind would change nothing but add noise between the steps. Each kind has a
 topic loss of its own, made for its own counts: class weights for the natural rows would over-correct balanced ones.
 A text may come once in each kind in an epoch: the same words, told apart by the token alone, are what it learns from.
@@ -14,28 +14,28 @@ from collections.abc import Mapping, Sequence
 
 from ..balance import (
     LossLink,
-    TemperedDraw,
+    SampledRows,
+    TemperedSampler,
     TopicLoss,
-    Views,
-    implied_prior,
     loss_link,
     make_loss,
+    prior_from_loss,
     tempered_counts,
 )
 from ..common import UserError
-from ..corpus import Record, Topics, set_apart
-from ..training import Draw
+from ..corpus import Record, Topics, split_paraphrases
+from ..training import Sampler
 from .settings import BALANCED_RATIO, DecoderSettings
 
 
-class FairnessDraw:
+class FairnessSampler:
     """The rows of an epoch with fairness: of the natural rows, and the same rows after them with the token.
 
     Args:
         targets: Topic index of each natural row that is no paraphrase (n,).
         ratio: Largest over smallest topic in the balanced half.
-        seed: Of the order, which differs from epoch to epoch.
-        paraphrases: As `TemperedDraw` takes them; they stand after the n rows, in both kinds.
+        seed: Random seed of the order, which differs from epoch to epoch.
+        paraphrases: As `TemperedSampler` takes them; they come after the n rows, in both kinds.
     """
 
     def __init__(
@@ -45,36 +45,36 @@ class FairnessDraw:
         natural, balanced = _halves(len(targets))
         self._rows = len(targets) + sum(map(len, paraphrases.values()))
         spread = max(counts) / min(counts)
-        self._natural = TemperedDraw(targets, spread, seed=seed, total=natural, paraphrases=paraphrases)
+        self._natural = TemperedSampler(targets, spread, seed=seed, total=natural, paraphrases=paraphrases)
         # Another seed: else both halves would show the same rows of a frequent topic in an epoch.
-        self._balanced = TemperedDraw(targets, ratio, seed=seed + 1, total=balanced, paraphrases=paraphrases)
+        self._balanced = TemperedSampler(targets, ratio, seed=seed + 1, total=balanced, paraphrases=paraphrases)
 
-    def __call__(self, epoch: int) -> Views:
+    def __call__(self, epoch: int) -> SampledRows:
         """The views of an epoch; the batches' sampler shuffles them."""
         return self._natural(epoch).followed_by(self._balanced(epoch), self._rows)
 
 
-def drawn(
+def make_sampler(
     settings: DecoderSettings, records: Sequence[Record], topics: Topics, seed: int
-) -> tuple[list[Record], Draw | None]:
+) -> tuple[list[Record], Sampler | None]:
     """The clean rows in the order that the draw numbers them in, and those of an epoch; None takes each once.
 
     Where rows repeat, a paraphrase stands in for a repeat of its original instead of being a row.
     """
     if not _repeats(settings):
         return list(records), None
-    own, others, paraphrases = set_apart(records)
+    own, others, paraphrases = split_paraphrases(records)
     targets = topics.encode([str(record.topic) for record in own])
     ratio = settings.sampling_ratio or BALANCED_RATIO
-    make = FairnessDraw if settings.fairness else TemperedDraw
+    make = FairnessSampler if settings.fairness else TemperedSampler
     return own + others, make(targets, ratio, seed=seed, paraphrases=paraphrases)
 
 
-def counts_seen(settings: DecoderSettings, counts: Sequence[int], fairness: bool = False) -> list[int]:
+def epoch_counts(settings: DecoderSettings, counts: Sequence[int], fairness: bool = False) -> list[int]:
     """Rows per topic in an epoch of the clean phase, of those with (`fairness`) or without the token.
 
     Args:
-        settings: Of the decoder.
+        settings: Settings of the decoder.
         counts: Clean rows per topic, a target to write given.
         fairness: Which rows are meant.
 
@@ -102,21 +102,21 @@ def make_topic_loss(
     return make_loss(settings.topic_loss, _seen(settings, records, topics, fairness), topics.names)
 
 
-def shown_to_held_out(settings: DecoderSettings, records: Sequence[Record], topics: Topics) -> list[list[float]]:
+def validation_weights(settings: DecoderSettings, records: Sequence[Record], topics: Topics) -> list[list[float]]:
     """How often an epoch shows each topic, in relation to held-out rows, which are drawn as `records` are.
 
     Weights (C,) that are 1 on average over such rows: for those without `<force_fairness>`, and, if the settings train
     them, for those with it.
     """
     found = _found(settings, records, topics)
-    kinds = [counts_seen(settings, found, fairness) for fairness in ([False, True] if settings.fairness else [False])]
+    kinds = [epoch_counts(settings, found, fairness) for fairness in ([False, True] if settings.fairness else [False])]
     return [
         [shown / count * sum(found) / sum(seen) if count else 1.0 for shown, count in zip(seen, found, strict=True)]
         for seen in kinds
     ]
 
 
-def implied_topic_prior(
+def topic_prior_from_loss(
     settings: DecoderSettings, records: Sequence[Record], topics: Topics, fairness: bool = False
 ) -> tuple[float, ...]:
     """The prior (C,) that softmax of `topic_logits` holds after training: what calibration starts from.
@@ -125,7 +125,7 @@ def implied_topic_prior(
         settings: With a topic loss.
         records: The rows trained on, synthetic ones included; those without a target were left out, and do not count.
         topics: In the order of the logits.
-        fairness: Whether `<force_fairness>` stands before the topic, as it then does in `topic_logits`.
+        fairness: Whether `<force_fairness>` comes before the topic, as it then does in `topic_logits`.
 
     Raises:
         UserError: if the settings have no topic loss, or train no fairness token that is asked about.
@@ -133,16 +133,16 @@ def implied_topic_prior(
     if settings.topic_loss is None:
         raise UserError("the decoder was not trained to choose topics; set topic_loss in its settings")
     counts = _seen(settings, records, topics, fairness)
-    return tuple(implied_prior(settings.topic_loss, counts, topics.names).tolist())
+    return tuple(prior_from_loss(settings.topic_loss, counts, topics.names).tolist())
 
 
 def topic_loss_link(
     settings: DecoderSettings, records: Sequence[Record], topics: Topics, fairness: bool = False
 ) -> LossLink:
-    """What undoes the topic loss, where it is not proper; the arguments are those of `implied_topic_prior`.
+    """What undoes the topic loss, where it is not proper; the arguments are those of `topic_prior_from_loss`.
 
     Raises:
-        UserError: as `implied_topic_prior`.
+        UserError: as `topic_prior_from_loss`.
     """
     if settings.topic_loss is None:
         raise UserError("the decoder was not trained to choose topics; set topic_loss in its settings")
@@ -155,13 +155,13 @@ def has_target(record: Record) -> bool:
 
 
 def _seen(settings: DecoderSettings, records: Sequence[Record], topics: Topics, fairness: bool) -> list[int]:
-    return counts_seen(settings, _found(settings, records, topics), fairness)
+    return epoch_counts(settings, _found(settings, records, topics), fairness)
 
 
 def _found(settings: DecoderSettings, records: Sequence[Record], topics: Topics) -> list[int]:
     """Rows per topic that are drawn: those with a target, and where rows repeat no paraphrases."""
     usable = [record for record in records if has_target(record)]
-    counted = Counter(record.topic for record in (set_apart(usable)[0] if _repeats(settings) else usable))
+    counted = Counter(record.topic for record in (split_paraphrases(usable)[0] if _repeats(settings) else usable))
     return [counted[name] for name in topics.names]
 
 

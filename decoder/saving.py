@@ -22,7 +22,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from ..common import UserError, first_line
 from ..runtime import check_finite
-from .adaptation import AdaptationFacts, Model
+from .adaptation import Model, TrainableParameters
 from .adaptation import merge as merge_adapter
 from .base import load_model, load_tokenizer
 from .control import ControlTokens, make_rows
@@ -81,7 +81,7 @@ class Parts:
     max_tokens: int
     max_target_tokens: int
     condition: Condition
-    facts: AdaptationFacts | None
+    facts: TrainableParameters | None
     unguided: bool = False
     base: str | Path | None = None
     base_is_ours: bool = False
@@ -92,7 +92,7 @@ def load(folder: Path, *, merge: bool) -> Parts:
     with _explained(folder):
         described = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         prompt, topics = Prompt(**described["prompt"]), tuple(described["topics"])
-        facts = AdaptationFacts(**described["facts"]) if described["facts"] else None
+        facts = TrainableParameters(**described["facts"]) if described["facts"] else None
         condition = described.get("condition", "token")  # decoders of version 0.1.0 do not say it
         unguided = bool(described.get("unguided", False))
         max_tokens, max_target_tokens = int(described["max_tokens"]), int(described["max_target_tokens"])

@@ -5,7 +5,7 @@
 or, where the topic is given as text, with the line `Topic: NAME` in the place of its token, or before it.
 
 Knows tokenizers and control tokens, not training or generation. Rows are padded on the left, in training as in
-generation, so that what is predicted stands at the end of every row.
+generation, so that what is predicted is at the end of every row.
 """
 
 import inspect
@@ -34,7 +34,7 @@ class Sequencer:
         tokenizer: With the control tokens.
         control: Their ids.
         prompt: Around every text.
-        max_tokens: Of prompt and text together; the end of a longer text is cut.
+        max_tokens: Most tokens of prompt and text together; the end of a longer text is cut.
         condition: How a topic is given, see `DecoderSettings`.
 
     Raises:
@@ -53,11 +53,11 @@ class Sequencer:
         self._control = control
         self._end_id: Any = tokenizer.eos_token_id
         self._before, self._after = prompt.encode(tokenizer)
-        self._marks = dict(zip(control.topics, ([i] for i in control.topic_ids), strict=True))
+        self._topic_tokens = dict(zip(control.topics, ([i] for i in control.topic_ids), strict=True))
         if condition != "token":
-            tokens = self._marks.values() if condition == "both" else [[]] * len(control.topics)
+            tokens = self._topic_tokens.values() if condition == "both" else [[]] * len(control.topics)
             lines = zip(self._lines(control.topics), tokens, strict=True)
-            self._marks = {name: [*line, *its] for name, (line, its) in zip(control.topics, lines, strict=True)}
+            self._topic_tokens = {name: [*line, *its] for name, (line, its) in zip(control.topics, lines, strict=True)}
         self._room = max_tokens - len(self._before) - len(self._after)
         if self._room < _SHORTEST_TEXT:
             taken = max_tokens - self._room
@@ -101,18 +101,18 @@ class Sequencer:
 
     @property
     def longest_mark(self) -> int:
-        """Tokens that the longest `mark` has."""
-        return max(len(mark) for mark in self._marks.values())
+        """Tokens that the longest `topic_tokens` has."""
+        return max(len(mark) for mark in self._topic_tokens.values())
 
-    def mark(self, topic: str) -> list[int]:
+    def topic_tokens(self, topic: str) -> list[int]:
         """What gives the topic, between prompt and target: its token, or its line of text.
 
         Raises:
             UserError: if the decoder does not know the topic.
         """
-        if topic not in self._marks:
+        if topic not in self._topic_tokens:
             self._control.topic_id(topic)  # says which topics are known
-        return self._marks[topic]
+        return self._topic_tokens[topic]
 
     def text_span(self, prompt: Sequence[int]) -> tuple[int, int]:
         """Where the text's own tokens start and stop in one of `prompts`, made without fairness."""

@@ -12,7 +12,7 @@ from .templates import resolve_template
 
 Adaptation = Literal["lora", "top_blocks", "full"]
 Condition = Literal["token", "text", "both"]
-Writer = Literal["torch", "vllm"]
+Backend = Literal["torch", "vllm"]
 
 # What phases are unless given. From scratch a small model bears, and needs, rates that would wipe out a pretrained one.
 SCRATCH_SIZE = ScratchSettings(layers=2, width=64, heads=4, vocabulary=4000)
@@ -42,10 +42,10 @@ class DecoderSettings:
         scratch: Size of that small model.
         prompt: "plain", "instruction", or a template of your own that holds {text} once. "auto" is "instruction" for a
             `base`, and "plain" from scratch.
-        max_tokens: Of prompt and text together; longer texts are cut.
-        max_target_tokens: Of a target; longer targets are cut.
+        max_tokens: Most tokens of prompt and text together; longer texts are cut.
+        max_target_tokens: Most tokens of a target; longer targets are cut.
         adaptation: What is trained of the base.
-        rank: Of the LoRA matrices.
+        rank: Rank of the LoRA matrices.
         alpha: LoRA's scale: its update counts alpha / rank times.
         dropout: On the input of the LoRA matrices.
         blocks: How many of the last blocks `top_blocks` trains.
@@ -102,7 +102,7 @@ class DecoderSettings:
         if self.alpha > MOST_SCALED * self.rank:
             problems.append(f"alpha is {self.alpha}, must be at most {MOST_SCALED} times the rank of {self.rank}")
         if not 0 <= self.dropout < 1:
-            problems.append(f"dropout is {self.dropout}, must lie in [0, 1)")
+            problems.append(f"dropout is {self.dropout}, must be in [0, 1)")
         if self.adaptation not in ("lora", "top_blocks", "full"):
             problems.append(f"adaptation is {self.adaptation!r}, must be lora, top_blocks or full")
         if self.condition not in get_args(Condition):
@@ -136,7 +136,7 @@ class DecoderSettings:
         for name in ("topic_dropout", "text_swap"):
             share = getattr(self, name)
             if share is not None and not 0 <= share < 1:
-                problems.append(f"{name} is {share}, must lie in [0, 1)")
+                problems.append(f"{name} is {share}, must be in [0, 1)")
             if share and (self.topic_loss or self.noisy_topic_loss):
                 problems.append(f"{name} is for a decoder that is given its topic; leave topic_loss out with it")
         if self.obedience_every is not None and self.obedience_every < 1:
@@ -182,9 +182,9 @@ class GenerationSettings:
     Attributes:
         max_new_tokens: An output is cut there; None allows as many as a target had room for in training.
         sample: Draw tokens by their probability; False takes the most probable one each time (greedy).
-        temperature: Of sampling: below 1 is more cautious, above 1 more varied.
+        temperature: Temperature of sampling: below 1 is more cautious, above 1 more varied.
         top_p: Sampling considers the most probable tokens that make up this share of the probability.
-        seed: Of sampling. An output depends on seed, text and topic alone, not on the rows around it.
+        seed: Random seed of sampling. An output depends on seed, text and topic alone, not on the rows around it.
         tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the device. vLLM chooses itself.
         guidance: How closely outputs keep to their topic (classifier-free guidance): 1 as learnt, 1.5 to 3 more
             closely; needs a decoder fitted with a topic_dropout. Each token then costs about twice as much.
@@ -203,11 +203,11 @@ class GenerationSettings:
         if not 1 <= self.guidance <= MOST_GUIDANCE:
             problems.append(f"guidance is {self.guidance}, must be a number from 1 (none) to {MOST_GUIDANCE:g}")
         if self.max_new_tokens is not None and not 1 <= self.max_new_tokens <= MOST_NEW_TOKENS:
-            problems.append(f"max_new_tokens is {self.max_new_tokens}, must lie between 1 and {MOST_NEW_TOKENS:,}")
+            problems.append(f"max_new_tokens is {self.max_new_tokens}, must be between 1 and {MOST_NEW_TOKENS:,}")
         if not 0 < self.temperature < float("inf"):
             problems.append(f"temperature is {self.temperature}, must be positive")
         if not 0 < self.top_p <= 1:
-            problems.append(f"top_p is {self.top_p}, must lie above 0 and at most 1")
+            problems.append(f"top_p is {self.top_p}, must be above 0 and at most 1")
         if self.tokens_per_batch is not None and self.tokens_per_batch < 1:
             problems.append(f"tokens_per_batch is {self.tokens_per_batch}, must be positive")
         if problems:

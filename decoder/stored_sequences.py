@@ -1,6 +1,6 @@
 """The sequences of records that stay on disk, put together when they are wanted. Knows no model.
 
-A text's tokens and its target's lie in files that know neither prompt nor topic, so that fits under other prompts,
+A text's tokens and its target's are in files that know neither prompt nor topic, so that fits under other prompts,
 topics and seeds share them.
 """
 
@@ -26,9 +26,9 @@ class StoredSequences(Sequence[np.ndarray]):
         texts: Tokens of the texts.
         targets: Tokens of the targets, with their ends.
         topics: Index of each topic (n,), or `NO_TOPIC`.
-        before: What stands before every text.
-        after: What stands between text and topic.
-        marks: What gives each topic (C + 1); nothing for the last, which `NO_TOPIC` is.
+        before: What comes before every text.
+        after: What comes between text and topic.
+        topic_tokens: What gives each topic (C + 1); nothing for the last, which `NO_TOPIC` is.
     """
 
     texts: TokenFile
@@ -36,7 +36,7 @@ class StoredSequences(Sequence[np.ndarray]):
     topics: np.ndarray
     before: np.ndarray
     after: np.ndarray
-    marks: list[np.ndarray]
+    topic_tokens: list[np.ndarray]
 
     @classmethod
     def of(
@@ -48,9 +48,9 @@ class StoredSequences(Sequence[np.ndarray]):
         texts = token_file(records, "text", ["decoder", contents, sequencer.room], largest, sequencer.texts)
         kind = ["decoder", contents, max_target_tokens]
         targets = token_file(records, "target", kind, largest, lambda some: sequencer.targets(some, max_target_tokens))
-        marks = [sequencer.mark(name) for name in topics.names]
+        topic_tokens = [sequencer.topic_tokens(name) for name in topics.names]
         before, after, *rest = (
-            np.asarray(part, dtype=np.int32) for part in (sequencer.prefix, sequencer.after_text, *marks, [])
+            np.asarray(part, dtype=np.int32) for part in (sequencer.prefix, sequencer.after_text, *topic_tokens, [])
         )
         return cls(texts, targets, topic_indices(records, topics), before, after, rest)
 
@@ -64,7 +64,7 @@ class StoredSequences(Sequence[np.ndarray]):
     def __getitem__(self, index: int | slice) -> "np.ndarray | StoredSequences":
         if isinstance(index, slice):
             return replace(self, texts=self.texts[index], targets=self.targets[index], topics=self.topics[index])
-        mark = self.marks[self.topics[index]]
+        mark = self.topic_tokens[self.topics[index]]
         return np.concatenate([self.before, self.texts[index], self.after, mark, self.targets[index]])
 
     @cached_property
@@ -76,7 +76,7 @@ class StoredSequences(Sequence[np.ndarray]):
     @property
     def mark_lengths(self) -> np.ndarray:
         """Tokens that give each sequence its topic (n,), int32."""
-        return np.asarray([len(mark) for mark in self.marks], dtype=np.int32)[self.topics]
+        return np.asarray([len(mark) for mark in self.topic_tokens], dtype=np.int32)[self.topics]
 
     def text_spans(self) -> np.ndarray:
         """Where each text's own tokens start and stop (n, 2), int32."""

@@ -15,20 +15,20 @@ from ..runtime import (
     choose_precision,
     group_by_length,
     is_quantized,
-    pack_linears,
+    prepack_linears,
     refuse_after_fork,
     to_precision,
 )
 from . import saving
-from .adaptation import AdaptationFacts, Model
+from .adaptation import Model, TrainableParameters
 from .base import pad_id_of
 from .control import ControlTokens
 from .engine import Engine, Guidance
-from .generation import Chooser, Watch, WatchedChooser, row_key
+from .generation import TokenSelector, Watch, WatchedSelector, row_seed
 from .prompts import Prompt
 from .sequences import Sequencer, last_logits, pad_left
-from .settings import Condition, GenerationSettings, Writer
-from .vllm_backend import VllmWriter, check_writer
+from .settings import Backend, Condition, GenerationSettings
+from .vllm_backend import VllmBackend, check_backend
 
 Progress = Callable[[int], Any]
 SCORED_TOKENS = 1024  # padded tokens in a batch of which targets are scored: their logits are float32 and large
@@ -42,8 +42,8 @@ class TopicDecoder:
         tokenizer: With the control tokens.
         control: Their ids.
         prompt: Around every text, as in training.
-        max_tokens: Of prompt and text together.
-        max_target_tokens: Of a target in training, and so of an output.
+        max_tokens: Most tokens of prompt and text together.
+        max_target_tokens: Most tokens of a target in training, and so of an output.
         condition: How a topic is given, see `DecoderSettings`.
         unguided: Whether it has learnt to write without a topic too, which guidance compares with.
         base: What an adapter belongs to: a hub id or folder; None for a plain model.
@@ -67,7 +67,7 @@ class TopicDecoder:
         unguided: bool = False,
         base: str | Path | None = None,
         base_is_ours: bool = False,
-        facts: AdaptationFacts | None = None,
+        facts: TrainableParameters | None = None,
     ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
@@ -81,7 +81,7 @@ class TopicDecoder:
         self.facts = facts
         self.usage = Usage()
         self._sequencer = Sequencer(tokenizer, control, prompt, max_tokens, condition)
-        self._vllm: VllmWriter | None = None
+        self._vllm: VllmBackend | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class TopicDecoder:
     ) -> list[str]:
         """One output for each text under its topic, in the order of `texts`.
 
-        Batches are formed by length, so give many texts at once; what stands in a batch does not change an output
+        Batches are formed by length, so give many texts at once; what else is in a batch does not change an output
         (beyond floating-point ties). Control tokens are never written.
 
         Args:
@@ -128,11 +128,11 @@ class TopicDecoder:
         self.check_guidance(options)
         refuse_after_fork()
         prompts = self._sequencer.prompts(texts, fairness)
-        marks = [self._sequencer.mark(topic) for topic in topics]
-        keys = [row_key(options.seed, text, topic) for text, topic in zip(texts, topics, strict=True)]
+        topic_tokens = [self._sequencer.topic_tokens(topic) for topic in topics]
+        keys = [row_seed(options.seed, text, topic) for text, topic in zip(texts, topics, strict=True)]
         with self.usage.timed():
-            written = self._write(prompts, marks, keys, options, progress, watch)
-        read = sum(map(len, prompts)) + sum(map(len, marks))
+            written = self._write(prompts, topic_tokens, keys, options, progress, watch)
+        read = sum(map(len, prompts)) + sum(map(len, topic_tokens))
         self.usage.add(len(prompts), read, sum(map(len, written)))
         return [self.text_of(ids) for ids in written]
 
@@ -162,7 +162,7 @@ class TopicDecoder:
         prompts = self._sequencer.prompts(texts)
         wanted = self._sequencer.targets(targets, self.max_target_tokens)
         given = zip(prompts, topics, wanted, strict=True)
-        rows = [[*prompt, *self._sequencer.mark(topic), *target] for prompt, topic, target in given]
+        rows = [[*prompt, *self._sequencer.topic_tokens(topic), *target] for prompt, topic, target in given]
         found = torch.empty(len(rows))
         for batch in group_by_length(range(len(rows)), [len(row) for row in rows], SCORED_TOKENS):
             inputs = pad_left([rows[i] for i in batch], pad_id_of(self.tokenizer))
@@ -202,7 +202,7 @@ class TopicDecoder:
         return result
 
     @torch.inference_mode()
-    def free_topics(
+    def generate_topics(
         self,
         texts: Sequence[str],
         tokens_per_batch: int | None = None,
@@ -252,16 +252,17 @@ class TopicDecoder:
         device: str | torch.device | None = None,
         precision: Precision | None = None,
         merge: bool = True,
-        writer: Writer = "torch",
+        backend: Backend = "torch",
     ) -> "TopicDecoder":
         """Read what `save_pretrained` wrote.
 
         Args:
             folder: The decoder's folder.
             device: Where the model goes; None takes a GPU if there is one.
-            precision: Of the weights; None is bfloat16 on a GPU and float32 on a CPU. "int8" needs a CPU and `merge`.
+            precision: Precision of the weights; None is bfloat16 on a GPU and float32 on a CPU. "int8" needs a CPU and
+                `merge`.
             merge: Fold an adapter into its base: faster, with the same outputs. Unmerged it can be saved as an adapter.
-            writer: "vllm" has vLLM write the outputs, on the first GPU; what else the decoder does then runs on the
+            backend: "vllm" has vLLM write the outputs, on the first GPU; what else the decoder does then runs on the
                 CPU. Needs `merge`.
 
         Raises:
@@ -272,24 +273,24 @@ class TopicDecoder:
         precision = choose_precision(precision, device)
         if precision == "int8" and not merge:
             raise UserError("precision int8 is of the merged weights; leave merge=True")
-        check_writer(writer, precision, device)
-        if writer == "vllm" and not merge:
+        check_backend(backend, precision, device)
+        if backend == "vllm" and not merge:
             raise UserError("writer vllm is for merged weights; leave merge=True, or writer as torch")
         parts = saving.load(Path(folder), merge=merge)
         model: Any = parts.model
-        to_precision(model.to("cpu" if writer == "vllm" else device), precision)
+        to_precision(model.to("cpu" if backend == "vllm" else device), precision)
         decoder = cls(**vars(parts))
-        if writer == "vllm":
+        if backend == "vllm":
             longest = decoder.max_tokens + 1 + decoder._sequencer.longest_mark  # 1 for fairness
-            decoder._vllm = VllmWriter(model, longest, decoder.max_target_tokens + 1)
+            decoder._vllm = VllmBackend(model, longest, decoder.max_target_tokens + 1)
         if merge:  # an adapter left apart may be trained on
-            pack_linears(model)
+            prepack_linears(model)
         return decoder
 
     def _write(
         self,
         prompts: list[list[int]],
-        marks: list[list[int]],
+        topic_tokens: list[list[int]],
         keys: list[int],
         options: GenerationSettings,
         progress: Progress | None,
@@ -297,32 +298,32 @@ class TopicDecoder:
     ) -> list[list[int]]:
         suppressed = self._suppressed
         end_id: Any = self.tokenizer.eos_token_id
-        rows = [[*ids, *mark] for ids, mark in zip(prompts, marks, strict=True)]
+        rows = [[*ids, *mark] for ids, mark in zip(prompts, topic_tokens, strict=True)]
         if self._vllm is not None:
             written = self._vllm.write(rows, keys, options, suppressed, end_id)
             if progress is not None:
                 progress(len(rows))
             return written
 
-        def chooser(batch: list[int]) -> Chooser:
-            chooser = Chooser(options, suppressed, [keys[i] for i in batch], self.model.device)
-            return chooser if watch is None else WatchedChooser(chooser, batch, watch, end_id)
+        def selector(batch: list[int]) -> TokenSelector:
+            selector = TokenSelector(options, suppressed, [keys[i] for i in batch], self.model.device)
+            return selector if watch is None else WatchedSelector(selector, batch, watch, end_id)
 
         limit = int(options.max_new_tokens or 0)
         if options.guidance == 1:
-            return self._engine.write(rows, chooser, limit, options.tokens_per_batch, progress)
-        guidance = Guidance(marks, options.guidance)
-        return self._engine.write(prompts, chooser, limit, options.tokens_per_batch, progress, guidance)
+            return self._engine.write(rows, selector, limit, options.tokens_per_batch, progress)
+        guidance = Guidance(topic_tokens, options.guidance)
+        return self._engine.write(prompts, selector, limit, options.tokens_per_batch, progress, guidance)
 
     def _free_lines(
         self, prompts: list[list[int]], tokens_per_batch: int | None, progress: Progress | None
     ) -> list[str | None]:
-        def chooser(batch: list[int]) -> Chooser:
-            return Chooser(GenerationSettings(), [], [0] * len(batch), self.model.device)
+        def selector(batch: list[int]) -> TokenSelector:
+            return TokenSelector(GenerationSettings(), [], [0] * len(batch), self.model.device)
 
         start, limit = self._sequencer.topic_line_start(), self._sequencer.longest_mark
         rows = [[*ids, *start] for ids in prompts]
-        written = self._engine.write(rows, chooser, limit, tokens_per_batch, progress)
+        written = self._engine.write(rows, selector, limit, tokens_per_batch, progress)
         return named_in_texts([self.text_of(ids) for ids in written], self.topics)
 
     @property

@@ -19,22 +19,22 @@ from transformers import PreTrainedModel
 from ..common import UserError, first_line
 from ..runtime import Precision
 from .saving import save_plain
-from .settings import GenerationSettings, Writer
+from .settings import Backend, GenerationSettings
 
 GPU_MEMORY = 0.8  # of the device's: the rest is the encoder's
 LEAST_OUTPUT = 512  # tokens that an output may have, however short the targets of training were
 
 
-def check_writer(writer: Writer, precision: Precision, device: torch.device) -> str:
+def check_backend(backend: Backend, precision: Precision, device: torch.device) -> str:
     """The writer's name, with its version where it is not torch.
 
     Raises:
         UserError: If there is no such writer, vLLM is not installed, or it does not run in this precision or there.
     """
-    if writer not in get_args(Writer):
-        raise UserError(f"writer is {writer!r}; give one of {', '.join(get_args(Writer))}")
-    if writer == "torch":
-        return writer
+    if backend not in get_args(Backend):
+        raise UserError(f"writer is {backend!r}; give one of {', '.join(get_args(Backend))}")
+    if backend == "torch":
+        return backend
     if precision == "int8":
         raise UserError("writer vllm has no precision int8; give float32 or bfloat16, or leave it as torch")
     if device.index or (device.type == "cpu" and torch.cuda.is_available()):
@@ -47,7 +47,7 @@ def check_writer(writer: Writer, precision: Precision, device: torch.device) -> 
     raise UserError('writer vllm needs vLLM; pip install "unskew[vllm]" where there is a GPU, or leave it as torch')
 
 
-class VllmWriter:
+class VllmBackend:
     """A model in vLLM. Loading it sets vLLM's environment variables, and by vLLM the random state, of this process.
 
     Args:
@@ -86,7 +86,7 @@ class VllmWriter:
     def write(
         self,
         rows: Sequence[Sequence[int]],
-        row_keys: Sequence[int],
+        row_seeds: Sequence[int],
         options: GenerationSettings,
         suppressed: Sequence[int],
         end_id: int,
@@ -95,7 +95,7 @@ class VllmWriter:
 
         Args:
             rows: Token ids.
-            row_keys: Seeds of the rows' samples, so that these do not depend on what else is written.
+            row_seeds: Seeds of the rows' samples, so that these do not depend on what else is written.
             options: Greedy or sampling, and how; `max_new_tokens` is the limit.
             suppressed: Ids that are never chosen.
             end_id: Ends an output.
@@ -119,7 +119,7 @@ class VllmWriter:
             "top_p": options.top_p if options.sample else 1.0,
             "detokenize": False,
         }
-        asked = [SamplingParams(**shared, seed=key if options.sample else None) for key in row_keys]
+        asked = [SamplingParams(**shared, seed=key if options.sample else None) for key in row_seeds]
         prompts = [{"prompt_token_ids": list(row)} for row in rows]
         with self._writing:
             written = self._llm.generate(prompts, asked, use_tqdm=False)

@@ -8,7 +8,7 @@ release = importlib.metadata.version("unskew")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 4
 myst_fence_as_directive = ["math"]
-# Pages of the repository that stand outside docs/: they read as well there, and links to them go to the repository.
+# Pages of the repository outside docs/: they read as well there, and links to them go to the repository.
 suppress_warnings = ["myst.xref_missing", "myst.header"]
 exclude_patterns = ["*.py"]
 html_theme = "furo"

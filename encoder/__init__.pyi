@@ -6,7 +6,7 @@ from .fitting import fit_encoder
 from .probed_base import MOST_NOISY
 from .recipe import FEW_TOKENS, fit_topic_encoder
 from .relabel import relabelled
-from .sampling import implied_topic_prior, topic_loss_link
+from .sampling import topic_loss_link, topic_prior_from_loss
 from .settings import EncoderSettings
 from .tokens import tokenize
 from .topic_encoder import TopicEncoder
@@ -25,7 +25,7 @@ __all__ = [
     "TopicClassifier",
     "TopicEncoder",
     "fit_encoder",
-    "implied_topic_prior",
+    "topic_prior_from_loss",
     "relabelled",
     "topic_loss_link",
 ]

@@ -36,7 +36,7 @@ def make_base(
         settings: Names the base, or the size of the model from scratch.
         topics: One output each, in this order.
         texts: What the tokenizer of a model from scratch is trained on; not read for a pretrained base.
-        seed: Of the new weights.
+        seed: Random seed of the new weights.
 
     Raises:
         UserError: If the base cannot be used: it is damaged, an adapter, of another kind or shorter than `max_tokens`.

@@ -18,10 +18,10 @@ class Choice:
     """What was chosen on held-out rows.
 
     Attributes:
-        refit_share: Of the refitted head in the sum with the tuned one; None: the probe is kept.
+        refit_share: Share of the refitted head in the sum with the tuned one; None: the probe is kept.
         scales: What the logits of the tuned and of the refitted head are multiplied by before they are summed.
         scale: What the sum is multiplied by.
-        logits: Of the held-out rows (n, C) by what was chosen, scaled; nan for rows that were not held out.
+        logits: Logits of the held-out rows (n, C) by what was chosen, scaled; nan for rows that were not held out.
         losses: Held-out log-loss of the choice and of the probe, in nats: under the rows' own shares, and with topics
             alike.
     """

@@ -19,7 +19,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ..balance import Calibration, Decider, DecisionSettings, LossSettings, TargetPrior
+from ..balance import Calibration, DecisionSettings, LossSettings, PosteriorCorrector, TargetPrior
 from ..common import UserError
 from ..corpus import Record, Topics, stratified_split
 from ..training import PhaseSettings, ScratchSettings, one_fit_at_a_time
@@ -70,17 +70,17 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         trainer: Arguments of `lightning.Trainer`; one device unless given.
         work_folder: Where checkpoints go, so that an interrupted fit with the same inputs and `random_state` goes on;
             None keeps nothing.
-        random_state: Of weights, order, dropout and the rows held out.
+        random_state: Random seed of weights, order, dropout and the rows held out.
 
     Attributes:
         classes_: Labels (C,), sorted.
         encoder_: The fitted `TopicEncoder`, its topics in the order of `classes_`; `encoder_.save_pretrained` writes a
             folder that plain transformers loads.
         class_count_: Rows (C,) trained on; with sample weights, which are scaled to a mean of 1, the sum of these.
-        implied_prior_: The prior (C,) that the loss taught the model.
+        model_prior_: The prior (C,) that the loss taught the model.
         loss_link_: Undoes what the loss distorts, where it is not proper.
         calibration_: The fitted `Calibration` under the training prior; its `report` says whether it helped.
-        decider_: The `Decider`, from logits to probabilities and decisions, with the rows held out for tuned ones.
+        corrector_: The `PosteriorCorrector`, from logits to probabilities and decisions; has the held-out rows too.
     """
 
     def __init__(
@@ -166,22 +166,22 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
             measured = validation if validation or probed else train
             fitted = fit_topic_encoder(train, measured, None, topics, settings, str(place), seed)
         self.encoder_ = fitted.encoder
-        decider = Decider(topics, fitted.implied, Calibration(), topics.prior, fitted.link)
+        corrector = PosteriorCorrector(topics, fitted.model_prior, Calibration(), topics.prior, fitted.link)
         if fitted.held_out is not None and (validation or probed):
             kind: Any = self.calibration or ("none" if probed and not apart else "bias_corrected_temperature")
             held = fitted.held_out
-            decider = decider.fitted(held.logits, held.labels, kind, held.weights)
-        self.implied_prior_, self.loss_link_ = np.array(decider.implied), decider.link
-        self.calibration_ = decider.calibration
-        self.decider_ = decider
-        self.decider_ = self._decider()
-        _ = self.decider_.decision  # refused now rather than when predicting
+            corrector = corrector.calibrate(held.logits, held.labels, kind, held.weights)
+        self.model_prior_, self.loss_link_ = np.array(corrector.model_prior), corrector.link
+        self.calibration_ = corrector.calibration
+        self.corrector_ = corrector
+        self.corrector_ = self._corrector()
+        _ = self.corrector_.decision  # refused now rather than when predicting
         return self
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
         """The label (n,) decided for under the target prior; with a decision that leaves rows undecided, None there."""
         log_probabilities = torch.from_numpy(self._log_probabilities(X))
-        chosen = self._decider().decision.decision(log_probabilities.exp()).numpy()
+        chosen = self._corrector().decision.decision(log_probabilities.exp()).numpy()
         if (chosen >= 0).all():
             return self.classes_[chosen]
         return np.array([self.classes_[index] if index >= 0 else None for index in chosen], dtype=object)
@@ -238,14 +238,14 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
     def _log_probabilities(self, X: Any) -> np.ndarray:  # noqa: N803
         """Float64 (n, C) under the target prior."""
         check_is_fitted(self)
-        return self._decider().log_probabilities(self._logits(as_texts(X))).double().numpy()
+        return self._corrector().log_probabilities(self._logits(as_texts(X))).double().numpy()
 
     def _logits(self, texts: list[str]) -> torch.Tensor:
         return _logits(self.encoder_, texts, (self.trainer or {}).get("accelerator", "auto"))
 
-    def _decider(self) -> Decider:
+    def _corrector(self) -> PosteriorCorrector:
         """For the target prior and the decision as they are set now."""
-        return self.decider_.aimed_at(self._target()).deciding(self._asked())
+        return self.corrector_.with_target_prior(self._target()).with_decision(self._asked())
 
     def _asked(self) -> DecisionSettings:
         """`decision` by topic name."""

@@ -63,7 +63,7 @@ def cross_fit(
     Args:
         clean: Each topic has at least one row.
         noisy: Rows whose topics need not be right.
-        topics: Of the clean rows, with their counts.
+        topics: Topics of the clean rows, with their counts.
         settings: `base` has the features; without one they are TF-IDF.
         seed: Random seed of the folds.
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..balance import View, span_dropout
+from ..balance import SampledRow, span_dropout
 from ..corpus import Record, StoredRecords, Topics, record_weights, topic_indices
 from ..runtime import TextTokenizer
 from ..training import Batch, PhaseData, TokenFile, token_file, tokenizer_contents
@@ -16,10 +16,10 @@ from .tokens import pad, tokenize
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokenised records: `tokens[i]` int32 (T_i,), `targets` (n,) the indices of the topics, `weights` (n,) float64."""
+    """Tokenised records: `tokens[i]` int32 (T_i,), `labels` (n,) the indices of the topics, `weights` (n,) float64."""
 
     tokens: Sequence[np.ndarray]
-    targets: np.ndarray
+    labels: np.ndarray
     weights: np.ndarray
 
     @classmethod
@@ -32,13 +32,13 @@ class Rows:
             kind = ["encoder", tokenizer_contents(tokenizer), max_tokens]
             tokens = token_file(records, "text", kind, largest, lambda texts: tokenize(reader, texts, max_tokens))
             return cls(tokens, topic_indices(records, topics), record_weights(records))
-        targets = topics.encode([str(record.topic) for record in records])
+        labels = topics.encode([str(record.topic) for record in records])
         ids = tokenize(tokenizer, [record.text for record in records], max_tokens)
         tokens = [np.asarray(row, dtype=np.int32) for row in ids]
-        return cls(tokens, np.asarray(targets, dtype=np.int64), record_weights(records))
+        return cls(tokens, np.asarray(labels, dtype=np.int64), record_weights(records))
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.labels)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -58,7 +58,7 @@ class EncoderData(PhaseData[Rows]):
         """Pad rows on the right."""
         return {
             "row": torch.tensor(indices),
-            "target": torch.from_numpy(rows.targets[indices]),
+            "target": torch.from_numpy(rows.labels[indices]),
             **pad((_view(rows.tokens[i], i) for i in indices), self.pad_id),
             "weight": torch.from_numpy(rows.weights[indices]).float(),
         }
@@ -67,6 +67,6 @@ class EncoderData(PhaseData[Rows]):
 def _view(tokens: np.ndarray, index: int) -> Sequence[int]:
     """The row's tokens, or for a repeat a version of them that lacks some spans; the marks at both ends stay."""
     ids = tokens.tolist()
-    if not isinstance(index, View) or index.repeat == 0:
+    if not isinstance(index, SampledRow) or index.repeat == 0:
         return ids
     return [*ids[:1], *span_dropout(ids[1:-1], index.repeat, index.seed), *ids[-1:]]

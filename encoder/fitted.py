@@ -29,14 +29,14 @@ class FittedEncoder:
 
     Attributes:
         encoder: The classifier.
-        implied: The prior (C,) that the softmax of its logits holds.
+        model_prior: The prior (C,) that the softmax of its logits holds.
         held_out: What was said of rows held out, on which it is calibrated; None where there were none.
         notes: What was chosen and why, a line each.
         link: Undoes the loss that it was trained with, where that is not proper.
     """
 
     encoder: TopicEncoder
-    implied: tuple[float, ...]
+    model_prior: tuple[float, ...]
     held_out: HeldOut | None
     notes: tuple[str, ...] = ()
     link: LossLink = field(default_factory=LossLink)

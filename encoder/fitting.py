@@ -26,7 +26,7 @@ from .base import make_base
 from .data import EncoderData, Rows
 from .layers import freeze_body, layer_rates
 from .module import MONITOR, EncoderModule
-from .sampling import counts_seen, drawn
+from .sampling import epoch_counts, make_sampler
 from .settings import NOISY_LOSS, EncoderSettings
 from .tokens import pad_id_of
 from .topic_encoder import TopicEncoder
@@ -36,7 +36,7 @@ log = logging.getLogger("unskew")
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase as it will run: its name, its records, how fast, with which loss, and whether the body stands still."""
+    """One phase as it will run: its name, its records, how fast, with which loss, and whether the body is frozen."""
 
     name: str
     records: Sequence[Record]
@@ -66,10 +66,10 @@ def fit_encoder(
         validation: Held out of it; macro-F1 on it decides when a phase stops and which weights it keeps. Where it is
             empty, `train` stands in.
         noisy: The noisy set, if there is one.
-        topics: Of the clean set; every record's topic is among them.
+        topics: Topics of the clean set; every record's topic is among them.
         settings: The user's choices.
         folder: Where checkpoints and logs go; made if missing.
-        seed: Of weights, order and dropout.
+        seed: Random seed of weights, order and dropout.
     """
     settings = settings.resolved()
     if not validation:
@@ -94,7 +94,7 @@ def fit_encoder(
     )
     phases = Phases("encoder", Path(folder), seed, MONITOR, "max", settings.trainer, state)
     for phase in _phases(train, noisy, settings):
-        records, draw = drawn(phase.records, topics, phase.sampling_ratio, seed)
+        records, sampler = make_sampler(phase.records, topics, phase.sampling_ratio, seed)
         phases.depend_on(phase.settings, phase.loss, phase.sampling_ratio, record_contents(records, targets=False))
         data = EncoderData(
             Rows.from_records(records, topics, tokenizer, settings.max_tokens),
@@ -102,7 +102,7 @@ def fit_encoder(
             pad_id=pad_id_of(tokenizer),
             tokens_per_batch=settings.tokens_per_batch,
             seed=seed,
-            draw=draw,
+            sampler=sampler,
         )
         phases.run(
             phase.name, phase.settings, _module(model, phase, measured, topics, settings.layer_decay or 1.0), data
@@ -127,7 +127,7 @@ def _module(
     layer_decay: float,
 ) -> EncoderModule:
     """The phase's Lightning module, with the loss for the topics' counts in an epoch of the phase."""
-    counts = counts_seen(phase.records, topics, phase.sampling_ratio)
+    counts = epoch_counts(phase.records, topics, phase.sampling_ratio)
     loss = make_loss(phase.loss, counts, topics.names)
     log.info("encoder, %s: %d rows, %s", phase.name, len(phase.records), loss.description)
     model.requires_grad_(True)
@@ -138,7 +138,7 @@ def _module(
         phase.settings,
         loss,
         topics,
-        validation.targets,
+        validation.labels,
         rates=None if phase.frozen_body else layer_rates(model, layer_decay),
         frozen_body=phase.frozen_body,
     )

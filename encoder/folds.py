@@ -16,7 +16,7 @@ def deal_folds(texts: Sequence[str], labels: Sequence[int], folds: int, seed: in
     A topic's only text is in no fold (`ALWAYS_TRAINED`): without it nothing could be said of the topic.
 
     Args:
-        texts: Of the rows.
+        texts: Texts of the rows.
         labels: Their topics.
         folds: At least 2.
         seed: Random seed of the dealing.

@@ -19,7 +19,7 @@ _ACTIVATIONS = ("function_to_apply", "sbert_ce_default_activation_function", "se
 def place_topics(model: PreTrainedModel, topics: Topics, missing: set[str]) -> None:
     """Give a classifier the outputs `topics`, in their order, in place.
 
-    A topic that the classifier has a label of that name for keeps that label's weights; the others begin anew.
+    A topic that the classifier has a label of that name for keeps that label's weights; the others start again.
 
     Args:
         model: With the labels it was made with.

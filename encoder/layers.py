@@ -1,4 +1,4 @@
-"""Which parameters of a classifier are its body and which its head, and how deep each lies.
+"""Which parameters of a classifier are its body and which its head, and how deep each is.
 
 Knows the layout transformers gives its models; knows nothing of training.
 """
@@ -35,7 +35,7 @@ def freeze_body(model: PreTrainedModel) -> None:
 def freeze_all_but_layers(model: PreTrainedModel, output: nn.Module) -> None:
     """Leave the body's layers and the output layer trainable.
 
-    Embeddings stay: those of words that a small set lacks would not move with the rest. So does what was made anew
+    Embeddings stay: those of words that a small set lacks would not move with the rest. So does what was newly made
     between the body and the output layer, which only passes the features on.
     """
     head = head_names(model)
@@ -55,7 +55,7 @@ def body_modules(model: PreTrainedModel) -> list[nn.Module]:
 def layer_rates(model: PreTrainedModel, decay: float) -> dict[str, float]:
     """Learning-rate factor per parameter name: 1 for the head, `decay` for the top layer, its square below, ...
 
-    Layer-wise decay as in ULMFiT (Howard and Ruder 2018, section 3.2) and ELECTRA; embeddings lie under all layers,
+    Layer-wise decay as in ULMFiT (Howard and Ruder 2018, section 3.2) and ELECTRA; embeddings are under all layers,
     and what follows the last layer (a final norm) goes with it.
     """
     head = head_names(model)
@@ -67,7 +67,7 @@ def layer_rates(model: PreTrainedModel, decay: float) -> dict[str, float]:
 
 
 def _depth(name: str) -> int | None:
-    """0 for embeddings, i + 1 for layer i, None for what stands outside both."""
+    """0 for embeddings, i + 1 for layer i, None for what is outside both."""
     layer = _LAYER.search(name)
     if layer:
         return int(layer.group(1)) + 1

@@ -1,4 +1,4 @@
-"""A linear head on features that stand still, fitted in closed loop. Knows features and labels; no model, no text.
+"""A linear head on fixed features, fitted in closed loop. Knows features and labels; no model, no text.
 
 scikit-learn's logistic regression has neither labels that are shares (of noisy rows) nor a start from the last fit.
 """
@@ -85,7 +85,7 @@ def fit_linear_head(
         topics: C.
         strength: scikit-learn's C: larger regularises less.
         start: A head to start from, for a grid of strengths.
-        iterations: Of L-BFGS at most.
+        iterations: Most iterations of L-BFGS.
     """
     mean, spread = _location(rows)
     width = rows[0].features.shape[1]

@@ -23,11 +23,11 @@ class EncoderModule(PhaseModule):
     Args:
         model: A sequence classifier over `topics`.
         phase: Length and speed.
-        loss: Of the phase; told each step how far the training is, for deferred weights.
+        loss: Loss of the phase; told each step how far the training is, for deferred weights.
         topics: Names and bands for the logged recalls.
         validation_targets: Topic index of each validation row (V,).
         rates: Learning-rate factor per parameter name.
-        frozen_body: Whether the body stands still, and with it its dropout.
+        frozen_body: Whether the body is frozen, and with it its dropout.
     """
 
     model: PreTrainedModel
@@ -97,14 +97,14 @@ class EncoderModule(PhaseModule):
         return total[:, :-1] / total[:, -1:].clamp(min=1)
 
 
-def validation_measures(logits: Tensor, targets: Tensor, topics: Topics) -> dict[str, float]:
+def validation_measures(logits: Tensor, labels: Tensor, topics: Topics) -> dict[str, float]:
     """Measures of logits (V, C) against targets (V,), both on the CPU.
 
     Returns:
         `macro_f1`, `accuracy`, `balanced_accuracy`, `nll` (nats a row), `recall_BAND` (mean over the topics of the
         band) and `recall/TOPIC`; bands and topics without a row are left out.
     """
-    rows = logits.double().softmax(dim=-1), targets
+    rows = logits.double().softmax(dim=-1), labels
     values = {
         "macro_f1": measures.macro_f1(*rows),
         "accuracy": measures.accuracy(*rows),

@@ -1,4 +1,4 @@
-"""The frozen probe: a linear head on features that stand still, each choice about it made on held-out rows.
+"""The frozen probe: a linear head on fixed features, each choice about it made on held-out rows.
 
 Knows features, labels and folds; no text and no transformer. Everything is chosen by the log-loss of rows that the
 head was not fitted on (cross-fitting), under the shares that the rows come with.
@@ -95,7 +95,7 @@ def fit_probe(rows: ProbeRows, folds: Sequence[int], strengths: Sequence[float] 
 
     Args:
         rows: All that could be fitted on.
-        folds: Of the clean rows (n,), from `deal_folds`.
+        folds: Folds of the clean rows (n,), from `deal_folds`.
         strengths: Regularisations to choose from, scikit-learn's C.
     """
     dealt = torch.tensor(folds)
@@ -130,7 +130,7 @@ def fit_head(rows: ProbeRows, strength: float, scale: float, *, given: bool = Tr
     Args:
         rows: Clean rows, and where there are any names and noisy ones.
         strength: Regularisation, scikit-learn's C.
-        scale: Of the clean head's logits, for what it says of noisy rows.
+        scale: Scale of the clean head's logits, for what it says of noisy rows.
         given: Whether the topics that noisy rows came with count, beside what the clean head says of their texts.
     """
     blocks = [rows.clean] + ([rows.names] if rows.names is not None else [])

@@ -51,7 +51,7 @@ class ProbedBase:
         tokenizer: Its tokenizer.
         settings: Resolved.
         topics: In the order of the logits.
-        folder: Of checkpoints and logs.
+        folder: Folder of checkpoints and logs.
         seed: Random seed.
         clean: The clean rows.
         names: The topics' names as rows.
@@ -106,7 +106,7 @@ class ProbedBase:
 
     @cached_property
     def encoder(self) -> TopicEncoder:
-        """The model as it stands."""
+        """The model as it is."""
         return TopicEncoder(self.model, self.tokenizer, self.settings.max_tokens)
 
     def using(self, probe: Probe) -> "ProbedBase":
@@ -115,11 +115,11 @@ class ProbedBase:
         return replace(self, names=self.names if probe.names else (), noisy=noisy)
 
     def features(self, records: Sequence[Record]) -> Tensor:
-        """What goes into the last layer (n, d), by the model as it stands."""
+        """What goes into the last layer (n, d), by the model as it is."""
         return self.encoder.features([record.text for record in records])
 
     def rows(self) -> ProbeRows:
-        """All rows with their features, by the model as it stands."""
+        """All rows with their features, by the model as it is."""
         labelled = [
             LabelledFeatures(self.features(records), self._labels(records), torch.from_numpy(record_weights(records)))
             if records
@@ -131,8 +131,8 @@ class ProbedBase:
 
     def folds(self, count: int) -> list[int]:
         """A fold for each clean row; a paraphrase is in the fold of its original."""
-        texts = {record.id: record.text for record in self.clean if record.of is None}
-        keys = [texts.get(record.of or "", record.text) for record in self.clean]
+        texts = {record.id: record.text for record in self.clean if record.paraphrase_of is None}
+        keys = [texts.get(record.paraphrase_of or "", record.text) for record in self.clean]
         return deal_folds(keys, self.labels.tolist(), count, self.seed)
 
     def tune(self, kept: Tensor, name: str, head: LinearHead) -> Tuned:

@@ -18,11 +18,11 @@ def read_classifier(
 
     Args:
         reference: Hub id or folder.
-        dtype: Of the weights.
+        dtype: Data type of the weights.
 
     Raises:
         UserError: If it is an adapter, or lacks weights of its body.
-        Exception: Of many kinds, if there is none.
+        Exception: Many kinds, if there is none.
     """
     config = read_config(reference)
     stated = getattr(config, "pad_token_id", None)

@@ -20,7 +20,7 @@ from .fitting import fit_encoder
 from .output_layer import set_output_layer
 from .probe import Probe, ProbeRows, fit_head, fit_probe
 from .probed_base import ProbedBase, Tuned
-from .sampling import implied_topic_prior, topic_loss_link
+from .sampling import topic_loss_link, topic_prior_from_loss
 from .settings import EncoderSettings
 from .topic_encoder import TopicEncoder
 
@@ -49,7 +49,7 @@ def fit_topic_encoder(
             are what the classifier is calibrated on.
         noisy: Rows whose topics need not be right, if there are any; "tuned" and "probe" use them where that helps on
             clean rows.
-        topics: Of the clean set, with their counts.
+        topics: Topics of the clean set, with their counts.
         settings: The user's choices.
         folder: Where checkpoints and logs go; made if missing.
         seed: Random seed.
@@ -61,7 +61,7 @@ def fit_topic_encoder(
     if settings.recipe == "phases":
         encoder = fit_encoder(train, validation, noisy, topics, settings, folder, seed)
         link = topic_loss_link(settings, train, topics)
-        fitted = FittedEncoder(encoder, implied_topic_prior(settings, train, topics), None, link=link)
+        fitted = FittedEncoder(encoder, topic_prior_from_loss(settings, train, topics), None, link=link)
     else:
         fitted = _fit_probed(ProbedBase.make(train, noisy or (), topics, settings, Path(folder), seed))
     answers = _answers(fitted.encoder, validation, topics)
@@ -88,9 +88,9 @@ def _fit_probed(base: ProbedBase) -> FittedEncoder:
         else:
             base.restore()
     set_output_layer(base.model, head.weight, head.bias)
-    implied = tuple(uniform_prior(len(base.topics)).tolist())
+    model_prior = tuple(uniform_prior(len(base.topics)).tolist())
     weights = torch.from_numpy(record_weights(base.clean))
-    return FittedEncoder(base.encoder, implied, _known(held_out, base.labels, weights), notes)
+    return FittedEncoder(base.encoder, model_prior, _known(held_out, base.labels, weights), notes)
 
 
 def _choose(base: ProbedBase, probe: Probe, frozen: ProbeRows, parts: int, tuned_for: int) -> tuple[Choice, Tuned]:

@@ -1,4 +1,4 @@
-"""Noisy rows under the topics that a fitted encoder decides on. Knows the encoder and the decider; fits nothing.
+"""Noisy rows under the topics that a fitted encoder decides on. Knows the encoder and the corrector; fits nothing.
 
 A decoder that meets wrong topic tokens beside the right target learns to follow the text and not the token; and of the
 rows that a noisy set gives to a rare topic most may be strays from the frequent ones.
@@ -11,7 +11,7 @@ from itertools import islice
 
 import numpy as np
 
-from ..balance import Decider
+from ..balance import PosteriorCorrector
 from ..common import showing
 from ..corpus import Record, StoredRecords, topic_indices
 from .topic_encoder import TopicEncoder
@@ -21,14 +21,14 @@ log = logging.getLogger("unskew")
 _AT_ONCE = 16_384
 
 
-def relabelled(records: Sequence[Record], encoder: TopicEncoder, decider: Decider) -> Sequence[Record]:
+def relabelled(records: Sequence[Record], encoder: TopicEncoder, corrector: PosteriorCorrector) -> Sequence[Record]:
     """The same rows, each under its most probable topic where topics come as often as in the training set.
 
     Records on disk stay there: memory holds the texts and probabilities of some thousand at once.
     """
     if not records:
         return []
-    likely, topics = decider.aimed_at("train"), decider.topics
+    likely, topics = corrector.with_target_prior("train"), corrector.topics
     decided, rows = [], iter(records)
     with showing("auto", "noisy set: the encoder's topics", len(records)) as tell:
         while some := [row.text for row in islice(rows, _AT_ONCE)]:

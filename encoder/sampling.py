@@ -4,28 +4,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..balance import LossLink, LossSettings, TemperedDraw, implied_prior, loss_link, tempered_counts
-from ..corpus import Record, Topics, record_weights, set_apart, topic_indices
+from ..balance import LossLink, LossSettings, TemperedSampler, loss_link, prior_from_loss, tempered_counts
+from ..corpus import Record, Topics, record_weights, split_paraphrases, topic_indices
 from .settings import EncoderSettings
 
 
-def drawn(
+def make_sampler(
     records: Sequence[Record], topics: Topics, ratio: float | None, seed: int
-) -> tuple[Sequence[Record], TemperedDraw | None]:
+) -> tuple[Sequence[Record], TemperedSampler | None]:
     """The records in the order that the draw numbers them in, and the rows of an epoch; None takes each once.
 
     Under a ratio rows repeat, and a paraphrase stands in for a repeat of its original instead of being a row.
     """
     if ratio is None:
         return records, None
-    own, others, paraphrases = set_apart(records)
-    targets = topics.encode(str(record.topic) for record in own)
-    return [*own, *others], TemperedDraw(targets, ratio, seed=seed, paraphrases=paraphrases)
+    own, others, paraphrases = split_paraphrases(records)
+    labels = topics.encode(str(record.topic) for record in own)
+    return [*own, *others], TemperedSampler(labels, ratio, seed=seed, paraphrases=paraphrases)
 
 
-def counts_seen(records: Sequence[Record], topics: Topics, ratio: float | None) -> list[float]:
-    """Rows per topic (C,) in an epoch of `drawn`, each counting its weight."""
-    own = records if ratio is None else set_apart(records)[0]
+def epoch_counts(records: Sequence[Record], topics: Topics, ratio: float | None) -> list[float]:
+    """Rows per topic (C,) in an epoch of `make_sampler`, each counting its weight."""
+    own = records if ratio is None else split_paraphrases(records)[0]
     indices = topic_indices(own, topics)
     known, weights = indices[indices >= 0], record_weights(own)[indices >= 0]
     rows, weighted = (np.bincount(known, each, len(topics)) for each in (None, weights))
@@ -34,21 +34,21 @@ def counts_seen(records: Sequence[Record], topics: Topics, ratio: float | None) 
     return (np.asarray(tempered_counts(rows.tolist(), ratio)) * weighted / rows.clip(min=1)).tolist()
 
 
-def implied_topic_prior(settings: EncoderSettings, records: Sequence[Record], topics: Topics) -> tuple[float, ...]:
+def topic_prior_from_loss(settings: EncoderSettings, records: Sequence[Record], topics: Topics) -> tuple[float, ...]:
     """The prior (C,) that softmax of the logits holds: that of the last phase's loss, on the rows of its epochs.
 
     Args:
-        settings: Of the fit.
+        settings: Settings of the fit.
         records: The rows trained on, synthetic ones included.
         topics: In the order of the logits.
     """
-    counts = counts_seen(records, topics, settings.sampling_ratio)
-    return tuple(implied_prior(_last_loss(settings), counts, topics.names).tolist())
+    counts = epoch_counts(records, topics, settings.sampling_ratio)
+    return tuple(prior_from_loss(_last_loss(settings), counts, topics.names).tolist())
 
 
 def topic_loss_link(settings: EncoderSettings, records: Sequence[Record], topics: Topics) -> LossLink:
-    """What undoes the last phase's loss, where it is not proper; the arguments are those of `implied_topic_prior`."""
-    return loss_link(_last_loss(settings), counts_seen(records, topics, settings.sampling_ratio))
+    """What undoes the last phase's loss, where it is not proper; the arguments are those of `topic_prior_from_loss`."""
+    return loss_link(_last_loss(settings), epoch_counts(records, topics, settings.sampling_ratio))
 
 
 def _last_loss(settings: EncoderSettings) -> LossSettings:

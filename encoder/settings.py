@@ -92,7 +92,7 @@ class EncoderSettings:
         if self.base is None and self.recipe in ("probe", "tuned"):
             problems.append(f"recipe {self.recipe} needs a pretrained base, there is nothing to probe in a new model")
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
-            problems.append(f"layer_decay is {self.layer_decay}, must lie above 0 and at most 1")
+            problems.append(f"layer_decay is {self.layer_decay}, must be above 0 and at most 1")
         if self.sampling_ratio is not None and self.sampling_ratio < 1:
             problems.append(f"sampling_ratio is {self.sampling_ratio}, must be 1 or more, or null")
         if self.clean.is_left_out and not self.head.epochs:

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common import UserError, first_line
-from ..runtime import TextTokenizer, Usage, check_finite, in_batches, pack_linears, refuse_after_fork
+from ..runtime import TextTokenizer, Usage, check_finite, in_batches, prepack_linears, refuse_after_fork
 from .output_layer import output_layer, without_output_layer
 from .padding import check_padding
 from .reading import longest_text, read_classifier
@@ -128,7 +128,7 @@ class TopicEncoder:
 
         Raises:
             UserError: If the folder is missing, truncated, or not a classifier's, has weights that are not finite, or
-                the classifier says something else of a text when a longer one stands beside it.
+                the classifier says something else of a text when a longer one is beside it.
         """
         try:
             model, tokenizer, missing = read_classifier(folder, dtype)
@@ -143,5 +143,5 @@ class TopicEncoder:
             log.warning("%s has no classifier's head: a random one stands in, and its topics mean nothing", folder)
         model.to(device)  # pyright: ignore[reportArgumentType]
         longest = longest_text(model, tokenizer)
-        pack_linears(model)
+        prepack_linears(model)
         return cls(model, tokenizer, longest)

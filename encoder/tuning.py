@@ -45,12 +45,12 @@ def tune(
         rows: To train on.
         topics: In the order of the logits.
         settings: Resolved; `clean` is the length and speed.
-        folder: Of checkpoints and logs.
+        folder: Folder of checkpoints and logs.
         name: For log lines.
         seed: Random seed of order and dropout.
         pad_id: Padding token id.
     """
-    counts = np.bincount(rows.targets, rows.weights, len(topics)).tolist()
+    counts = np.bincount(rows.labels, rows.weights, len(topics)).tolist()
     freeze_all_but_layers(model, output_layer(model)[1])
     module = EncoderModule(
         model,

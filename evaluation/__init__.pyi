@@ -3,13 +3,13 @@ from .audit_predictions import AUDIT_RESULT, Audit, TopicSkew, audit, measure_sk
 from .audit_tables import print_audit
 from .bayes import bayes_posterior
 from .evaluate_system import RESULT, Evaluation, evaluate
-from .labelled_predictions import LEFT_OUT, Joined, join
+from .labelled_predictions import LEFT_OUT, LabelledPredictions, join
 from .obedience import obedience
 from .tables import print_evaluation
-from .text_metrics import text_measures
+from .text_metrics import score_texts
 
 __all__ = [
-    "Joined",
+    "LabelledPredictions",
     "join",
     "measure_skew",
     "read_labels",
@@ -26,5 +26,5 @@ __all__ = [
     "obedience",
     "print_audit",
     "print_evaluation",
-    "text_measures",
+    "score_texts",
 ]

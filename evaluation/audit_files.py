@@ -21,12 +21,12 @@ class AuditColumns:
     """Which column holds what.
 
     Attributes:
-        id: Of predictions and labels; a row without one has its number, counted from 1.
-        topic: Of predictions, the decided topic.
-        topics: Of predictions, {topic: probability} of all topics or of the most probable ones.
-        label: Of labels, the true topic.
-        label_id: Of labels, where their ids stand in another column than those of the predictions.
-        train: Of training rows, the topic.
+        id: In predictions and labels; a row without one has its number, counted from 1.
+        topic: In predictions, the decided topic.
+        topics: In predictions, {topic: probability} of all topics or of the most probable ones.
+        label: In labels, the true topic.
+        label_id: In labels, where their ids are in another column than those of the predictions.
+        train: In training rows, the topic.
     """
 
     id: str = "id"
@@ -71,7 +71,7 @@ def read_labels(source: Source, columns: AuditColumns) -> Labels:
             continue
         if identity in positions:
             raise UserError(
-                f"{file}, line {row.line}: the id {identity!r} stands twice among the labels; ids must differ"
+                f"{file}, line {row.line}: the id {identity!r} occurs twice among the labels; ids must differ"
             )
         positions[identity] = len(topics)
         topics.append(index.setdefault(topic, len(index)))

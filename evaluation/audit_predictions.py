@@ -20,7 +20,7 @@ from ..balance import confusion as counted
 from ..common import check_writable, output_folder, refuse_existing, replacing_folder, write_text
 from ..corpus import BANDS, Source
 from .audit_files import AuditColumns
-from .labelled_predictions import Joined, join
+from .labelled_predictions import LabelledPredictions, join
 
 log = logging.getLogger("unskew")
 
@@ -49,9 +49,9 @@ class TopicSkew:
         topic: Its name.
         rows: With this true topic.
         recall: None without rows.
-        true_share: Of all rows.
-        predicted_share: Of all rows.
-        training_share: Of the training rows; None without a training set.
+        true_share: Share of all rows.
+        predicted_share: Share of all rows.
+        training_share: Share of the training rows; None without a training set.
         times: Predicted over true rows, each with half a row added.
     """
 
@@ -127,7 +127,7 @@ def audit(
     return result
 
 
-def measure_skew(joined: Joined, seed: int = 0) -> Audit:
+def measure_skew(joined: LabelledPredictions, seed: int = 0) -> Audit:
     """Every measure that the joined rows allow."""
     topics = len(joined.topics)
     rows = counted.confusion(joined.decided, joined.true, topics, topics + 1)
@@ -145,7 +145,7 @@ def measure_skew(joined: Joined, seed: int = 0) -> Audit:
     )
 
 
-def _of_decisions(rows: Tensor, joined: Joined) -> dict[str, Tensor]:
+def _of_decisions(rows: Tensor, joined: LabelledPredictions) -> dict[str, Tensor]:
     """Measures (...) of confusion matrices (..., C, C + 1), whose last column holds what is decided for no topic."""
     recall = counted.recall(rows)
     measures = {
@@ -161,7 +161,7 @@ def _of_decisions(rows: Tensor, joined: Joined) -> dict[str, Tensor]:
     return measures
 
 
-def _of_probabilities(joined: Joined) -> dict[str, float]:
+def _of_probabilities(joined: LabelledPredictions) -> dict[str, float]:
     """NLL and calibration errors, of the rows that have probabilities; nothing where none has.
 
     The measures need only the probability of the true and of the decided topic: a matrix of one column each.
@@ -184,7 +184,7 @@ def _of_probabilities(joined: Joined) -> dict[str, float]:
     return measures
 
 
-def _intervals(rows: Tensor, joined: Joined, seed: int) -> dict[str, tuple[float, float]]:
+def _intervals(rows: Tensor, joined: LabelledPredictions, seed: int) -> dict[str, tuple[float, float]]:
     """95% percentile intervals over resampled rows; a measure that over half the resamples lack has none."""
     parts = [_of_decisions(some, joined) for some in _resampled(rows, seed)]
     intervals = {}
@@ -229,7 +229,7 @@ def pull_interval(rows: Tensor, counts: Counts, seed: int = 0) -> tuple[float, f
 def _resampled(rows: Tensor, seed: int) -> Iterator[Tensor]:
     """Bootstrap resamples (R, C, D) of a confusion matrix (C, D), some at a time.
 
-    Drawing n rows anew is one multinomial draw over the cells: scipy.stats.bootstrap, which draws the rows, would take
+    Resampling n rows is one multinomial draw over the cells: scipy.stats.bootstrap, which draws the rows, would take
     a million numbers for each resample of a million rows.
     """
     draw = np.random.default_rng(seed)
@@ -243,7 +243,7 @@ def _resampled(rows: Tensor, seed: int) -> Iterator[Tensor]:
         yield some.view(-1, *rows.shape)
 
 
-def _topics(rows: Tensor, joined: Joined) -> list[TopicSkew]:
+def _topics(rows: Tensor, joined: LabelledPredictions) -> list[TopicSkew]:
     total = rows.sum().item()
     true, decided = rows.sum(1).tolist(), rows.sum(0).tolist()
     prior: tuple[Any, ...] = joined.topics.prior if joined.trained else (None,) * len(true)
@@ -254,7 +254,7 @@ def _topics(rows: Tensor, joined: Joined) -> list[TopicSkew]:
     ]
 
 
-def _draw(path: Path, joined: Joined) -> None:
+def _draw(path: Path, joined: LabelledPredictions) -> None:
     try:
         from .plots import draw_audit
     except ImportError:

@@ -17,9 +17,9 @@ def bayes_posterior(
 
     Args:
         path: The newsroom.json beside the rows.
-        texts: Of the rows.
+        texts: Texts of the rows.
         names: The topics, in the order of the columns.
-        prior: Of the topics in that order; uniform unless given.
+        prior: Prior of the topics in that order; uniform unless given.
 
     Raises:
         UserError: If the file is no newsroom's, or its topics are not `names`.

@@ -29,7 +29,7 @@ from ..pipeline import HybridPipeline, PredictOptions, load_labelled
 from .bayes import bayes_posterior
 from .obedience import draw_trial
 from .obedience import obedience as measure_obedience
-from .text_metrics import text_measures
+from .text_metrics import score_texts
 
 log = logging.getLogger("unskew")
 
@@ -122,26 +122,27 @@ def evaluate(
     targets = torch.tensor(pipeline.topics.encode(str(record.topic) for record in records))
     logits = pipeline.encoder.logits(texts)
     if target_prior is not None:
-        taken = target_of_rows(target_prior, pipeline.decider, logits)
+        taken = target_of_rows(target_prior, pipeline.corrector, logits)
         log.info("%s", taken)
-        pipeline = pipeline.aimed_at(taken.shares)
+        pipeline = pipeline.with_target_prior(taken.shares)
     best = None
     if newsroom is not None:
-        best = bayes_posterior(newsroom, texts, pipeline.topics.names, pipeline.decider.target)
+        best = bayes_posterior(newsroom, texts, pipeline.topics.names, pipeline.corrector.target)
     options = PredictOptions(top_k=len(pipeline.topics), generation=generation, fairness=fairness)
     results = list(track(pipeline.results(texts, logits, options), "evaluate", len(texts)))
     probabilities = _matrix([result.topics for result in results], pipeline.topics)
-    decided = pipeline.decider.decision.decision(probabilities)
+    decided = pipeline.corrector.decision.decision(probabilities)
     evaluation = Evaluation(
         len(records),
         len(bad),
         measure(probabilities, targets, pipeline.topics.counts, decided),
         _by_topic(topic_recall(probabilities, targets, decided), pipeline.topics),
-        target_prior=dict(zip(pipeline.topics.names, pipeline.decider.target, strict=True)),
+        target_prior=dict(zip(pipeline.topics.names, pipeline.corrector.target, strict=True)),
         repeated=repeated,
         undecided=_undecided(decided, targets, pipeline.topics),
         views={
-            prior: measure(pipeline.decider.aimed_at(prior)(logits), targets, pipeline.topics.counts) for prior in VIEWS
+            prior: measure(pipeline.corrector.with_target_prior(prior)(logits), targets, pipeline.topics.counts)
+            for prior in VIEWS
         },
     )
     rows = [
@@ -201,7 +202,7 @@ def _outputs(rows: Sequence[dict[str, Any]], trained: Sequence[Record]) -> dict[
     if not written:
         return {}
     outputs = [row["output"] for row in written]
-    measures = text_measures(outputs, [row["target"] for row in written])
+    measures = score_texts(outputs, [row["target"] for row in written])
     taught = [record for record in trained if has_target(record)]
     if len({record.topic for record in taught}) > 1:
         judge = judge_taught_by(taught)

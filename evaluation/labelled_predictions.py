@@ -22,7 +22,7 @@ ROUNDING = 0.01  # how far from 1 written probabilities may sum
 
 
 @dataclass(frozen=True)
-class Joined:
+class LabelledPredictions:
     """Decisions beside the truth, for the n rows that have both.
 
     Attributes:
@@ -56,18 +56,18 @@ PROBLEMS = {
     "unusable_labels": "rows of the labels cannot be used; they are left out",
     "unusable_predictions": "rows of the predictions cannot be used; they are left out",
     "bad_probabilities": "predictions have no usable probabilities; NLL and ECE leave them out",
-    "not_most_probable": "decided topics are not the most probable one; decisions are measured as they stand",
+    "not_most_probable": "decided topics are not the most probable one; decisions are measured as they are",
     "spread": "predictions name only their most probable topics; the rest of the probability is spread evenly over "
     "the unnamed ones, so NLL is approximate",
 }
 LEFT_OUT = ("unlabelled", "unpredicted", "unusable_labels", "unusable_predictions")
 
 
-def join(predictions: Source, labels: Source, train: Source | None, columns: AuditColumns) -> Joined:
+def join(predictions: Source, labels: Source, train: Source | None, columns: AuditColumns) -> LabelledPredictions:
     """Read and join.
 
     Raises:
-        UserError: If a file or its columns cannot be read, an id stands twice, no id is in both, or over a tenth of a
+        UserError: If a file or its columns cannot be read, an id occurs twice, no id is in both, or over a tenth of a
             file's rows cannot be used.
     """
     known = read_labels(labels, columns)
@@ -91,7 +91,7 @@ def join(predictions: Source, labels: Source, train: Source | None, columns: Aud
         read.counts["bad_probabilities"] = int(np.isnan(read.own[seen]).sum())
     true, decided = torch.from_numpy(read.true[seen]), torch.from_numpy(read.decided[seen])
     own, confidence = torch.from_numpy(read.own[seen]), torch.from_numpy(read.confidence[seen])
-    return Joined(topics, train is not None, true, decided, own, confidence, read.counts, read.examples)
+    return LabelledPredictions(topics, train is not None, true, decided, own, confidence, read.counts, read.examples)
 
 
 def _topics(labels: Labels, train: Counter[str] | None) -> Topics:
@@ -116,7 +116,7 @@ def _fill(read: "_Predictions", source: Source, positions: Mapping[str, int], co
             read.note("unlabelled", repr(identity))
         elif read.decided[place] >= 0:
             where = f"{file}, line {row.line}"
-            raise UserError(f"{where}: the id {identity!r} stands twice among the predictions; ids must differ")
+            raise UserError(f"{where}: the id {identity!r} occurs twice among the predictions; ids must differ")
         else:
             topic = _decided(values, columns.topic)
             read.decide(place, identity, topic)

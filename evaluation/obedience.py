@@ -10,7 +10,7 @@ from ..common import UserError
 from ..corpus import Record
 from ..decoder import GenerationSettings, Trial, has_target, judge_taught_by, log_probability_gap
 from ..pipeline import HybridPipeline
-from .text_metrics import text_measures
+from .text_metrics import score_texts
 
 ROWS = 240  # texts that are tried, each topic as often as the others where it can
 QUALITY = ("rougeL", "chrf", "exact", "slot_f1")
@@ -37,7 +37,7 @@ def obedience(
     Returns:
         Measures under "right", "decided" (the encoder's) and "wrong" topics. `topic_fit` is the share of outputs that
         read like the topic given, `true_fit` the share that read like the true one; the others say how near outputs
-        are to the targets of the right topic (see `text_measures`). Under "targets" stand the same shares of the
+        are to the targets of the right topic (see `score_texts`). Under "targets" are the same shares of the
         targets themselves, `topic_fit` under the wrong topics being what a decoder that ignores its topic would reach,
         and `gap`, in nats a token (see `log_probability_gap`).
 
@@ -62,7 +62,7 @@ def obedience(
     for kind, (picked, its) in kinds.items():
         own = [outputs[pair] for pair in zip(picked, its, strict=True)]
         found[kind] = _shares(judge, own, its, [trial.right[i] for i in picked])
-        measures = text_measures(own, [trial.targets[i] for i in picked])
+        measures = score_texts(own, [trial.targets[i] for i in picked])
         found[kind] |= {name: measures[name] for name in QUALITY if name in measures}
     targets = [trial.targets[i] for i in rows_of_wrong]
     found["targets"] = _shares(judge, targets, wrong, [trial.right[i] for i in rows_of_wrong])
@@ -78,7 +78,7 @@ def draw_trial(
         raise UserError("obedience is of outputs, and this system has no decoder: it was fitted with `decoder: null`")
     taught = [record for record in trained if has_target(record)]
     topics = sorted({str(record.topic) for record in taught} & set(pipeline.topics.names))
-    trial = Trial.draw(records, topics, rows)
+    trial = Trial.sample(records, topics, rows)
     if not trial.tried:
         raise UserError(
             "obedience needs rows with targets, of two topics or more, in the input and in the training set: name it "

@@ -11,25 +11,25 @@ from matplotlib.figure import Figure
 from ..balance import confusion as counted
 from ..balance import reliability
 from ..corpus import Topics
-from .labelled_predictions import Joined
+from .labelled_predictions import LabelledPredictions
 
 INK, TRUE, TRAIN = "#3366aa", "#999999", "#cc6633"
 MOST_NAMES = 40  # more topic names than that cannot be read
 
 
-def draw_evaluation(path: Path, probabilities: torch.Tensor, targets: torch.Tensor, topics: Topics) -> None:
+def draw_evaluation(path: Path, probabilities: torch.Tensor, labels: torch.Tensor, topics: Topics) -> None:
     """Write a PNG: recall by topic, predicted against true and training shares, and reliability."""
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     recall, shares, sureness = figure.subplots(1, 3, width_ratios=[2, 2, 1.2])
     confidence, decided = probabilities.max(-1)
-    rows = counted.confusion(decided, targets, len(topics))
+    rows = counted.confusion(decided, labels, len(topics))
     _recall(recall, rows, topics)
     _shares(shares, rows, topics)
-    _reliability(sureness, confidence, decided == targets)
+    _reliability(sureness, confidence, decided == labels)
     _save(figure, path)
 
 
-def draw_audit(path: Path, joined: Joined) -> None:
+def draw_audit(path: Path, joined: LabelledPredictions) -> None:
     """Write a PNG of what `draw_evaluation` shows, as far as the joined files allow."""
     known = ~joined.confidence.isnan()
     figure = Figure(figsize=(15 if known.any() else 12, 4.6), layout="constrained")

@@ -27,7 +27,7 @@ class _Words(Tokenizer):
         return self._english.tokenize(text) if text.isascii() else re.findall(r"\w+", text.lower())
 
 
-def text_measures(outputs: Sequence[str], targets: Sequence[str]) -> dict[str, float]:
+def score_texts(outputs: Sequence[str], targets: Sequence[str]) -> dict[str, float]:
     """ROUGE-1/2/L (mean F-measure over rows, 0 to 1, stemmed), corpus chrF (0 to 1), and the share of equal outputs.
 
     Where all targets are slot frames also `slot_f1`: F1 over pairs of name and value, those of all rows together.

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..common import check_disk, output_folder, printable
 from ..corpus import BadRow, Columns, Record, count_rows_about, place_of, source_parts, stream
 from ..decoder import check_base
-from ..pipeline import FitSettings, Sets, check_fit, read_sets
+from ..pipeline import FitSettings, TrainingData, check_fit, read_sets
 from .costs import estimate_fit
 from .results import Estimate
 from .texts import describe_targets, read_tokens, text_lengths
@@ -54,7 +54,7 @@ def describe_fit(settings: FitSettings, output: str | Path, *, overwrite: bool =
 
 
 def _look_at(source: str, columns: Columns) -> _Noisy:
-    head = list(islice(stream(source, replace(columns, of=None), needs=("text", "topic")), LOOKED_AT))
+    head = list(islice(stream(source, replace(columns, paraphrase_of=None), needs=("text", "topic")), LOOKED_AT))
     bad = [row for row in head if isinstance(row, BadRow)]
     sizes = [len(f"{row.id}{row.text}{row.target or ''}".encode()) for row in head if isinstance(row, Record)]
     counts = [count_rows_about(part) if isinstance(part, Path) else None for part in source_parts(source)]
@@ -64,7 +64,7 @@ def _look_at(source: str, columns: Columns) -> _Noisy:
     return _Noisy(rows, len(head), len(bad), first, sum(sizes) / max(1, len(sizes)))
 
 
-def _lines(settings: FitSettings, place: Path, sets: Sets, noisy: _Noisy | None) -> Iterator[str]:
+def _lines(settings: FitSettings, place: Path, sets: TrainingData, noisy: _Noisy | None) -> Iterator[str]:
     lengths = text_lengths([record.text for record in sets.clean], settings.encoder)
     targets = describe_targets(sets.clean, settings.decoder)
     read, written = read_tokens(lengths), targets.lengths.median if targets.lengths is not None else 0

@@ -13,7 +13,7 @@ from ..common import check_writable, output_folder, refuse_existing, replacing_f
 from ..corpus import BANDS, Record, place_of
 from ..decoder import DecoderSettings
 from ..encoder import EncoderSettings
-from ..pipeline import DataSettings, Sets, read_sets
+from ..pipeline import DataSettings, TrainingData, read_sets
 from .advice import advise, recommended
 from .costs import estimate_fit
 from .page import render_inspection
@@ -76,7 +76,7 @@ def inspect(
 
 
 def _answers(
-    sets: Sets, probed: Probed | None, encoder: EncoderSettings, decoder: DecoderSettings | None
+    sets: TrainingData, probed: Probed | None, encoder: EncoderSettings, decoder: DecoderSettings | None
 ) -> tuple[Inspection, list[Suspect]]:
     clean = sets.clean
     given = [] if sets.is_split else sets.validation
@@ -114,7 +114,7 @@ def _answers(
     return found, suspects
 
 
-def _topics(sets: Sets, probed: Probed | None, doubted_rows: Sequence[Record]) -> list[TopicFacts]:
+def _topics(sets: TrainingData, probed: Probed | None, doubted_rows: Sequence[Record]) -> list[TopicFacts]:
     names = sets.topics.names
     found = recalls(probed) if probed is not None else [None] * len(names)
     doubts = Counter(record.topic for record in doubted_rows)

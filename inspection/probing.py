@@ -13,7 +13,7 @@ from torch import Tensor
 from ..balance import DoubtedLabels, doubt_labels, exchanged, measure, topic_recall
 from ..corpus import Record
 from ..encoder import CrossFitted, EncoderSettings, cross_fit
-from ..pipeline import Sets
+from ..pipeline import TrainingData
 from .results import NoisySet, Pair, Probe
 
 log = logging.getLogger("unskew")
@@ -50,7 +50,7 @@ class Probed:
         return self.logits.double().log_softmax(-1)
 
 
-def probe_rows(sets: Sets, settings: EncoderSettings, seed: int) -> Probed | None:
+def probe_rows(sets: TrainingData, settings: EncoderSettings, seed: int) -> Probed | None:
     """Cross-fit a probe on the clean rows; None where topics are too many for one.
 
     Raises:
@@ -73,7 +73,7 @@ def doubted(probed: Probed) -> DoubtedLabels:
     return doubt_labels(probed.natural, probed.labels)
 
 
-def expected(probed: Probed, sets: Sets, settings: EncoderSettings) -> Probe:
+def expected(probed: Probed, sets: TrainingData, settings: EncoderSettings) -> Probe:
     """What the probe reaches on held-out rows."""
     known = probed.logits.isfinite().all(-1)
     views = {"uniform": probed.alike, "train": probed.natural}
@@ -97,7 +97,7 @@ def recalls(probed: Probed) -> list[float | None]:
     return [value if value == value else None for value in found]
 
 
-def confusable(probed: Probed, sets: Sets) -> list[Pair]:
+def confusable(probed: Probed, sets: TrainingData) -> list[Pair]:
     """Pairs of topics whose rows are answered as the other, most rows first."""
     rows = exchanged(probed.alike, probed.labels).triu()
     counts, names = sets.topics.counts, sets.topics.names
@@ -112,7 +112,7 @@ def confusable(probed: Probed, sets: Sets) -> list[Pair]:
     return found
 
 
-def describe_noisy(sets: Sets, probed: Probed | None) -> NoisySet | None:
+def describe_noisy(sets: TrainingData, probed: Probed | None) -> NoisySet | None:
     """The noisy set beside the clean one; None where there is none."""
     if sets.noisy is None:
         return None
@@ -129,7 +129,7 @@ def describe_noisy(sets: Sets, probed: Probed | None) -> NoisySet | None:
     )
 
 
-def agreements(noisy: Sequence[Record], fitted: CrossFitted | None, sets: Sets) -> list[bool]:
+def agreements(noisy: Sequence[Record], fitted: CrossFitted | None, sets: TrainingData) -> list[bool]:
     """Of each noisy row that the probe read, whether it decides for the given topic."""
     if fitted is None or not noisy:
         return []

@@ -1,4 +1,4 @@
-"""Texts that stand more than once, in one set or across sets, exactly or nearly. Knows records; no model."""
+"""Texts that occur more than once, in one set or across sets, exactly or nearly. Knows records; no model."""
 
 from collections.abc import Mapping, Sequence
 

@@ -16,7 +16,7 @@ def find_suspects(
         records: The clean rows.
         topics: In the order of the doubts' indices.
         doubts: None where nothing is known of the labels.
-        repeats: Of the clean rows, among others.
+        repeats: Repeats of the clean rows, among others.
     """
     by_id = {record.id: record for record in records}
     twins = {repeat.id: repeat for repeat in repeats if repeat.set == repeat.twin_set and not repeat.same_topic}

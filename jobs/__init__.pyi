@@ -1,15 +1,15 @@
 from .dry_run import describe
 from .job import JobSummary, predict, run
-from .model import System, bundle_system
-from .settings import Engine, JobSettings
+from .model import ModelHandle, open_model
+from .settings import Executor, JobSettings
 from .status import describe_status, job_status
 
 __all__ = [
-    "Engine",
+    "Executor",
     "JobSettings",
     "JobSummary",
-    "System",
-    "bundle_system",
+    "ModelHandle",
+    "open_model",
     "describe",
     "describe_status",
     "job_status",

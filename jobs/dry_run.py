@@ -7,14 +7,14 @@ from ..common import check_disk
 from ..corpus import BadRow, place_of, stream
 from .folder import finished_shards, read_manifest
 from .job import prepare
-from .model import System
-from .resume import opening
+from .model import ModelHandle
+from .resume import how_to_start
 from .settings import JobSettings
 
 _LOOKED_AT = 100
 
 
-def describe(system: System, job: JobSettings) -> str:
+def describe(system: ModelHandle, job: JobSettings) -> str:
     """The plan of a job, a line for each part of it.
 
     Raises:
@@ -23,10 +23,10 @@ def describe(system: System, job: JobSettings) -> str:
     return "\n".join(_lines(system, job))
 
 
-def _lines(system: System, job: JobSettings) -> Iterator[str]:
+def _lines(system: ModelHandle, job: JobSettings) -> Iterator[str]:
     place, state, plan = prepare(system, job)
     found = read_manifest(place)
-    what = opening(place, job, plan, found)
+    what = how_to_start(place, job, plan, found)
     rows = state.rows if job.limit is None or state.rows is None else min(state.rows, job.limit)
     begun = found if what == "go on" else None
     shard_rows = begun["shard_rows"] if begun else job.shard_rows or system.shard_rows
@@ -39,8 +39,8 @@ def _lines(system: System, job: JobSettings) -> Iterator[str]:
     yield f"job:      {what}{done}"
     free = check_disk(place.folder)
     yield f"disk:     {free / 1e9:.1f} GB free"
-    on = f"{job.workers} Ray workers, each on " if job.engine == "ray" else ""
-    where = ", ".join(str(system.state[name]) for name in ("device", "precision", "writer") if name in system.state)
+    on = f"{job.workers} Ray workers, each on " if job.executor == "ray" else ""
+    where = ", ".join(str(system.state[name]) for name in ("device", "precision", "backend") if name in system.state)
     yield f"models:   {len(system.topics)} topics; {on}{where}; {system.weight_bytes / 1e6:,.0f} MB of weights"
     yield "settings: " + ", ".join(f"{name} {value}" for name, value in plan["settings"].items() if value is not None)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..corpus import Record, spread, stream
 from ..pipeline import HARMLESS
-from .model import System
+from .model import ModelHandle
 from .predict_shard import NotFiniteError, broken_system
 from .settings import JobSettings
 
@@ -24,7 +24,7 @@ log = logging.getLogger("unskew")
 
 
 def prior_of_rows(
-    system: System, job: JobSettings, kind: Literal["adaptive", "estimate"]
+    system: ModelHandle, job: JobSettings, kind: Literal["adaptive", "estimate"]
 ) -> "AdaptedPrior | ShiftEstimate":
     """The prior of a job's rows: of at most `estimate_rows` of them, spread evenly over its input.
 
@@ -44,7 +44,7 @@ def prior_of_rows(
     texts = (row.text for row in rows if isinstance(row, Record))
     logits = [part for held in iter(lambda: list(islice(texts, system.window)), []) for part in _logits(pipeline, held)]
     found = torch.cat(logits) if logits else torch.empty(0, len(system.topics))
-    return target_of_rows(kind, pipeline.decider, found)
+    return target_of_rows(kind, pipeline.corrector, found)
 
 
 def _logits(pipeline: Any, texts: Sequence[str]) -> "Iterator[Tensor]":

@@ -37,7 +37,7 @@ from ..common import (
 )
 from .encoding import FORMATS, Layout, RowFormat, format_of_name, join
 from .manifest import JobManifest, ShardRecord
-from .predict_shard import AnsweredShard
+from .predict_shard import ShardResult
 from .report import IN_RECORDS
 
 FORMAT = 1
@@ -47,13 +47,13 @@ _SHARD = re.compile(rf"part-[0-9]{{5,}}\.({'|'.join(map(re.escape, ('json', *FOR
 
 
 @dataclass(frozen=True)
-class Place:
+class JobPaths:
     """Where a job writes.
 
     Attributes:
         output: The file or folder asked for.
         folder: The working folder.
-        form: Of the result rows.
+        form: Format of the result rows.
     """
 
     output: Path
@@ -61,7 +61,7 @@ class Place:
     form: RowFormat
 
     @classmethod
-    def of(cls, output: str) -> "Place":
+    def of(cls, output: str) -> "JobPaths":
         """The place that an output's name means.
 
         Raises:
@@ -101,7 +101,7 @@ class Place:
         return self.folder / "done" / f"part-{index:05d}.json"
 
 
-def read_manifest(place: Place) -> dict[str, Any] | None:
+def read_manifest(place: JobPaths) -> dict[str, Any] | None:
     """What an earlier run wrote; None without one.
 
     Raises:
@@ -114,12 +114,12 @@ def read_manifest(place: Place) -> dict[str, Any] | None:
         return None
 
 
-def write_manifest(place: Place, manifest: Mapping[str, Any]) -> None:
+def write_manifest(place: JobPaths, manifest: Mapping[str, Any]) -> None:
     """Write it whole or not at all."""
     write_text(place.folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
-def store(place: Place, shard: AnsweredShard, plan: Mapping[str, Any]) -> dict[str, Any]:
+def store(place: JobPaths, shard: ShardResult, plan: Mapping[str, Any]) -> dict[str, Any]:
     """Write a shard's files, its record last; returns the record, which is bound to the plan."""
     with replacing_file(place.part(shard.index), "wb") as file:
         file.write(shard.content)
@@ -143,7 +143,7 @@ def store(place: Place, shard: AnsweredShard, plan: Mapping[str, Any]) -> dict[s
     return record
 
 
-def finished_shards(place: Place, plan: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+def finished_shards(place: JobPaths, plan: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     """The records of the plan's finished shards whose files are there in their size, by index."""
     found: dict[int, dict[str, Any]] = {}
     bound = fingerprint(plan)
@@ -161,7 +161,7 @@ def finished_shards(place: Place, plan: Mapping[str, Any]) -> dict[int, dict[str
 
 
 def finish(
-    place: Place,
+    place: JobPaths,
     manifest: Mapping[str, Any],
     shards: list[dict[str, Any]],
     layout: Layout,
@@ -174,18 +174,18 @@ def finish(
         place: Where the job writes.
         manifest: As it was written.
         shards: The records of all of them, in order.
-        layout: Of their rows.
+        layout: Layout of their rows.
         report: What the job did and cost.
         before: What may be replaced; None: anything.
 
     Raises:
-        UserError: If a shard is not what was written, which the next run then does again; or if something came to stand
+        UserError: If a shard is not what was written, which the next run then does again; or if something appeared
             where the output goes.
     """
     for shard in shards:
         _check(place, shard)
     _refuse_new(place, before)
-    write_manifest(place, {**manifest, "joining": True})  # from here on an output that stands there is ours
+    write_manifest(place, {**manifest, "joining": True})  # from here on an output that is there is ours
     bad = [place.bad(shard["index"]) for shard in shards if shard["error_bytes"]]
     with ExitStack() as stack:
         if bad:
@@ -209,7 +209,7 @@ def finish(
     clear(place, parts=not place.is_folder)
 
 
-def clear(place: Place, parts: bool = True) -> None:
+def clear(place: JobPaths, parts: bool = True) -> None:
     """Remove the records of shards, and with `parts` the shards; nothing that a job does not write."""
     for folder in (place.done(0).parent, place.bad(0).parent):
         for path in _own(folder):
@@ -220,8 +220,8 @@ def clear(place: Place, parts: bool = True) -> None:
         path.unlink(missing_ok=True)
 
 
-def unrecorded(place: Place, manifest: Mapping[str, Any]) -> list[Path]:
-    """The shards' files that no record speaks for: a kill leaves those of one shard, which the job writes anew."""
+def unrecorded(place: JobPaths, manifest: Mapping[str, Any]) -> list[Path]:
+    """The shards' files that no record speaks for: a kill leaves those of one shard, which the job writes again."""
     known = {place.done(shard["index"]).stem for shard in manifest.get("shards", [])}
     known |= {path.stem for path in _own(place.done(0).parent)}
     found = [path for folder in (place.folder, place.bad(0).parent) for path in _own(folder)]
@@ -231,12 +231,12 @@ def unrecorded(place: Place, manifest: Mapping[str, Any]) -> list[Path]:
 Standing = dict[Path, tuple[int, int, int] | None]
 
 
-def standing(place: Place) -> Standing:
-    """What stands where the output goes: inode, size and modification time (ns) of each file, or None."""
+def standing(place: JobPaths) -> Standing:
+    """What is where the output goes: inode, size and modification time (ns) of each file, or None."""
     return {path: _identity(path) for path in ([] if place.is_folder else [place.output]) + [place.errors]}
 
 
-def is_intact(place: Place, manifest: Mapping[str, Any]) -> bool:
+def is_intact(place: JobPaths, manifest: Mapping[str, Any]) -> bool:
     """Whether the output of a finished job is what was written."""
     finished = manifest["finished"]
     if bool(finished["errors"]) != place.errors.is_file():
@@ -249,7 +249,7 @@ def is_intact(place: Place, manifest: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def locked(place: Place) -> Generator[None]:
+def locked(place: JobPaths) -> Generator[None]:
     """Hold the folder, which is made where it is missing; freed by the system however the process ends.
 
     Raises:
@@ -284,7 +284,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _refuse_new(place: Place, before: Standing | None) -> None:
+def _refuse_new(place: JobPaths, before: Standing | None) -> None:
     for path, known in (before or {}).items():
         if _identity(path) not in (None, known):
             raise UserError(
@@ -293,7 +293,7 @@ def _refuse_new(place: Place, before: Standing | None) -> None:
             )
 
 
-def _check(place: Place, shard: Mapping[str, Any]) -> None:
+def _check(place: JobPaths, shard: Mapping[str, Any]) -> None:
     part = place.part(shard["index"])
     if not _is(part, shard["bytes"], shard["sha256"]):
         place.done(shard["index"]).unlink(missing_ok=True)

@@ -7,7 +7,7 @@ for each gigabyte, where predicting it takes hours.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +42,7 @@ class InputState:
             if file_state(Path(before.name)) != before:
                 raise UserError(
                     f"{before.name} was changed while it was read; put back what it held to go on, or give --restart "
-                    "once it stands still"
+                    "once it no longer changes"
                 )
 
 
@@ -81,7 +81,7 @@ def input_state(source: Source) -> InputState:
 
 
 def bundle_state(contents: bundle.Contents) -> str:
-    """64 hex digits over all of a bundle that predictions depend on, and over the decoder's base where it lies here.
+    """64 hex digits over all of a bundle that predictions depend on, and over the decoder's base if it is here.
 
     Raises:
         UserError: If a file cannot be read.
@@ -91,11 +91,21 @@ def bundle_state(contents: bundle.Contents) -> str:
     place = contents.encoder.parent
     files = sorted(path for path in place.rglob("*") if path.is_file() and path.name not in _EDITABLE)
     names = [path.relative_to(place).as_posix() for path in files]
-    return fingerprint(contents.decider, names, file_fingerprint(files), base_contents(_base(contents)))
+    return fingerprint(
+        _under_first_names(contents.corrector), names, file_fingerprint(files), base_contents(_base(contents))
+    )
+
+
+def _under_first_names(corrector: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of version 0.1.0, so that a job that it began goes on with the same bundle."""
+    names = {"model_prior": "implied_prior", "labels": "targets"}
+    held_out = corrector.get("held_out")
+    renamed = {**corrector, **({"held_out": {names.get(k, k): v for k, v in held_out.items()}} if held_out else {})}
+    return {names.get(key, key): value for key, value in renamed.items()}
 
 
 def bundle_folders(contents: bundle.Contents) -> list[Path]:
-    """The bundle's own folder, and that of its decoder's base where it lies here."""
+    """The bundle's own folder, and that of its decoder's base if it is here."""
     base = _base(contents)
     return [contents.encoder.parent, *([Path(base)] if base and Path(base).is_dir() else [])]
 

@@ -21,18 +21,18 @@ from ..corpus import Source, stream_located
 from . import folder
 from .encoding import Layout
 from .estimate_prior import prior_of_rows
-from .folder import Place
+from .folder import JobPaths
 from .inputs import InputState, input_state
 from .metrics import MetricsFile, check_metrics
-from .model import Prior, System, bundle_system
-from .predict_shard import AnsweredShard, Shard, answer_shard
+from .model import ModelHandle, Prior, open_model
+from .predict_shard import Shard, ShardResult, predict_shard
 from .report import drift, reconcile, summarise
-from .resume import moved, opening
+from .resume import how_to_start, moved
 from .retry import Retry, merged, reopen, with_errors
 from .settings import JobSettings
 
 if TYPE_CHECKING:
-    from ..decoder import Writer
+    from ..decoder import Backend
     from ..runtime import Precision
 
 log = logging.getLogger("unskew")
@@ -66,18 +66,18 @@ class JobSummary:
         return f"{self.written:,} rows written{before}{bad}"
 
 
-def run(system: System, job: JobSettings) -> JobSummary:
+def run(system: ModelHandle, job: JobSettings) -> JobSummary:
     """Run a job, go on with it, run its errors again, or find it finished.
 
     Raises:
-        UserError: If something given must be mended, another process is at work on the output, what was begun there
+        UserError: If something given must be fixed, another process is at work on the output, what was begun there
             is another job's, or more rows failed than allowed; what is finished remains.
     """
     place, state, plan = prepare(system, job)
-    opening(place, job, plan, folder.read_manifest(place))  # refuses before the folder is made
+    how_to_start(place, job, plan, folder.read_manifest(place))  # refuses before the folder is made
     with folder.locked(place):
         found = folder.read_manifest(place)
-        match opening(place, job, plan, found):
+        match how_to_start(place, job, plan, found):
             case "nothing to do" if found is not None:
                 folder.clear(place, parts=not place.is_folder)
                 return _summary(place, job, found, found["finished"]["rows"] + found["finished"]["errors"])
@@ -123,22 +123,22 @@ def predict(
     *,
     device: str | None = None,
     precision: "Precision | None" = None,
-    writer: "Writer" = "torch",
+    backend: "Backend" = "torch",
     **options: Any,
 ) -> JobSummary:
     """Run a job of a bundle; `options` are those of `JobSettings`. Raises as `run`."""
     names = str(source) if isinstance(source, str | os.PathLike) else [str(one) for one in source]
     job = JobSettings(names, str(output), **options)
-    return run(bundle_system(str(model), device, precision, job, writer), job)
+    return run(open_model(str(model), device, precision, job, backend), job)
 
 
-def prepare(system: System, job: JobSettings) -> tuple[Place, InputState, dict[str, Any]]:
+def prepare(system: ModelHandle, job: JobSettings) -> tuple[JobPaths, InputState, dict[str, Any]]:
     """Where the job writes, what its input is, and all that its results depend on; changes nothing.
 
     Raises:
         UserError: If the input cannot be read, or the output would be written into it.
     """
-    place = Place.of(job.output)
+    place = JobPaths.of(job.output)
     state = input_state(job.input)
     for seen in state.seen:
         path = Path(seen.name).resolve()
@@ -150,7 +150,7 @@ def prepare(system: System, job: JobSettings) -> tuple[Place, InputState, dict[s
 
 
 def _begin(
-    place: Place, job: JobSettings, plan: Mapping[str, Any], system: System, state: InputState
+    place: JobPaths, job: JobSettings, plan: Mapping[str, Any], system: ModelHandle, state: InputState
 ) -> dict[str, Any]:
     folder.clear(place)
     rows = state.rows if job.limit is None or state.rows is None else min(state.rows, job.limit)
@@ -167,9 +167,9 @@ def _begin(
 
 
 def _with_prior(
-    place: Place, job: JobSettings, manifest: dict[str, Any], system: System, state: InputState
+    place: JobPaths, job: JobSettings, manifest: dict[str, Any], system: ModelHandle, state: InputState
 ) -> tuple[dict[str, Any], Prior]:
-    """The target prior: what is taken from the rows is taken once, and stands in the manifest for runs that go on."""
+    """The target prior: what is taken from the rows is taken once, and is in the manifest for runs that go on."""
     asked: Any = job.target_prior or ("adaptive" if system.adapts else None)
     if asked not in ("adaptive", "estimate"):
         return manifest, asked
@@ -187,9 +187,9 @@ def _with_prior(
 class _Work:
     """The shards of one run: which there are to answer, and what becomes of each."""
 
-    system: System
+    system: ModelHandle
     job: JobSettings
-    place: Place
+    place: JobPaths
     state: InputState
     manifest: dict[str, Any]
     prior: Prior
@@ -204,8 +204,8 @@ class _Work:
         tally = _Tally.of(finished, self.job.max_errors)
         shards = iter_shards(self.job, self.manifest["shard_rows"], set(finished))
         with self._told("predict", self.manifest.get("input_rows"), tally, metrics):
-            for answered in self._answered(shards, tally):
-                records[answered.index] = self._store(answered, metrics)
+            for result in self._answered(shards, tally):
+                records[result.index] = self._store(result, metrics)
         return records
 
     def errors_again(self, records: dict[int, dict[str, Any]], metrics: MetricsFile | None) -> int:
@@ -221,14 +221,14 @@ class _Work:
                 yield retry.shard
 
         with self._told("retry", tally.seen + failed, tally, metrics) if failed else nullcontext():
-            for answered in self._answered(shards(), tally) if failed else ():
-                whole = merged(self.place, retries.pop(answered.index), answered, self.layout)
-                records[answered.index] = self._store(whole, metrics)
+            for result in self._answered(shards(), tally) if failed else ():
+                whole = merged(self.place, retries.pop(result.index), result, self.layout)
+                records[result.index] = self._store(whole, metrics)
         return failed
 
-    def _store(self, answered: AnsweredShard, metrics: MetricsFile | None) -> dict[str, Any]:
+    def _store(self, result: ShardResult, metrics: MetricsFile | None) -> dict[str, Any]:
         self.state.check_unchanged()
-        record = folder.store(self.place, answered, self.manifest["plan"])
+        record = folder.store(self.place, result, self.manifest["plan"])
         if metrics is not None:
             metrics.stored(record)
         return record
@@ -241,18 +241,18 @@ class _Work:
                 metrics.tell(tally.seen, tally.errors)
             yield
 
-    def _answered(self, shards: Iterator[Shard], tally: "_Tally") -> Iterator[AnsweredShard]:
-        if self.job.engine == "ray":
+    def _answered(self, shards: Iterator[Shard], tally: "_Tally") -> Iterator[ShardResult]:
+        if self.job.executor == "ray":
             from .ray_executor import answer_on_ray
 
-            for answered in answer_on_ray(self.system, self.prior, shards, self.job, self.layout):
-                tally.add(answered.rows, answered.errors, answered.first_bad)
-                yield answered
+            for result in answer_on_ray(self.system, self.prior, shards, self.job, self.layout):
+                tally.add(result.rows, result.errors, result.first_bad)
+                yield result
             return
         pipeline = None
         for shard in shards:
             pipeline = pipeline or self.system.load(self.prior)
-            yield answer_shard(pipeline, shard, self.job.predict_options(self.system.window), self.layout, tally.add)
+            yield predict_shard(pipeline, shard, self.job.predict_options(self.system.window), self.layout, tally.add)
 
 
 def iter_shards(job: JobSettings, shard_rows: int, finished: set[int]) -> Iterator[Shard]:
@@ -299,12 +299,12 @@ class _Tally:
         if enough and self.errors > (self.most * self.seen if self.most < 1 else self.most):
             raise UserError(
                 f"stopped: {self.errors:,} of {self.seen:,} rows could not be processed, more than max_errors "
-                f"{self.most:g} allows, the first: {self.first_bad}; finished shards remain: mend the input and give "
+                f"{self.most:g} allows, the first: {self.first_bad}; finished shards remain: fix the input and give "
                 "--restart, or allow more errors to go on"
             )
 
 
-def _summary(place: Place, job: JobSettings, manifest: Mapping[str, Any], resumed: int) -> JobSummary:
+def _summary(place: JobPaths, job: JobSettings, manifest: Mapping[str, Any], resumed: int) -> JobSummary:
     finished, report = manifest["finished"], manifest.get("report")
     warnings = drift(report, job.max_shift, job.max_undecided) if report else ()
     for warning in warnings:

@@ -43,8 +43,8 @@ class MetricsFile:
     """The file of one run.
 
     Args:
-        path: Of the file.
-        output: Of the job, its label.
+        path: Path of the file.
+        output: Output of the job, its label.
         total: Rows of the input, where known.
 
     Raises:

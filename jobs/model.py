@@ -19,7 +19,7 @@ from .settings import JobSettings
 if TYPE_CHECKING:  # its room loads the models' libraries
     import torch
 
-    from ..decoder import Writer
+    from ..decoder import Backend
     from ..runtime import Precision
 
 Prior = Literal["uniform", "train"] | dict[str, float] | None
@@ -27,7 +27,7 @@ Load = Callable[[Prior], Predictor]
 
 
 @dataclass(frozen=True)
-class System:
+class ModelHandle:
     """A predictor that can be loaded in any process.
 
     Attributes:
@@ -35,7 +35,7 @@ class System:
         state: What results depend on: fingerprint, device, precision, writer, versions; plain values.
         topics: What it decides between.
         on_gpu: Whether it computes on a GPU.
-        weight_bytes: Of the files of its weights.
+        weight_bytes: Bytes of the files of its weights.
         adapts: Whether its target prior is to be adapted to each job's rows, unless a job says otherwise.
     """
 
@@ -57,22 +57,22 @@ class System:
         return 10_000 if self.on_gpu else 1_000
 
 
-def bundle_system(
+def open_model(
     model: str,
     device: str | None = None,
     precision: "Precision | None" = None,
     job: JobSettings | None = None,
-    writer: "Writer" = "torch",
-) -> System:
+    backend: "Backend" = "torch",
+) -> ModelHandle:
     """The system of a bundle.
 
     Args:
         model: A folder, or the id of one on the hub.
         device: Where the models go; None takes a GPU where there is one.
-        precision: Of the weights, see `unskew.training.Precision`; None chooses by the device.
-        job: Its output is looked at first. Its decision is taken, and where it names another engine than this process,
+        precision: Precision of the weights, see `unskew.training.Precision`; None chooses by the device.
+        job: Its output is looked at first. Its decision is taken, and where its executor is not this process,
             the device is its workers' and not looked for here.
-        writer: What runs the decoder, see `HybridPipeline.from_pretrained`.
+        backend: What runs the decoder, see `HybridPipeline.from_pretrained`.
 
     Raises:
         UserError: If nothing can be written at the output, there is no such bundle or device, or precision or writer
@@ -80,7 +80,7 @@ def bundle_system(
     """
     import torch
 
-    from ..decoder import check_writer
+    from ..decoder import check_backend
     from ..pipeline import choose_device
     from ..runtime import choose_precision
 
@@ -89,10 +89,10 @@ def bundle_system(
     contents = bundle.read(model)
     folders = bundle_folders(contents)
     seen = folder_state(folders)
-    if job is not None and job.engine == "ray":
+    if job is not None and job.executor == "ray":
         device = device or ("cuda" if job.gpus_per_worker else "cpu")
         place = torch.device(device)
-        if writer == "vllm" and 0 < job.gpus_per_worker < 1:
+        if backend == "vllm" and 0 < job.gpus_per_worker < 1:
             raise UserError("writer vllm takes a GPU for itself; give gpus_per_worker 1, or leave writer as torch")
     else:
         place = choose_device(device)
@@ -101,15 +101,15 @@ def bundle_system(
         "bundle": bundle_state(contents),
         "device": place.type,
         "precision": chosen,
-        "writer": check_writer(writer, chosen, place),
+        "backend": check_backend(backend, chosen, place),
         "versions": library_versions(),
         "processor": _processor(place),
     }
     weights = sum(path.stat().st_size for path in contents.encoder.parent.rglob("*.safetensors"))
     where = str(Path(model).resolve()) if Path(model).exists() else model  # workers have working folders of their own
-    load = partial(_load, where, device, precision, writer, job and job.decision, state["bundle"], folders, seen)
-    topics, adapts = Topics.from_dict(contents.decider["topics"]), bundle.adapts(contents.description)
-    return System(load, state, topics, place.type != "cpu", weights, adapts)
+    load = partial(_load, where, device, precision, backend, job and job.decision, state["bundle"], folders, seen)
+    topics, adapts = Topics.from_dict(contents.corrector["topics"]), bundle.adapts(contents.description)
+    return ModelHandle(load, state, topics, place.type != "cpu", weights, adapts)
 
 
 def _processor(device: "torch.device") -> str | None:
@@ -128,7 +128,7 @@ def _load(
     model: str,
     device: str | None,
     precision: "Precision | None",
-    writer: "Writer",
+    backend: "Backend",
     decision: DecisionSettings | None,
     expected: str,
     folders: Sequence[Path],
@@ -142,13 +142,11 @@ def _load(
 
     transformers.utils.logging.disable_progress_bar()  # loading takes a moment; its bars would bury ours
     before = folder_state(folders)
-    pipeline = HybridPipeline.from_pretrained(model, device, precision=precision, writer=writer)
+    pipeline = HybridPipeline.from_pretrained(model, device, precision=precision, backend=backend)
     after = folder_state(folders)
     # Either nothing was touched since the fingerprint was taken, or (on another machine) nothing meanwhile, and the
     # contents are the same.
     if after != seen and ((before and after != before) or bundle_state(bundle.read(model)) != expected):
-        raise UserError(
-            f"the bundle {model} was replaced while the job started; run the same command again once it stands still"
-        )
-    pipeline = pipeline if prior is None else pipeline.aimed_at(prior)
-    return pipeline if decision is None else pipeline.deciding(decision)
+        raise UserError(f"the bundle {model} was replaced while the job started; run the same command again")
+    pipeline = pipeline if prior is None else pipeline.with_target_prior(prior)
+    return pipeline if decision is None else pipeline.with_decision(decision)

@@ -1,6 +1,6 @@
 """One shard answered: every row ends as a result or as an error with its reason, whatever a row does to the models.
 
-Knows the pipeline by its call alone, and no files. A window of rows that fails is halved until the row at fault stands
+Knows the pipeline by its call alone, and no files. A window of rows that fails is halved until the row at fault is
 alone. Whether a row is at fault, and not a broken GPU or a bug that every row would meet, a harmless text tells: if
 that fails too, the fault is raised and no row is blamed. Else the row is tried again, for the fault may have passed.
 """
@@ -25,7 +25,7 @@ log = logging.getLogger("unskew")
 
 _LONGEST_REASON = 500
 
-Told = Callable[[int, int, str | None], None]
+OnRow = Callable[[int, int, str | None], None]
 
 
 # What a job needs of `HybridPipeline`: called with texts and options, it yields a result for each text, in order.
@@ -41,11 +41,11 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class AnsweredShard:
+class ShardResult:
     """What a shard's files will hold.
 
     Attributes:
-        index: Of the shard.
+        index: Index of the shard.
         rows: Rows in `content`.
         errors: Rows in `bad`.
         first_bad: Place and reason of the first of them.
@@ -83,17 +83,17 @@ class Failure:
     reason: str
 
 
-def answer_shard(
-    pipeline: Predictor, shard: Shard, options: PredictOptions, layout: Layout, told: Told | None = None
-) -> AnsweredShard:
+def predict_shard(
+    pipeline: Predictor, shard: Shard, options: PredictOptions, layout: Layout, on_row: OnRow | None = None
+) -> ShardResult:
     """Run the pipeline over a shard.
 
     Args:
         pipeline: Both stages.
         shard: Its rows.
-        options: Of the pipeline's call.
-        layout: Of the result rows.
-        told: Called after each row with the results and errors it gave (0 or 1 each), and the reason of an error.
+        options: Options of the pipeline's call.
+        layout: Layout of the result rows.
+        on_row: Called after each row with the results and errors it gave (0 or 1 each), and the reason of an error.
 
     Raises:
         UserError: If the pipeline gives no numbers for a harmless text either.
@@ -124,11 +124,11 @@ def answer_shard(
                     **{name: (row.kept or {}).get(name) for name in layout.keep if isinstance(row, Record)},
                 }
             )
-        if told is not None:
-            told(reason is None, reason is not None, reason)
+        if on_row is not None:
+            on_row(reason is None, reason is not None, reason)
     topics, undecided = topics_of(good)
     content = encode(good, layout)
-    return AnsweredShard(
+    return ShardResult(
         shard.index, len(good), len(bad), first_bad, content, encode_lines(bad), topics, undecided, meter.cost()
     )
 

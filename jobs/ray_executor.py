@@ -3,8 +3,8 @@
 Plain actors and not Ray Data: the unit that is retried, checkpointed and written is the job's own shard, which Ray Data
 would cut and order by its blocks; here a worker gets a shard's rows and gives back its bytes, and only the driver, who
 holds the job's lock, writes them, whole or not at all. So output is exactly once whatever dies: a worker's shards go to
-another, a driver's successor (on either engine) finds what was written. No shared disk is needed but for a bundle that
-is a folder, which every machine must see under the same path.
+another; a driver's successor (on either executor) finds what was written. No shared disk is needed but for a bundle
+that is a folder, which every machine must see under the same path.
 
 The cluster is the one of RAY_ADDRESS or of this machine, and else is started here for the job alone.
 """
@@ -20,8 +20,8 @@ from typing import Any
 from ..common import UserError, ending_on_sigterm, first_line
 from ..pipeline import PredictOptions
 from .encoding import Layout
-from .model import Load, Prior, System
-from .predict_shard import AnsweredShard, Predictor, Shard, answer_shard
+from .model import Load, ModelHandle, Prior
+from .predict_shard import Predictor, Shard, ShardResult, predict_shard
 from .settings import JobSettings
 
 log = logging.getLogger("unskew")
@@ -38,15 +38,15 @@ class Worker:
         self._prior: Prior = prior
         self._pipeline: Predictor | None = None
 
-    def answer(self, shard: Shard, options: PredictOptions, layout: Layout) -> AnsweredShard:
-        """As `answer_shard`."""
+    def answer(self, shard: Shard, options: PredictOptions, layout: Layout) -> ShardResult:
+        """As `predict_shard`."""
         self._pipeline = self._pipeline or self._load(self._prior)
-        return answer_shard(self._pipeline, shard, options, layout)
+        return predict_shard(self._pipeline, shard, options, layout)
 
 
 def answer_on_ray(
-    system: System, prior: Prior, shards: Iterator[Shard], job: JobSettings, layout: Layout
-) -> Iterator[AnsweredShard]:
+    system: ModelHandle, prior: Prior, shards: Iterator[Shard], job: JobSettings, layout: Layout
+) -> Iterator[ShardResult]:
     """Yield the shards as they are answered, in any order; those of a worker that dies are answered by another.
 
     Raises:
@@ -72,7 +72,7 @@ class _Pool:
     again: deque[Shard] = field(default_factory=deque)
     deaths: Counter[int] = field(default_factory=Counter)
 
-    def answers(self, shards: Iterator[Shard], options: PredictOptions, layout: Layout) -> Iterator[AnsweredShard]:
+    def answers(self, shards: Iterator[Shard], options: PredictOptions, layout: Layout) -> Iterator[ShardResult]:
         self.workers = [self.start() for _ in range(self.size)]
         while True:
             self._hand_out(shards, options, layout)
@@ -80,14 +80,14 @@ class _Pool:
                 return
             ready, _ = self.ray.wait(list(self.running), num_returns=1)
             try:
-                answered = self.ray.get(ready[0])
+                result = self.ray.get(ready[0])
             except self.ray.exceptions.RayActorError as error:
-                self._bury(self.running[ready[0]][0], error)
+                self._replace_worker(self.running[ready[0]][0], error)
             except self.ray.exceptions.RayTaskError as error:
                 raise error.cause or error from None
             else:
                 del self.running[ready[0]]
-                yield answered
+                yield result
 
     def end(self) -> None:
         for worker in self.workers:
@@ -103,7 +103,7 @@ class _Pool:
                     return
                 self.running[worker.answer.remote(shard, options, layout)] = (worker, shard)
 
-    def _bury(self, dead: Any, error: Exception) -> None:
+    def _replace_worker(self, dead: Any, error: Exception) -> None:
         """Give a dead worker's shards to others, and the worker a successor.
 
         A worker takes its shards in turn, so it died of the first that it left unanswered; what waited is not blamed.
@@ -138,7 +138,7 @@ def _cluster(job: JobSettings) -> Generator[Any]:
     try:
         import ray  # pyright: ignore[reportMissingImports] an extra
     except ImportError:
-        raise UserError('the Ray engine is not installed: `pip install "unskew[ray]"`') from None
+        raise UserError('the Ray executor is not installed: `pip install "unskew[ray]"`') from None
     ours = not ray.is_initialized()
     if ours:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)

@@ -84,7 +84,7 @@ def reconcile(shards: Sequence[Mapping[str, Any]], shard_rows: int, at_most: int
     if not whole or any(size != shard_rows for size in sizes[:-1]) or (at_most is not None and sum(sizes) > at_most):
         raise UserError(
             f"the results do not add up: {sum(sizes):,} rows in {len(sizes):,} shards of {shard_rows:,}, where the "
-            f"input has {'some' if at_most is None else format(at_most, ',')}; give --restart to begin anew"
+            f"input has {'some' if at_most is None else format(at_most, ',')}; give --restart to start again"
         )
 
 

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..common import UserError
-from .folder import MANIFEST, Place, finished_shards, is_intact, read_manifest, unrecorded
+from .folder import MANIFEST, JobPaths, finished_shards, is_intact, read_manifest, unrecorded
 from .metrics import check_metrics
 from .settings import JobSettings
 
-Opening = Literal["begin", "go on", "retry errors", "nothing to do"]
+Start = Literal["begin", "go on", "retry errors", "nothing to do"]
 
 
-def check_output(job: JobSettings) -> Place:
+def check_output(job: JobSettings) -> JobPaths:
     """Where the job writes; refuses what can be refused before the bundle is read, its metrics' file too.
 
     Raises:
-        UserError: If nothing can be written there, or something stands there that is no job's and must not be replaced.
+        UserError: If nothing can be written there, or something is there that is no job's and must not be replaced.
     """
-    place = Place.of(job.output)
+    place = JobPaths.of(job.output)
     if job.metrics is not None:
         check_metrics(job.metrics)
     if read_manifest(place) is None:
@@ -29,18 +29,18 @@ def check_output(job: JobSettings) -> Place:
     return place
 
 
-def opening(place: Place, job: JobSettings, plan: Mapping[str, Any], found: Mapping[str, Any] | None) -> Opening:
+def how_to_start(place: JobPaths, job: JobSettings, plan: Mapping[str, Any], found: Mapping[str, Any] | None) -> Start:
     """Decide by the manifest `found` in the folder and the `plan` of this run; changes nothing.
 
     Raises:
-        UserError: If something stands there that must not be replaced, or is of another bundle, input or setting.
+        UserError: If something is there that must not be replaced, or is of another bundle, input or setting.
     """
     if found is None:
         _refuse_foreign(place, job.overwrite)
         return "begin"
     if job.restart:
         return _begin_again(place, job, found)
-    changes = list(changed(found["plan"], plan))
+    changes = list(changed(_with_new_names(found["plan"]), plan))
     if job.shard_rows not in (None, found["shard_rows"]):
         changes.append(f"shard_rows was {found['shard_rows']}, is {job.shard_rows}")
     if found["finished"]:
@@ -48,11 +48,16 @@ def opening(place: Place, job: JobSettings, plan: Mapping[str, Any], found: Mapp
     if changes and finished_shards(place, found["plan"]):
         raise UserError(
             f"{place.output} was begun with something else: {'; '.join(changes)}; "
-            "put that back to go on, or give --restart to begin anew"
+            "put that back to go on, or give --restart to start again"
         )
     if not found.get("joining"):
         _refuse_results(place, job.overwrite)
     return _anew(place, found) if changes else "go on"
+
+
+def _with_new_names(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan of version 0.1.0 as this version would write it."""
+    return {"backend" if name == "writer" else name: value for name, value in plan.items()}
 
 
 def moved(found: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
@@ -88,7 +93,7 @@ def _changed_input(before: Any, now: Any) -> Iterator[str]:
             yield f"{name} has other contents"
 
 
-def _after_the_end(place: Place, job: JobSettings, found: Mapping[str, Any], changes: list[str]) -> Opening:
+def _after_the_end(place: JobPaths, job: JobSettings, found: Mapping[str, Any], changes: list[str]) -> Start:
     if not changes and is_intact(place, found):
         return "retry errors" if job.retry_errors and found["finished"]["errors"] else "nothing to do"
     if job.overwrite:
@@ -99,7 +104,7 @@ def _after_the_end(place: Place, job: JobSettings, found: Mapping[str, Any], cha
     return _anew(place, found)
 
 
-def _anew(place: Place, found: Mapping[str, Any]) -> Opening:
+def _anew(place: JobPaths, found: Mapping[str, Any]) -> Start:
     """Begin where a job's manifest is, unless the folder holds shards that seem to be somebody else's."""
     strange = unrecorded(place, found)
     if len({path.name.partition(".")[0] for path in strange}) > 1:
@@ -111,7 +116,7 @@ def _anew(place: Place, found: Mapping[str, Any]) -> Opening:
     return "begin"
 
 
-def _begin_again(place: Place, job: JobSettings, found: Mapping[str, Any]) -> Opening:
+def _begin_again(place: JobPaths, job: JobSettings, found: Mapping[str, Any]) -> Start:
     """As was asked for; results that are not the job's own are not replaced for that alone."""
     own = is_intact(place, found) if found["finished"] else found.get("joining", False)
     if not own:
@@ -119,7 +124,7 @@ def _begin_again(place: Place, job: JobSettings, found: Mapping[str, Any]) -> Op
     return _anew(place, found)
 
 
-def _refuse_foreign(place: Place, overwrite: bool) -> None:
+def _refuse_foreign(place: JobPaths, overwrite: bool) -> None:
     """Nothing that is not a job's is replaced unasked, and no folder that holds other things is ever."""
     if place.folder.is_dir() and not all(_of_a_beginning(path) for path in place.folder.iterdir()):
         raise UserError(f"the folder {place.folder} holds other things (no {MANIFEST}); choose another name")
@@ -131,7 +136,7 @@ def _of_a_beginning(path: Path) -> bool:
     return path.name == ".lock" or path.name.startswith(f".{MANIFEST}~")
 
 
-def _refuse_results(place: Place, overwrite: bool) -> None:
+def _refuse_results(place: JobPaths, overwrite: bool) -> None:
     for path in (place.errors,) if place.is_folder else (place.output, place.errors):
         _refuse_existing(path, overwrite)
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from ..common import UserError
 from .encoding import Layout, Row, encode, encode_lines, rows_of
-from .folder import Place, store, write_manifest
-from .predict_shard import AnsweredShard, Shard, topics_of
+from .folder import JobPaths, store, write_manifest
+from .predict_shard import Shard, ShardResult, topics_of
 
 _CHANGED = "{} was changed after the job had written it; run the job again with --overwrite instead"
 
 
-def reopen(place: Place, manifest: dict[str, Any], layout: Layout) -> dict[str, Any]:
+def reopen(place: JobPaths, manifest: dict[str, Any], layout: Layout) -> dict[str, Any]:
     """Make a finished job unfinished: its shards as files with their records; returns the manifest that was written.
 
     Raises:
@@ -56,7 +56,7 @@ class Retry:
     places: list[tuple[str, int]]
 
 
-def with_errors(place: Place, records: Mapping[int, Mapping[str, Any]], shards: Iterable[Shard]) -> Iterator[Retry]:
+def with_errors(place: JobPaths, records: Mapping[int, Mapping[str, Any]], shards: Iterable[Shard]) -> Iterator[Retry]:
     """Of all shards of the input, those with errors."""
     for shard in shards:
         if not records[shard.index]["errors"]:
@@ -66,14 +66,14 @@ def with_errors(place: Place, records: Mapping[int, Mapping[str, Any]], shards: 
         yield Retry(Shard(shard.index, rows), [row[1:] for row in shard.rows])
 
 
-def merged(place: Place, retry: Retry, answered: AnsweredShard, layout: Layout) -> AnsweredShard:
+def merged(place: JobPaths, retry: Retry, result: ShardResult, layout: Layout) -> ShardResult:
     """The whole shard: its earlier rows, and in their places those that now have a result."""
     failed_before = {row[1:] for row in retry.shard.rows}
-    failed_still = bad_places(answered.bad)
-    old, new = iter(_rows(place, answered.index, layout)), rows_of(io.BytesIO(answered.content), layout)
+    failed_still = bad_places(result.bad)
+    old, new = iter(_rows(place, result.index, layout)), rows_of(io.BytesIO(result.content), layout)
     rows = [next(new if row in failed_before else old) for row in retry.places if row not in failed_still]
-    whole = _as_answered(answered.index, rows, [], answered.first_bad, layout)
-    return replace(whole, errors=answered.errors, bad=answered.bad, cost=answered.cost)
+    whole = _as_answered(result.index, rows, [], result.first_bad, layout)
+    return replace(whole, errors=result.errors, bad=result.bad, cost=result.cost)
 
 
 def bad_places(lines: bytes) -> set[tuple[str, int]]:
@@ -81,15 +81,13 @@ def bad_places(lines: bytes) -> set[tuple[str, int]]:
     return {(row["file"], row["line"]) for row in map(json.loads, lines.splitlines())}
 
 
-def _rows(place: Place, index: int, layout: Layout) -> list[Row]:
+def _rows(place: JobPaths, index: int, layout: Layout) -> list[Row]:
     with place.part(index).open("rb") as file:
         return list(rows_of(file, layout))
 
 
-def _as_answered(
-    index: int, rows: list[Row], errors: list[Row], first_bad: str | None, layout: Layout
-) -> AnsweredShard:
+def _as_answered(index: int, rows: list[Row], errors: list[Row], first_bad: str | None, layout: Layout) -> ShardResult:
     topics, undecided = topics_of(rows)
-    return AnsweredShard(
+    return ShardResult(
         index, len(rows), len(errors), first_bad, encode(rows, layout), encode_lines(errors), topics, undecided
     )

@@ -13,7 +13,7 @@ from ..decoder import GenerationSettings
 from ..pipeline import PredictOptions
 from .encoding import NAMES, SET, Layout, RowFormat
 
-Engine = Literal["local", "ray"]
+Executor = Literal["local", "ray"]
 
 _PRIORS = ("uniform", "train", "adaptive", "estimate")
 
@@ -35,7 +35,7 @@ class JobSettings:
         min_confidence: Rows whose topic has a smaller probability are undecided, whatever the decision says.
         write_undecided: Write an output for undecided rows too, under the topic they would have.
         sets: An error rate, as 0.1: each row gets a set of topics that holds the true one but for that share of rows.
-        sets_kind: Of whom that is promised: per_topic, clustered or pooled.
+        sets_kind: For whom that is promised: per_topic, clustered or pooled.
         target_prior: The prior to be right for: uniform, train, adaptive (from the job's own rows, within what the
             training set makes likely), estimate (from the job's own rows alone), a JSON file of shares by topic, or the
             shares. As the bundle was fitted unless given.
@@ -49,14 +49,14 @@ class JobSettings:
         max_shift: Warn, and end with exit code 4, where the topics' shares are further than this from the training
             set's (half the sum of the differences, 0 to 1).
         max_undecided: The same where more than this share of the rows is undecided.
-        engine: local, or ray for a pool of worker processes (pip install "unskew[ray]").
-        workers: How many workers the Ray engine has.
+        executor: local, or ray for a pool of worker processes (pip install "unskew[ray]").
+        workers: How many workers the Ray executor has.
         gpus_per_worker: GPUs each of them holds; a share of one lets workers share a GPU.
         progress: auto (a bar on a terminal, else lines), json (an object a line on stderr), or none.
         metrics: A text file for Prometheus, NAME.prom, written again every few seconds (pip install "unskew[metrics]").
         retry_errors: Run the rows of OUTPUT.errors.jsonl again, and merge those that now have a result.
-        restart: Throw away what an earlier run has finished, and begin anew.
-        overwrite: Replace what stands at output.
+        restart: Throw away what an earlier run has finished, and start again.
+        overwrite: Replace what is at output.
     """
 
     input: list[str] | str
@@ -78,7 +78,7 @@ class JobSettings:
     max_errors: int | float | None = None
     max_shift: float | None = None
     max_undecided: float | None = None
-    engine: Engine = "local"
+    executor: Executor = "local"
     workers: int = 2
     gpus_per_worker: float = 0.0
     progress: ProgressKind = "auto"
@@ -106,7 +106,7 @@ class JobSettings:
         problems += _problems_of_kept(self.kept)
         if self.gpus_per_worker < 0:
             problems.append(f"gpus_per_worker is {self.gpus_per_worker}; give at least 0")
-        for name, known in (("engine", ("local", "ray")), ("progress", ("auto", "json", "none"))):
+        for name, known in (("executor", ("local", "ray")), ("progress", ("auto", "json", "none"))):
             if getattr(self, name) not in known:
                 problems.append(f"{name} is {getattr(self, name)!r}; give one of {', '.join(known)}")
         if problems:

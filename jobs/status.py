@@ -1,4 +1,4 @@
-"""How a job stands, from its folder alone: also of one that runs elsewhere. Starts nothing and changes nothing."""
+"""The state of a job, from its folder alone: also of one that runs elsewhere. Starts nothing and changes nothing."""
 
 import fcntl
 import time
@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..common import UserError, usable_path
-from .folder import MANIFEST, Place, finished_shards, read_manifest
+from .folder import MANIFEST, JobPaths, finished_shards, read_manifest
 
 Status = dict[str, Any]
 
@@ -89,14 +89,14 @@ def _report_lines(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _place(name: str) -> Place:
+def _place(name: str) -> JobPaths:
     path = usable_path(name)
     if path.suffix == ".job" and (path / MANIFEST).exists():
-        return Place.of(str(path.with_suffix("")))
-    return Place.of(f"{path}/" if (path / MANIFEST).exists() else str(path))
+        return JobPaths.of(str(path.with_suffix("")))
+    return JobPaths.of(f"{path}/" if (path / MANIFEST).exists() else str(path))
 
 
-def _holder(place: Place) -> str | None:
+def _holder(place: JobPaths) -> str | None:
     """Who holds the folder's lock; asked for with a shared lock, which is let go at once."""
     with suppress(OSError), (place.folder / ".lock").open("rb") as file:
         try:
@@ -106,7 +106,7 @@ def _holder(place: Place) -> str | None:
     return None
 
 
-def _age(place: Place) -> float | None:
+def _age(place: JobPaths) -> float | None:
     times = [path.stat().st_mtime for path in place.done(0).parent.glob("part-*.json")]
     return round(max(0.0, time.time() - max(times)), 1) if times else None
 

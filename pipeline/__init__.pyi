@@ -1,4 +1,4 @@
-from .datasets import Sets, load_labelled, read_sets
+from .datasets import TrainingData, load_labelled, read_sets
 from .fitting import check_fit, fit
 from .hybrid import Decided, HybridPipeline, Result, choose_device
 from .settings import HARMLESS, DataSettings, FitSettings, ModelPrior, PredictOptions
@@ -17,7 +17,7 @@ __all__ = [
     "ModelPrior",
     "PredictOptions",
     "Result",
-    "Sets",
+    "TrainingData",
     "Synthesis",
     "SynthesisSettings",
     "check_fit",

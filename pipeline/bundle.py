@@ -49,7 +49,7 @@ class Contents:
     encoder: Path
     decoder: Path | None
     held_out: Path | None
-    decider: dict[str, Any]
+    corrector: dict[str, Any]
     description: dict[str, Any]
     metrics: dict[str, Any]
 
@@ -60,7 +60,7 @@ def write(
     encoder: Save,
     decoder: Save | None,
     held_out: Save | None,
-    decider: Mapping[str, Any],
+    corrector: Mapping[str, Any],
     description: Mapping[str, Any],
     metrics: Mapping[str, Any],
 ) -> None:
@@ -71,12 +71,12 @@ def write(
         encoder: Saves stage 1 to the folder it is called with.
         decoder: Saves stage 2 likewise; None where there is none.
         held_out: Saves the held-out rows to the file it is called with; None where there are none.
-        decider: Topics, priors, calibration and decision.
+        corrector: Topics, priors, calibration and decision.
         description: Settings and fingerprints.
         metrics: Measured on the validation rows.
 
     Raises:
-        UserError: If the folder holds other things, cannot be written, or the disk is full; what stood there survives.
+        UserError: If the folder holds other things, cannot be written, or the disk is full; what was there survives.
     """
     output = output_folder(folder)
     refuse_existing(output, overwrite=True, marker=MANIFEST)
@@ -87,12 +87,12 @@ def write(
         if held_out is not None:
             held_out(place / HELD_OUT)
         write_text(place / "metrics.json", _json(metrics))
-        write_text(place / "README.md", model_card(decider, description, metrics))
+        write_text(place / "README.md", model_card(corrector, description, metrics))
         files = {path.relative_to(place).as_posix(): path for path in sorted(place.rglob("*")) if path.is_file()}
         manifest = {
             "format": FORMAT,
             "unskew": version("unskew"),
-            "decider": decider,
+            "corrector": corrector,
             "description": description,
             "files": {name: path.stat().st_size for name, path in files.items()},
             "sha256": {name: file_sha256(path) for name, path in files.items() if is_exact(path)},
@@ -122,7 +122,7 @@ def read(folder: str | Path) -> Contents:
         place / "encoder",
         decoder if decoder.is_dir() else None,
         held_out if held_out.exists() else None,
-        manifest.decider.plain(),
+        manifest.corrector.plain(),
         manifest.description.plain(),
         metrics.plain(),
     )
@@ -147,7 +147,7 @@ def push(repo_id: str, save: Save, *, private: bool, token: str | None) -> str:
         try:
             hub.create_repo(repo_id, private=private, exist_ok=True)
             return str(hub.upload_folder(repo_id=repo_id, folder_path=Path(scratch) / "bundle"))
-        # The hub's client, and what it stands on, raise errors of many kinds.
+        # The hub's client and its dependencies raise errors of many kinds.
         except Exception as error:
             why = "the hub cannot be reached" if _is_offline(error) else f"the hub refused it ({error})"
             remedy = "check the network, the name OWNER/NAME and your token, or save_pretrained(FOLDER) and upload that"

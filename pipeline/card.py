@@ -22,9 +22,9 @@ _SHOWN = (
 )
 
 
-def model_card(decider: Mapping[str, Any], description: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def model_card(corrector: Mapping[str, Any], description: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """Markdown with the metadata block that the hub reads."""
-    topics = Topics.from_dict(decider["topics"])
+    topics = Topics.from_dict(corrector["topics"])
     decoder = description.get("decoder_facts")
     writes = "writes an output conditioned on it" if decoder else "writes nothing: it was fitted without a decoder"
     lines = [
@@ -58,7 +58,7 @@ def model_card(decider: Mapping[str, Any], description: Mapping[str, Any], metri
     ]
     recall = metrics.get("validation_recall", {})
     for name, count, band, share in zip(
-        topics.names, topics.counts, topics.bands, decider["target_prior"], strict=True
+        topics.names, topics.counts, topics.bands, corrector["target_prior"], strict=True
     ):
         known = recall.get(name)
         lines.append(

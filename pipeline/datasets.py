@@ -26,6 +26,7 @@ from ..corpus import (
     spelling_key,
     spellings,
     stratified_split,
+    stream,
     topic_indices,
 )
 from .settings import DataSettings
@@ -36,7 +37,7 @@ Spellings = Mapping[str, Sequence[str]]  # of topics, see `spellings`
 
 
 @dataclass(frozen=True)
-class Sets:
+class TrainingData:
     """Records to fit on.
 
     Attributes:
@@ -69,19 +70,19 @@ class Sets:
         return f"{len(self.topics)} topics; {rows}" + (f", {len(self.noisy)} noisy ones" if self.noisy else "")
 
 
-def read_sets(settings: DataSettings, seed: int, targets: bool = False, cache: Path | None = None) -> Sets:
+def read_sets(settings: DataSettings, seed: int, targets: bool = False, cache: Path | None = None) -> TrainingData:
     """Read the sets, and see to it that nothing validated on was trained on.
 
     Args:
         settings: Where they are.
-        seed: Of the split.
+        seed: Random seed of the split.
         targets: Whether there must be targets to learn to write.
         cache: A folder for the noisy rows, which stay there and out of memory; None holds them in memory.
 
     Raises:
-        UserError: If a file or a row cannot be used, or a text stands in two sets that the user gave apart.
+        UserError: If a file or a row cannot be used, or a text is in two sets that the user gave apart.
     """
-    columns = replace(settings.columns, of=None)  # of synthetic rows alone
+    columns = replace(settings.columns, paraphrase_of=None)  # of synthetic rows alone
     clean, unusable = load_labelled(settings.train, columns)
     if settings.corrections is not None:
         clean = _corrected(clean, settings.corrections, settings.train)
@@ -108,7 +109,7 @@ def read_sets(settings: DataSettings, seed: int, targets: bool = False, cache: P
         noisy, unknown = known(settings.noisy, columns, topics, validation, same)
     if settings.synthetic is not None:
         train = train + _synthetic(settings, topics, train, validation, same)
-    return Sets(train, validation, noisy, topics, settings.validation is None, tuple(unusable), unknown)
+    return TrainingData(train, validation, noisy, topics, settings.validation is None, tuple(unusable), unknown)
 
 
 def load_labelled(source: Source, columns: Columns) -> tuple[list[Record], list[BadRow]]:
@@ -161,6 +162,13 @@ def _respelt(records: list[Record], same: Spellings) -> list[Record]:
     return [replace(row, topic=names.get(spelling_key(str(row.topic)), row.topic)) for row in records]
 
 
+def _paraphrase_column(settings: DataSettings) -> str:
+    """The column that names a paraphrase's original: `of` in files of version 0.1.0."""
+    first = next(stream(str(settings.synthetic), replace(settings.columns, paraphrase_of="of")), None)
+    old = isinstance(first, Record) and first.paraphrase_of is not None
+    return "of" if old else "paraphrase_of"
+
+
 def _synthetic(
     settings: DataSettings,
     topics: Topics,
@@ -168,15 +176,15 @@ def _synthetic(
     validation: Sequence[Record],
     same: Spellings,
 ) -> list[Record]:
-    columns = replace(settings.columns, of=settings.columns.of or "of")
+    columns = replace(settings.columns, paraphrase_of=settings.columns.paraphrase_of or _paraphrase_column(settings))
     rows = _respelt(load_labelled(str(settings.synthetic), columns)[0], same)
     check_known_topics(rows, topics, str(settings.synthetic))
     leaks = {id(record) for record in overlapping(rows, validation)}
     held_out = {record.id for record in validation} - {record.id for record in train}
-    leaks |= {id(record) for record in rows if record.of in held_out}
+    leaks |= {id(record) for record in rows if record.paraphrase_of in held_out}
     if leaks:
         log.warning(
-            "%s: left out %d rows that stand in, or paraphrase, the validation set", settings.synthetic, len(leaks)
+            "%s: left out %d rows that are in, or paraphrase, the validation set", settings.synthetic, len(leaks)
         )
     return [record for record in rows if id(record) not in leaks]
 
@@ -212,7 +220,7 @@ def _noisy_on_disk(
 def _say_left_out(source: str, unknown: int, leaks: int) -> None:
     if unknown or leaks:
         log.warning(
-            "%s: left out %d rows whose topic is not in the clean set and %d that stand in the validation set",
+            "%s: left out %d rows whose topic is not in the clean set and %d that are in the validation set",
             source,
             unknown,
             leaks,

@@ -15,10 +15,10 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ..balance import (
     Calibration,
-    Decider,
     DecisionSettings,
+    PosteriorCorrector,
     measure,
-    measured_prior,
+    prior_from_predictions,
     resolve_prior,
     topic_recall,
 )
@@ -28,7 +28,7 @@ from ..encoder import FittedEncoder, fit_topic_encoder, relabelled
 from ..runtime import choose_precision, to_precision
 from ..training import LoggerName, check_logger, check_trainer, make_logger, one_fit_at_a_time
 from . import bundle
-from .datasets import Sets, read_sets
+from .datasets import TrainingData, read_sets
 from .hybrid import HybridPipeline, choose_device
 from .settings import FitSettings
 
@@ -46,7 +46,7 @@ def fit(
     Args:
         settings: The user's choices.
         output: The bundle's folder. Beside it, `OUTPUT.work` keeps the checkpoints that let a fit go on.
-        overwrite: Whether a bundle that stands there may be replaced; it is, once the new one is whole.
+        overwrite: Whether a bundle that is there may be replaced; it is, once the new one is whole.
         logger: Where the curves and the final measures go; a tracker that does not answer does not stop the fit.
 
     Raises:
@@ -98,31 +98,31 @@ def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline
     encoder = fitted.encoder
     device = choose_device()
     encoder.model.to(device)  # pyright: ignore[reportArgumentType]
-    decider, metrics = _decide(fitted, sets, settings, target)
+    corrector, metrics = _decide(fitted, sets, settings, target)
     decoder = None
     if settings.decoder is not None:
-        noisy = relabelled(sets.noisy or (), encoder, decider)
+        noisy = relabelled(sets.noisy or (), encoder, corrector)
         decoder = fit_decoder(
             sets.train, sets.validation, noisy, sets.topics, settings.decoder, work / "decoder", settings.seed
         )
         to_precision(decoder.model.to(device), choose_precision(None, device))  # pyright: ignore[reportArgumentType]
         if getattr(rank_zero_only, "rank", 0) == 0:
             metrics |= _obedience(decoder, sets)
-    pipeline = HybridPipeline(encoder, decoder, decider, _description(settings, decoder), metrics)
+    pipeline = HybridPipeline(encoder, decoder, corrector, _description(settings, decoder), metrics)
     if getattr(rank_zero_only, "rank", 0) == 0:
         pipeline.save_pretrained(output)
         log.info("the bundle is %s; %s can be deleted (it lets an equal fit skip its stages)", output, work)
     return pipeline
 
 
-def _obedience(decoder: TopicDecoder, sets: Sets) -> dict[str, Any]:
+def _obedience(decoder: TopicDecoder, sets: TrainingData) -> dict[str, Any]:
     """Whether outputs follow the topic given, said and returned as a measure; nothing where it cannot be told."""
     taught = [record for record in sets.train if has_target(record)]
     topics = sorted({str(record.topic) for record in taught})
     if len(topics) < 2:
         return {}
     judge = judge_taught_by(taught)
-    found = measure_obedience(decoder, Trial.draw(sets.validation, topics, OBEDIENCE_ROWS, wrong=1), judge)
+    found = measure_obedience(decoder, Trial.sample(sets.validation, topics, OBEDIENCE_ROWS, wrong=1), judge)
     if found is None:
         return {}
     log.info("decoder: %s", found)
@@ -134,7 +134,7 @@ def _obedience(decoder: TopicDecoder, sets: Sets) -> dict[str, Any]:
     return {"obedience": asdict(found)}
 
 
-def _fit_encoder(sets: Sets, settings: FitSettings, folder: Path) -> FittedEncoder:
+def _fit_encoder(sets: TrainingData, settings: FitSettings, folder: Path) -> FittedEncoder:
     """Stage 1; where its recipe holds rows out by itself, on every clean row."""
     train, validation = sets.train, sets.validation
     if sets.is_split and settings.encoder.recipe_in_force != "phases":
@@ -143,34 +143,38 @@ def _fit_encoder(sets: Sets, settings: FitSettings, folder: Path) -> FittedEncod
 
 
 def _decide(
-    fitted: FittedEncoder, sets: Sets, settings: FitSettings, target: tuple[float, ...]
-) -> tuple[Decider, dict[str, Any]]:
-    decider = Decider(sets.topics, fitted.implied, Calibration(), target, fitted.link).deciding(settings.decision)
+    fitted: FittedEncoder, sets: TrainingData, settings: FitSettings, target: tuple[float, ...]
+) -> tuple[PosteriorCorrector, dict[str, Any]]:
+    corrector = PosteriorCorrector(sets.topics, fitted.model_prior, Calibration(), target, fitted.link).with_decision(
+        settings.decision
+    )
     held_out = fitted.held_out
     if held_out is None:
         log.warning("no rows to validate on: the probabilities are not calibrated")
-        log.info("decision: %s", decider.decision)  # refuses here, and not after the decoder, what needs such rows
-        return decider, {}
+        log.info("decision: %s", corrector.decision)  # refuses here, and not after the decoder, what needs such rows
+        return corrector, {}
     logits, labels = held_out.logits, held_out.labels
     if settings.model_prior == "mean_posterior":
-        measured = measured_prior(fitted.link(logits).exp(), labels, torch.tensor(fitted.implied, dtype=torch.float64))
-        decider = replace(decider, implied=tuple(measured.tolist()))
-    decider = decider.fitted(logits, labels, settings.calibration or "none")
-    log.info("calibration: %s", decider.calibration.report)
+        measured = prior_from_predictions(
+            fitted.link(logits).exp(), labels, torch.tensor(fitted.model_prior, dtype=torch.float64)
+        )
+        corrector = replace(corrector, model_prior=tuple(measured.tolist()))
+    corrector = corrector.calibrate(logits, labels, settings.calibration or "none")
+    log.info("calibration: %s", corrector.calibration.report)
     if settings.decision != DecisionSettings():
-        log.info("decision: %s", decider.decision)
-    views = {prior: measure(decider.aimed_at(prior)(logits), labels, sets.topics.counts) for prior in PRIORS}
+        log.info("decision: %s", corrector.decision)
+    views = {prior: measure(corrector.with_target_prior(prior)(logits), labels, sets.topics.counts) for prior in PRIORS}
     log.info("held-out rows: %s", "; ".join(_said_of(prior, view) for prior, view in views.items()))
-    probabilities = decider(logits)
+    probabilities = corrector(logits)
     recall = topic_recall(probabilities, labels).tolist()
-    return decider, {
+    return corrector, {
         "validation": measure(probabilities, labels, sets.topics.counts),
         "validation_by_target_prior": views,
         "validation_recall": {
             name: value for name, value in zip(sets.topics.names, recall, strict=True) if value == value
         },
-        "calibration": str(decider.calibration.report),
-        **({} if settings.decision == DecisionSettings() else {"decision": str(decider.decision)}),
+        "calibration": str(corrector.calibration.report),
+        **({} if settings.decision == DecisionSettings() else {"decision": str(corrector.decision)}),
         "encoder": list(fitted.notes),
     }
 

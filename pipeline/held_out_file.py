@@ -1,4 +1,7 @@
-"""held_out.safetensors of a bundle: `logits` (n, C) float16 and `targets` (n,) int32 of rows held out. No model."""
+"""held_out.safetensors of a bundle: `logits` (n, C) float16 and `labels` (n,) int32 of rows held out. No model.
+
+Bundles of 0.1.0 call the labels `targets`.
+"""
 
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from .bundle_files import FIT_AGAIN
 
 def save_rows(rows: HeldOutRows, path: Path) -> None:
     """Write the file."""
-    save_file({"logits": rows.logits.contiguous(), "targets": rows.targets.contiguous()}, path)
+    save_file({"logits": rows.logits.contiguous(), "labels": rows.labels.contiguous()}, path)
 
 
 def load_rows(path: Path, topics: int) -> HeldOutRows:
@@ -23,7 +26,7 @@ def load_rows(path: Path, topics: int) -> HeldOutRows:
     """
     try:
         found = load_file(path)
-        rows = HeldOutRows(found["logits"].half(), found["targets"].int())
+        rows = HeldOutRows(found["logits"].half(), found["labels" if "labels" in found else "targets"].int())
     except (SafetensorError, OSError, KeyError) as error:
         raise UserError(f"{path} holds no held-out rows ({error}); {FIT_AGAIN}") from error
     except UserError as error:

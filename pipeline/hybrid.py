@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from ..balance import ConformalKind, ConformalSets, Decider, DecisionSettings, TargetPrior
+from ..balance import ConformalKind, ConformalSets, DecisionSettings, PosteriorCorrector, TargetPrior
 from ..common import UserError
 from ..corpus import Topics
-from ..decoder import GenerationSettings, TopicDecoder, Watch, Writer, check_writer
+from ..decoder import Backend, GenerationSettings, TopicDecoder, Watch, check_backend
 from ..encoder import TopicEncoder
 from ..runtime import Precision, Usage, choose_precision
 from . import bundle
@@ -89,7 +89,7 @@ class HybridPipeline:
     Args:
         encoder: Stage 1.
         decoder: Stage 2; None for a topic classifier alone.
-        decider: From the encoder's logits to probabilities.
+        corrector: From the encoder's logits to probabilities.
         description: What else the bundle records: settings, fingerprints, versions; plain values.
         metrics: Measured on the validation rows; plain values.
     """
@@ -98,23 +98,23 @@ class HybridPipeline:
         self,
         encoder: TopicEncoder,
         decoder: TopicDecoder | None,
-        decider: Decider,
+        corrector: PosteriorCorrector,
         description: dict[str, Any] | None = None,
         metrics: dict[str, Any] | None = None,
     ) -> None:
         for stage, topics in (("encoder", encoder.topics), ("decoder", decoder.topics if decoder else None)):
-            if topics is not None and tuple(topics) != decider.topics.names:
+            if topics is not None and tuple(topics) != corrector.topics.names:
                 raise UserError(f"the {stage}'s topics are not the bundle's: the folders were mixed; fit again")
         self.encoder = encoder
         self.decoder = decoder
-        self.decider = decider
+        self.corrector = corrector
         self.description = description or {}
         self.metrics = metrics or {}
 
     @property
     def topics(self) -> Topics:
         """The topics with their training counts."""
-        return self.decider.topics
+        return self.corrector.topics
 
     def __call__(
         self,
@@ -166,7 +166,7 @@ class HybridPipeline:
 
     def probabilities(self, texts: Sequence[str]) -> torch.Tensor:
         """Float32 probabilities (n, C) of the topics under the target prior: stage 1 alone."""
-        return self.decider(self.encoder.logits(texts))
+        return self.corrector(self.encoder.logits(texts))
 
     def check_guidance(self, options: PredictOptions) -> None:
         """Raise a `UserError` where outputs cannot be guided as `options` ask."""
@@ -208,24 +208,24 @@ class HybridPipeline:
         """Whether the target prior was left to each job's own rows when the system was fitted."""
         return bundle.adapts(self.description)
 
-    def aimed_at(self, prior: TargetPrior) -> "HybridPipeline":
+    def with_target_prior(self, prior: TargetPrior) -> "HybridPipeline":
         """The same system, right for another target prior; what its decision was tuned for is tuned again."""
-        return self._with(self.decider.aimed_at(prior))
+        return self._with(self.corrector.with_target_prior(prior))
 
-    def deciding(self, decision: DecisionSettings) -> "HybridPipeline":
+    def with_decision(self, decision: DecisionSettings) -> "HybridPipeline":
         """The same system with another decision in place of the one it was fitted with."""
-        return self._with(self.decider.deciding(decision))
+        return self._with(self.corrector.with_decision(decision))
 
-    def _with(self, decider: Decider) -> "HybridPipeline":
-        return HybridPipeline(self.encoder, self.decoder, decider, self.description, self.metrics)
+    def _with(self, corrector: PosteriorCorrector) -> "HybridPipeline":
+        return HybridPipeline(self.encoder, self.decoder, corrector, self.description, self.metrics)
 
     def _answered(
         self, classified: Iterator[tuple[list[str], torch.Tensor]], options: PredictOptions
     ) -> Iterator[Result]:
         """Results of windows with their logits; mistakes in what is asked for are said now, not at the first result."""
         self.check_guidance(options)
-        fitted = None if options.sets is None else self.decider.sets(options.sets, options.sets_kind)
-        _ = self.decider.decision
+        fitted = None if options.sets is None else self.corrector.sets(options.sets, options.sets_kind)
+        _ = self.corrector.decision
         return (result for held, logits in classified for result in self._results(held, logits, options, fitted))
 
     def _classified(self, windows: Iterator[list[str]], overlap: bool) -> Iterator[tuple[list[str], torch.Tensor]]:
@@ -260,11 +260,11 @@ class HybridPipeline:
         Raises:
             UserError: If the system's `decision` cannot be worked out.
         """
-        probabilities = self.decider(logits)
+        probabilities = self.corrector(logits)
         values, indices = probabilities.topk(min(options.top_k, len(self.topics)), dim=-1)
         names = [[self.topics.names[i] for i in row] for row in indices.tolist()]
         shares = [dict(zip(row, own, strict=True)) for row, own in zip(names, values.tolist(), strict=True)]
-        chosen, confidence, enough = self.decider.decision.decision.parts(probabilities)
+        chosen, confidence, enough = self.corrector.decision.decision.parts(probabilities)
         sure = (enough & (confidence >= options.min_confidence)).tolist()
         topics = [self.topics.names[i] for i in chosen.tolist()]
         sets = self._sets(logits, probabilities, chosen, fitted)
@@ -282,7 +282,7 @@ class HybridPipeline:
         """The conformal set of each row, most probable topic under the target prior first."""
         if sets is None:
             return [None] * len(logits)
-        members = sets(self.decider.alike(logits))
+        members = sets(self.corrector.alike(logits))
         order = probabilities.argsort(dim=-1, descending=True, stable=True).cpu()
         # The topic that is decided for, under the target prior and the decision, is always in its set.
         members = members.scatter(-1, chosen[:, None], True).tolist()
@@ -302,15 +302,15 @@ class HybridPipeline:
         return outputs
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write a bundle, whole or not at all: a bundle that stood there survives any failure."""
+        """Write a bundle, whole or not at all: a bundle that is there survives any failure."""
         bundle.write(
             folder,
             encoder=self.encoder.save_pretrained,
             decoder=self.decoder.save_pretrained if self.decoder else None,
-            decider=self.decider.to_dict(),
+            corrector=self.corrector.to_dict(),
             description=self.description,
             metrics=self.metrics,
-            held_out=partial(save_rows, self.decider.rows) if self.decider.rows else None,
+            held_out=partial(save_rows, self.corrector.rows) if self.corrector.rows else None,
         )
 
     @classmethod
@@ -320,7 +320,7 @@ class HybridPipeline:
         device: str | torch.device | None = None,
         merge: bool = True,
         precision: Precision | None = None,
-        writer: Writer = "torch",
+        backend: Backend = "torch",
         with_decoder: bool = True,
     ) -> "HybridPipeline":
         """Read a bundle.
@@ -329,10 +329,10 @@ class HybridPipeline:
             folder: A local bundle, or the id of one on the hub.
             device: Where the models go; None takes a GPU if there is one.
             merge: Fold the adapter into its base: faster, with the same outputs.
-            precision: Of the arithmetic. "float32" and "bfloat16" are of both stages; "int8" (on a CPU) is of the
-                decoder, whose weights can then not be saved, beside an encoder in float32. None is float32, on a GPU
-                with a decoder in bfloat16.
-            writer: What runs the decoder: "torch", or "vllm" (the extra `vllm`) on the first GPU.
+            precision: Precision of the arithmetic. "float32" and "bfloat16" are for both stages. "int8" (on a CPU) is
+                for the decoder, whose weights cannot be saved then, beside an encoder in float32. None is float32, on
+                a GPU with a decoder in bfloat16.
+            backend: What runs the decoder: "torch", or "vllm" (the extra `vllm`) on the first GPU.
             with_decoder: False loads stage 1 alone, whatever the bundle holds.
 
         Raises:
@@ -340,7 +340,7 @@ class HybridPipeline:
                 writer is unknown or not to be had on the device.
         """
         device = choose_device(device)
-        check_writer(writer, choose_precision(precision, device), device)  # refused before anything is read
+        check_backend(backend, choose_precision(precision, device), device)  # refused before anything is read
         contents = bundle.read(folder)
         # Unless asked for, the encoder stays in float32: its probabilities were calibrated so, and it is the small one.
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -348,16 +348,16 @@ class HybridPipeline:
             encoder = TopicEncoder.from_pretrained(contents.encoder, device, dtype)
             decoder = None
             if contents.decoder and with_decoder:
-                decoder = TopicDecoder.from_pretrained(contents.decoder, device, precision, merge, writer)
-            rows = contents.held_out and load_rows(contents.held_out, len(contents.decider["topics"]["names"]))
-            decider = Decider.from_dict(contents.decider, rows)
-        return cls(encoder, decoder, decider, contents.description, contents.metrics)
+                decoder = TopicDecoder.from_pretrained(contents.decoder, device, precision, merge, backend)
+            rows = contents.held_out and load_rows(contents.held_out, len(contents.corrector["topics"]["names"]))
+            corrector = PosteriorCorrector.from_dict(contents.corrector, rows)
+        return cls(encoder, decoder, corrector, contents.description, contents.metrics)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
         """Upload the bundle to the Hugging Face hub; returns its address.
 
         Raises:
-            UserError: If the decoder is an adapter to a base that lies on this machine alone.
+            UserError: If the decoder is an adapter to a base that is on this machine alone.
         """
         base = self.decoder and self.decoder.base
         if self.decoder and base and not self.decoder.base_is_ours and Path(base).exists():

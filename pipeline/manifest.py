@@ -4,7 +4,7 @@ import math
 from pathlib import PurePosixPath
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, JsonValue, model_validator
 
 from ..balance import CalibrationKind, TunedMeasure
 from ..common import Artefact, Count, FormatNumber, JsonObject, Name, Sha256, Share
@@ -76,12 +76,12 @@ class StoredScores(Artefact):
     scores: list[Annotated[float, Field(ge=0, le=1 + ROUNDING)]] = Field(
         description="Probability of the true topic of each row, all topics alike."
     )
-    targets: list[Count] = Field(description="Index of that topic.")
+    labels: list[Count] = Field(description="Index of that topic.", validation_alias=AliasChoices("labels", "targets"))
 
     @model_validator(mode="after")
     def _fits(self) -> "StoredScores":
-        if len(self.scores) != len(self.targets):
-            raise ValueError(f"{len(self.scores)} scores but {len(self.targets)} targets")
+        if len(self.scores) != len(self.labels):
+            raise ValueError(f"{len(self.scores)} scores but {len(self.labels)} labels")
         return self
 
 
@@ -130,11 +130,14 @@ class StoredDecision(Artefact):
     threshold: StoredThreshold | None = Field(description="null where none is derived.")
 
 
-class StoredDecider(Artefact):
+class StoredCorrector(Artefact):
     """From the encoder's logits to probabilities."""
 
     topics: StoredTopics
-    implied_prior: list[Share] = Field(description="The prior that the encoder's softmax holds; sums to 1.")
+    model_prior: list[Share] = Field(
+        description="The prior that the encoder's softmax holds; sums to 1.",
+        validation_alias=AliasChoices("model_prior", "implied_prior"),
+    )
     calibration: StoredCalibration
     target_prior: list[Share] = Field(description="The prior to be right for; sums to 1.")
     loss_link: StoredLink = Field(default=StoredLink(), description="Absent in bundles of version 0.1.0.")
@@ -144,9 +147,9 @@ class StoredDecider(Artefact):
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> "StoredDecider":
+    def _fits(self) -> "StoredCorrector":
         topics = len(self.topics.names)
-        for name in ("implied_prior", "target_prior"):
+        for name in ("model_prior", "target_prior"):
             prior = getattr(self, name)
             if len(prior) != topics:
                 raise ValueError(f"{name} has {len(prior)} numbers for {topics} topics")
@@ -160,8 +163,8 @@ class StoredDecider(Artefact):
         for name in ("adjustment", "margins"):
             if len(getattr(self.loss_link, name)) not in (0, topics):
                 raise ValueError(f"loss_link.{name} has {len(getattr(self.loss_link, name))} numbers")
-        if self.held_out is not None and max(self.held_out.targets, default=0) >= topics:
-            raise ValueError(f"held_out.targets names topic {max(self.held_out.targets)} of {topics}")
+        if self.held_out is not None and max(self.held_out.labels, default=0) >= topics:
+            raise ValueError(f"held_out.labels names topic {max(self.held_out.labels)} of {topics}")
         if self.decision is not None:
             parts = {name: getattr(self.decision, name) for name in ("offsets", "costs", "least")}
             parts |= {f"costs.{number}": row for number, row in enumerate(self.decision.costs)}
@@ -185,7 +188,7 @@ class Manifest(Artefact):
 
     format: FormatNumber = Field(description="1. A reader refuses a higher number.")
     unskew: str = Field(default="", max_length=100, description="The version that wrote the bundle.")
-    decider: StoredDecider
+    corrector: StoredCorrector = Field(validation_alias=AliasChoices("corrector", "decider"))
     description: Description
     files: dict[FileName, Count] = Field(description="Bytes of every other file by its path in the bundle.")
     sha256: dict[FileName, Sha256] = Field(

@@ -41,7 +41,7 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.validation_share < 1:
-            raise UserError(f"data: validation_share is {self.validation_share}, must lie between 0 and 1")
+            raise UserError(f"data: validation_share is {self.validation_share}, must be between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class PredictOptions:
         if self.top_k < 1:
             raise UserError(f"top_k is {self.top_k}, must be positive")
         if not 0 <= self.min_confidence <= 1:
-            raise UserError(f"min_confidence is {self.min_confidence}, must lie between 0 and 1")
+            raise UserError(f"min_confidence is {self.min_confidence}, must be between 0 and 1")
         if self.window < 1:
             raise UserError(f"window is {self.window}, must be positive")
 
@@ -85,12 +85,12 @@ class FitSettings:
         data: The records.
         encoder: Stage 1.
         decoder: Stage 2; null fits the topic classifier alone.
-        calibration: Of probabilities, kept where held-out NLL improves. Unless given, phases have
+        calibration: Calibration of probabilities, kept where held-out NLL improves. Unless given, phases have
             bias_corrected_temperature, and the recipes "tuned" and "probe" none (they fit a scale).
         model_prior: Source of the prior that is divided out: the loss (with counts), or held-out rows.
         target_prior: To be right for: uniform, train, shares, or each job's own rows.
         decision: Which topic a text gets under the target prior, and when none.
-        seed: Of everything random.
+        seed: Random seed.
     """
 
     data: DataSettings

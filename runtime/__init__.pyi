@@ -2,9 +2,9 @@ from .batching import RowIndices, TokenBudgetBatches, group_by_length
 from .finite import check_finite
 from .forking import refuse_after_fork
 from .int8 import largest_input
-from .memory import free_bytes, in_batches, is_out_of_memory, let_go_of_files
+from .memory import copy_from_mmap, free_bytes, in_batches, is_out_of_memory
 from .precision import choose_precision, is_quantized, to_precision
-from .prepacked import pack_linears
+from .prepacked import prepack_linears
 from .pretrained import (
     embedding_matrices,
     grow_embedding,
@@ -38,8 +38,8 @@ __all__ = [
     "is_out_of_memory",
     "is_quantized",
     "largest_input",
-    "let_go_of_files",
-    "pack_linears",
+    "copy_from_mmap",
+    "prepack_linears",
     "positions",
     "read_config",
     "read_model",

@@ -22,7 +22,7 @@ def group_by_length(
     Args:
         rows: Row indices.
         lengths: Tokens of every row, indexed by row.
-        tokens_per_batch: Rows times the longest row of a batch stay at or below this; a longer row stands alone.
+        tokens_per_batch: Rows times the longest row of a batch stay at or below this; a longer row is alone.
         max_rows: At most this many rows in a batch.
     """
     own = np.asarray(lengths)[np.asarray(rows, dtype=np.int64)]
@@ -32,7 +32,7 @@ def group_by_length(
 
 
 def _cuts(lengths: np.ndarray, tokens: int, max_rows: int | None) -> list[int]:
-    """Where the batches of rows that stand longest first begin, and where the last one ends."""
+    """Where the batches of rows sorted longest first begin, and where the last one ends."""
     cuts = [0]
     while cuts[-1] < len(lengths):
         room = max(1, tokens // max(1, int(lengths[cuts[-1]])))
@@ -52,10 +52,10 @@ class TokenBudgetBatches(Sampler[list[int]]):
         lengths: Tokens of every row.
         tokens_per_batch: Budget of padded tokens, see `group_by_length`.
         shuffle: Whether rows and batches change order from epoch to epoch.
-        seed: Of the shuffling.
-        draw: Gives the rows of an epoch, repeats allowed (tempered sampling); None takes every row once.
+        seed: Random seed of the shuffling.
+        sampler: Gives the rows of an epoch, repeats allowed (tempered sampling); None takes every row once.
         max_rows: At most this many rows in a batch.
-        rank: Of this process.
+        rank: Rank of this process.
         world_size: Number of processes.
 
     Attributes:
@@ -70,7 +70,7 @@ class TokenBudgetBatches(Sampler[list[int]]):
         *,
         shuffle: bool,
         seed: int = 0,
-        draw: Callable[[int], Sequence[int]] | None = None,
+        sampler: Callable[[int], Sequence[int]] | None = None,
         max_rows: int | None = None,
         rank: int = 0,
         world_size: int = 1,
@@ -84,7 +84,7 @@ class TokenBudgetBatches(Sampler[list[int]]):
         self._max_rows = max_rows
         self._shuffle = shuffle
         self._seed = seed
-        self._draw = draw
+        self._sampler = sampler
         self._rank = rank
         self._world = world_size
         self._epoch = 0
@@ -116,20 +116,20 @@ class TokenBudgetBatches(Sampler[list[int]]):
 
     def _of_epoch(self) -> "_Epoch":
         if self._made is None:
-            drawn = range(len(self._lengths)) if self._draw is None else self._draw(self._epoch)
-            self._made = self._shuffled(drawn) if self._shuffle else self._grouped(drawn)
+            sampled = range(len(self._lengths)) if self._sampler is None else self._sampler(self._epoch)
+            self._made = self._shuffled(sampled) if self._shuffle else self._grouped(sampled)
         return self._made
 
-    def _grouped(self, drawn: Sequence[int]) -> "_Epoch":
-        lengths = self._lengths[np.asarray(drawn, dtype=np.int64)]
+    def _grouped(self, sampled: Sequence[int]) -> "_Epoch":
+        lengths = self._lengths[np.asarray(sampled, dtype=np.int64)]
         order = np.argsort(-lengths, kind="stable")
         cuts = np.asarray(_cuts(lengths[order], self._tokens, self._max_rows))
-        return _Epoch(drawn, order, cuts, np.arange(len(cuts) - 1))
+        return _Epoch(sampled, order, cuts, np.arange(len(cuts) - 1))
 
-    def _shuffled(self, drawn: Sequence[int]) -> "_Epoch":
+    def _shuffled(self, sampled: Sequence[int]) -> "_Epoch":
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
-        order = torch.randperm(len(drawn), generator=generator).numpy()
-        lengths = self._lengths[np.asarray(drawn, dtype=np.int64)][order]
+        order = torch.randperm(len(sampled), generator=generator).numpy()
+        lengths = self._lengths[np.asarray(sampled, dtype=np.int64)][order]
         window = self._window(lengths)
         cuts = [np.zeros(1, dtype=np.int64)]
         for start in range(0, len(order), window):
@@ -138,7 +138,7 @@ class TokenBudgetBatches(Sampler[list[int]]):
             order[own] = order[own][by_length]
             cuts.append(start + np.asarray(_cuts(lengths[own][by_length], self._tokens, self._max_rows)[1:]))
         bounds = np.concatenate(cuts)
-        return _Epoch(drawn, order, bounds, torch.randperm(len(bounds) - 1, generator=generator).numpy())
+        return _Epoch(sampled, order, bounds, torch.randperm(len(bounds) - 1, generator=generator).numpy())
 
     def _window(self, lengths: np.ndarray) -> int:
         mean = max(1.0, int(lengths.sum(dtype=np.int64)) / max(1, len(lengths)))
@@ -148,15 +148,15 @@ class TokenBudgetBatches(Sampler[list[int]]):
 
 @dataclass(frozen=True)
 class _Epoch:
-    """The batches of an epoch: `places` (n,) in `drawn`, cut at `bounds` (b + 1,), the batches in the given `order`."""
+    """The batches of an epoch: `places` (n,) in `sampled`, cut at `bounds` (b + 1,), taken in the given `order`."""
 
-    drawn: Sequence[int]
+    sampled: Sequence[int]
     places: np.ndarray
     bounds: np.ndarray
     order: np.ndarray
 
     def rows_of(self, batch: int) -> list[int]:
-        return [self.drawn[i] for i in self.places[self.bounds[batch] : self.bounds[batch + 1]].tolist()]
+        return [self.sampled[i] for i in self.places[self.bounds[batch] : self.bounds[batch + 1]].tolist()]
 
 
 class RowIndices(Dataset[int]):

@@ -37,7 +37,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch, on a CPU
 
 
-def let_go_of_files(model: nn.Module) -> None:
+def copy_from_mmap(model: nn.Module) -> None:
     """Copy weights out of the files they are mapped from: one that stays there keeps a whole file in memory."""
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone()

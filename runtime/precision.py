@@ -7,7 +7,7 @@ from torch import nn
 
 from ..common import UserError
 from .int8 import Int8Linear, int8_available, quantize_linears
-from .memory import let_go_of_files
+from .memory import copy_from_mmap
 from .settings import Precision
 
 
@@ -32,7 +32,7 @@ def to_precision(model: nn.Module, precision: Precision) -> None:
     """Bring a model's weights to a precision, in place; "int8" is of its linear layers alone and cannot be undone."""
     if precision == "int8":
         quantize_linears(model.float())
-        let_go_of_files(model)
+        copy_from_mmap(model)
     else:
         model.to(torch.bfloat16 if precision == "bfloat16" else torch.float32)
 

@@ -1,4 +1,4 @@
-"""Linear layers whose weights lie as the processor wants them, for inference on a CPU: the same results, sooner.
+"""Linear layers with weights prepacked for oneDNN, for inference on a CPU: the same results, sooner.
 
 torch's own layer has its weights arranged in every call, or reads them as they are, which costs most where the rows are
 few: in every step of writing. Here oneDNN arranges them once, through the operators that torch's own compiler emits for
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .memory import let_go_of_files
+from .memory import copy_from_mmap
 
 ROWS = 1024  # of the inputs that the arrangement is chosen for; with more or fewer it is nearly as fast
 SMALLEST = 1 << 17  # weights; in smaller layers the call itself costs more than is won
@@ -24,7 +24,7 @@ def packable(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-class PackedLinear(nn.Module):
+class PrepackedLinear(nn.Module):
     """A linear layer's stand-in that cannot be trained; its state dict is the layer's, so it is saved as one.
 
     `weight` is no parameter and has no storage: of use for its type and shape.
@@ -78,7 +78,7 @@ class PackedLinear(nn.Module):
         else:
             missing_keys.append(name)
 
-    def _apply(self, fn: Any, recurse: bool = True) -> "PackedLinear":
+    def _apply(self, fn: Any, recurse: bool = True) -> "PrepackedLinear":
         weight = fn(self._weight.to_dense())
         if weight.device.type != "cpu" or not packable(weight.dtype):
             raise RuntimeError("this model was loaded for a CPU; choose device and precision when it is loaded")
@@ -92,8 +92,8 @@ class PackedLinear(nn.Module):
         super().__setstate__({**state, "_weight": _packed(state["_weight"])})
 
 
-def pack_linears(model: nn.Module) -> None:
-    """Put a `PackedLinear` in the place of every linear layer on a CPU that gains by it, in place; tied ones stay.
+def prepack_linears(model: nn.Module) -> None:
+    """Put a `PrepackedLinear` in the place of every linear layer on a CPU that gains by it, in place; tied ones stay.
 
     If there is one, the whole model is frozen, and lets go of the files that it was read from.
     """
@@ -101,10 +101,10 @@ def pack_linears(model: nn.Module) -> None:
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Linear and uses[id(child.weight)] == 1 and _worth_it(child.weight):
-                setattr(parent, name, PackedLinear(child))
-    if any(isinstance(module, PackedLinear) for module in model.modules()):
+                setattr(parent, name, PrepackedLinear(child))
+    if any(isinstance(module, PrepackedLinear) for module in model.modules()):
         model.requires_grad_(False)
-        let_go_of_files(model)
+        copy_from_mmap(model)
 
 
 def _packed(weight: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Reads a pretrained model and its tokenizer, from a folder or the hub, and takes neither as it lies.
+"""Reads a pretrained model and its tokenizer, from a folder or the hub, and checks both.
 
 No code of their own is run, weights are safetensors, and the padding token is one for both. Knows transformers; knows
 no stage.
@@ -22,8 +22,8 @@ def read_config(reference: str | Path) -> PreTrainedConfig:
     """A model's configuration.
 
     Raises:
-        UserError: If what lies there is an adapter, or names code of its own for its attention.
-        Exception: Of many kinds, if there is none or it cannot be read.
+        UserError: If it is an adapter, or names code of its own for its attention.
+        Exception: Many kinds, if there is none or it cannot be read.
     """
     if find_adapter_config_file(str(reference)) is not None:
         raise UserError(
@@ -43,7 +43,7 @@ def read_tokenizer(reference: str | Path, config: PreTrainedConfig | None = None
 
     Raises:
         UserError: If there is no tokenizer, or no token to pad with.
-        Exception: Of many kinds, if there is no tokenizer or it cannot be read.
+        Exception: Many kinds, if there is no tokenizer or it cannot be read.
     """
     tokenizer = AutoTokenizer.from_pretrained(reference, trust_remote_code=False)
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a folder that holds none
@@ -69,11 +69,11 @@ def read_model(
         auto: The class of transformers that makes it, `AutoModelForCausalLM` or the like.
         reference: Hub id or folder.
         config: From `read_config`.
-        dtype: Of the weights, whatever the files hold.
+        dtype: Data type of the weights, whatever the files hold.
 
     Raises:
         UserError: If a weight is NaN or infinite.
-        Exception: Of many kinds, if the files are missing or damaged.
+        Exception: Many kinds, if the files are missing or damaged.
     """
     model, info = auto.from_pretrained(
         reference,

@@ -23,7 +23,7 @@ class Guard:
     Args:
         app: What is guarded.
         seconds: For the body, and for each part of the answer.
-        most_bytes: Of a body.
+        most_bytes: Most bytes of a body.
         ended: Called with the route, the status and the seconds of each request.
     """
 

@@ -133,7 +133,9 @@ class PredictRequest(_Options):
     def _check_prior(self, system: ServedSystem) -> None:
         if not isinstance(self.target_prior, dict):
             return
-        system.pipeline.decider.aimed_at(self.target_prior)  # refuses unknown topics and shares that are none
+        system.pipeline.corrector.with_target_prior(
+            self.target_prior
+        )  # refuses unknown topics and shares that are none
         total = sum(self.target_prior.values())
         if abs(total - 1) > SUM_TOLERANCE:
             raise UserError(f"target_prior sums to {total:.4g}; give shares that sum to 1")

@@ -33,7 +33,7 @@ def serve(
         host: The address to listen at.
         port: The port; 0 takes a free one.
         device: Where the models go; None takes a GPU if there is one.
-        precision: Of the arithmetic, see `HybridPipeline.from_pretrained`.
+        precision: Precision of the arithmetic, see `HybridPipeline.from_pretrained`.
         limits: What is refused.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..common import UserError, file_sha256, usable_path
 from ..pipeline import HybridPipeline, bundle
-from ..runtime import Precision, let_go_of_files
+from ..runtime import Precision, copy_from_mmap
 from .settings import ServingLimits, Stage
 from .worker import Worker
 
@@ -36,11 +36,11 @@ class ServedSystem:
     def describe(self) -> dict[str, Any]:
         """What a client may want to know of it; plain values."""
         pipeline = self.pipeline
-        topics, decider = pipeline.topics, pipeline.decider
-        report = decider.calibration.report
-        decision = {**asdict(decider.decision.decision), "any_prior": not decider.asked.needs_rows}
+        topics, corrector = pipeline.topics, pipeline.corrector
+        report = corrector.calibration.report
+        decision = {**asdict(corrector.decision.decision), "any_prior": not corrector.asked.needs_rows}
         columns = ("name", "training_rows", "training_share", "target_share")
-        rows = zip(topics.names, topics.counts, topics.prior, decider.target, strict=True)
+        rows = zip(topics.names, topics.counts, topics.prior, corrector.target, strict=True)
         return {
             "name": self.name,
             "topics": [dict(zip(columns, row, strict=True)) for row in rows],
@@ -48,7 +48,7 @@ class ServedSystem:
             "writes": pipeline.decoder is not None,
             "guides": pipeline.decoder is not None and pipeline.decoder.unguided,
             "calibration": report.kind if report is not None and report.kept else "none",
-            "conformal_sets": decider.held_out is not None,
+            "conformal_sets": corrector.held_out is not None,
             "decision": decision,
             "device": str(pipeline.encoder.model.device),
             "fitted_with": pipeline.description.get("versions", {}),
@@ -85,7 +85,7 @@ def load_systems(
         limits: How many texts may wait.
         stage: "encoder" loads stage 1 alone.
         device: Where the models go; None takes a GPU if there is one.
-        precision: Of the arithmetic, see `HybridPipeline.from_pretrained`.
+        precision: Precision of the arithmetic, see `HybridPipeline.from_pretrained`.
 
     Raises:
         UserError: If no model is named, one twice, or one cannot be loaded.
@@ -101,7 +101,7 @@ def load_systems(
         # Whatever is done to the files from here on: weights that stay mapped from them would change too.
         for stage_model in (pipeline.encoder, pipeline.decoder):
             if stage_model is not None:
-                let_go_of_files(stage_model.model)
+                copy_from_mmap(stage_model.model)
         worker = Worker(pipeline, limits.waiting)
         systems.append(ServedSystem(name, pipeline, worker, manifest if seen else None, seen))
     return systems

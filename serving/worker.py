@@ -134,14 +134,14 @@ class Worker:
         ask = ticket.ask
         pipeline = self._aimed(ask, logits)
         options = ask.options
-        sets = None if options.sets is None else pipeline.decider.sets(options.sets, options.sets_kind)
+        sets = None if options.sets is None else pipeline.corrector.sets(options.sets, options.sets_kind)
         decided = pipeline.decide(logits, options, sets)
         results = [own.result for own in decided]
         for index, result in enumerate(results):
             if not math.isfinite(result.confidence):
                 raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "the model gives no number for it", index + 1)
-        natural = pipeline.decider.natural(logits).tolist() if ask.log_probabilities else []
-        ticket.decide(results, natural, pipeline.decider.target)
+        natural = pipeline.corrector.calibrated_log_probs(logits).tolist() if ask.log_probabilities else []
+        ticket.decide(results, natural, pipeline.corrector.target)
         for index, own in enumerate(decided):
             topic = ask.topics[index] or own.write_under
             if ask.write and topic is not None and pipeline.decoder is not None:
@@ -155,8 +155,8 @@ class Worker:
             return self._pipeline
         if prior in ("adaptive", "estimate"):
             # Errors from held-out rows take seconds, and a request is not told them.
-            prior = target_of_rows(prior, replace(self._pipeline.decider, rows=None), logits).shares
-        return self._pipeline.aimed_at(prior)  # pyright: ignore[reportArgumentType]
+            prior = target_of_rows(prior, replace(self._pipeline.corrector, rows=None), logits).shares
+        return self._pipeline.with_target_prior(prior)  # pyright: ignore[reportArgumentType]
 
     def _write(self) -> None:
         """Stage 2 over one window: rows that are written alike, the first of each ticket before anyone's second."""
@@ -190,7 +190,7 @@ class Worker:
         return self._pipeline.write(texts, topics, options.generation, options.fairness, watch)
 
     def _each(self, work: Callable[[Sequence[Item]], list[Any]], items: Sequence[Item]) -> list[Any]:
-        """What work makes of each item; an exception stands where one fails alone."""
+        """What work makes of each item; an exception is where one fails alone."""
         try:
             return work(items)
         except BaseException as error:  # a panic of the tokenizers' Rust is no `Exception`

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from unskew.balance import TemperedDraw
+from unskew.balance import TemperedSampler
 from unskew.runtime import TokenBudgetBatches
 from unskew.training import PhaseModule, PhaseSettings, RunOptions, run
 
@@ -41,14 +41,14 @@ class Net(PhaseModule):
 class Data(lightning.LightningDataModule):
     """64 rows in batches of 8, by a draw where there is one."""
 
-    def __init__(self, draw=None):
+    def __init__(self, sampler=None):
         super().__init__()
-        self.draw = draw
+        self.sampler = sampler
         x = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
         self.rows = TensorDataset(x, x.sum(1))
 
     def train_dataloader(self):
-        batches = TokenBudgetBatches([1] * 64, 8, shuffle=True, draw=self.draw)
+        batches = TokenBudgetBatches([1] * 64, 8, shuffle=True, sampler=self.sampler)
         batches.set_epoch(self.trainer.current_epoch)
         return DataLoader(self.rows, batch_sampler=batches)
 
@@ -58,7 +58,7 @@ class Data(lightning.LightningDataModule):
 
 def tempered():
     """Data with a draw of 96 of its rows, in 12 batches, which make 6 steps."""
-    return Data(TemperedDraw([0] * 60 + [1] * 4, 2.0, total=96))
+    return Data(TemperedSampler([0] * 60 + [1] * 4, 2.0, total=96))
 
 
 def options(folder, minutes=0.0):

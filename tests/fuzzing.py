@@ -22,8 +22,8 @@ from unskew.common import UserError
 from unskew.corpus import stream
 from unskew.evaluation import audit
 from unskew.jobs import JobSettings
-from unskew.jobs.folder import Place, finished_shards, read_manifest
-from unskew.jobs.resume import opening
+from unskew.jobs.folder import JobPaths, finished_shards, read_manifest
+from unskew.jobs.resume import how_to_start
 from unskew.pipeline import HybridPipeline
 
 FIXTURES = Path(__file__).parent / "fixtures" / "format-1"
@@ -139,11 +139,11 @@ def fuzz_job(folder: Path, draw: random.Random) -> Callable[[], None]:
     path = draw.choice(files)
     plan = json.loads((folder / "half.jsonl.job" / "job.json").read_text())["plan"]
     path.write_bytes(spoilt(draw, path.read_bytes()))
-    place = Place.of(str(folder / "half.jsonl"))
+    place = JobPaths.of(str(folder / "half.jsonl"))
     job = JobSettings("texts.jsonl", str(place.output), overwrite=draw.random() < 0.5)
 
     def read() -> None:
-        opening(place, job, plan, read_manifest(place))
+        how_to_start(place, job, plan, read_manifest(place))
         finished_shards(place, plan)
 
     return read
@@ -163,7 +163,7 @@ def fuzz_audit(folder: Path, draw: random.Random) -> Callable[[], None]:
     return lambda: audit(*given) and None
 
 
-RESULTS = (Path(__file__).parent.parent / "benchmarks/results/ablation_reuters/results.json").read_bytes()
+RESULTS = (Path(__file__).parent.parent / "tests/fixtures/ablation_results.json").read_bytes()
 
 
 def fuzz_results(folder: Path, draw: random.Random) -> Callable[[], None]:

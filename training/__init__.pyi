@@ -1,10 +1,10 @@
-from .data import Batch, Draw, PhaseData
+from .data import Batch, PhaseData, Sampler
 from .exclusive import one_fit_at_a_time
 from .fingerprints import base_contents, tokenizer_contents, trainer_choices
 from .loggers import check_logger, make_logger
 from .phase import CHECKPOINT_COPIES, PhaseModule, checkpoint_bytes
 from .phases import Phases, record_contents
-from .runner import RunOptions, check_trainer, run, tracing
+from .runner import RunOptions, check_trainer, record_runs, run
 from .settings import LoggerName, PhaseSettings, ScratchSettings, too_fast
 from .token_file import TokenFile, token_file
 
@@ -15,7 +15,7 @@ __all__ = [
     "check_logger",
     "make_logger",
     "Batch",
-    "Draw",
+    "Sampler",
     "PhaseData",
     "PhaseModule",
     "PhaseSettings",
@@ -31,6 +31,6 @@ __all__ = [
     "token_file",
     "tokenizer_contents",
     "too_fast",
-    "tracing",
+    "record_runs",
     "trainer_choices",
 ]

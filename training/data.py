@@ -19,7 +19,7 @@ from ..runtime import RowIndices, TokenBudgetBatches
 log = logging.getLogger("unskew")
 
 Batch = dict[str, Tensor]
-Draw = Callable[[int], Sequence[int]]
+Sampler = Callable[[int], Sequence[int]]
 
 
 class TokenRows(Protocol):
@@ -45,7 +45,7 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
         pad_id: Padding token id.
         tokens_per_batch: Budget of padded tokens.
         seed: Random seed of the order of the rows.
-        draw: The rows of an epoch; a repeated row becomes another view by span dropout. None takes each once.
+        sampler: The rows of an epoch; a repeated row becomes another view by span dropout. None takes each once.
         max_rows: At most this many rows in a training batch.
     """
 
@@ -57,12 +57,12 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
         pad_id: int,
         tokens_per_batch: int,
         seed: int,
-        draw: Draw | None = None,
+        sampler: Sampler | None = None,
         max_rows: int | None = None,
     ) -> None:
         super().__init__()
         self.train, self.validation, self.pad_id = train, validation, pad_id
-        self._tokens, self._seed, self._draw = tokens_per_batch, seed, draw
+        self._tokens, self._seed, self._sampler = tokens_per_batch, seed, sampler
         self._max_rows = max_rows
         self._most: tuple[int | None, int | None] = (None, None)
         self.rows_per_batch = 1.0
@@ -82,8 +82,8 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
         if tokens is None:
             return steps
         first = self._batches(self.train, shuffle=True)
-        drawn = np.arange(len(self.train)) if self._draw is None else np.asarray(self._draw(0))
-        read = int(self.train.lengths[drawn].sum(dtype=np.int64)) * self._batches_per_step / len(first)
+        sampled = np.arange(len(self.train)) if self._sampler is None else np.asarray(self._sampler(0))
+        read = int(self.train.lengths[sampled].sum(dtype=np.int64)) * self._batches_per_step / len(first)
         within = max(1, int(tokens / read))
         log.info("%s tokens are %s steps of %s on average", f"{tokens:,}", f"{within:,}", f"{read:,.0f}")
         return within if steps is None else min(steps, within)
@@ -92,15 +92,15 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
         """This rank's share of the current epoch; sets `rows_per_batch`, the mean that losses are divided by."""
         batches = self._batches(self.train, shuffle=True)
         batches.set_epoch(self._epoch)
-        drawn = range(len(self.train)) if self._draw is None else self._draw(self._epoch)
-        self.count(drawn, len(batches) * self._world)
+        sampled = range(len(self.train)) if self._sampler is None else self._sampler(self._epoch)
+        self.count(sampled, len(batches) * self._world)
         if self.most_steps is not None:
             batches.most = (self.most_steps - self._steps_before) * self._batches_per_step
         return self._loader(self.train, batches)
 
-    def count(self, drawn: Sequence[int], batches: int) -> None:
+    def count(self, sampled: Sequence[int], batches: int) -> None:
         """Note the means that losses are divided by: of an epoch's rows, over the batches of all ranks."""
-        self.rows_per_batch = len(drawn) / batches
+        self.rows_per_batch = len(sampled) / batches
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """This rank's share of the validation rows."""
@@ -119,7 +119,7 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
             self._tokens,
             shuffle=shuffle,
             seed=self._seed,
-            draw=self._draw if shuffle else None,
+            sampler=self._sampler if shuffle else None,
             max_rows=self._max_rows if shuffle else None,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self._world,

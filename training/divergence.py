@@ -23,7 +23,7 @@ class StopAtDivergence(Callback):
     shared gradients so on all, and all of them stop.
 
     Args:
-        name: Of the run, for the message.
+        name: Name of the run, for the message.
     """
 
     def __init__(self, name: str) -> None:

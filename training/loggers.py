@@ -31,7 +31,7 @@ def make_logger(name: LoggerName, folder: Path, run: str) -> Logger:
 
     Args:
         name: csv, tensorboard, mlflow or wandb.
-        folder: Of its files; mlflow and wandb keep theirs where their own settings say.
+        folder: Folder of its files; mlflow and wandb keep theirs where their own settings say.
         run: What the tracker calls the run.
 
     Raises:

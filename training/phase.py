@@ -87,7 +87,7 @@ class PhaseModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave frozen parameters out of the checkpoint."""
-        everything = self.named_parameters(remove_duplicate=False)  # tied weights stand under two names
+        everything = self.named_parameters(remove_duplicate=False)  # tied weights have two names
         frozen = {name for name, parameter in everything if not parameter.requires_grad}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name not in frozen}

@@ -85,13 +85,13 @@ def record_contents(records: Sequence[Record], *, targets: bool) -> str | list[l
     """
     if isinstance(records, StoredRecords):
         return records.state
-    named = {record.of for record in records}  # ids count only where a paraphrase names one
+    named = {record.paraphrase_of for record in records}  # ids count only where a paraphrase names one
     return [
         [
             r.text,
             r.topic,
             *([r.target] if targets else []),
-            r.of,
+            r.paraphrase_of,
             r.id if r.id in named else None,
             *([str(r.weight)] if r.weight != 1 else []),
         ]

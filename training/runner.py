@@ -42,7 +42,7 @@ class RunOptions:
         folder: Holds checkpoints, logs and, once the run has ended, `done.json`.
         name: What the progress bar and the log lines call it.
         epochs: At most.
-        seed: Of everything random.
+        seed: Random seed.
         monitor: The validation measure that decides which weights are best; None takes the last, and validates nothing.
         mode: Whether `monitor` is to be large or small.
         patience: Epochs without improvement before the run stops.
@@ -90,7 +90,7 @@ def run(
 
 
 @contextmanager
-def tracing() -> Generator[list[Path]]:
+def record_runs() -> Generator[list[Path]]:
     """A list to which every `run` inside the block adds its folder, in order; a run that had already ended too."""
     folders: list[Path] = []
     token = _noted.set(folders)
@@ -134,7 +134,7 @@ def check_trainer(name: str, trainer: Mapping[str, Any], folder: Path) -> None:
     """Refuse arguments of `lightning.Trainer` that no run can begin with, before hours of other work.
 
     Args:
-        name: Of the stage, for the message.
+        name: Name of the stage, for the message.
         trainer: The arguments.
         folder: Where checkpoints would go; nothing is written.
 

@@ -76,7 +76,7 @@ class PhaseSettings:
         if self.learning_rate is not None and not self.learning_rate > 0:
             problems.append(f"learning_rate is {self.learning_rate}, must be positive")
         if not 0 <= self.warmup_share <= 1:
-            problems.append(f"warmup_share is {self.warmup_share}, must lie between 0 and 1")
+            problems.append(f"warmup_share is {self.warmup_share}, must be between 0 and 1")
         if not (self.weight_decay >= 0 and self.weight_decay * min(self.learning_rate or 0, 1) < 1):
             problems.append(f"weight_decay is {self.weight_decay}, must be from 0 to below 1 / learning_rate")
         if self.patience < 1:

@@ -26,7 +26,7 @@ class TokenFile(Sequence[np.ndarray]):
 
     Attributes:
         file: Open for reading.
-        dtype: Of an id in the file.
+        dtype: Data type of an id in the file.
         starts: Where each row begins (n,), in ids.
         lengths: Ids of each row (n,), int32.
     """
@@ -55,7 +55,7 @@ def token_file(records: StoredRecords, column: str, kind: Any, largest_id: int, 
     """The tokens of each record, made once for the whole store by whoever comes first; processes wait for each other.
 
     Args:
-        records: Of a store.
+        records: Records of a store.
         column: Which of their strings: "text" or "target"; a missing one is empty.
         kind: All that the tokens depend on beside the strings: JSON-able.
         largest_id: An upper bound, which decides how many bytes an id takes.

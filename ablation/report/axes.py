@@ -70,7 +70,7 @@ def _shares_by_rank(axes: Axes, prior: np.ndarray, true: np.ndarray, seeds: np.n
     ranks = np.arange(1, len(prior) + 1)
     axes.set_yscale("log")
     axes.fill_between(ranks, true, 1e-9, color=INK["true"], step="mid", linewidth=0, label="true")
-    # A topic that is never predicted stands below the axis rather than nowhere.
+    # A topic that is never predicted is below the axis rather than nowhere.
     predicted = np.maximum(seeds.mean(0), 1e-9)
     axes.step(ranks, predicted, where="mid", color=INK["predicted"], linewidth=1, label="predicted")
     axes.plot(ranks, np.maximum(prior, 1e-9), color=INK["train"], linewidth=2, label="training prior")

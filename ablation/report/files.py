@@ -1,6 +1,6 @@
 """Pictures of an ablation as PNG and SVG files for a paper or README.
 
-Knows matplotlib (the extra `plots`), sizes and files; what a picture shows stands in `report_pictures`.
+Knows matplotlib (the extra `plots`), sizes and files; what a picture shows is in `axes`.
 """
 
 import warnings

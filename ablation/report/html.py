@@ -84,7 +84,7 @@ def _asset(name: str) -> str:
 
 
 def _columns(results: Results) -> list[dict[str, Any]]:
-    """The measures that stand in the table, group by group; each knows which order shows the best first."""
+    """The measures that are in the table, group by group; each knows which order shows the best first."""
     return [
         {"name": name, "group": group, "title": results["measures"][name]["title"], **_direction(results, name)}
         for group in TITLES

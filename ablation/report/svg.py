@@ -1,6 +1,6 @@
 """Pictures of an ablation as SVG inside the page, in the page's own colours, light or dark, and its own letters.
 
-Knows matplotlib (the extra `plots`) and SVG; what a picture shows stands in `report_pictures`.
+Knows matplotlib (the extra `plots`) and SVG; what a picture shows is in `axes`.
 """
 
 import io
@@ -105,7 +105,7 @@ def _svg(name: str, title: str, width: float, height: float, draw: Draw) -> str:
 
 def _themed(svg: str, title: str) -> str:
     svg = svg[svg.index("<svg") :]
-    # What is referred to keeps its id, and so does what is to get a title; all others would stand twice in the page.
+    # What is referred to keeps its id, and so does what is to get a title; all others would occur twice in the page.
     kept = set(re.findall(r'(?:url\(|href=")#([\w-]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda id: id[0] if id[1] in kept or id[1].startswith("arm-") else "", svg)
     for name, (light, _) in COLOURS.items():

@@ -47,7 +47,7 @@ def as_csv(results: Results) -> str:
 
 
 def as_markdown(results: Results) -> str:
-    """A table for each group of measures; the best in bold where it stands apart, differences told apart in letters."""
+    """A table for each group of measures; the best in bold where it is apart, differences told apart in letters."""
     parts = [f"# {markdown_text(results['title'])}", markdown_text(results["headline"])]
     parts += [markdown_text("; ".join(results.get("terms", ())))]
     for group, title in TITLES.items():
@@ -90,7 +90,7 @@ def _legend(results: Results) -> str:
     if seeds < MIN_SEEDS:
         lines.append(f"These runs alone: with fewer than {MIN_SEEDS} seeds no difference is judged.")
         return " ".join([*lines, *_not_run(results)])
-    lines.append("Bold: best, and its interval stands apart.")
+    lines.append("Bold: best, and its interval is apart.")
     for letter, reference in references(results).items():
         title = markdown_text(reference["title"])
         said = f"<sup>{letter.lower()}</sup> better, <sup>{letter}</sup> worse than {letter}, {title}"

@@ -30,7 +30,7 @@ class Mark:
     """A difference to a reference arm that is told apart from none.
 
     Attributes:
-        letter: Of the reference arm.
+        letter: Letter of the reference arm.
         better: Whether the arm is the better of the two.
         text: The difference in words.
     """
@@ -48,7 +48,7 @@ def arms_run(results: Results) -> list[Arm]:
 
 
 def arms_not_run(results: Results) -> list[Arm]:
-    """The arms that stand in the results without a run."""
+    """The arms that are in the results without a run."""
     return [arm for arm in results["arms"] if not arm["runs"]]
 
 
@@ -87,7 +87,7 @@ def measured(results: Results, group: str) -> list[str]:
 def standings(results: Results, measure: str) -> dict[str, Standing]:
     """Which arm is best, and which are not told apart from it, by the name of the arm.
 
-    Best is one arm alone, and only where its interval and that of every other arm lie apart; where they overlap, the
+    Best is one arm alone, and only where its interval and that of every other arm are apart; where they overlap, the
     leader and all that overlap it are "tied". Nothing is said without intervals, with fewer than five seeds, or where
     all arms are tied. Arms of the group "reference" are bounds, not contenders.
     """

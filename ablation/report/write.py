@@ -1,6 +1,6 @@
 """The report of an ablation: a page, a table for a spreadsheet, one for a paper, and pictures.
 
-Knows the results alone, as they stand in results.json: nothing is run, trained or measured here.
+Knows the results alone, as they are in results.json: nothing is run, trained or measured here.
 """
 
 import logging

@@ -70,7 +70,7 @@ def _runs(
     seeds: int, skill_noise: float, better: float, chance: np.random.Generator
 ) -> tuple[np.ndarray, torch.Tensor]:
     """Macro-F1 (arms, seeds) and its bootstrap over rows (arms, seeds, B)."""
-    targets = np.arange(ROWS) % TOPICS
+    labels = np.arange(ROWS) % TOPICS
     difficulty = 0.5 * chance.standard_normal(ROWS)
     weights = torch.from_numpy(chance.multinomial(ROWS, np.full(ROWS, 1 / ROWS), size=RESAMPLES)).float()
     values, drawn = np.zeros((ARMS + 1, seeds)), torch.zeros(ARMS + 1, seeds, RESAMPLES, dtype=torch.float64)
@@ -79,8 +79,8 @@ def _runs(
         for seed in range(seeds):
             skill = SKILL + skill_noise * chance.standard_normal() + better * (arm == 1)
             right = chance.standard_normal(ROWS) < skill + difficulty + own
-            decided = np.where(right, targets, (targets + chance.integers(1, TOPICS, ROWS)) % TOPICS)
-            cells = torch.nn.functional.one_hot(torch.from_numpy(targets * TOPICS + decided), TOPICS**2).float()
+            decided = np.where(right, labels, (labels + chance.integers(1, TOPICS, ROWS)) % TOPICS)
+            cells = torch.nn.functional.one_hot(torch.from_numpy(labels * TOPICS + decided), TOPICS**2).float()
             rows = torch.cat([cells.sum(0, keepdim=True), weights @ cells]).view(-1, TOPICS, TOPICS)
             f1 = counted.f1(rows).nanmean(-1).double()
             values[arm, seed], drawn[arm, seed] = f1[0].item(), f1[1:]

@@ -17,16 +17,16 @@ from tqdm import tqdm
 
 from unskew.balance import (
     Calibration,
-    Decider,
     LossSettings,
+    PosteriorCorrector,
     TunedMeasure,
     adapt_target,
     estimate_target,
     fit_calibration,
     fit_conformal,
-    implied_prior,
     loss_link,
     make_loss,
+    prior_from_loss,
     threshold_for_accuracy,
     tune_offsets,
 )
@@ -43,9 +43,9 @@ UNIFORM = torch.full((TOPICS,), 1 / TOPICS, dtype=torch.float64)
 CENTRES = 1.3 * torch.randn(TOPICS, 6, generator=torch.Generator().manual_seed(3)).double()
 
 
-def texts(targets: Tensor, draw: torch.Generator) -> Tensor:
+def texts(labels: Tensor, draw: torch.Generator) -> Tensor:
     """Points (n, 6) of topics (n,)."""
-    return CENTRES[targets] + torch.randn(len(targets), 6, generator=draw).double()
+    return CENTRES[labels] + torch.randn(len(labels), 6, generator=draw).double()
 
 
 def exact(points: Tensor, prior: Tensor, centres: Tensor = CENTRES) -> Tensor:
@@ -55,8 +55,8 @@ def exact(points: Tensor, prior: Tensor, centres: Tensor = CENTRES) -> Tensor:
 
 def held_out(rows: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
     """Stratified rows with at least one of each topic: points and topics."""
-    targets = torch.arange(TOPICS).repeat_interleave((PRIOR * rows).round().clamp(min=1).long())
-    return texts(targets, draw), targets
+    labels = torch.arange(TOPICS).repeat_interleave((PRIOR * rows).round().clamp(min=1).long())
+    return texts(labels, draw), labels
 
 
 def main(repeats: int = 40, tables: str = "calibration,maps,losses,conformal,priors,decisions") -> None:
@@ -76,17 +76,17 @@ def calibration(repeats: int) -> None:
         found = defaultdict(list)
         for seed in range(2 * repeats):
             draw = torch.Generator().manual_seed(seed)
-            points, targets = held_out(rows, draw)
+            points, labels = held_out(rows, draw)
             test = torch.arange(TOPICS).repeat(60)
             logits, new = exact(points, PRIOR), exact(texts(test, draw), PRIOR)
-            plain = Decider(NAMES, tuple(PRIOR.tolist()), Calibration(), tuple(UNIFORM.tolist()))
-            weighted = plain.fitted(logits, targets, "bias_corrected_temperature")
-            map_ = fit_calibration(logits, targets)
-            alike = Decider(NAMES, plain.implied, map_, plain.target)
-            for name, decider in (("weighted", weighted), ("alike", alike), ("ceiling", plain)):
-                report = decider.calibration.report
-                found[name].append((decider(new).argmax(-1) == test).double().mean())
-                found[name + " bias"].append(float(bool(report and report.kept and decider.calibration.bias)))
+            plain = PosteriorCorrector(NAMES, tuple(PRIOR.tolist()), Calibration(), tuple(UNIFORM.tolist()))
+            weighted = plain.calibrate(logits, labels, "bias_corrected_temperature")
+            map_ = fit_calibration(logits, labels)
+            alike = PosteriorCorrector(NAMES, plain.model_prior, map_, plain.target)
+            for name, corrector in (("weighted", weighted), ("alike", alike), ("ceiling", plain)):
+                report = corrector.calibration.report
+                found[name].append((corrector(new).argmax(-1) == test).double().mean())
+                found[name + " bias"].append(float(bool(report and report.kept and corrector.calibration.bias)))
                 found[name + " any"].append(float(bool(report and report.kept)))
         shown = ("weighted bias", "weighted any", "alike bias", "weighted", "alike", "ceiling")
         print(
@@ -102,10 +102,10 @@ def maps(repeats: int) -> None:
             found = []
             for seed in range(repeats):
                 draw = torch.Generator().manual_seed(seed)
-                points, targets = held_out(rows, draw)
+                points, labels = held_out(rows, draw)
                 logits = times * exact(points, PRIOR) + tilt * torch.linspace(-1, 1, TOPICS).double()
-                plain = Decider(NAMES, tuple(PRIOR.tolist()), Calibration(), NAMES.prior)
-                map_ = plain.fitted(logits, targets, "bias_corrected_temperature").calibration
+                plain = PosteriorCorrector(NAMES, tuple(PRIOR.tolist()), Calibration(), NAMES.prior)
+                map_ = plain.calibrate(logits, labels, "bias_corrected_temperature").calibration
                 found.append((float(bool(map_.report and map_.report.kept)), float(bool(map_.bias))))
             kept, biases = torch.tensor(found).mean(0).tolist()
             print(f"| {rows} | {times} | {tilt} | {kept:.2f} | {biases:.2f} |", flush=True)
@@ -128,10 +128,10 @@ def losses(repeats: int) -> None:
         LossSettings("generalised_cross_entropy", weights="none", q=0.5),
     ):
         logits = _minimised(settings, truth)
-        taught = tuple(implied_prior(settings, COUNTS).tolist())
-        plain = Decider(NAMES, taught, Calibration(), tuple(UNIFORM.tolist()))
-        undone = Decider(NAMES, taught, Calibration(), plain.target, loss_link(settings, COUNTS))
-        cells = [(decider(logits).argmax(-1) == test).double().mean() for decider in (plain, undone)]
+        taught = tuple(prior_from_loss(settings, COUNTS).tolist())
+        plain = PosteriorCorrector(NAMES, taught, Calibration(), tuple(UNIFORM.tolist()))
+        undone = PosteriorCorrector(NAMES, taught, Calibration(), plain.target, loss_link(settings, COUNTS))
+        cells = [(corrector(logits).argmax(-1) == test).double().mean() for corrector in (plain, undone)]
         name = f"{settings.name}, gamma {settings.gamma or '-'}, smoothing {settings.label_smoothing or 0}"
         print(f"| {name} | {cells[0]:.3f} | {cells[1]:.3f} | {best:.3f} |", flush=True)
 
@@ -170,8 +170,8 @@ def conformal(repeats: int) -> None:
             covered, sizes = [], []
             for seed in range(2 * repeats):
                 draw = torch.Generator().manual_seed(seed)
-                targets = torch.multinomial(PRIOR, rows, True, generator=draw)
-                sets = fit_conformal(exact(texts(targets, draw), PRIOR).exp(), targets, 0.1, kind)
+                labels = torch.multinomial(PRIOR, rows, True, generator=draw)
+                sets = fit_conformal(exact(texts(labels, draw), PRIOR).exp(), labels, 0.1, kind)
                 found = sets(exact(texts(test, draw), PRIOR).exp())
                 hits = found[torch.arange(len(test)), test].double()
                 covered.append(torch.stack([hits[test == topic].mean() for topic in range(TOPICS)]))
@@ -193,12 +193,12 @@ def priors(repeats: int) -> None:
         for seed in tqdm(range(repeats // 2), file=sys.stderr, leave=False):
             draw = torch.Generator().manual_seed(seed)
             wrong = CENTRES + 0.25 * torch.randn(TOPICS, 6, generator=draw).double()
-            points, targets = held_out(labelled, draw)
+            points, labels = held_out(labelled, draw)
             wanted = torch.rand(TOPICS, generator=draw).double() ** 2 + 0.02
             wanted = wanted / wanted.sum()
             job = 1.3 * exact(texts(torch.multinomial(wanted, unlabelled, True, generator=draw), draw), PRIOR, wrong)
-            decider = Decider(NAMES, tuple(PRIOR.tolist()), Calibration(), NAMES.prior)
-            decider = decider.fitted(1.3 * exact(points, PRIOR, wrong), targets, "bias_corrected_temperature")
+            corrector = PosteriorCorrector(NAMES, tuple(PRIOR.tolist()), Calibration(), NAMES.prior)
+            corrector = corrector.calibrate(1.3 * exact(points, PRIOR, wrong), labels, "bias_corrected_temperature")
             estimators = {
                 "alone": lambda known, job=job: estimate_target(replace(known, rows=None), job),
                 "both": lambda known, job=job: estimate_target(known, job),
@@ -206,7 +206,7 @@ def priors(repeats: int) -> None:
             }
             for name, estimator in estimators.items():
                 try:
-                    low, high = torch.tensor(estimator(decider).intervals).double().T
+                    low, high = torch.tensor(estimator(corrector).intervals).double().T
                 except UserError:
                     refused += name == "both"
                     continue
@@ -240,10 +240,10 @@ def _thresholds(prior: Tensor, rows: int, wanted: float, repeats: int) -> str:
     short, undecided = 0, []
     for seed in range(repeats):
         draw = torch.Generator().manual_seed(seed)
-        targets = torch.cat([torch.arange(TOPICS), torch.multinomial(PRIOR, rows - TOPICS, True, generator=draw)])
-        known = exact(texts(targets, draw), prior).exp()
+        labels = torch.cat([torch.arange(TOPICS), torch.multinomial(PRIOR, rows - TOPICS, True, generator=draw)])
+        known = exact(texts(labels, draw), prior).exp()
         try:
-            found = threshold_for_accuracy(known, targets, wanted, weights=share_weights(targets, prior))
+            found = threshold_for_accuracy(known, labels, wanted, weights=share_weights(labels, prior))
         except UserError:
             continue
         kept = confidence >= found.value
@@ -260,8 +260,8 @@ def _offsets(measure: TunedMeasure, rows: int, repeats: int) -> str:
     values, kept = [], 0
     for seed in range(repeats):
         draw = torch.Generator().manual_seed(seed)
-        points, targets = held_out(rows, draw)
-        tuned = tune_offsets(exact(points, PRIOR).exp(), targets, measure)
+        points, labels = held_out(rows, draw)
+        tuned = tune_offsets(exact(points, PRIOR).exp(), labels, measure)
         kept += tuned.kept
         values.append(_score(new + torch.tensor(tuned.offsets), test, measure))
     best = _score(new - PRIOR.log(), test, measure) if measure == "balanced_accuracy" else None
@@ -269,8 +269,8 @@ def _offsets(measure: TunedMeasure, rows: int, repeats: int) -> str:
     return f"{kept / repeats:.2f} | " + " | ".join("" if value is None else f"{value:.3f}" for value in figures)
 
 
-def _score(log_p: Tensor, targets: Tensor, measure: TunedMeasure) -> float:
-    return measured(log_p.softmax(-1), targets, COUNTS)[measure] or 0.0
+def _score(log_p: Tensor, labels: Tensor, measure: TunedMeasure) -> float:
+    return measured(log_p.softmax(-1), labels, COUNTS)[measure] or 0.0
 
 
 if __name__ == "__main__":

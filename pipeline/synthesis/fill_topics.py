@@ -13,13 +13,13 @@ from ...common import UserError, check_writable, output_file, refuse_existing, t
 from ...corpus import Columns, NearDuplicates
 from ...decoder import DecoderSettings, check_base
 from ...encoder import relabelled
-from ..datasets import Sets, read_sets
+from ..datasets import TrainingData, read_sets
 from ..hybrid import HybridPipeline
 from ..settings import DataSettings
-from .filtering import Sifter
-from .results import PROVENANCE, Synthesis, Tally
+from .filtering import SyntheticFilter
+from .results import PROVENANCE, Synthesis, TopicCounts
 from .settings import SynthesisSettings
-from .text_generator import fit_writer, writer_settings
+from .text_generator import fit_text_generator, generator_settings
 
 log = logging.getLogger("unskew")
 
@@ -40,7 +40,7 @@ def synthesise(
         data: The sets the bundle was fitted on. The same validation rows are held out, with the same seed.
         output: The JSON lines to write.
         device: cpu, cuda, cuda:1, ...; None takes a GPU where there is one.
-        overwrite: Whether what stands at output may be replaced.
+        overwrite: Whether what is at output may be replaced.
         options: Those of `SynthesisSettings`.
 
     Raises:
@@ -52,14 +52,14 @@ def synthesise(
     for path in (place, rejected):
         refuse_existing(path, overwrite)
     _check(data)
-    pipeline = HybridPipeline.from_pretrained(model, device).aimed_at("uniform")
+    pipeline = HybridPipeline.from_pretrained(model, device).with_target_prior("uniform")
     check_writable(work)
     sets = read_sets(data, settings.seed)
     log.info("%s", sets)
     result = Synthesis(_tallies(pipeline, sets, settings))
     if not result.tallies:
         raise UserError(f"every topic has {settings.threshold} training rows or more; give a higher --threshold")
-    decoder = writer_settings(settings.decoder or _decoder_settings(pipeline, model), settings.max_text_tokens)
+    decoder = generator_settings(settings.decoder or _decoder_settings(pipeline, model), settings.max_text_tokens)
     check_base(decoder, sets.topics, work)
     fill(result, pipeline, sets, settings, decoder, work, Path(model).name)
     write_jsonl(place, (_named(row, data.columns) for row in result.kept))
@@ -71,7 +71,7 @@ def _check(data: DataSettings) -> None:
     problems = []
     if data.synthetic is not None:
         problems.append("data.synthetic is for fit: rows are written from real ones alone; leave it out here")
-    taken = set(replace(data.columns, of=None).wanted()) & set(PROVENANCE)
+    taken = set(replace(data.columns, paraphrase_of=None).wanted()) & set(PROVENANCE)
     if taken:
         problems.append(f"the columns {', '.join(sorted(taken))} are those of the provenance; rename yours")
     if problems:
@@ -81,7 +81,7 @@ def _check(data: DataSettings) -> None:
 def fill(
     result: Synthesis,
     pipeline: HybridPipeline,
-    sets: Sets,
+    sets: TrainingData,
     settings: SynthesisSettings,
     decoder: DecoderSettings,
     folder: Path,
@@ -94,27 +94,27 @@ def fill(
         pipeline: Judges, right for a uniform prior, and writes the outputs.
         sets: What the writer learns from, and what its texts must not be like.
         settings: The user's choices.
-        decoder: Settings of the writer, from `writer_settings`.
-        folder: Of its checkpoints.
+        decoder: Settings of the writer, from `generator_settings`.
+        folder: Folder of its checkpoints.
         name: What the rows say that they come from.
     """
     duplicates = NearDuplicates(settings.filter.similarity)
-    noisy = relabelled(sets.noisy or (), pipeline.encoder, pipeline.decider)
-    writer = fit_writer(sets.train, sets.validation, noisy, sets.topics, decoder, folder, settings.seed)
-    writer.model.to(pipeline.encoder.model.device)  # pyright: ignore[reportArgumentType]
+    noisy = relabelled(sets.noisy or (), pipeline.encoder, pipeline.corrector)
+    generator = fit_text_generator(sets.train, sets.validation, noisy, sets.topics, decoder, folder, settings.seed)
+    generator.model.to(pipeline.encoder.model.device)  # pyright: ignore[reportArgumentType]
     for record in track([*sets.train, *sets.validation, *(sets.noisy or ())], "index the rows there are"):
         duplicates.add(record.id, record.text)
     options = replace(settings.generation, sample=True, seed=settings.seed)
-    sifter = Sifter(pipeline, writer, sets.train, duplicates, settings.filter, options, name)
-    sifter.fill(result, settings.attempts)
+    synthetic_filter = SyntheticFilter(pipeline, generator, sets.train, duplicates, settings.filter, options, name)
+    synthetic_filter.fill(result, settings.attempts)
     _add_targets(result, pipeline)
 
 
-def _tallies(pipeline: HybridPipeline, sets: Sets, settings: SynthesisSettings) -> dict[str, Tally]:
+def _tallies(pipeline: HybridPipeline, sets: TrainingData, settings: SynthesisSettings) -> dict[str, TopicCounts]:
     if set(sets.topics.names) != set(pipeline.topics.names):
         raise UserError("the topics of data.train are not those of the bundle; give the set it was fitted on")
     return {
-        topic: Tally(count, settings.per_topic or settings.threshold - count)
+        topic: TopicCounts(count, settings.per_topic or settings.threshold - count)
         for topic, count in zip(sets.topics.names, sets.topics.counts, strict=True)
         if count < settings.threshold
     }
@@ -139,5 +139,11 @@ def _add_targets(result: Synthesis, pipeline: HybridPipeline) -> None:
 
 def _named(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
     """The row under the user's names of columns, so that it reads as the other sets do."""
-    names = {"id": columns.id, "text": columns.text, "topic": columns.topic, "target": columns.target, "of": columns.of}
+    names = {
+        "id": columns.id,
+        "text": columns.text,
+        "topic": columns.topic,
+        "target": columns.target,
+        "paraphrase_of": columns.paraphrase_of,
+    }
     return {names.get(key) or key: value for key, value in row.items()}

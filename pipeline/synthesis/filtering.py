@@ -7,20 +7,20 @@ from ...common import track
 from ...corpus import NearDuplicates, Record
 from ...decoder import GenerationSettings, TopicDecoder
 from ..hybrid import HybridPipeline
-from .results import Synthesis, Tally
+from .results import Synthesis, TopicCounts
 from .settings import FilterSettings
 from .text_generator import Candidate, write_candidates
 
 
-class Sifter:
+class SyntheticFilter:
     """Asks a writer for texts, and keeps those that a pipeline agrees with and that are like no other.
 
     Args:
         pipeline: Right for a uniform prior: a rare topic is not to be doubted for being rare.
-        writer: Of the texts.
+        generator: Generator of the texts.
         records: The rows that may be paraphrased.
         duplicates: Holds every text that none may be like; the kept ones are added.
-        settings: Of the filter.
+        settings: Settings of the filter.
         options: How texts are written.
         model: What the rows say they come from.
     """
@@ -28,14 +28,14 @@ class Sifter:
     def __init__(
         self,
         pipeline: HybridPipeline,
-        writer: TopicDecoder,
+        generator: TopicDecoder,
         records: Sequence[Record],
         duplicates: NearDuplicates,
         settings: FilterSettings,
         options: GenerationSettings,
         model: str,
     ) -> None:
-        self._pipeline, self._writer, self._duplicates = pipeline, writer, duplicates
+        self._pipeline, self._writer, self._duplicates = pipeline, generator, duplicates
         self._settings, self._options, self._model = settings, options, model
         self._records: dict[str, list[Record]] = defaultdict(list)
         for record in records:
@@ -71,14 +71,14 @@ class Sifter:
         number = sum(own.written for own in result.tallies.values())
         tally.written += 1
         name = f"synthetic-{self._options.seed}-{number}"
-        reason = self._objection(tally, candidate.text, confidence)
+        reason = self._rejection_reason(tally, candidate.text, confidence)
         row = {
             "id": name,
             "text": candidate.text,
             "topic": candidate.topic,
             "target": None,
             "source": candidate.source,
-            "of": candidate.of,
+            "paraphrase_of": candidate.paraphrase_of,
             "confidence": round(confidence, 4),
             "seed": self._options.seed,
             "model": self._model,
@@ -91,7 +91,7 @@ class Sifter:
         result.kept.append(row)
         self._duplicates.add(name, candidate.text)
 
-    def _objection(self, tally: Tally, text: str, confidence: float) -> str | None:
+    def _rejection_reason(self, tally: TopicCounts, text: str, confidence: float) -> str | None:
         """Why a text is not kept; None if it is."""
         if len(text.split()) < self._settings.min_words:
             return "too short"

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-PROVENANCE = ("source", "of", "confidence", "seed", "model", "reason")
+PROVENANCE = ("source", "paraphrase_of", "confidence", "seed", "model", "reason")
 
 
 @dataclass
-class Tally:
+class TopicCounts:
     """What became of one topic's rows: `rows` it has, `asked` for, `written`, `agreed` to, `duplicates`, `kept`."""
 
     rows: int
@@ -22,7 +22,7 @@ class Tally:
 class Synthesis:
     """The rows kept and those rejected, as they are written, and the tally of each topic that rows were asked for."""
 
-    tallies: dict[str, Tally]
+    tallies: dict[str, TopicCounts]
     kept: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
 

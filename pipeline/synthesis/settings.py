@@ -25,7 +25,7 @@ class FilterSettings:
 
     def __post_init__(self) -> None:
         problems = [
-            f"{name} is {getattr(self, name)}, must lie above 0 and at most 1"
+            f"{name} is {getattr(self, name)}, must be above 0 and at most 1"
             for name in ("agreement", "similarity")
             if not 0 < getattr(self, name) <= 1
         ]
@@ -45,9 +45,9 @@ class SynthesisSettings:
         attempts: How many times a topic is tried for the rows that it still lacks.
         filter: Which of the written texts are kept.
         generation: How texts are written; they are always sampled, with `seed`.
-        max_text_tokens: Of a text; as many as the bundle's decoder reads unless given.
+        max_text_tokens: Most tokens of a text; as many as the bundle's decoder reads unless given.
         decoder: How the writer is trained; as the bundle's decoder was unless given.
-        seed: Of everything random.
+        seed: Random seed.
     """
 
     threshold: int = 20

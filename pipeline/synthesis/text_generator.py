@@ -33,10 +33,10 @@ class Candidate:
     text: str
     topic: str
     source: Source
-    of: str | None
+    paraphrase_of: str | None
 
 
-def fit_writer(
+def fit_text_generator(
     train: Sequence[Record],
     validation: Sequence[Record],
     noisy: Sequence[Record] | None,
@@ -51,10 +51,10 @@ def fit_writer(
         train: The clean set; each row teaches both kinds.
         validation: Held out of it.
         noisy: The noisy set; its rows teach one kind each, in turn.
-        topics: Of the clean set.
-        settings: From `writer_settings`.
+        topics: Topics of the clean set.
+        settings: From `generator_settings`.
         folder: Where checkpoints and logs go.
-        seed: Of everything random.
+        seed: Random seed.
     """
     return fit_decoder(
         [lesson for row in train for lesson in _lessons(row, seed)],
@@ -67,14 +67,14 @@ def fit_writer(
     )
 
 
-def writer_settings(settings: DecoderSettings, max_text_tokens: int | None = None) -> DecoderSettings:
+def generator_settings(settings: DecoderSettings, max_text_tokens: int | None = None) -> DecoderSettings:
     """The settings of a writer on the same base as a decoder with `settings`.
 
     The rows of rare topics, which it is for, are drawn more often; the prompt asks for a text.
 
     Args:
-        settings: Of the decoder.
-        max_text_tokens: Of a text to write; None takes as many as that decoder reads.
+        settings: Settings of the decoder.
+        max_text_tokens: Most tokens of a text to write; None takes as many as that decoder reads.
     """
     return replace(
         settings,
@@ -89,7 +89,7 @@ def writer_settings(settings: DecoderSettings, max_text_tokens: int | None = Non
 
 
 def write_candidates(
-    writer: TopicDecoder,
+    generator: TopicDecoder,
     numbers: Mapping[str, Sequence[int]],
     records: Mapping[str, Sequence[Record]],
     options: GenerationSettings,
@@ -97,7 +97,7 @@ def write_candidates(
     """Yield texts of each topic: under even numbers new ones, under odd ones paraphrases of its records in turn.
 
     Args:
-        writer: From `fit_writer`.
+        generator: From `fit_text_generator`.
         numbers: Which texts to write, by topic: one of the same number, topic and seed is the same text.
         records: The rows to paraphrase, by topic; a topic without gets new texts alone.
         options: How they are written.
@@ -107,7 +107,7 @@ def write_candidates(
     ]
     for first in range(0, len(asked), _AT_ONCE):
         held = asked[first : first + _AT_ONCE]
-        texts = writer.generate([given for given, _ in held], [empty.topic for _, empty in held], options)
+        texts = generator.generate([given for given, _ in held], [empty.topic for _, empty in held], options)
         for (_, empty), text in zip(held, texts, strict=True):
             yield replace(empty, text=text)
 

@@ -9,7 +9,7 @@ import pytest
 
 from unskew.ablation import AblationSettings, ArmSettings, ablate
 from unskew.ablation import run as running
-from unskew.ablation.ray_workers import each_seed
+from unskew.ablation.ray_workers import map_seeds
 from unskew.ablation.run import _Work, unequal_terms
 from unskew.ablation.settings import PLAIN_LOSS
 from unskew.cli.main import main
@@ -241,7 +241,7 @@ def test_a_folder_of_other_things_is_refused(settings, tmp_path):
 
 
 def test_training_on_test_rows_is_refused(settings, corpus, tmp_path):
-    with pytest.raises(UserError, match="also stand in"):
+    with pytest.raises(UserError, match="also occur in"):
         ablate(replace(settings, test=str(corpus / "train.jsonl")), tmp_path / "out")
 
 
@@ -287,7 +287,7 @@ def test_seeds_on_workers(settings, tmp_path):
         (tmp_path / f"seed-{seed}").write_text("done")
 
     with pytest.raises(UserError, match="seed 2"):
-        each_seed(work, (0, 1, 2), workers=2)
+        map_seeds(work, (0, 1, 2), workers=2)
     assert (tmp_path / "seed-0").exists()
-    packed = ray.cloudpickle.dumps(_Work(some(settings, "svm"), tmp_path, None, anew=False).run_seed)
+    packed = ray.cloudpickle.dumps(_Work(some(settings, "svm"), tmp_path, None, rerun=False).run_seed)
     assert ray.cloudpickle.loads(packed).__self__.settings == some(settings, "svm")

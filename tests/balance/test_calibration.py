@@ -21,17 +21,17 @@ def honest(rows=3000, topics=5, seed=0):
     """Logits whose softmax is the truth, and topics drawn from it."""
     generator = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(rows, topics, generator=generator, dtype=torch.float64)
-    targets = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(-1)
-    return logits, targets
+    labels = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(-1)
+    return logits, labels
 
 
-def nll(log_probabilities, targets):
-    return F.nll_loss(log_probabilities.double(), targets).item()
+def nll(log_probabilities, labels):
+    return F.nll_loss(log_probabilities.double(), labels).item()
 
 
 def test_temperature_is_recovered():
-    logits, targets = honest()
-    calibration = fit_calibration(3 * logits, targets, "temperature")
+    logits, labels = honest()
+    calibration = fit_calibration(3 * logits, labels, "temperature")
     assert torch.tensor(calibration.log_temperature).exp().item() == pytest.approx(3, rel=0.1)
     torch.testing.assert_close(calibration(3 * logits).double(), logits.log_softmax(-1), rtol=0.1, atol=0.05)
 
@@ -55,17 +55,17 @@ class Fixed(ClassifierMixin, BaseEstimator):
 
 
 def test_temperature_is_scikit_learns():
-    logits, targets = (3 * honest()[0], honest()[1])
+    logits, labels = (3 * honest()[0], honest()[1])
     theirs = CalibratedClassifierCV(FrozenEstimator(Fixed()), method="temperature", ensemble=False)
-    theirs.fit(logits.numpy(), targets.numpy())
-    ours = fit_calibration(logits, targets, "temperature")(logits).exp()
+    theirs.fit(logits.numpy(), labels.numpy())
+    ours = fit_calibration(logits, labels, "temperature")(logits).exp()
     torch.testing.assert_close(ours.double(), torch.tensor(theirs.predict_proba(logits.numpy())), rtol=0, atol=2e-3)
 
 
 def test_bias_and_temperature_are_recovered():
-    logits, targets = honest(rows=20_000)
+    logits, labels = honest(rows=20_000)
     bias = torch.tensor([1.0, 0.5, 0, -0.5, -1], dtype=torch.float64)
-    calibration = fit_calibration(2 * (logits - bias), targets, "bias_corrected_temperature")
+    calibration = fit_calibration(2 * (logits - bias), labels, "bias_corrected_temperature")
     assert torch.tensor(calibration.log_temperature).exp().item() == pytest.approx(2, rel=0.05)
     fitted = torch.tensor(calibration.bias)
     torch.testing.assert_close(fitted - fitted.mean(), bias.float(), rtol=0, atol=0.1)
@@ -76,15 +76,15 @@ def test_per_class_temperatures_are_recovered():
     generator = torch.Generator().manual_seed(0)
     log_p = (log_p + torch.randn(20_000, 3, generator=generator, dtype=torch.float64)).log_softmax(-1)
     true = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
-    targets = torch.multinomial((log_p / true).softmax(-1), 1, generator=generator).squeeze(-1)
-    calibration = fit_calibration(log_p, targets, "per_class_temperature")
+    labels = torch.multinomial((log_p / true).softmax(-1), 1, generator=generator).squeeze(-1)
+    calibration = fit_calibration(log_p, labels, "per_class_temperature")
     torch.testing.assert_close(torch.tensor(calibration.log_temperature).exp(), true.float(), rtol=0.12, atol=0)
 
 
 @pytest.mark.parametrize("kind", MAPS)
 def test_a_map_is_kept_where_it_helps_and_dropped_where_it_cannot(kind):
-    logits, targets = honest(rows=600)
-    kept = fit_calibration(4 * logits, targets, kind)
+    logits, labels = honest(rows=600)
+    kept = fit_calibration(4 * logits, labels, kind)
     assert kept.report is not None
     assert kept.report.kept
     assert kept.report.nll_after < kept.report.nll_before
@@ -95,8 +95,8 @@ def test_a_map_is_kept_where_it_helps_and_dropped_where_it_cannot(kind):
 
 @pytest.mark.parametrize("kind", ["bias_corrected_temperature", "vector_scaling"])
 def test_a_map_that_only_fits_noise_is_not_kept(kind):
-    logits, targets = honest(rows=40, topics=10)
-    calibration = fit_calibration(logits, targets, kind)
+    logits, labels = honest(rows=40, topics=10)
+    calibration = fit_calibration(logits, labels, kind)
     assert calibration.report is not None
     assert not calibration.report.kept
     assert str(calibration.report).endswith("not kept")
@@ -104,21 +104,21 @@ def test_a_map_that_only_fits_noise_is_not_kept(kind):
 
 
 def test_none_and_a_single_row_change_nothing():
-    logits, targets = honest(rows=50)
-    for calibration in (fit_calibration(logits, targets, "none"), fit_calibration(logits[:1], targets[:1])):
+    logits, labels = honest(rows=50)
+    for calibration in (fit_calibration(logits, labels, "none"), fit_calibration(logits[:1], labels[:1])):
         assert calibration.report is not None
         assert not calibration.report.kept
         torch.testing.assert_close(calibration(logits), logits.float().log_softmax(-1))
 
 
 def test_a_row_weight_is_a_number_of_repeats():
-    logits, targets = honest(rows=400)
+    logits, labels = honest(rows=400)
     bent = 2 * logits + torch.tensor([1.0, 0, 0, 0, -1])
     weights = torch.ones(400)
     weights[:200] = 3
-    weighted = fit_calibration(bent, targets, weights=weights)
+    weighted = fit_calibration(bent, labels, weights=weights)
     repeated = fit_calibration(
-        torch.cat([bent, bent[:200], bent[:200]]), torch.cat([targets, targets[:200], targets[:200]])
+        torch.cat([bent, bent[:200], bent[:200]]), torch.cat([labels, labels[:200], labels[:200]])
     )
     assert weighted.log_temperature == pytest.approx(repeated.log_temperature, abs=0.01)
     assert weighted.bias == pytest.approx(repeated.bias, abs=0.01)
@@ -126,30 +126,30 @@ def test_a_row_weight_is_a_number_of_repeats():
 
 @pytest.mark.parametrize("kind", MAPS)
 def test_logits_and_their_log_probabilities_are_the_same(kind):
-    logits, targets = honest(rows=300)
+    logits, labels = honest(rows=300)
     bent = 3 * logits + 7
-    calibration = fit_calibration(bent, targets, kind)
+    calibration = fit_calibration(bent, labels, kind)
     assert calibration.report is not None
     assert calibration.report.kept
     torch.testing.assert_close(calibration(bent), calibration(bent.log_softmax(-1)))
-    refitted = fit_calibration(bent.log_softmax(-1), targets, kind)
+    refitted = fit_calibration(bent.log_softmax(-1), labels, kind)
     torch.testing.assert_close(refitted(bent), calibration(bent))
 
 
 @pytest.mark.parametrize("kind", MAPS)
 def test_saved_and_loaded_it_is_the_same(kind):
-    logits, targets = honest(rows=300)
-    calibration = fit_calibration(3 * logits, targets, kind)
+    logits, labels = honest(rows=300)
+    calibration = fit_calibration(3 * logits, labels, kind)
     assert Calibration.from_dict(json.loads(json.dumps(calibration.to_dict()))) == calibration
 
 
 def test_topics_without_rows_and_exact_zeros_stay_finite():
-    logits, targets = honest(rows=200, topics=6)
-    keep = targets < 4
+    logits, labels = honest(rows=200, topics=6)
+    keep = labels < 4
     log_p = (5 * logits[keep]).log_softmax(-1)
     log_p[log_p < -30] = -torch.inf
     for kind in MAPS:
-        calibration = fit_calibration(log_p, targets[keep], kind)
+        calibration = fit_calibration(log_p, labels[keep], kind)
         assert all(abs(value) < 10 for value in (*calibration.log_temperature, *calibration.bias))
         assert calibration(log_p).isfinite().all()
 
@@ -161,8 +161,8 @@ def test_separable_rows_do_not_run_away():
 
 
 def test_a_calibration_of_another_number_of_topics_is_refused():
-    logits, targets = honest(rows=300)
-    calibration = fit_calibration(3 * logits + torch.tensor([2.0, 0, 0, 0, -2]), targets)
+    logits, labels = honest(rows=300)
+    calibration = fit_calibration(3 * logits + torch.tensor([2.0, 0, 0, 0, -2]), labels)
     with pytest.raises(ValueError, match="logits of 4 topics for a calibration of 5"):
         calibration(logits[:, :4])
 
@@ -220,11 +220,11 @@ def test_mistakes_are_named(call, message):
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_what_is_no_number_is_refused_where_it_enters(bad):
-    logits, targets = honest(rows=50)
-    fitted = fit_calibration(logits, targets)
+    logits, labels = honest(rows=50)
+    fitted = fit_calibration(logits, labels)
     logits[7, 1] = bad
     for use in (
-        lambda: fit_calibration(logits, targets),
+        lambda: fit_calibration(logits, labels),
         lambda: fitted(logits),
         lambda: prior_correct(logits, uniform_prior(5), uniform_prior(5)),
     ):
@@ -239,11 +239,11 @@ def test_an_allowed_topic_of_probability_0_is_still_the_most_probable():
 
 
 def test_rows_are_weighted_to_the_training_shares():
-    targets = torch.tensor([0, 0, 0, 1, 1, 2])
-    weights = training_weights(targets, [90, 9, 1])
-    shares = torch.zeros(3).double().index_add_(0, targets, weights) / weights.sum()
+    labels = torch.tensor([0, 0, 0, 1, 1, 2])
+    weights = training_weights(labels, [90, 9, 1])
+    shares = torch.zeros(3).double().index_add_(0, labels, weights) / weights.sum()
     torch.testing.assert_close(shares, torch.tensor([0.9, 0.09, 0.01]).double())
-    own = training_weights(targets, [90, 9, 1], torch.tensor([1.0, 1, 2, 1, 3, 1]))
+    own = training_weights(labels, [90, 9, 1], torch.tensor([1.0, 1, 2, 1, 3, 1]))
     assert own[2] / own[0] == pytest.approx(2)
     assert own[4] / own[3] == pytest.approx(3)
 
@@ -252,17 +252,17 @@ def test_biases_do_not_learn_the_shares_of_the_held_out_rows():
     """A right model, held-out rows of other shares than the training set's: it must be left as it is, and mostly is."""
     kept = {"weighted": 0, "alike": 0}
     for seed in range(12):
-        logits, targets = honest(rows=2000, seed=seed)
-        rows = torch.cat([(targets == topic).nonzero().flatten()[: 120 >> topic] for topic in range(5)])
-        weights = training_weights(targets[rows], torch.bincount(targets, minlength=5))
-        kept["weighted"] += fit_calibration(logits[rows], targets[rows], weights=weights).report.kept
-        kept["alike"] += fit_calibration(logits[rows], targets[rows]).report.kept
+        logits, labels = honest(rows=2000, seed=seed)
+        rows = torch.cat([(labels == topic).nonzero().flatten()[: 120 >> topic] for topic in range(5)])
+        weights = training_weights(labels[rows], torch.bincount(labels, minlength=5))
+        kept["weighted"] += fit_calibration(logits[rows], labels[rows], weights=weights).report.kept
+        kept["alike"] += fit_calibration(logits[rows], labels[rows]).report.kept
     assert kept["weighted"] <= 3
     assert kept["alike"] >= 10
 
 
 def test_one_temperature_stands_in_for_biases_that_are_noise():
-    logits, targets = honest(rows=300)
-    report = fit_calibration(4 * logits, targets).report
+    logits, labels = honest(rows=300)
+    report = fit_calibration(4 * logits, labels).report
     assert (report.kind, report.asked, report.kept) == ("temperature", "bias_corrected_temperature", True)
     assert "as good as bias corrected temperature" in str(report)

@@ -15,20 +15,20 @@ PRIOR = torch.tensor([0.7, 0.2, 0.07, 0.03], dtype=torch.float64)
 def draw(rows, seed, prior=PRIOR):
     """Probabilities of a miscalibrated model that favours the frequent topics, and the true topics."""
     generator = torch.Generator().manual_seed(seed)
-    targets = torch.multinomial(prior, rows, replacement=True, generator=generator)
+    labels = torch.multinomial(prior, rows, replacement=True, generator=generator)
     logits = torch.randn(rows, 4, generator=generator, dtype=torch.float64) + 2 * PRIOR.log()
-    logits[torch.arange(rows), targets] += 3
-    return logits.softmax(-1), targets
+    logits[torch.arange(rows), labels] += 3
+    return logits.softmax(-1), labels
 
 
 @pytest.mark.parametrize("error_rate", [0.05, 0.2])
 def test_every_topic_is_covered_within_its_binomial_interval(error_rate):
     sets = fit_conformal(*draw(20_000, 0), error_rate)
-    probabilities, targets = draw(8000, 1, prior=torch.full((4,), 0.25))
-    covered = sets(probabilities)[torch.arange(8000), targets]
+    probabilities, labels = draw(8000, 1, prior=torch.full((4,), 0.25))
+    covered = sets(probabilities)[torch.arange(8000), labels]
     assert sets.pooled == ()
     for topic in range(4):
-        rows = covered[targets == topic]
+        rows = covered[labels == topic]
         assert rows.sum().item() >= binom.ppf(1e-4, len(rows), 1 - error_rate - 0.01)
         if topic > 0:
             # Not by taking everything: only decided topics, which are added, may push coverage up.
@@ -56,9 +56,9 @@ def test_thresholds_by_hand():
 
 def test_rare_topics_are_pooled_and_named():
     rows = torch.tensor([40, 20, 9, 8])
-    targets = torch.arange(4).repeat_interleave(rows)
+    labels = torch.arange(4).repeat_interleave(rows)
     probabilities = torch.rand(77, 4, generator=torch.Generator().manual_seed(0)).softmax(-1)
-    sets = fit_conformal(probabilities, targets, 0.1)
+    sets = fit_conformal(probabilities, labels, 0.1)
     assert sets.pooled == (3,)
     assert sets.always == (3,)
     assert sets(probabilities)[:, 3].all()
@@ -66,10 +66,10 @@ def test_rare_topics_are_pooled_and_named():
 
 def test_a_pool_with_enough_rows_shares_one_threshold():
     own = torch.linspace(0.3, 0.9, 12, dtype=torch.float64)
-    targets = torch.arange(2).repeat(6)
+    labels = torch.arange(2).repeat(6)
     probabilities = torch.stack([own, own], dim=1)
-    probabilities[torch.arange(12), 1 - targets] = 1 - own
-    sets = fit_conformal(probabilities, targets, 0.1)
+    probabilities[torch.arange(12), 1 - labels] = 1 - own
+    sets = fit_conformal(probabilities, labels, 0.1)
     assert sets.pooled == (0, 1)
     assert sets.always == ()
     assert sets.thresholds == pytest.approx((0.3, 0.3))
@@ -80,8 +80,8 @@ def test_rows_needed_is_the_least_that_gives_a_threshold(error_rate):
     needed = rows_needed(error_rate)
     for rows, pooled in ((needed, False), (needed - 1, True)):
         probabilities = torch.full((max(1, rows), 2), 0.5)
-        targets = torch.zeros(max(1, rows)).long() if rows else torch.ones(1).long()
-        assert (0 in fit_conformal(probabilities, targets, error_rate).pooled) == pooled
+        labels = torch.zeros(max(1, rows)).long() if rows else torch.ones(1).long()
+        assert (0 in fit_conformal(probabilities, labels, error_rate).pooled) == pooled
 
 
 def test_no_set_is_empty():
@@ -98,27 +98,27 @@ def test_saved_and_loaded_it_is_the_same():
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "targets", "error_rate", "message"),
+    ("probabilities", "labels", "error_rate", "message"),
     [
-        (torch.ones(2, 2) / 2, torch.zeros(2).long(), 0.0, "must lie in"),
-        (torch.ones(2, 2) / 2, torch.zeros(2).long(), 1.0, "must lie in"),
+        (torch.ones(2, 2) / 2, torch.zeros(2).long(), 0.0, "must be in"),
+        (torch.ones(2, 2) / 2, torch.zeros(2).long(), 1.0, "must be in"),
         (torch.ones(0, 2), torch.zeros(0).long(), 0.1, "need rows"),
         (torch.ones(2, 2) / 2, torch.zeros(3).long(), 0.1, "need rows"),
     ],
 )
-def test_mistakes_are_named(probabilities, targets, error_rate, message):
+def test_mistakes_are_named(probabilities, labels, error_rate, message):
     with pytest.raises(UserError, match=message):
-        fit_conformal(probabilities, targets, error_rate)
+        fit_conformal(probabilities, labels, error_rate)
 
 
 def pooled_rows(rows, seed):
     """Eight topics of which the last four are rare, each of those harder than the one before."""
     generator = torch.Generator().manual_seed(seed)
     shares = torch.tensor([0.4, 0.3, 0.15, 0.11, 0.01, 0.01, 0.01, 0.01])
-    targets = torch.multinomial(shares, rows, replacement=True, generator=generator)
+    labels = torch.multinomial(shares, rows, replacement=True, generator=generator)
     logits = torch.randn(rows, 8, generator=generator, dtype=torch.float64)
-    logits[torch.arange(rows), targets] += torch.tensor([4, 4, 4, 4, 4, 3, 2, 1]).double()[targets]
-    return logits.softmax(-1), targets
+    logits[torch.arange(rows), labels] += torch.tensor([4, 4, 4, 4, 4, 3, 2, 1]).double()[labels]
+    return logits.softmax(-1), labels
 
 
 def test_only_per_topic_sets_promise_each_topic():
@@ -138,20 +138,20 @@ def test_only_per_topic_sets_promise_each_topic():
 
 
 def test_clusters_find_topics_that_are_alike():
-    probabilities, targets = pooled_rows(8000, 0)
-    alike = fit_conformal(probabilities, targets, 0.1, "clustered").thresholds
+    probabilities, labels = pooled_rows(8000, 0)
+    alike = fit_conformal(probabilities, labels, 0.1, "clustered").thresholds
     assert len(set(alike)) > 1
     assert alike[0] == alike[1]
     assert alike[7] < alike[0]
 
 
 def test_the_promise_in_force_is_said():
-    probabilities, targets = pooled_rows(400, 0)
-    assert "every set" in fit_conformal(probabilities, targets, 0.1, "per_topic").promise
-    assert "less often" in fit_conformal(probabilities, targets, 0.1, "pooled").promise
-    assert "as far as its cluster" in fit_conformal(probabilities, targets, 0.1, "clustered").promise
+    probabilities, labels = pooled_rows(400, 0)
+    assert "every set" in fit_conformal(probabilities, labels, 0.1, "per_topic").promise
+    assert "less often" in fit_conformal(probabilities, labels, 0.1, "pooled").promise
+    assert "as far as its cluster" in fit_conformal(probabilities, labels, 0.1, "clustered").promise
     with pytest.raises(UserError, match="there are per_topic, clustered, pooled"):
-        fit_conformal(probabilities, targets, 0.1, "mondrian")
+        fit_conformal(probabilities, labels, 0.1, "mondrian")
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -0.1])

@@ -31,16 +31,16 @@ PRIOR = torch.tensor([0.8, 0.15, 0.05], dtype=torch.float64)
 def drawn(rows, seed, sharp=1.5):
     """Calibrated probabilities under a skewed prior, and topics."""
     generator = torch.Generator().manual_seed(seed)
-    targets = torch.multinomial(PRIOR, rows, True, generator=generator)
+    labels = torch.multinomial(PRIOR, rows, True, generator=generator)
     centres = sharp * torch.eye(3).double()
-    points = centres[targets] + torch.randn(rows, 3, generator=generator).double()
-    return (points @ centres.T + PRIOR.log()).softmax(-1), targets
+    points = centres[labels] + torch.randn(rows, 3, generator=generator).double()
+    return (points @ centres.T + PRIOR.log()).softmax(-1), labels
 
 
 @pytest.mark.parametrize("measure", ["macro_f1", "balanced_accuracy"])
 def test_tuned_offsets_are_better_on_new_rows(measure):
-    probabilities, targets = drawn(3000, 0)
-    tuned = tune_offsets(probabilities, targets, measure)
+    probabilities, labels = drawn(3000, 0)
+    tuned = tune_offsets(probabilities, labels, measure)
     assert tuned.kept
     assert tuned.after > tuned.before
     new, truth = drawn(4000, 1)
@@ -105,19 +105,19 @@ def test_a_threshold_for_a_share_leaves_that_share(share):
 
 
 def test_mistakes_are_named():
-    probabilities, targets = drawn(50, 0)
+    probabilities, labels = drawn(50, 0)
     with pytest.raises(UserError, match="no confidence makes decisions right in 99.0%"):
-        threshold_for_accuracy(probabilities, targets, 0.99)
-    with pytest.raises(UserError, match="must lie in"):
-        threshold_for_accuracy(probabilities, targets, 1.0)
-    with pytest.raises(UserError, match="must lie in"):
-        threshold_for_undecided(probabilities, targets, 1.0)
+        threshold_for_accuracy(probabilities, labels, 0.99)
+    with pytest.raises(UserError, match="must be in"):
+        threshold_for_accuracy(probabilities, labels, 1.0)
+    with pytest.raises(UserError, match="must be in"):
+        threshold_for_undecided(probabilities, labels, 1.0)
     with pytest.raises(UserError, match="two ways"):
         Decision(offsets=(0.0, 1.0), costs=((0.0, 1.0), (1.0, 0.0)))
     with pytest.raises(UserError, match="different numbers of topics"):
         Decision(offsets=(0.0, 1.0), least=(0.5,))
     with pytest.raises(UserError, match="needs rows"):
-        tune_offsets(probabilities[:3], targets[:3], "macro_f1")
+        tune_offsets(probabilities[:3], labels[:3], "macro_f1")
     with pytest.raises(UserError, match="no probabilities"):
         Decision()(torch.tensor([[torch.nan, 1.0]]))
 
@@ -126,9 +126,9 @@ def test_a_threshold_holds_in_the_shares_that_weights_give():
     """Held-out rows of a skewed set, and a job with all topics alike."""
 
     def under_uniform(rows, seed):
-        probabilities, targets = drawn(rows, seed)
+        probabilities, labels = drawn(rows, seed)
         moved = probabilities / PRIOR
-        return moved / moved.sum(-1, keepdim=True), targets
+        return moved / moved.sum(-1, keepdim=True), labels
 
     new, truth = under_uniform(20_000, 99)
     alike = share_weights(truth, torch.ones(3).double())
@@ -154,22 +154,22 @@ def test_weights_that_are_alike_change_nothing():
 @given(st.integers(0, 10_000))
 def test_the_measures_tuned_for_are_scikit_learns(seed):
     generator = torch.Generator().manual_seed(seed)
-    targets, decided = torch.randint(4, (2, 40), generator=generator)
-    targets[:4] = torch.arange(4)
+    labels, decided = torch.randint(4, (2, 40), generator=generator)
+    labels[:4] = torch.arange(4)
     weights = torch.rand(40, generator=generator).double()
-    found = {m: _measured(decided[:, None], targets, weights, 4, m).item() for m in ("macro_f1", "balanced_accuracy")}
+    found = {m: _measured(decided[:, None], labels, weights, 4, m).item() for m in ("macro_f1", "balanced_accuracy")}
     given = {"sample_weight": weights.numpy()}
-    assert found["macro_f1"] == pytest.approx(f1_score(targets, decided, average="macro", **given))
-    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(targets, decided, **given))
+    assert found["macro_f1"] == pytest.approx(f1_score(labels, decided, average="macro", **given))
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, decided, **given))
 
 
 TOPICS = Topics(("a", "b", "c"), (80, 15, 5))
 
 
 def test_what_is_asked_for_becomes_a_decision_and_survives_json():
-    probabilities, targets = drawn(2000, 0)
+    probabilities, labels = drawn(2000, 0)
     asked = DecisionSettings(tune="balanced_accuracy", accuracy=0.8, min_confidence={"c": 0.9})
-    found = fit_decision(asked, TOPICS, probabilities, targets)
+    found = fit_decision(asked, TOPICS, probabilities, labels)
     assert found.decision.offsets == found.tuned.offsets
     assert found.decision.least == (found.threshold.value, found.threshold.value, 0.9)
     assert FittedDecision.from_dict(json.loads(json.dumps(found.to_dict()))) == found
@@ -198,9 +198,9 @@ def test_settings_that_make_no_decision(settings, said):
 
 
 def test_kept_rows_are_few_and_rare_topics_keep_theirs():
-    targets = torch.tensor([0] * 9000 + [1] * 90 + [2] * 9)
-    logits = torch.randn(len(targets), 3, generator=torch.Generator().manual_seed(0)) * 9
-    rows = HeldOutRows.kept_of(logits, targets)
-    assert torch.bincount(rows.targets.long()).tolist() == [4901, 90, 9]
+    labels = torch.tensor([0] * 9000 + [1] * 90 + [2] * 9)
+    logits = torch.randn(len(labels), 3, generator=torch.Generator().manual_seed(0)) * 9
+    rows = HeldOutRows.kept_of(logits, labels)
+    assert torch.bincount(rows.labels.long()).tolist() == [4901, 90, 9]
     torch.testing.assert_close(rows.logits[-1].float().exp(), logits[-1].softmax(-1), rtol=0.01, atol=1e-3)
-    assert len(HeldOutRows.kept_of(torch.zeros(3000, 1000), torch.arange(3000) % 1000).targets) == 2097
+    assert len(HeldOutRows.kept_of(torch.zeros(3000, 1000), torch.arange(3000) % 1000).labels) == 2097

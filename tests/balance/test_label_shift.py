@@ -14,10 +14,10 @@ CENTRES = 1.6 * torch.eye(4, dtype=torch.float64)
 def draw(prior, rows, seed=0):
     """Exact posteriors under MODEL of Gaussian texts drawn with another prior, and their topics."""
     generator = torch.Generator().manual_seed(seed)
-    targets = torch.multinomial(prior, rows, replacement=True, generator=generator)
-    texts = CENTRES[targets] + torch.randn(rows, 4, generator=generator, dtype=torch.float64)
+    labels = torch.multinomial(prior, rows, replacement=True, generator=generator)
+    texts = CENTRES[labels] + torch.randn(rows, 4, generator=generator, dtype=torch.float64)
     log_likelihood = -((texts[:, None] - CENTRES) ** 2).sum(-1) / 2
-    return (log_likelihood + MODEL.log()).softmax(-1), targets
+    return (log_likelihood + MODEL.log()).softmax(-1), labels
 
 
 @pytest.mark.parametrize("prior", [OTHER, MODEL, uniform_prior(4)])
@@ -103,8 +103,8 @@ def test_em_refuses_what_the_rows_cannot_tell():
 
 
 def test_bbse_recovers_a_known_prior():
-    held_out, targets = draw(MODEL, 40_000, seed=1)
-    estimate = bbse_prior(held_out, targets, draw(OTHER, 40_000, seed=2)[0])
+    held_out, labels = draw(MODEL, 40_000, seed=1)
+    estimate = bbse_prior(held_out, labels, draw(OTHER, 40_000, seed=2)[0])
     torch.testing.assert_close(estimate, OTHER, rtol=0, atol=0.05)
 
 
@@ -119,9 +119,9 @@ def test_bbse_by_hand():
 
 
 def test_bbse_on_its_own_held_out_rows_gives_their_shares():
-    held_out, targets = draw(MODEL, 3000)
-    estimate = bbse_prior(held_out, targets, held_out)
-    torch.testing.assert_close(estimate, torch.bincount(targets).double() / 3000)
+    held_out, labels = draw(MODEL, 3000)
+    estimate = bbse_prior(held_out, labels, held_out)
+    torch.testing.assert_close(estimate, torch.bincount(labels).double() / 3000)
 
 
 def test_bbse_refuses_an_ill_conditioned_confusion_matrix():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as options
 from hypothesis import strategies as st
 
-from unskew.balance import LossLink, LossSettings, implied_prior, loss_link, make_loss, prior_correct
+from unskew.balance import LossLink, LossSettings, loss_link, make_loss, prior_correct, prior_from_loss
 from unskew.balance.settings import LossName
 
 COUNTS = [90, 9, 3, 1]
@@ -56,7 +56,7 @@ def minimiser(settings, posterior):
 def test_the_posterior_comes_back_from_where_the_loss_is_least(settings, posterior):
     found = loss_link(settings, COUNTS)(minimiser(settings, posterior)[None])
     natural = torch.tensor(COUNTS).double() / sum(COUNTS)
-    taught = implied_prior(settings, COUNTS)
+    taught = prior_from_loss(settings, COUNTS)
     again = prior_correct(found, taught, natural).exp().double()
     torch.testing.assert_close(again[0], posterior, rtol=2e-2, atol=2e-3)
 

@@ -44,15 +44,15 @@ def test_reduces_to_torch_cross_entropy(batch, name, others):
 
 
 def test_generalised_cross_entropy_tends_to_cross_entropy_and_to_absolute_error(batch):
-    logits, targets = batch
+    logits, labels = batch
     torch.testing.assert_close(
-        generalised_cross_entropy_rows(logits, targets, 1e-7),
+        generalised_cross_entropy_rows(logits, labels, 1e-7),
         F.cross_entropy(*batch, reduction="none"),
         rtol=1e-5,
         atol=0,
     )
-    absolute = (logits.softmax(-1) - F.one_hot(targets, 4)).abs().sum(-1) / 2
-    torch.testing.assert_close(generalised_cross_entropy_rows(logits, targets, 1.0), absolute)
+    absolute = (logits.softmax(-1) - F.one_hot(labels, 4)).abs().sum(-1) / 2
+    torch.testing.assert_close(generalised_cross_entropy_rows(logits, labels, 1.0), absolute)
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal", "logit_adjusted"])
@@ -79,13 +79,13 @@ def test_balanced_softmax_is_logit_adjustment_at_tau_one(batch):
 
 
 def test_ldam_is_the_published_code_on_cosine_logits(batch):
-    cosines, targets = batch[0].tanh(), batch[1]
+    cosines, labels = batch[0].tanh(), batch[1]
     # As in kaidic/LDAM-DRW losses.py: m = 1 / sqrt(sqrt(n)), scaled to max_m; CE(s * (z - m at the target)).
     margins = torch.tensor(COUNTS, dtype=torch.float64) ** -0.25
     margins = margins * (0.5 / margins.max())
-    lowered = cosines - margins[targets][:, None] * F.one_hot(targets, 4)
-    expected = F.cross_entropy(30 * lowered, targets)
-    torch.testing.assert_close(plain("ldam", scale=30.0)(30 * cosines, targets), expected, rtol=1e-6, atol=1e-6)
+    lowered = cosines - margins[labels][:, None] * F.one_hot(labels, 4)
+    expected = F.cross_entropy(30 * lowered, labels)
+    torch.testing.assert_close(plain("ldam", scale=30.0)(30 * cosines, labels), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_ldam_margins_by_hand():
@@ -94,10 +94,10 @@ def test_ldam_margins_by_hand():
 
 def test_the_default_margin_of_the_rarest_topic_suits_a_linear_head(batch):
     # 5 nats for the topic of one row, 5 / 1000^(1/4) for that of a thousand.
-    logits, targets = torch.zeros(2, 4), torch.tensor([3, 0])
+    logits, labels = torch.zeros(2, 4), torch.tensor([3, 0])
     margins = torch.tensor([5.0, 5 / 1000**0.25])
     expected = torch.log(3 + torch.exp(-margins)) + margins
-    torch.testing.assert_close(plain("ldam").row_losses(logits, targets), expected)
+    torch.testing.assert_close(plain("ldam").row_losses(logits, labels), expected)
 
 
 def test_weights_are_torchs_class_weights_over_an_explicit_denominator(batch):
@@ -109,21 +109,21 @@ def test_weights_are_torchs_class_weights_over_an_explicit_denominator(batch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_accumulated_gradients_are_those_of_one_batch(batch, name):
-    logits, targets = batch
+    logits, labels = batch
     loss = make_loss(LossSettings(name=name, weights="balanced"), COUNTS)
     whole = logits.clone().requires_grad_()
-    loss(whole, targets).backward()
+    loss(whole, labels).backward()
     parts = logits.clone().requires_grad_()
     for rows in (slice(0, 5), slice(5, 6), slice(6, 12)):
-        loss(parts[rows], targets[rows], denominator=12).backward()
+        loss(parts[rows], labels[rows], denominator=12).backward()
     torch.testing.assert_close(parts.grad, whole.grad)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_numerically(batch, name):
-    logits, targets = batch
+    logits, labels = batch
     loss = make_loss(LossSettings(name=name, weights="balanced"), COUNTS)
-    assert torch.autograd.gradcheck(lambda values: loss(values, targets), logits.requires_grad_())
+    assert torch.autograd.gradcheck(lambda values: loss(values, labels), logits.requires_grad_())
 
 
 @settings(max_examples=60, deadline=None)
@@ -148,16 +148,16 @@ def test_values_and_gradients_are_finite(name, counts, size, dtype, gamma):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bf16_logits_cost_only_their_own_rounding(batch, name):
-    logits, targets = batch
+    logits, labels = batch
     loss = make_loss(LossSettings(name=name), [10**8, 10**4, 100, 1])
     rounded = logits.bfloat16()
-    torch.testing.assert_close(loss(rounded, targets), loss(rounded.float(), targets), rtol=0, atol=0)
+    torch.testing.assert_close(loss(rounded, labels), loss(rounded.float(), labels), rtol=0, atol=0)
 
 
 def test_a_module_cast_to_bf16_keeps_exact_priors():
-    logits, targets = torch.zeros(1, 2), torch.tensor([1])
+    logits, labels = torch.zeros(1, 2), torch.tensor([1])
     loss = make_loss(LossSettings("logit_adjusted"), [10**8, 1])
-    assert copy.deepcopy(loss).bfloat16()(logits, targets) == loss(logits, targets)
+    assert copy.deepcopy(loss).bfloat16()(logits, labels) == loss(logits, labels)
 
 
 def test_a_loss_adds_nothing_to_checkpoints():
@@ -168,12 +168,12 @@ def test_logit_adjusted_minimiser_is_the_posterior_under_a_uniform_prior():
     # A text whose topics are spread as those of the whole set says nothing.
     logits = torch.zeros(1, 2, requires_grad=True)
     loss = make_loss(LossSettings("logit_adjusted"), [900, 100])
-    targets = torch.tensor([0] * 90 + [1] * 10)
+    labels = torch.tensor([0] * 90 + [1] * 10)
     optimizer = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure():
         optimizer.zero_grad()
-        value = loss(logits.expand(100, 2), targets)
+        value = loss(logits.expand(100, 2), labels)
         value.backward()
         return value
 
@@ -249,12 +249,12 @@ def test_settings_are_read_from_yaml():
 
 
 def test_int32_targets_ignored_rows_and_empty_batches(batch):
-    logits, targets = batch
+    logits, labels = batch
     loss = make_loss(LossSettings(), [400, 60, 12, 4])
-    assert loss(logits, targets.int()) == loss(logits, targets)
-    some = targets.clone()
+    assert loss(logits, labels.int()) == loss(logits, labels)
+    some = labels.clone()
     some[::2] = -100
-    torch.testing.assert_close(loss(logits, some), loss(logits[1::2], targets[1::2]))
+    torch.testing.assert_close(loss(logits, some), loss(logits[1::2], labels[1::2]))
     empty = torch.zeros(0, 4, requires_grad=True)
     nothing = loss(empty, torch.zeros(0).long())
     assert nothing == 0
@@ -278,14 +278,14 @@ def test_logits_that_are_no_numbers_give_no_number(bad):
     [("focal", "gamma"), ("logit_adjusted", "tau"), ("ldam", "max_margin"), ("ldam", "scale")],
 )
 def test_absurd_values_are_refused(name, field):
-    with pytest.raises(UserError, match=rf"{field} must lie in .*got 1e\+20"):
+    with pytest.raises(UserError, match=rf"{field} must be in .*got 1e\+20"):
         LossSettings(name, **{field: 1e20})
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_of_weight_two_is_a_row_that_stands_twice(batch, name):
-    logits, targets = batch
+    logits, labels = batch
     weights = 1.0 + (torch.arange(12) % 3 == 0)
     loss = make_loss(LossSettings(name=name), COUNTS)
-    twice = loss(logits.repeat_interleave(weights.long(), 0), targets.repeat_interleave(weights.long()), denominator=12)
-    torch.testing.assert_close(loss(logits, targets, row_weights=weights), twice)
+    twice = loss(logits.repeat_interleave(weights.long(), 0), labels.repeat_interleave(weights.long()), denominator=12)
+    torch.testing.assert_close(loss(logits, labels, row_weights=weights), twice)

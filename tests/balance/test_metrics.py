@@ -24,10 +24,10 @@ TRAIN = [500, 60, 19, 5]
 
 def rows(seed, n=300, topics=4, present=4):
     generator = torch.Generator().manual_seed(seed)
-    targets = torch.randint(0, present, (n,), generator=generator)
+    labels = torch.randint(0, present, (n,), generator=generator)
     logits = torch.randn(n, topics, generator=generator)
-    logits[torch.arange(n), targets] += 1.0
-    return logits.double().softmax(-1), targets
+    logits[torch.arange(n), labels] += 1.0
+    return logits.double().softmax(-1), labels
 
 
 def decided(shares, per=100):
@@ -37,17 +37,17 @@ def decided(shares, per=100):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_against_scikit_learn_and_torchmetrics(seed):
-    probabilities, targets = rows(seed)
+    probabilities, labels = rows(seed)
     decisions = probabilities.argmax(-1)
-    got = measure(probabilities, targets, TRAIN)
-    assert got["accuracy"] == pytest.approx(accuracy_score(targets, decisions))
-    assert got["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(targets, decisions))
-    assert got["macro_f1"] == pytest.approx(f1_score(targets, decisions, average="macro"))
-    assert got["nll"] == pytest.approx(log_loss(targets, probabilities, labels=range(4)))
-    expected = multiclass_calibration_error(probabilities, targets, num_classes=4, n_bins=15, norm="l1").item()
+    got = measure(probabilities, labels, TRAIN)
+    assert got["accuracy"] == pytest.approx(accuracy_score(labels, decisions))
+    assert got["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, decisions))
+    assert got["macro_f1"] == pytest.approx(f1_score(labels, decisions, average="macro"))
+    assert got["nll"] == pytest.approx(log_loss(labels, probabilities, labels=range(4)))
+    expected = multiclass_calibration_error(probabilities, labels, num_classes=4, n_bins=15, norm="l1").item()
     assert got["ece"] == pytest.approx(expected, abs=1e-6)
-    recalls = recall_score(targets, decisions, average=None)
-    assert topic_recall(probabilities, targets).tolist() == pytest.approx(list(recalls))
+    recalls = recall_score(labels, decisions, average=None)
+    assert topic_recall(probabilities, labels).tolist() == pytest.approx(list(recalls))
     assert got["worst_topic_recall"] == pytest.approx(min(recalls))
     assert got["recall_many"] == pytest.approx(recalls[0])
     assert got["recall_medium"] == pytest.approx(recalls[1])
@@ -55,20 +55,20 @@ def test_against_scikit_learn_and_torchmetrics(seed):
 
 
 def test_topics_without_rows_are_left_out_of_macro_recall():
-    probabilities, targets = rows(0, present=3)
+    probabilities, labels = rows(0, present=3)
     decisions = probabilities.argmax(-1)
-    got = measure(probabilities, targets, TRAIN)
-    recalls = recall_score(targets, decisions, labels=[0, 1, 2], average=None)
-    assert topic_recall(probabilities, targets)[3].isnan()
+    got = measure(probabilities, labels, TRAIN)
+    recalls = recall_score(labels, decisions, labels=[0, 1, 2], average=None)
+    assert topic_recall(probabilities, labels)[3].isnan()
     assert got["balanced_accuracy"] == pytest.approx(recalls.mean())
     assert got["recall_few"] == pytest.approx(recalls[2])
     # Topic 3 was decided, so it counts as an F1 of 0, as in scikit-learn.
-    assert got["macro_f1"] == pytest.approx(f1_score(targets, decisions, average="macro"))
+    assert got["macro_f1"] == pytest.approx(f1_score(labels, decisions, average="macro"))
 
 
 def test_absent_bands_are_none_and_the_rest_is_json():
-    probabilities, targets = rows(0)
-    got = measure(probabilities, targets, [500, 400, 300, 200])
+    probabilities, labels = rows(0)
+    got = measure(probabilities, labels, [500, 400, 300, 200])
     assert got["recall_few"] is None
     assert got["ece_few"] is None
     assert json.loads(json.dumps(got, allow_nan=False)) == got
@@ -82,9 +82,9 @@ def test_a_probability_of_zero_keeps_the_nll_finite():
 def test_calibration_error_by_hand():
     # Two rows at 0.9 of which one is right, two at 0.6 both right: (2 |0.5 - 0.9| + 2 |1 - 0.6|) / 4.
     probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
-    targets = torch.tensor([0, 1, 1, 1])
-    assert measure(probabilities, targets, [200, 5])["ece"] == pytest.approx(0.4)
-    bands = band_calibration_error(probabilities, targets, [200, 5])
+    labels = torch.tensor([0, 1, 1, 1])
+    assert measure(probabilities, labels, [200, 5])["ece"] == pytest.approx(0.4)
+    bands = band_calibration_error(probabilities, labels, [200, 5])
     assert bands["many"] == pytest.approx(0.4)
     assert bands["few"] == pytest.approx(0.4)
     assert math.isnan(bands["medium"])
@@ -109,10 +109,10 @@ def test_prior_pull_by_hand():
 
 
 def test_prior_pull_is_undefined_where_nothing_pulls():
-    probabilities, targets = rows(0)
-    counts = torch.bincount(targets).tolist()
-    assert math.isnan(prior_pull(probabilities, targets, counts))
-    assert measure(probabilities, targets, counts)["prior_pull"] is None
+    probabilities, labels = rows(0)
+    counts = torch.bincount(labels).tolist()
+    assert math.isnan(prior_pull(probabilities, labels, counts))
+    assert measure(probabilities, labels, counts)["prior_pull"] is None
 
 
 def test_marginal_divergence_by_hand():
@@ -125,28 +125,28 @@ def test_marginal_divergence_by_hand():
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10**6), st.permutations(range(4)))
 def test_measures_do_not_depend_on_the_order_of_topics(seed, order):
-    probabilities, targets = rows(seed, n=40)
+    probabilities, labels = rows(seed, n=40)
     inverse = torch.tensor(order).argsort()
-    moved = measure(probabilities[:, order], inverse[targets], [TRAIN[position] for position in order])
-    expected = measure(probabilities, targets, TRAIN)
+    moved = measure(probabilities[:, order], inverse[labels], [TRAIN[position] for position in order])
+    expected = measure(probabilities, labels, TRAIN)
     assert {name: pytest.approx(value) for name, value in expected.items()} == moved
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "targets", "counts", "message"),
+    ("probabilities", "labels", "counts", "message"),
     [
         (torch.zeros(0, 2), torch.zeros(0).long(), [1, 1], "no rows"),
         (torch.tensor([[2.0, 1.0]]), torch.tensor([0]), [1, 1], "row 0 of the probabilities sums to 3"),
         (torch.tensor([[1.5, -0.5]]), torch.tensor([0]), [1, 1], "not probabilities"),
         (torch.tensor([[math.nan, 1.0]]), torch.tensor([0]), [1, 1], "not probabilities"),
-        (torch.tensor([[0.5, 0.5]]), torch.tensor([2]), [1, 1], "targets must lie in 0..1"),
+        (torch.tensor([[0.5, 0.5]]), torch.tensor([2]), [1, 1], "labels must be in 0..1"),
         (torch.tensor([[0.5, 0.5]]), torch.tensor([0, 1]), [1, 1], "do not fit"),
         (torch.tensor([[0.5, 0.5]]), torch.tensor([0]), [1, 1, 1], "3 training counts for 2 topics"),
     ],
 )
-def test_mistakes_are_named(probabilities, targets, counts, message):
+def test_mistakes_are_named(probabilities, labels, counts, message):
     with pytest.raises(UserError, match=message):
-        measure(probabilities, targets, counts)
+        measure(probabilities, labels, counts)
 
 
 @pytest.mark.parametrize("topics", [2, 12, 52])

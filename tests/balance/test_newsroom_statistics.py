@@ -13,13 +13,13 @@ from unskew.balance import (
     em_prior,
     em_standard_error,
     fit_conformal,
-    implied_prior,
     make_loss,
     mean_posterior,
     negative_log_likelihood,
     noise_matrix,
     prior_correct,
     prior_from_counts,
+    prior_from_loss,
     redrawn_noise,
     rows_needed,
     uniform_prior,
@@ -58,19 +58,19 @@ def test_em_recovers_the_prior_within_its_standard_errors(name):
 
 
 def test_black_box_shift_estimation_recovers_the_prior():
-    held_out, targets = draw(6000, uniform_prior(12), seed=1)
+    held_out, labels = draw(6000, uniform_prior(12), seed=1)
     for name in ("reversed", "uniform", "sparse"):
         unlabelled, _ = draw(4000, TARGETS[name], seed=2)
-        assert (bbse_prior(held_out, targets, unlabelled) - TARGETS[name]).abs().max() < 0.05
+        assert (bbse_prior(held_out, labels, unlabelled) - TARGETS[name]).abs().max() < 0.05
 
 
 def test_siblings_that_nobody_can_tell_apart_are_refused():
     room = Newsroom(difficulty=1)
-    probabilities, targets = draw(3000, uniform_prior(12), 3, room)
+    probabilities, labels = draw(3000, uniform_prior(12), 3, room)
     with pytest.raises(UserError, match="cannot be estimated"):
         em_prior(probabilities, TRAINING)
     with pytest.raises(UserError, match="condition number"):
-        bbse_prior(probabilities, targets, probabilities)
+        bbse_prior(probabilities, labels, probabilities)
 
 
 # --- prior correction ------------------------------------------------------------------------------------------------
@@ -92,16 +92,16 @@ def test_correcting_the_prior_of_an_exact_posterior_gives_the_exact_posterior(he
 
 def blurred(rows, prior, seed):
     """A model that errs: without its noise, scores would be tied, and ties only raise coverage."""
-    probabilities, targets = draw(rows, prior, seed)
+    probabilities, labels = draw(rows, prior, seed)
     noise = torch.randn(probabilities.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return (0.7 * probabilities.log() + 0.5 * noise).softmax(-1), targets
+    return (0.7 * probabilities.log() + 0.5 * noise).softmax(-1), labels
 
 
 @pytest.mark.parametrize("error_rate", [0.05, 0.1, 0.25])
 def test_conformal_coverage_of_each_topic_lies_in_its_interval(error_rate):
-    calibration, targets = blurred(6000, TRAINING, 21)
-    sets = fit_conformal(calibration, targets, error_rate)
-    rows = torch.bincount(targets, minlength=12).tolist()
+    calibration, labels = blurred(6000, TRAINING, 21)
+    sets = fit_conformal(calibration, labels, error_rate)
+    rows = torch.bincount(labels, minlength=12).tolist()
     assert [topic in sets.pooled for topic in range(12)] == [own < rows_needed(error_rate) for own in rows]
     fresh, truth = blurred(12_000, uniform_prior(12), 22)
     row = torch.arange(len(fresh))
@@ -118,12 +118,12 @@ def test_conformal_coverage_of_each_topic_lies_in_its_interval(error_rate):
 
 
 def test_pooled_topics_are_covered_together():
-    error_rate, (calibration, targets) = 0.05, blurred(1200, TRAINING, 31)
-    sets = fit_conformal(calibration, targets, error_rate)
+    error_rate, (calibration, labels) = 0.05, blurred(1200, TRAINING, 31)
+    sets = fit_conformal(calibration, labels, error_rate)
     assert len(sets.pooled) > 1
     assert sets.always == ()
     pooled = torch.tensor(sets.pooled)
-    own = int(torch.isin(targets, pooled).sum())
+    own = int(torch.isin(labels, pooled).sum())
     fresh, truth = blurred(5000, torch.where(torch.isin(torch.arange(12), pooled), TRAINING, 0), 32)
     hits = sets(fresh)[torch.arange(len(fresh)), truth].sum().item()
     rank = int(np.ceil((own + 1) * (1 - error_rate) - 1e-9))
@@ -143,7 +143,7 @@ def bag_of_words(texts):
     return bags
 
 
-def train(bags, targets, loss):
+def train(bags, labels, loss):
     """A linear model at the (slightly penalised) minimum of a loss, as a function from bags to logits."""
     weights = torch.zeros(12, bags.shape[1], requires_grad=True)
     bias = torch.zeros(12, requires_grad=True)
@@ -152,7 +152,7 @@ def train(bags, targets, loss):
 
     def closure():
         optimizer.zero_grad()
-        value = loss(bags @ weights.T + bias, targets) + 1e-4 * (weights**2).sum()
+        value = loss(bags @ weights.T + bias, labels) + 1e-4 * (weights**2).sum()
         value.backward()
         return value
 
@@ -183,17 +183,17 @@ IMPROPER = [LossSettings("focal"), LossSettings("ldam"), LossSettings("generalis
 
 @pytest.mark.parametrize("loss", [*PROPER, *IMPROPER], ids=lambda loss: f"{loss.name}-{loss.scheme}-{loss.tau}")
 def test_dividing_out_the_implied_prior_comes_near_the_bayes_ceiling(loss, sets):
-    bags, targets, fresh, truth, ceiling = sets
-    logits = train(bags, targets, make_loss(loss, COUNTS))(fresh)
-    implied = implied_prior(loss, COUNTS)
-    reached = balanced_accuracy(prior_correct(logits, implied, uniform_prior(12)), truth)
+    bags, labels, fresh, truth, ceiling = sets
+    logits = train(bags, labels, make_loss(loss, COUNTS))(fresh)
+    model_prior = prior_from_loss(loss, COUNTS)
+    reached = balanced_accuracy(prior_correct(logits, model_prior, uniform_prior(12)), truth)
     assert reached > ceiling - 0.075
     assert reached > balanced_accuracy(logits, truth) - 0.005
     if loss in PROPER:
         # A posterior averages to its own prior over rows that come under it, and to no other.
-        held = mean_posterior(logits.softmax(-1), implied[truth])
-        assert (held / implied).log().abs().max() < 0.35
-        others = [prior for prior in (TRAINING, uniform_prior(12)) if (prior / implied).log().abs().max() > 0.5]
+        held = mean_posterior(logits.softmax(-1), model_prior[truth])
+        assert (held / model_prior).log().abs().max() < 0.35
+        others = [prior for prior in (TRAINING, uniform_prior(12)) if (prior / model_prior).log().abs().max() > 0.5]
         assert all((held / prior).log().abs().max() > 0.35 for prior in others)
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unskew.balance import LossSettings, implied_prior, make_loss, noise_matrix, prior_from_counts, redrawn_noise
+from unskew.balance import LossSettings, make_loss, noise_matrix, prior_from_counts, prior_from_loss, redrawn_noise
 from unskew.balance.noise import forward_noise_rows
 from unskew.common import UserError
 
@@ -29,10 +29,10 @@ def test_forward_noise_by_hand():
 
 
 def test_it_is_the_formula_of_the_paper(batch):
-    logits, targets = batch
+    logits, labels = batch
     through = logits.softmax(-1) @ NOISE
-    expected = -through.gather(1, targets[:, None]).squeeze(1).log()
-    torch.testing.assert_close(forward_noise_rows(logits, targets, NOISE), expected)
+    expected = -through.gather(1, labels[:, None]).squeeze(1).log()
+    torch.testing.assert_close(forward_noise_rows(logits, labels, NOISE), expected)
 
 
 def test_without_noise_it_is_torchs_cross_entropy(batch):
@@ -42,9 +42,9 @@ def test_without_noise_it_is_torchs_cross_entropy(batch):
 
 
 def test_gradients_numerically_and_for_impossible_topics(batch):
-    logits, targets = batch
+    logits, labels = batch
     loss = make_loss(FORWARD, [5, 3, 1], noise=NOISE)
-    assert torch.autograd.gradcheck(lambda values: loss(values, targets), logits.requires_grad_())
+    assert torch.autograd.gradcheck(lambda values: loss(values, labels), logits.requires_grad_())
     sure = torch.tensor([[3e4, -3e4, 0.0]], requires_grad=True)
     loss(sure, torch.tensor([2])).backward()  # topic 0 is never labelled 2
     assert sure.grad is not None
@@ -81,20 +81,20 @@ def test_redrawing_keeps_the_shares(counts, rate):
     noise, shares = redrawn_noise(counts, rate), prior_from_counts(counts)
     torch.testing.assert_close(noise.sum(-1), torch.ones(len(counts)).double())
     torch.testing.assert_close(shares @ noise, shares)
-    implied = implied_prior(LossSettings("forward_noise", noise_rate=rate), counts)
-    torch.testing.assert_close(implied, shares)
+    model_prior = prior_from_loss(LossSettings("forward_noise", noise_rate=rate), counts)
+    torch.testing.assert_close(model_prior, shares)
 
 
 def test_the_rate_is_what_the_loss_uses(batch):
-    logits, targets = batch
+    logits, labels = batch
     loss = make_loss(LossSettings("forward_noise", noise_rate=0.4), [6, 3, 1])
-    expected = forward_noise_rows(logits, targets, redrawn_noise([6, 3, 1], 0.4))
-    torch.testing.assert_close(loss.row_losses(logits, targets), expected, rtol=1e-6, atol=1e-6)
+    expected = forward_noise_rows(logits, labels, redrawn_noise([6, 3, 1], 0.4))
+    torch.testing.assert_close(loss.row_losses(logits, labels), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_the_matrix_of_a_perfect_noisy_model_is_the_noise():
-    targets = torch.tensor([0, 0, 1, 2, 2, 2])
-    torch.testing.assert_close(noise_matrix(NOISE[targets], targets), NOISE)
+    labels = torch.tensor([0, 0, 1, 2, 2, 2])
+    torch.testing.assert_close(noise_matrix(NOISE[labels], labels), NOISE)
 
 
 def test_the_matrix_is_the_mean_answer_by_hand():
@@ -106,7 +106,7 @@ def test_the_matrix_is_the_mean_answer_by_hand():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: redrawn_noise([2, 1], 1.0), "must lie in"),
+        (lambda: redrawn_noise([2, 1], 1.0), "must be in"),
         (lambda: noise_matrix(torch.eye(3)[:2], torch.tensor([0, 1])), r"none of topics \[2\]"),
         (lambda: noise_matrix(torch.eye(3), torch.tensor([0, 1])), "do not fit"),
         (lambda: make_loss(FORWARD, [2, 1], noise=torch.eye(3)), "for 2 topics"),

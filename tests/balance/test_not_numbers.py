@@ -7,8 +7,8 @@ import torch
 
 from unskew.balance import (
     Calibration,
-    Decider,
     Decision,
+    PosteriorCorrector,
     adapt_target,
     bbse_prior,
     denoised_labels,
@@ -18,8 +18,8 @@ from unskew.balance import (
     fit_conformal,
     fit_scale,
     measure,
-    measured_prior,
     prior_correct,
+    prior_from_predictions,
     shrunk_em_prior,
     threshold_for_accuracy,
     threshold_for_undecided,
@@ -32,18 +32,18 @@ TOPICS = Topics(("a", "b", "c"), (60, 30, 10))
 PRIOR = torch.tensor(TOPICS.prior)
 TARGETS = torch.arange(3).repeat_interleave(7)
 FINE = torch.nn.functional.one_hot(TARGETS, 3).float()
-DECIDER = Decider(TOPICS, TOPICS.prior, Calibration(), TOPICS.prior)
+CORRECTOR = PosteriorCorrector(TOPICS, TOPICS.prior, Calibration(), TOPICS.prior)
 
 OF_LOGITS = {
     "calibration": lambda rows: fit_calibration(rows, TARGETS),
     "a fitted calibration": lambda rows: Calibration()(rows),
-    "held-out rows": lambda rows: DECIDER.fitted(rows, TARGETS, "none"),
-    "prediction": lambda rows: DECIDER(rows),
-    "prediction with topics alike": lambda rows: DECIDER.alike(rows),
+    "held-out rows": lambda rows: CORRECTOR.calibrate(rows, TARGETS, "none"),
+    "prediction": lambda rows: CORRECTOR(rows),
+    "prediction with topics alike": lambda rows: CORRECTOR.alike(rows),
     "prior correction": lambda rows: prior_correct(rows, PRIOR, PRIOR),
     "scale": lambda rows: fit_scale(rows, TARGETS, PRIOR),
-    "adaptive prior": lambda rows: adapt_target(DECIDER, rows),
-    "estimated prior": lambda rows: estimate_target(DECIDER, rows),
+    "adaptive prior": lambda rows: adapt_target(CORRECTOR, rows),
+    "estimated prior": lambda rows: estimate_target(CORRECTOR, rows),
     "shrunk prior": lambda rows: shrunk_em_prior(rows, PRIOR),
 }
 OF_PROBABILITIES = {
@@ -53,7 +53,7 @@ OF_PROBABILITIES = {
     "EM": lambda rows: em_prior(rows, PRIOR),
     "black-box shift": lambda rows: bbse_prior(FINE, TARGETS, rows),
     "black-box shift, held out": lambda rows: bbse_prior(rows, TARGETS, FINE),
-    "measured prior": lambda rows: measured_prior(rows, TARGETS, PRIOR),
+    "measured prior": lambda rows: prior_from_predictions(rows, TARGETS, PRIOR),
     "offsets": lambda rows: tune_offsets(rows, TARGETS, "macro_f1"),
     "threshold": lambda rows: threshold_for_accuracy(rows, TARGETS, 0.5),
     "threshold for undecided": lambda rows: threshold_for_undecided(rows, TARGETS, 0.5),

@@ -7,7 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unskew.balance import Calibration, Decider, LossSettings, implied_prior, prior_from_counts, resolve_prior
+from unskew.balance import (
+    Calibration,
+    LossSettings,
+    PosteriorCorrector,
+    prior_from_counts,
+    prior_from_loss,
+    resolve_prior,
+)
 from unskew.common import UserError
 from unskew.corpus import Topics
 
@@ -20,8 +27,8 @@ def posterior(prior):
     return joint / joint.sum(1, keepdim=True)
 
 
-def decider(implied, target):
-    return Decider(TOPICS, tuple(implied), Calibration(), tuple(target))
+def corrector(model_prior, target):
+    return PosteriorCorrector(TOPICS, tuple(model_prior), Calibration(), tuple(target))
 
 
 @given(
@@ -31,7 +38,7 @@ def decider(implied, target):
 def test_whatever_prior_was_taught_the_target_prior_decides(taught, target):
     taught = [share / sum(taught) for share in taught]
     target = [share / sum(target) for share in target]
-    probabilities = decider(taught, target)(posterior(taught).log())
+    probabilities = corrector(taught, target)(posterior(taught).log())
     torch.testing.assert_close(probabilities, posterior(target), rtol=1e-4, atol=1e-5)
 
 
@@ -46,7 +53,7 @@ def test_whatever_prior_was_taught_the_target_prior_decides(taught, target):
     ],
 )
 def test_prior_that_a_loss_teaches(settings, expected):
-    taught = implied_prior(settings, TOPICS.counts, TOPICS.names)
+    taught = prior_from_loss(settings, TOPICS.counts, TOPICS.names)
     torch.testing.assert_close(taught, expected, check_dtype=False, rtol=1e-4, atol=1e-6)
 
 
@@ -54,7 +61,7 @@ def test_training_to_the_minimum_teaches_the_implied_prior():
     """One feature-less model per loss: its softmax converges to the prior that the loss teaches."""
     from unskew.balance import make_loss
 
-    targets = torch.tensor([0] * 90 + [1] * 9 + [2])
+    labels = torch.tensor([0] * 90 + [1] * 9 + [2])
     for settings in (LossSettings(), LossSettings(weights="none"), LossSettings(name="logit_adjusted", tau=0.7)):
         bias = torch.zeros(3, requires_grad=True)
         loss = make_loss(settings, TOPICS.counts)
@@ -62,36 +69,36 @@ def test_training_to_the_minimum_teaches_the_implied_prior():
 
         def step(bias=bias, loss=loss, optimizer=optimizer):
             optimizer.zero_grad()
-            value = loss(bias.expand(100, 3), targets)
+            value = loss(bias.expand(100, 3), labels)
             value.backward()
             return value
 
         optimizer.step(step)
         torch.testing.assert_close(
-            bias.softmax(0).double(), implied_prior(settings, TOPICS.counts), rtol=1e-2, atol=1e-4
+            bias.softmax(0).double(), prior_from_loss(settings, TOPICS.counts), rtol=1e-2, atol=1e-4
         )
 
 
 def test_calibration_is_fitted_under_the_training_prior():
     generator = torch.Generator().manual_seed(0)
-    targets = torch.multinomial(prior_from_counts(TOPICS.counts).float(), 3000, True, generator=generator)
-    signal = torch.nn.functional.one_hot(targets, 3) * 1.5 + torch.randn(3000, 3, generator=generator)
+    labels = torch.multinomial(prior_from_counts(TOPICS.counts).float(), 3000, True, generator=generator)
+    signal = torch.nn.functional.one_hot(labels, 3) * 1.5 + torch.randn(3000, 3, generator=generator)
     overconfident = signal * 4
-    plain = decider([1 / 3] * 3, [1 / 3] * 3)
-    fitted = plain.fitted(overconfident, targets, "temperature")
+    plain = corrector([1 / 3] * 3, [1 / 3] * 3)
+    fitted = plain.calibrate(overconfident, labels, "temperature")
     assert fitted.calibration.report is not None
     assert fitted.calibration.report.kept
     assert fitted.calibration.log_temperature[0] > 0.5
 
 
 def test_natural_probabilities_are_those_under_the_training_prior():
-    natural = decider([0.2, 0.3, 0.5], [1, 0, 0]).natural(posterior([0.2, 0.3, 0.5]).log()).exp()
+    natural = corrector([0.2, 0.3, 0.5], [1, 0, 0]).calibrated_log_probs(posterior([0.2, 0.3, 0.5]).log()).exp()
     torch.testing.assert_close(natural, posterior([0.9, 0.09, 0.01]), rtol=1e-4, atol=1e-6)
 
 
 def test_survives_json():
-    made = decider([0.5, 0.25, 0.25], [0.2, 0.3, 0.5])
-    again = Decider.from_dict(json.loads(json.dumps(made.to_dict())))
+    made = corrector([0.5, 0.25, 0.25], [0.2, 0.3, 0.5])
+    again = PosteriorCorrector.from_dict(json.loads(json.dumps(made.to_dict())))
     assert torch.equal(again(torch.eye(3)), made(torch.eye(3)))
 
 

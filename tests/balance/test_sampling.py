@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from unskew.balance import TemperedDraw, View, span_dropout, tempered_counts
+from unskew.balance import SampledRow, TemperedSampler, span_dropout, tempered_counts
 from unskew.common import UserError
 from unskew.runtime import TokenBudgetBatches
 
@@ -23,7 +23,7 @@ def test_the_ratio_holds_for_any_counts(counts, ratio, total):
 
 @given(COUNTS, st.floats(1, 50))
 def test_more_rows_never_mean_fewer_draws(counts, ratio):
-    draws = [draw for _, draw in sorted(zip(counts, tempered_counts(counts, ratio), strict=True))]
+    draws = [sampler for _, sampler in sorted(zip(counts, tempered_counts(counts, ratio), strict=True))]
     assert draws == sorted(draws)
 
 
@@ -43,9 +43,9 @@ def test_full_balance_only_when_asked():
 
 
 def test_an_epoch_has_the_drawn_counts_and_every_row_as_often():
-    draw = TemperedDraw(SKEWED, seed=3)
-    rows = draw(0)
-    assert len(rows) == len(draw)
+    sampler = TemperedSampler(SKEWED, seed=3)
+    rows = sampler(0)
+    assert len(rows) == len(sampler)
     by_topic = Counter(SKEWED[row] for row in rows)
     assert [by_topic[topic] for topic in range(3)] == tempered_counts([60, 9, 2])
     for topic in range(3):
@@ -56,41 +56,41 @@ def test_an_epoch_has_the_drawn_counts_and_every_row_as_often():
 
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(0, 20), st.floats(1, 5))
-def test_no_view_stands_twice_in_an_epoch(targets, epoch, ratio):
-    rows = TemperedDraw(targets, ratio)(epoch)
+def test_no_view_stands_twice_in_an_epoch(labels, epoch, ratio):
+    rows = TemperedSampler(labels, ratio)(epoch)
     assert len({(int(row), row.repeat) for row in rows}) == len(rows)
     repeats = {}
     for row in rows:
-        assert 0 <= row < len(targets)
+        assert 0 <= row < len(labels)
         repeats.setdefault(int(row), []).append(row.repeat)
     assert all(sorted(own) == list(range(len(own))) for own in repeats.values())
 
 
 def test_an_undersampled_topic_is_seen_whole_over_the_epochs():
-    draw = TemperedDraw(SKEWED)
-    once = sum(SKEWED[row] == 0 for row in draw(0))
+    sampler = TemperedSampler(SKEWED)
+    once = sum(SKEWED[row] == 0 for row in sampler(0))
     assert once < 60
-    assert len({int(row) for epoch in range(3) for row in draw(epoch) if SKEWED[row] == 0}) == 60
+    assert len({int(row) for epoch in range(3) for row in sampler(epoch) if SKEWED[row] == 0}) == 60
 
 
 def test_an_epoch_depends_on_seed_and_number_alone():
-    first = TemperedDraw(SKEWED, seed=1)
+    first = TemperedSampler(SKEWED, seed=1)
     first(0)
-    again = TemperedDraw(SKEWED, seed=1)
+    again = TemperedSampler(SKEWED, seed=1)
     as_seen = [(int(row), row.repeat, row.seed) for row in first(4)]
     assert [(int(row), row.repeat, row.seed) for row in again(4)] == as_seen
     assert list(first(5)) != list(first(4))
-    assert list(TemperedDraw(SKEWED, seed=2)(4)) != list(first(4))
+    assert list(TemperedSampler(SKEWED, seed=2)(4)) != list(first(4))
 
 
 def test_paraphrases_stand_in_for_repeats():
-    rows = TemperedDraw([0] * 9 + [1], paraphrases={9: [10, 11]})(0)
+    rows = TemperedSampler([0] * 9 + [1], paraphrases={9: [10, 11]})(0)
     rare = sorted((int(row), row.repeat) for row in rows if row >= 9)
     assert len(rare) == tempered_counts([9, 1])[1] == 2
     assert rare == [(9, 0), (10, 0)]
-    another = TemperedDraw([0] * 9 + [1], paraphrases={9: [10, 11]})(1)
+    another = TemperedSampler([0] * 9 + [1], paraphrases={9: [10, 11]})(1)
     assert {int(row) for row in another if row >= 9} == {9, 11}
-    many = TemperedDraw([0] * 30 + [1], paraphrases={30: [31]})(0)
+    many = TemperedSampler([0] * 30 + [1], paraphrases={30: [31]})(0)
     assert sorted((int(row), row.repeat) for row in many if row >= 30)[:4] == [(30, 0), (30, 1), (30, 2), (30, 3)]
 
 
@@ -105,12 +105,12 @@ class Rows:
 
 
 def test_views_reach_the_collate_function_through_batches_and_workers():
-    draw = TemperedDraw(SKEWED, seed=0)
-    batches = TokenBudgetBatches([5] * len(SKEWED), 50, shuffle=True, draw=draw)
+    sampler = TemperedSampler(SKEWED, seed=0)
+    batches = TokenBudgetBatches([5] * len(SKEWED), 50, shuffle=True, sampler=sampler)
     loader = DataLoader(Rows(), batch_sampler=batches, collate_fn=list)  # pyright: ignore[reportArgumentType]
     seen = [view for batch in loader for view in batch]
-    assert sorted((int(view), view.repeat) for view in seen) == sorted((int(view), view.repeat) for view in draw(0))
-    copied = pickle.loads(pickle.dumps(View(3, 2, "s")))
+    assert sorted((int(view), view.repeat) for view in seen) == sorted((int(view), view.repeat) for view in sampler(0))
+    copied = pickle.loads(pickle.dumps(SampledRow(3, 2, "s")))
     assert (copied, copied.repeat, copied.seed) == (3, 2, "s")
 
 
@@ -156,7 +156,7 @@ def test_views_repeat_with_the_seed_and_change_with_it():
         (lambda: tempered_counts([]), "counts must be"),
         (lambda: tempered_counts([0, 0]), "counts must be"),
         (lambda: tempered_counts([3, 1], total=0), "at least one row"),
-        (lambda: TemperedDraw([0, 1], paraphrases={0: [1]}), "must stand after"),
+        (lambda: TemperedSampler([0, 1], paraphrases={0: [1]}), "must come after"),
         (lambda: span_dropout([1, 2], 1, 0, share=1.0), "share in"),
     ],
 )

@@ -107,7 +107,7 @@ def test_a_topic_without_rows_has_the_weight_of_a_topic_with_one(scheme):
         (lambda: class_weights("balanced", [3, -1]), "counts must be"),
         (lambda: class_weights("balanced", [3, math.nan]), "counts must be"),
         (lambda: class_weights("balanced", [0, 0]), "counts must be"),
-        (lambda: class_weights("effective_number", [3, 1], beta=1.0), r"beta must lie in \[0, 1\)"),
+        (lambda: class_weights("effective_number", [3, 1], beta=1.0), r"beta must be in \[0, 1\)"),
         (lambda: class_weights({"x": 2.0}, [3, 1], names=["a", "b"]), r"not in the training set: \['x'\]"),
         (lambda: class_weights({"a": -2.0}, [3, 1], names=["a", "b"]), "must be positive"),
         (lambda: class_weights({"a": 2.0}, [3, 1]), "need the topic names"),

@@ -202,9 +202,9 @@ def test_a_parent_that_is_a_file_is_named(old_file: Path) -> None:
 
 
 def test_a_folder_does_not_take_the_place_of_a_file_nor_a_file_of_a_folder(old_file: Path, old_folder: Path) -> None:
-    with pytest.raises(UserError, match="a file stands there"), replacing_folder(old_file):
+    with pytest.raises(UserError, match="a file is there"), replacing_folder(old_file):
         pass
-    with pytest.raises(UserError, match="a folder stands there"):
+    with pytest.raises(UserError, match="a folder is there"):
         write_text(old_folder, "new")
     assert entries(old_file.parent) == ["bundle", "out.txt"]
 

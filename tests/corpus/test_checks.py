@@ -20,7 +20,7 @@ def test_a_sound_set_passes_without_a_word() -> None:
         (records("a", None, "b"), r"record 2 \(id '1'\) has no topic"),
         (
             [*records("a", "b"), Record("x", "0", "a"), Record("y", "1", "a")],
-            r"the id '0' stands in records 1 and 3 \(1 further rows repeat an id\); make the ids unique",
+            r"the id '0' occurs in records 1 and 3 \(1 further rows repeat an id\); make the ids unique",
         ),
     ],
 )
@@ -38,7 +38,7 @@ def test_rare_repeated_and_targetless_rows_are_told() -> None:
     ]
     rare, repeated, untargeted = check_training(given, "train")
     assert rare == "train: 2 topics have a single row and cannot be validated: a, c"
-    assert repeated == "train: 1 texts stand more than once, 1 of them under different topics"
+    assert repeated == "train: 1 texts occur more than once, 1 of them under different topics"
     assert untargeted == "train: 2 of 4 records have no target to write"
 
 

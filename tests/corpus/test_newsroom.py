@@ -45,7 +45,7 @@ def words_of(text: str) -> list[str]:
 
 
 def facts_of(text: str) -> tuple[str, str, str]:
-    """The facts as a reader finds them: the words that stand in a closed list, and the one number."""
+    """The facts as a reader finds them: the words that are in a closed list, and the one number."""
     bare = [word.strip(".,:") for word in text.split()]
     (name,) = [word for word in bare if word in PEOPLE]
     (place,) = [word for word in bare if word in PLACES]

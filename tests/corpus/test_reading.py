@@ -87,7 +87,7 @@ def test_gzip(tmp_path: Path, name: str) -> None:
     assert load(packed) == RECORDS
     WRITERS[name](tmp_path / name, ROWS * 5_000)
     packed.write_bytes(gzip.compress((tmp_path / name).read_bytes())[:-20])
-    with pytest.raises(UserError, match=r"gz beyond line \d+.*fetch it anew"):
+    with pytest.raises(UserError, match=r"gz beyond line \d+.*fetch it again"):
         load(packed)
 
 
@@ -260,7 +260,7 @@ def test_a_cut_parquet_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     write_parquet(path, ROWS)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(UserError, match=r"rows\.parquet beyond row 0.*write it anew"):
+    with pytest.raises(UserError, match=r"rows\.parquet beyond row 0.*write it again"):
         load(path)
 
 
@@ -291,7 +291,7 @@ def test_an_empty_file_is_refused(tmp_path: Path, name: str, content: bytes) -> 
 def test_strict_loading_names_file_line_and_the_number_of_bad_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "x"}\n{"text": ""}\n{"text": "y"}\n\n{"text": 1}\n')
-    with pytest.raises(UserError, match=r"rows\.jsonl, line 2: .*empty; mend or remove this row \(1 further"):
+    with pytest.raises(UserError, match=r"rows\.jsonl, line 2: .*empty; fix or remove this row \(1 further"):
         load(path)
     records, rest = load_usable(path)
     assert [record.id for record in records] == ["1", "3"]

@@ -50,8 +50,8 @@ def _base(folder, tied=True, spare=0, chat=True, seed=0, head=8):
     """A pretrained model's folder, as a hub would hold it: random weights will do."""
     tokenizer = train_tokenizer([record.text + str(record.target) for record in _records(24)], 330)
     if chat:
-        marks = {"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]}
-        tokenizer.add_special_tokens(marks, replace_extra_special_tokens=False)
+        topic_tokens = {"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]}
+        tokenizer.add_special_tokens(topic_tokens, replace_extra_special_tokens=False)
         tokenizer.chat_template = CHAT
     torch.manual_seed(seed)
     model = LlamaForCausalLM(

@@ -3,8 +3,8 @@ import torch
 from safetensors.torch import load_file
 
 from unskew.common import UserError
-from unskew.decoder import AdaptationFacts, ControlTokens, DecoderSettings, merge
-from unskew.decoder.adaptation import adapt, adaptation_facts, finish
+from unskew.decoder import ControlTokens, DecoderSettings, TrainableParameters, merge
+from unskew.decoder.adaptation import adapt, finish, trainable_parameters
 from unskew.decoder.base import load_model, load_tokenizer
 from unskew.decoder.control import make_rows
 
@@ -68,19 +68,19 @@ def test_the_adapter_on_disk_holds_no_embedding_matrix(tied, spare, make_base, t
     weights = load_file(file)
     embeddings = [value for name, value in weights.items() if "lora" not in name]
     assert [len(value) for value in embeddings] == [len(control.ids)] * (1 if tied else 2)
-    facts = adaptation_facts(model, "lora")
+    facts = trainable_parameters(model, "lora")
     assert facts.adapter_bytes == pytest.approx(file.stat().st_size, abs=100)  # PEFT adds a line of metadata
     assert facts.trainable == sum(value.numel() for value in weights.values())
 
 
 def test_facts_count_what_is_trained(shared_base):
     full, _, before = adapted(shared_base, adaptation="full")
-    assert adaptation_facts(full, "full").share == 1
+    assert trainable_parameters(full, "full").share == 1
     blocks, control, _ = adapted(shared_base, adaptation="top_blocks")
     one_block = sum(v.numel() for name, v in before.items() if ".layers.2." in name)
     rows = len(control.ids) * 16
-    assert adaptation_facts(blocks, "top_blocks").trainable == one_block + rows
-    assert adaptation_facts(blocks, "top_blocks").adapter_bytes is None
+    assert trainable_parameters(blocks, "top_blocks").trainable == one_block + rows
+    assert trainable_parameters(blocks, "top_blocks").adapter_bytes is None
 
 
 def test_more_blocks_than_there_are(shared_base):
@@ -99,6 +99,6 @@ def test_finishing_leaves_a_lora_adapter_and_merges_the_rest(shared_base):
 
 
 def test_facts_are_said_in_words():
-    facts = AdaptationFacts("lora", 41_792, 257_152, 170_824)
+    facts = TrainableParameters("lora", 41_792, 257_152, 170_824)
     assert str(facts) == "lora: 41,792 of 257,152 parameters train (16.3%); the adapter takes 0.2 MB on disk"
-    assert "disk" not in str(AdaptationFacts("full", 10, 10, None))
+    assert "disk" not in str(TrainableParameters("full", 10, 10, None))

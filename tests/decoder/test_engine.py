@@ -9,8 +9,8 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, Llama
 from unskew.decoder import GenerationSettings
 from unskew.decoder import engine as engines
 from unskew.decoder.engine import Engine, Guidance
-from unskew.decoder.generation import Chooser
-from unskew.decoder.kv_cache import bytes_per_token, plain_memory, vacate
+from unskew.decoder.generation import TokenSelector
+from unskew.decoder.kv_cache import bytes_per_token, compact, plain_memory
 
 VOCABULARY, PAD, END = 60, 0, 1
 SIZES = {
@@ -39,7 +39,7 @@ def model():
 
 
 def greedy(batch):
-    return Chooser(GenerationSettings(), [], [0] * len(batch), torch.device("cpu"))
+    return TokenSelector(GenerationSettings(), [], [0] * len(batch), torch.device("cpu"))
 
 
 @torch.inference_mode()
@@ -178,7 +178,7 @@ def test_a_model_with_sliding_windows_is_right_too():
 @given(done=st.lists(st.booleans(), min_size=1, max_size=30))
 def test_rows_leave_and_the_others_fill_the_first_slots(done):
     slots = list(range(len(done)))
-    order, movers, holes = vacate(done)
+    order, movers, holes = compact(done)
     for mover, hole in zip(movers, holes, strict=True):
         slots[hole] = mover
     assert slots[: len(order)] == order
@@ -204,14 +204,16 @@ def guided_steps(model, row, mark, scale):
     return written
 
 
-@pytest.mark.parametrize("marks", [MARKS, LONGER])
+@pytest.mark.parametrize("topic_tokens", [MARKS, LONGER])
 @pytest.mark.parametrize(("prefix", "budget"), [(PREFIX, None), ([], 90)])
-def test_guidance_is_what_two_plain_passes_a_step_give(model, marks, prefix, budget):
-    expected = [guided_steps(model, row, mark, 2.5) for row, mark in zip(ROWS, marks, strict=True)]
-    found = Engine(model, prefix, PAD, END).write(ROWS, greedy, LIMIT, budget, guidance=Guidance(marks, 2.5))
+def test_guidance_is_what_two_plain_passes_a_step_give(model, topic_tokens, prefix, budget):
+    expected = [guided_steps(model, row, mark, 2.5) for row, mark in zip(ROWS, topic_tokens, strict=True)]
+    found = Engine(model, prefix, PAD, END).write(ROWS, greedy, LIMIT, budget, guidance=Guidance(topic_tokens, 2.5))
     assert found == expected
     assert len({len(ids) for ids in found}) > 1  # some leave the batch before others
-    assert found != Engine(model, prefix, PAD, END).write(ROWS, greedy, LIMIT, budget, guidance=Guidance(marks, 1.0))
+    assert found != Engine(model, prefix, PAD, END).write(
+        ROWS, greedy, LIMIT, budget, guidance=Guidance(topic_tokens, 1.0)
+    )
 
 
 def test_guidance_of_one_writes_what_the_marked_rows_alone_do(model):

@@ -9,7 +9,7 @@ from unskew.balance import LossSettings
 from unskew.balance.settings import LossName
 from unskew.common import UserError
 from unskew.corpus import Record, Topics
-from unskew.decoder import GenerationSettings, TopicDecoder, fit_decoder, fitting, implied_topic_prior
+from unskew.decoder import GenerationSettings, TopicDecoder, fit_decoder, fitting, topic_prior_from_loss
 from unskew.training import PhaseSettings, ScratchSettings
 
 SHORT = GenerationSettings(max_new_tokens=8)
@@ -164,12 +164,12 @@ def test_the_fairness_token_asks_for_the_balanced_prior(make_settings, tmp_path)
     decoder = fit_decoder(records, records, None, topics, settings, tmp_path)
     texts = [record.text for record in records]
     share = {fair: decoder.topic_logits(texts, fairness=fair).softmax(dim=1)[:, 1].mean() for fair in (False, True)}
-    implied = {fair: implied_topic_prior(settings, records, topics, fair)[1] for fair in (False, True)}
-    assert implied[False] == pytest.approx(1 / 8, abs=0.01)
-    assert implied[True] == pytest.approx(1 / 2, abs=0.02)
-    assert share[False] == pytest.approx(implied[False], abs=0.08)
-    assert share[True] == pytest.approx(implied[True], abs=0.15)
-    assert decoder.free_topics(texts) == ["oil"] * len(texts)
+    model_prior = {fair: topic_prior_from_loss(settings, records, topics, fair)[1] for fair in (False, True)}
+    assert model_prior[False] == pytest.approx(1 / 8, abs=0.01)
+    assert model_prior[True] == pytest.approx(1 / 2, abs=0.02)
+    assert share[False] == pytest.approx(model_prior[False], abs=0.08)
+    assert share[True] == pytest.approx(model_prior[True], abs=0.15)
+    assert decoder.generate_topics(texts) == ["oil"] * len(texts)
 
 
 def test_tempered_rows_are_what_is_trained_on(make_settings, tmp_path, monkeypatch):

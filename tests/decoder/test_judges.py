@@ -44,5 +44,5 @@ def test_sentences_are_judged_by_their_words():
     judge = make_judge(targets, ["sea", "sea", "farm", "farm"] * 3)
     assert isinstance(judge, TopicJudge)
     assert judge.fit_share(["a ship", "the corn", "a ship"], ["sea", "farm", "farm"]) == pytest.approx(2 / 3)
-    marks = make_judge(["A", "B", "?", "B"], ["x", "y", "z", "y"])
-    assert marks.fit_share(["A", "B", "?"], ["x", "y", "z"]) == 1
+    topic_tokens = make_judge(["A", "B", "?", "B"], ["x", "y", "z", "y"])
+    assert topic_tokens.fit_share(["A", "B", "?"], ["x", "y", "z"]) == 1

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unskew.balance import LossSettings, View, make_loss
+from unskew.balance import LossSettings, SampledRow, make_loss
 from unskew.decoder import ControlTokens
 from unskew.decoder.base import load_model, load_tokenizer
 from unskew.decoder.control import make_rows
@@ -155,8 +155,8 @@ def test_exact_counts_rows_that_greedy_generation_gets_right(parts):
 def test_a_repeat_lacks_spans_of_the_text_and_of_nothing_else(parts):
     start, stop = parts.rows.texts[0]
     whole = parts.rows.view(0)
-    assert parts.rows.view(View(0, 0, "x")) == whole
-    views = [parts.rows.view(View(0, repeat, "x")) for repeat in (1, 2, 3)]
+    assert parts.rows.view(SampledRow(0, 0, "x")) == whole
+    views = [parts.rows.view(SampledRow(0, repeat, "x")) for repeat in (1, 2, 3)]
     for view in views:
         assert view[:start] == whole[:start]
         assert view[len(view) - (len(whole) - stop) :] == whole[stop:]
@@ -165,9 +165,14 @@ def test_a_repeat_lacks_spans_of_the_text_and_of_nothing_else(parts):
 
 
 def test_batches_hold_the_views_that_are_drawn_and_count_them(parts):
-    drawn = [View(0), View(0, 1, "s"), View(0, 2, "s"), View(3)]
+    drawn = [SampledRow(0), SampledRow(0, 1, "s"), SampledRow(0, 2, "s"), SampledRow(3)]
     data = DecoderData(
-        parts.rows, parts.rows, pad_id=parts.tokenizer.pad_token_id, tokens_per_batch=60, seed=0, draw=lambda _: drawn
+        parts.rows,
+        parts.rows,
+        pad_id=parts.tokenizer.pad_token_id,
+        tokens_per_batch=60,
+        seed=0,
+        sampler=lambda _: drawn,
     )
     batches = list(data.train_dataloader())
     found = sorted(
@@ -196,8 +201,8 @@ def test_dropped_topics_differ_by_epoch_and_leave_the_rest(parts):
         pairs = zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True)
         shown = [ids[mask].tolist() for ids, mask in pairs]
         for row, topic in zip(shown, batch["topic"].tolist(), strict=True):
-            marks = [token for token in row if token in reserved]
-            assert marks == ([] if topic == NO_TOPIC else [parts.control.topic_ids[topic]])
+            topic_tokens = [token for token in row if token in reserved]
+            assert topic_tokens == ([] if topic == NO_TOPIC else [parts.control.topic_ids[topic]])
         assert bare(shown) == bare(row.tolist() for row in parts.rows.tokens)
         assert 0 < batch["topic"].tolist().count(NO_TOPIC) < len(shown)
         seen.append(sorted(shown))

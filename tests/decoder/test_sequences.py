@@ -39,14 +39,14 @@ def test_a_topic_in_text_is_a_line_of_plain_tokens():
     control = ControlTokens.add(own, ["oil", "<|eos|>"])
     sequencer = Sequencer(own, control, Prompt("A:", ":Z"), 64, "text")
     for topic in control.topics:
-        assert own.decode(sequencer.mark(topic)).strip(" ") == f"Topic: {topic}\n"
-        assert not set(own.all_special_ids) & set(sequencer.mark(topic))
+        assert own.decode(sequencer.topic_tokens(topic)).strip(" ") == f"Topic: {topic}\n"
+        assert not set(own.all_special_ids) & set(sequencer.topic_tokens(topic))
     start = sequencer.topic_line_start()
-    assert sequencer.mark("oil")[: len(start)] == start
-    assert sequencer.longest_mark == max(len(sequencer.mark(topic)) for topic in control.topics)
+    assert sequencer.topic_tokens("oil")[: len(start)] == start
+    assert sequencer.longest_mark == max(len(sequencer.topic_tokens(topic)) for topic in control.topics)
     with pytest.raises(UserError, match="'gas'"):
-        sequencer.mark("gas")
-    assert Sequencer(own, control, Prompt("A:", ":Z"), 64).mark("oil") == [control.topic_id("oil")]
+        sequencer.topic_tokens("gas")
+    assert Sequencer(own, control, Prompt("A:", ":Z"), 64).topic_tokens("oil") == [control.topic_id("oil")]
 
 
 def test_long_text_is_cut_and_the_prompt_is_not(tokenizer, control):

@@ -100,5 +100,5 @@ def test_a_base_named_after_the_defaults_gets_the_instruction():
 
 @pytest.mark.parametrize("tokens", [0, -5, 10**12])
 def test_an_output_without_end_is_refused(tokens):
-    with pytest.raises(UserError, match=f"max_new_tokens is {tokens}, must lie between 1 and"):
+    with pytest.raises(UserError, match=f"max_new_tokens is {tokens}, must be between 1 and"):
         GenerationSettings(max_new_tokens=tokens)

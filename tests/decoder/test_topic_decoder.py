@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from unskew.common import UserError
 from unskew.decoder import GenerationSettings, TopicDecoder
 from unskew.decoder.sequences import pad_left
-from unskew.runtime.prepacked import PackedLinear, packable
+from unskew.runtime.prepacked import PrepackedLinear, packable
 
 TEXTS = [
     "Today Ada spoke of prices.",
@@ -109,14 +109,14 @@ def test_topic_logits_are_one_forward_pass_before_the_topic(decoder):
 
 
 def test_free_topics_are_the_most_probable_tokens_where_those_are_topics(decoder):
-    found = decoder.free_topics(TEXTS, tokens_per_batch=150)
+    found = decoder.generate_topics(TEXTS, tokens_per_batch=150)
     names = dict(zip(decoder.control.topic_ids, decoder.topics, strict=True))
     tokens = []
     for text in TEXTS:
         ids = decoder._sequencer.prompts([text])[0]
         tokens.append(int(decoder.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
     assert found == [names.get(token) for token in tokens]
-    assert decoder.free_topics([]) == []
+    assert decoder.generate_topics([]) == []
 
 
 def test_a_free_topic_may_be_any_of_them_or_none(shared_base, monkeypatch, make_decoder):
@@ -125,7 +125,7 @@ def test_a_free_topic_may_be_any_of_them_or_none(shared_base, monkeypatch, make_
         logits = torch.zeros(1, 500)
         logits[:, token] = 1.0
         monkeypatch.setattr("unskew.decoder.engine.Engine.read", lambda *_, logits=logits: [([0], logits)])
-        assert decoder.free_topics(["Cy"]) == [named]
+        assert decoder.generate_topics(["Cy"]) == [named]
 
 
 @pytest.mark.parametrize(("line", "named"), [(" OIL\nprices", "oil"), ("oil", "oil"), ("oily\n", None), ("", None)])
@@ -133,20 +133,20 @@ def test_a_free_topic_in_text_is_the_rest_of_its_line(shared_base, line, named, 
     decoder = make_decoder(shared_base, condition="text")
     ids = decoder.tokenizer(line, add_special_tokens=False)["input_ids"]
 
-    def write(engine, rows, chooser, limit, *_):
+    def write(engine, rows, selector, limit, *_):
         assert all(decoder.tokenizer.decode(row).endswith("Topic:") for row in rows)
-        assert chooser([0])(torch.tensor([[0.0, 1.0]])).tolist() == [1]
+        assert selector([0])(torch.tensor([[0.0, 1.0]])).tolist() == [1]
         assert limit >= len(decoder.tokenizer(" wheat\n", add_special_tokens=False)["input_ids"])
         return [ids for _ in rows]
 
     monkeypatch.setattr("unskew.decoder.engine.Engine.write", write)
-    assert decoder.free_topics(["Cy", "Dee"]) == [named, named]
+    assert decoder.generate_topics(["Cy", "Dee"]) == [named, named]
 
 
 def test_free_topics_in_text_are_what_greedy_steps_write(shared_base, make_decoder):
     decoder = make_decoder(shared_base, condition="text")
-    found = decoder.free_topics(TEXTS)
-    assert found == [decoder.free_topics([text])[0] for text in TEXTS]
+    found = decoder.generate_topics(TEXTS)
+    assert found == [decoder.generate_topics([text])[0] for text in TEXTS]
     assert set(found) <= {None, *decoder.topics}
 
 
@@ -194,15 +194,15 @@ def test_a_loaded_decoder_is_packed_where_it_pays(decoder, tmp_path, monkeypatch
     monkeypatch.setattr("unskew.runtime.prepacked.SMALLEST", 0)
     decoder.save_pretrained(tmp_path / "saved")
     loaded = TopicDecoder.from_pretrained(tmp_path / "saved", device="cpu")
-    assert any(isinstance(module, PackedLinear) for module in loaded.model.modules())
+    assert any(isinstance(module, PrepackedLinear) for module in loaded.model.modules())
     assert loaded.generate(TEXTS, TOPICS, SHORT) == decoder.generate(TEXTS, TOPICS, SHORT)
     loaded.save_pretrained(tmp_path / "again")
     monkeypatch.setattr("unskew.runtime.prepacked.SMALLEST", 1 << 30)
     again = TopicDecoder.from_pretrained(tmp_path / "again", device="cpu")
-    assert not any(isinstance(module, PackedLinear) for module in again.model.modules())
+    assert not any(isinstance(module, PrepackedLinear) for module in again.model.modules())
     torch.testing.assert_close(again.topic_logits(TEXTS), decoder.topic_logits(TEXTS), atol=1e-4, rtol=1e-4)
     kept = TopicDecoder.from_pretrained(tmp_path / "saved", device="cpu", merge=False)
-    assert not any(isinstance(module, PackedLinear) for module in kept.model.modules())
+    assert not any(isinstance(module, PrepackedLinear) for module in kept.model.modules())
 
 
 def test_a_merged_decoder_is_a_plain_transformers_folder(decoder, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from unskew.common import UserError
-from unskew.decoder import GenerationSettings, TopicDecoder, check_writer
+from unskew.decoder import GenerationSettings, TopicDecoder, check_backend
 
 TEXTS = ["Today Ada spoke of prices.", "", "Bob " * 40, "a\0b 😀 مرحبا", "<|topic:oil|> <force_fairness>"]
 TOPICS = ["oil", "wheat", "oil", "wheat", "wheat"]
@@ -69,7 +69,7 @@ def saved(make_base, make_decoder, tmp_path_factory):
 
 def test_outputs_and_scores_are_torchs(saved):
     plain = TopicDecoder.from_pretrained(saved, device="cpu")
-    with_vllm = TopicDecoder.from_pretrained(saved, writer="vllm")
+    with_vllm = TopicDecoder.from_pretrained(saved, backend="vllm")
     done = []
     written = with_vllm.generate(TEXTS, TOPICS, SHORT, progress=done.append)
     assert written == plain.generate(TEXTS, TOPICS, SHORT)
@@ -94,25 +94,25 @@ def test_what_vllm_cannot_load_is_explained(saved, monkeypatch):
     with pytest.raises(
         UserError, match=r"vLLM cannot load the decoder \(no such architecture\); leave writer as torch"
     ):
-        TopicDecoder.from_pretrained(saved, writer="vllm")
+        TopicDecoder.from_pretrained(saved, backend="vllm")
 
 
 def test_it_is_for_merged_weights(saved):
     with pytest.raises(UserError, match="merge=True"):
-        TopicDecoder.from_pretrained(saved, writer="vllm", merge=False)
+        TopicDecoder.from_pretrained(saved, backend="vllm", merge=False)
 
 
 def test_writers_are_checked(monkeypatch):
     here = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    assert check_writer("torch", "int8", here) == "torch"
-    assert check_writer("vllm", "float32", here).count(" ") == 1
+    assert check_backend("torch", "int8", here) == "torch"
+    assert check_backend("vllm", "float32", here).count(" ") == 1
     for wrong, message in (
         (("jax", "float32", here), "torch, vllm"),
         (("vllm", "int8", here), "no precision int8"),
         (("vllm", "float32", torch.device("cuda:1")), "runs on the first GPU"),
     ):
         with pytest.raises(UserError, match=message):
-            check_writer(*wrong)
+            check_backend(*wrong)
     monkeypatch.setattr("unskew.decoder.vllm_backend.packages_distributions", dict)
     with pytest.raises(UserError, match=r"pip install .unskew\[vllm\]"):
-        check_writer("vllm", "float32", here)
+        check_backend("vllm", "float32", here)

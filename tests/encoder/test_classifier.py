@@ -24,7 +24,7 @@ from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from tiny_classifier import TINY
 
-from unskew.balance import Decider
+from unskew.balance import PosteriorCorrector
 from unskew.common import UserError
 from unskew.corpus import Topics
 from unskew.encoder import TopicClassifier, TopicEncoder, classifier
@@ -62,7 +62,7 @@ def as_they_are(_, table, X_test=None, **kernel):  # noqa: N803
         ),
         "check_classifiers_train": "wants an accuracy that one epoch of a tiny model does not have",
         "check_class_weight_classifiers": "weights act on what is learned; the target prior on what is decided",
-        "check_sample_weight_equivalence_on_dense_data": "a row that stands twice is in two batches",
+        "check_sample_weight_equivalence_on_dense_data": "a row that occurs twice is in two batches",
         "check_methods_subset_invariance": "float32 products differ in the last bit with the size of the batch",
         "check_methods_sample_order_invariance": "and with the rows that are batched together",
     },
@@ -98,8 +98,10 @@ def test_probabilities_are_those_of_the_pipeline(texts, labels, loss, target):
     model = TopicClassifier(**TINY, epochs=1, loss=loss, sampling_ratio=3.0, target_prior=target).fit(texts, labels)
     topics = Topics(model.encoder_.topics, tuple(model.class_count_.tolist()))
     shares = {"courts": 2, "sport": 2} if isinstance(target, dict) else target
-    decider = Decider(topics, tuple(model.implied_prior_.tolist()), model.calibration_, (1, 0, 0)).aimed_at(shares)
-    expected = decider(model.encoder_.logits(texts)).numpy()
+    corrector = PosteriorCorrector(
+        topics, tuple(model.model_prior_.tolist()), model.calibration_, (1, 0, 0)
+    ).with_target_prior(shares)
+    expected = corrector(model.encoder_.logits(texts)).numpy()
     np.testing.assert_allclose(model.predict_proba(texts), expected, atol=1e-5)
     if isinstance(target, dict):
         assert model.predict_proba(texts)[:, 1].max() == 0
@@ -141,7 +143,7 @@ def test_any_labels(texts, labels, names):
     assert set(model.predict(texts)) <= set(given)
     weighted = TopicClassifier(**TINY, epochs=1, class_weight={names[0]: 3.0}).fit(texts, given)
     rows = weighted.class_count_
-    assert weighted.implied_prior_[0] == pytest.approx(3 * rows[0] / (3 * rows[0] + rows[1] + rows[2]))
+    assert weighted.model_prior_[0] == pytest.approx(3 * rows[0] / (3 * rows[0] + rows[1] + rows[2]))
 
 
 @pytest.mark.parametrize(

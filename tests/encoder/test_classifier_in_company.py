@@ -28,7 +28,7 @@ def test_weights_count_as_rows_do(texts, labels):
     heavy = clone(model).fit(texts, labels, sample_weight=weights)
     shares = np.array([48, 60, 30]) / 138
     np.testing.assert_allclose(heavy.class_count_ / heavy.class_count_.sum(), shares)
-    np.testing.assert_allclose(heavy.implied_prior_, shares, atol=1e-6)
+    np.testing.assert_allclose(heavy.model_prior_, shares, atol=1e-6)
     same = clone(model).fit(texts, labels, sample_weight=np.full(len(texts), 7.0))
     np.testing.assert_array_equal(same.predict_proba(texts), clone(model).fit(texts, labels).predict_proba(texts))
 
@@ -106,10 +106,10 @@ def test_a_decision_by_label(unsure, texts):
 def test_a_tuned_decision_is_fitted_and_read_when_predicting(texts, labels):
     asked = DecisionSettings(undecided=0.5)
     model = TopicClassifier(**TINY | {"learning_rate": 0.005}, epochs=1, decision=asked).fit(texts, labels)
-    least = model.decider_.decision.decision.least[0]
+    least = model.corrector_.decision.decision.least[0]
     expected = model.predict_proba(texts).max(1) >= least
     assert ([label is not None for label in model.predict(texts)] == expected).all()
-    model.set_params(target_prior="train")  # worked out anew
+    model.set_params(target_prior="train")  # worked out again
     assert sum(label is None for label in model.predict(texts)) > 0
 
 

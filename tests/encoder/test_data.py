@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from unskew.balance import TemperedDraw, tempered_counts
+from unskew.balance import TemperedSampler, tempered_counts
 from unskew.common import UserError
 from unskew.corpus import Record
 from unskew.encoder.data import EncoderData, Rows
-from unskew.encoder.sampling import counts_seen, drawn
+from unskew.encoder.sampling import epoch_counts, make_sampler
 from unskew.encoder.tokens import pad_id_of
 
 
@@ -27,7 +27,7 @@ def test_batches_hold_every_row_with_its_own_tokens_and_target(rows, encoder):
         assert batch["input_ids"].numel() <= 256
         for row, target, ids, mask, _ in zip(*batch.values(), strict=True):
             seen.append(int(row))
-            assert int(target) == rows.targets[row]
+            assert int(target) == rows.labels[row]
             assert ids[mask.bool()].tolist() == rows.tokens[row].tolist()
     assert sorted(seen) == list(range(len(rows)))
 
@@ -39,9 +39,9 @@ def test_rows_per_batch_is_the_mean(rows, encoder):
 
 
 def test_repeats_of_a_row_are_other_views_between_the_same_marks(rows, encoder):
-    draw = TemperedDraw(rows.targets, ratio=2.0, seed=0)
+    sampler = TemperedSampler(rows.labels, ratio=2.0, seed=0)
     views, topics = [], Counter()
-    for batch in data(rows, encoder, draw=draw).train_dataloader():
+    for batch in data(rows, encoder, sampler=sampler).train_dataloader():
         for row, target, ids, mask, _ in zip(*batch.values(), strict=True):
             tokens = ids[mask.bool()].tolist()
             assert tokens[0] == encoder.tokenizer.cls_token_id
@@ -60,13 +60,13 @@ def test_an_unknown_topic_is_named(topics, encoder):
 def test_paraphrases_come_in_the_place_of_repeats_and_make_no_topic_more_frequent(topics):
     names = topics.names
     clean = [Record(f"row {i}", str(i), names[0]) for i in range(30)] + [Record("rare", "r", names[1])]
-    others = [Record(f"rare, said otherwise {i}", f"s{i}", names[1], of="r") for i in range(2)]
-    ordered, draw = drawn([*others, *clean], topics, 3.0, 0)
-    assert draw is not None
+    others = [Record(f"rare, said otherwise {i}", f"s{i}", names[1], paraphrase_of="r") for i in range(2)]
+    ordered, sampler = make_sampler([*others, *clean], topics, 3.0, 0)
+    assert sampler is not None
     assert [record.id for record in ordered[-2:]] == ["s0", "s1"]
-    rare = [(ordered[view].id, view.repeat) for view in draw(0) if ordered[view].topic == names[1]]
+    rare = [(ordered[view].id, view.repeat) for view in sampler(0) if ordered[view].topic == names[1]]
     assert sorted(rare)[:2] == [("r", 0), ("r", 1)]
     assert sorted(rare)[-2:] == [("s0", 0), ("s1", 0)]
-    assert counts_seen(ordered, topics, 3.0)[:2] == tempered_counts([30, 1])
-    assert counts_seen(ordered, topics, None)[:2] == [30, 3]
-    assert drawn(ordered, topics, None, 0) == (ordered, None)
+    assert epoch_counts(ordered, topics, 3.0)[:2] == tempered_counts([30, 1])
+    assert epoch_counts(ordered, topics, None)[:2] == [30, 3]
+    assert make_sampler(ordered, topics, None, 0) == (ordered, None)

@@ -40,8 +40,8 @@ def test_two_processes_fit_one_encoder(strategy, train, validation, topics, sett
     assert ended.returncode == 0, ended.stderr
     logits = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     assert torch.equal(*logits)
-    targets = topics.encode([record.topic for record in validation])
-    measures = validation_measures(logits[0], torch.tensor(targets), topics)
+    labels = topics.encode([record.topic for record in validation])
+    measures = validation_measures(logits[0], torch.tensor(labels), topics)
     assert measures["accuracy"] > 0.8
     (done,) = (tmp_path / "work").glob("clean-*/done.json")
     logged = json.loads(done.read_text())["measures"]

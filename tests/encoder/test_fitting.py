@@ -202,17 +202,17 @@ def test_step_losses_add_up_to_the_loss_of_all_rows(train, validation, topics, q
     def kept(self, batch, batch_index):
         self.model.eval()
         losses.append(step(self, batch, batch_index).item() * self.trainer.datamodule.rows_per_batch)
-        return 0.0 * self.model.classifier.bias.sum()  # the weights stand still, so that the sum is of one model
+        return 0.0 * self.model.classifier.bias.sum()  # the weights are fixed, so that the sum is of one model
 
     monkeypatch.setattr(EncoderModule, "training_step", kept)
     plain = replace(quick, clean=replace(SHORT, epochs=1), loss=LossSettings(weights="balanced"))
     encoder = fit_encoder(train, validation, None, topics, plain, tmp_path)
-    targets = torch.tensor(topics.encode([record.topic for record in train]))
+    labels = torch.tensor(topics.encode([record.topic for record in train]))
     weights = len(train) / (len(topics) * torch.tensor(topics.counts))
     rows = torch.nn.functional.cross_entropy(
-        encoder.logits([record.text for record in train]), targets, reduction="none"
+        encoder.logits([record.text for record in train]), labels, reduction="none"
     )
-    assert sum(losses) == pytest.approx(float((rows * weights[targets]).sum()), rel=1e-4)
+    assert sum(losses) == pytest.approx(float((rows * weights[labels]).sum()), rel=1e-4)
 
 
 def test_without_validation_rows_the_training_rows_decide(train, topics, quick, tmp_path):

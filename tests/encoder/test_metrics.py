@@ -12,16 +12,16 @@ TOPICS = Topics(("earn", "grain", "tea", "jute"), (500, 60, 3, 1))
 
 def test_measures_agree_with_scikit_learn():
     logits = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-    targets = torch.arange(200) % 3
-    measures = validation_measures(logits, targets, Topics(("a", "b", "c"), (500, 60, 3)))
-    assert measures["macro_f1"] == pytest.approx(f1_score(targets, logits.argmax(1), average="macro"))
-    assert measures["nll"] == pytest.approx(log_loss(targets, logits.double().softmax(1)))
+    labels = torch.arange(200) % 3
+    measures = validation_measures(logits, labels, Topics(("a", "b", "c"), (500, 60, 3)))
+    assert measures["macro_f1"] == pytest.approx(f1_score(labels, logits.argmax(1), average="macro"))
+    assert measures["nll"] == pytest.approx(log_loss(labels, logits.double().softmax(1)))
 
 
 def test_recalls_by_topic_and_band():
     decided = torch.tensor([0, 0, 1, 0, 2])
-    targets = torch.tensor([0, 0, 1, 1, 2])
-    measures = validation_measures(torch.nn.functional.one_hot(decided, 4) * 9.0, targets, TOPICS)
+    labels = torch.tensor([0, 0, 1, 1, 2])
+    measures = validation_measures(torch.nn.functional.one_hot(decided, 4) * 9.0, labels, TOPICS)
     found = {name: value for name, value in measures.items() if "recall" in name}
     assert found == {
         "recall_many": 1.0,

@@ -55,7 +55,7 @@ def test_every_row_is_trained_on_and_answered_by_models_that_did_not_see_it(
     name, train, validation, topics, chosen, tmp_path
 ):
     fitted = fit_topic_encoder(train, [], None, topics, dataclasses.replace(chosen, recipe=name), tmp_path, 0)
-    assert fitted.implied == pytest.approx([1 / 3] * 3)
+    assert fitted.model_prior == pytest.approx([1 / 3] * 3)
     assert len(fitted.held_out.labels) == len(train)
     right = fitted.encoder.logits([record.text for record in validation]).argmax(-1).tolist()
     truth = topics.encode(record.topic for record in validation)

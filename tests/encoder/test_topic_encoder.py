@@ -10,7 +10,7 @@ from transformers import pipeline
 
 from unskew.common import UserError
 from unskew.encoder import TopicEncoder
-from unskew.runtime.prepacked import PackedLinear, packable
+from unskew.runtime.prepacked import PrepackedLinear, packable
 
 TEXTS = ["crude oil", "the judge and the jury", "", "goal " * 50, "\0 \u202eעברית 😀 <|sep|>", "gas"]
 
@@ -80,7 +80,7 @@ def test_a_loaded_encoder_is_packed_where_it_pays(encoder, tmp_path, monkeypatch
     monkeypatch.setattr("unskew.runtime.prepacked.SMALLEST", 0)
     encoder.save_pretrained(tmp_path)
     loaded = TopicEncoder.from_pretrained(tmp_path)
-    assert any(isinstance(module, PackedLinear) for module in loaded.model.modules())
+    assert any(isinstance(module, PrepackedLinear) for module in loaded.model.modules())
     torch.testing.assert_close(loaded.logits(TEXTS), encoder.logits(TEXTS), atol=1e-4, rtol=1e-4)
 
 

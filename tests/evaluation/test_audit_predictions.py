@@ -144,8 +144,8 @@ def test_one_file_may_hold_both(tmp_path):
 @pytest.mark.parametrize(
     ("predictions", "labels", "train", "said"),
     [
-        (rows(TRUE) + rows(["oil"]), None, COUNTS, "'r0' stands twice among the predictions"),
-        (rows(TRUE), rows(TRUE) + rows(["oil"]), COUNTS, "'r0' stands twice among the labels"),
+        (rows(TRUE) + rows(["oil"]), None, COUNTS, "'r0' occurs twice among the predictions"),
+        (rows(TRUE), rows(TRUE) + rows(["oil"]), COUNTS, "'r0' occurs twice among the labels"),
         ([{"id": "x", "topic": "oil"}], None, COUNTS, "no id of the predictions \\('x', ...\\)"),
         ([{"id": "r0", "answer": "oil"}], None, COUNTS, "no column 'topic'; its columns are 'id', 'answer'"),
         (rows(TRUE), rows([None] * 8), COUNTS, "line 1: no topic in the column 'topic'"),

@@ -40,7 +40,7 @@ def test_what_it_needs(fitted, corpus, tmp_path):
     with pytest.raises(UserError, match="name it with --train"):
         evaluate(fitted[0], str(corpus / "test.jsonl"), tmp_path / "out", obedience=True)
     assert not (tmp_path / "out").exists()
-    silent = HybridPipeline(fitted[0].encoder, None, fitted[0].decider)
+    silent = HybridPipeline(fitted[0].encoder, None, fitted[0].corrector)
     with pytest.raises(UserError, match="this system has no decoder"):
         obedience(silent, HELD_OUT, TRAINED)
     with pytest.raises(UserError, match="two topics or more"):

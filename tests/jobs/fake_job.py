@@ -1,7 +1,7 @@
 """A job over a fake pipeline, as a process to be killed: python fake_job.py INPUT OUTPUT [OPTIONS].
 
 OPTIONS are a JSON object of `JobSettings`, `pause`, seconds that each row takes, and `pids`, a folder where each
-process that holds a pipeline leaves a file of its number. What the fake writes depends on the rows that stand together
+process that holds a pipeline leaves a file of its number. What the fake writes depends on the rows that are together
 in a window, so that a run which forms other windows writes other bytes.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from unskew.common import Terminated, UserError, ending_on_sigterm
 from unskew.corpus import Topics
-from unskew.jobs import JobSettings, System, run
+from unskew.jobs import JobSettings, ModelHandle, run
 
 WINDOW = 7
 
@@ -64,7 +64,7 @@ class FakePipeline:
 
 
 def fake_system(pause=0.0, pids=None, **state):
-    return System(partial(FakePipeline, pause, pids), {"bundle": "fake", **state}, Topics(("oil", "sea"), (9, 1)))
+    return ModelHandle(partial(FakePipeline, pause, pids), {"bundle": "fake", **state}, Topics(("oil", "sea"), (9, 1)))
 
 
 if __name__ == "__main__":

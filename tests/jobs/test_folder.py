@@ -13,7 +13,7 @@ from unskew.jobs import folder
 HOLD = """
 import sys, time
 from unskew.jobs import folder
-with folder.locked(folder.Place.of(sys.argv[1])):
+with folder.locked(folder.JobPaths.of(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -27,13 +27,13 @@ def test_a_held_folder_is_refused_by_the_holders_name_and_free_once_the_holder_i
         assert holder.stdout.readline() == "held\n"
         with (
             pytest.raises(UserError, match=f"process {holder.pid} of .* is at work on"),
-            folder.locked(folder.Place.of(output)),
+            folder.locked(folder.JobPaths.of(output)),
         ):
             pass
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.communicate()
-    with folder.locked(folder.Place.of(output)):
+    with folder.locked(folder.JobPaths.of(output)):
         assert f"process {os.getpid()} of" in (tmp_path / "out.jsonl.job" / ".lock").read_text("utf-8")
 
 
@@ -42,4 +42,4 @@ def test_what_no_output_can_be_is_refused(name, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError):
-        folder.Place.of(name)
+        folder.JobPaths.of(name)

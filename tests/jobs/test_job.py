@@ -188,7 +188,9 @@ def test_another_bundle_is_refused(job, rows, fitted, tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         job()
     monkeypatch.undo()
-    HybridPipeline.from_pretrained(fitted[1], "cpu", merge=False).aimed_at("train").save_pretrained(tmp_path / "other")
+    HybridPipeline.from_pretrained(fitted[1], "cpu", merge=False).with_target_prior("train").save_pretrained(
+        tmp_path / "other"
+    )
     with pytest.raises(UserError, match="the bundle has other contents.*--restart"):
         predict(tmp_path / "other", str(tmp_path / "in.jsonl"), tmp_path / "out.jsonl", generation=SHORT, device="cpu")
     with pytest.raises(UserError, match="precision was 'float32', is 'bfloat16'"):

@@ -10,7 +10,7 @@ import pytest
 
 from unskew.common import UserError, write_jsonl
 from unskew.decoder import GenerationSettings
-from unskew.jobs import JobSettings, bundle_system, folder, predict, run
+from unskew.jobs import JobSettings, folder, open_model, predict, run
 from unskew.pipeline import HybridPipeline
 
 
@@ -115,9 +115,9 @@ def test_a_bundle_replaced_between_fingerprint_and_load(fitted, tmp_path, monkey
     write_jsonl(tmp_path / "in.jsonl", [{"text": "wheat field"}])
     bundle, aside = tmp_path / "bundle", tmp_path / "aside"
     shutil.copytree(fitted[1], bundle)
-    other = HybridPipeline.from_pretrained(fitted[1], "cpu", merge=False).aimed_at({"football": 1})
+    other = HybridPipeline.from_pretrained(fitted[1], "cpu", merge=False).with_target_prior({"football": 1})
     job = JobSettings(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), progress="none")
-    system = bundle_system(str(bundle), "cpu", job=job)
+    system = open_model(str(bundle), "cpu", job=job)
     bundle.rename(aside)
     other.save_pretrained(bundle)
     real = HybridPipeline.from_pretrained
@@ -139,7 +139,7 @@ def test_a_bundle_that_is_elsewhere_is_known_by_its_contents(fitted, tmp_path):
     """As for a worker on another machine, whose files have other numbers and dates."""
     bundle = tmp_path / "bundle"
     shutil.copytree(fitted[1], bundle)
-    system = bundle_system(str(bundle), "cpu")
+    system = open_model(str(bundle), "cpu")
     shutil.copytree(bundle, tmp_path / "copy")
     shutil.rmtree(bundle)
     (tmp_path / "copy").rename(bundle)
@@ -164,7 +164,7 @@ def test_a_broken_encoder_gives_no_prior(fitted, tmp_path, monkeypatch):
     broken = HybridPipeline.from_pretrained(fitted[1], "cpu")
     broken.encoder.logits = lambda texts: math.nan * fitted[0].encoder.logits(texts)
     job = JobSettings(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), target_prior="adaptive", progress="none")
-    system = bundle_system(str(fitted[1]), "cpu")
+    system = open_model(str(fitted[1]), "cpu")
     with pytest.raises(UserError, match="the system that is broken and no row"):
         run(type(system)(lambda prior: broken, system.state, system.topics), job)
 

@@ -1,4 +1,4 @@
-"""The Ray engine on a real local cluster: same bytes, whichever worker dies."""
+"""The Ray executor on a real local cluster: same bytes, whichever worker dies."""
 
 import json
 import os
@@ -18,7 +18,7 @@ SCRIPT = str(Path(__file__).parent / "fake_job.py")
 
 
 def command(source, output, **options):
-    options = {"engine": "ray", "workers": 2, "shard_rows": 7, "progress": "none"} | options
+    options = {"executor": "ray", "workers": 2, "shard_rows": 7, "progress": "none"} | options
     # A process of its own, so that no other test shares its cluster.
     return [sys.executable, SCRIPT, str(source), str(output), json.dumps(options)]
 

@@ -1,11 +1,11 @@
-"""Who is blamed when a worker of the Ray engine dies; Ray is a stand-in, so that no race decides what is tried."""
+"""Who is blamed when a worker of the Ray executor dies; Ray is a stand-in, so that no race decides what is tried."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from unskew.common import UserError
-from unskew.jobs.predict_shard import AnsweredShard, Shard
+from unskew.jobs.predict_shard import Shard, ShardResult
 from unskew.jobs.ray_executor import _Pool
 
 DEADLY = 1
@@ -42,7 +42,7 @@ class FakeRay:
         taken = answer.worker.taken
         if DEADLY in taken and taken.index(answer.shard.index) >= taken.index(DEADLY):
             raise ActorError("died")
-        return AnsweredShard(answer.shard.index, 1, 0, None, b"", b"")
+        return ShardResult(answer.shard.index, 1, 0, None, b"", b"")
 
     def kill(self, worker):
         pass
@@ -51,10 +51,10 @@ class FakeRay:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_only_the_shard_it_died_of_is_blamed(workers):
     pool = _Pool(FakeRay(), Worker, workers)
-    answered = []
+    result = []
     shards = pool.answers(iter(Shard(index, []) for index in range(6)), {}, "jsonl")
     with pytest.raises(UserError, match=f"shard {DEADLY} ended 3 workers"):
-        answered.extend(shard.index for shard in shards)
+        result.extend(shard.index for shard in shards)
     assert set(pool.deaths) == {DEADLY}
-    assert len(set(answered)) == len(answered)
-    assert DEADLY not in answered
+    assert len(set(result)) == len(result)
+    assert DEADLY not in result

@@ -155,7 +155,7 @@ def test_foreign_folders_are_never_replaced(job, rows, tmp_path):
         ("out.jsonl", {"limit": 0}, "limit"),
         ("out.jsonl", {"top_k": 0, "min_confidence": 2}, "top_k is 0.*min_confidence is 2"),
         ("out.jsonl", {"max_errors": 1.5}, "max_errors"),
-        ("out.jsonl", {"engine": "spark"}, "local, ray"),
+        ("out.jsonl", {"executor": "spark"}, "local, ray"),
         ("out.txt", {}, r"\.jsonl, .*\.parquet"),
         ("in.jsonl", {"overwrite": True}, "input itself"),
     ],

@@ -103,7 +103,7 @@ def test_stages_of_different_systems_are_refused(fitted):
 
     from unskew.corpus import Topics
 
-    other = replace(pipeline.decider, topics=Topics(("x", "y", "z"), (1, 1, 1)))
+    other = replace(pipeline.corrector, topics=Topics(("x", "y", "z"), (1, 1, 1)))
     with pytest.raises(UserError, match="mixed"):
         HybridPipeline(pipeline.encoder, pipeline.decoder, other)
 

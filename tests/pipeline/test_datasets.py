@@ -47,5 +47,5 @@ def test_missing_topic_names_file_and_line(make_rows, tmp_path):
 
 
 def test_validation_text_in_training_is_refused(corpus, tmp_path):
-    with pytest.raises(UserError, match="also stand in"):
+    with pytest.raises(UserError, match="also occur in"):
         fit(data(corpus / "train.jsonl", validation=str(corpus / "train.jsonl")), tmp_path / "bundle")

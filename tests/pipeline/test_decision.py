@@ -18,42 +18,42 @@ from unskew.pipeline.manifest import Manifest
 @pytest.fixture(scope="module")
 def classifier(fitted):
     """The fitted system without its decoder, and with held-out rows that are not all sure."""
-    decider = fitted[0].decider
+    corrector = fitted[0].corrector
     generator = torch.Generator().manual_seed(0)
     targets = torch.arange(3).repeat(150)
     logits = 1.2 * torch.nn.functional.one_hot(targets, 3) + torch.randn(450, 3, generator=generator)
     rows = HeldOutRows.kept_of(logits, targets)
-    return HybridPipeline(fitted[0].encoder, None, dataclasses.replace(decider, rows=rows), fitted[0].description)
+    return HybridPipeline(fitted[0].encoder, None, dataclasses.replace(corrector, rows=rows), fitted[0].description)
 
 
 def test_a_bundle_keeps_the_held_out_rows_and_the_decision(classifier, tmp_path):
-    made = classifier.deciding(DecisionSettings(tune="macro_f1", undecided=0.2, min_confidence={"football": 0.5}))
+    made = classifier.with_decision(DecisionSettings(tune="macro_f1", undecided=0.2, min_confidence={"football": 0.5}))
     made.save_pretrained(tmp_path / "bundle")
     manifest = read_artefact(tmp_path / "bundle" / "unskew.json", Manifest, 1)
     assert {"held_out.safetensors"} <= manifest.files.keys() & manifest.sha256.keys()
-    assert not manifest.decider.decision.model_extra
+    assert not manifest.corrector.decision.model_extra
     again = HybridPipeline.from_pretrained(tmp_path / "bundle", device="cpu")
-    assert again.decider.decision == made.decider.decision
-    assert torch.equal(again.decider.rows.logits, made.decider.rows.logits)
-    assert again.aimed_at("train").decider.decision == made.aimed_at("train").decider.decision
-    assert again.aimed_at("train").decider.decision.threshold != again.decider.decision.threshold
+    assert again.corrector.decision == made.corrector.decision
+    assert torch.equal(again.corrector.rows.logits, made.corrector.rows.logits)
+    assert again.with_target_prior("train").corrector.decision == made.with_target_prior("train").corrector.decision
+    assert again.with_target_prior("train").corrector.decision.threshold != again.corrector.decision.threshold
 
 
 def test_a_fit_stores_what_was_asked_for(fitted):
     stored = read_artefact(fitted[1] / "unskew.json", Manifest, 1)
-    assert stored.decider.decision is None  # the most probable topic, always
+    assert stored.corrector.decision is None  # the most probable topic, always
     assert "held_out.safetensors" in stored.files
-    assert fitted[0].decider.rows.logits.shape[1] == 3
+    assert fitted[0].corrector.rows.logits.shape[1] == 3
 
 
 def test_costs_and_least_confidence_decide(classifier, texts):
     plain = list(classifier(texts))
-    safe = classifier.deciding(DecisionSettings(costs={"football": {"harvest": 1e30, "harbour": 1e30}}))
+    safe = classifier.with_decision(DecisionSettings(costs={"football": {"harvest": 1e30, "harbour": 1e30}}))
     for before, after in zip(plain, safe(texts, top_k=3), strict=True):
         assert after.topic == "football"
         assert after.confidence == after.topics["football"] == pytest.approx(before.topics["football"])
     bar = sorted(result.confidence for result in plain)[len(plain) // 2]
-    strict = list(classifier.deciding(DecisionSettings(min_confidence={"harvest": bar}))(texts))
+    strict = list(classifier.with_decision(DecisionSettings(min_confidence={"harvest": bar}))(texts))
     for before, after in zip(plain, strict, strict=True):
         refused = before.topic == "harvest" and before.confidence < bar
         assert after.topic == (None if refused else before.topic)
@@ -61,7 +61,7 @@ def test_costs_and_least_confidence_decide(classifier, texts):
 
 
 def test_a_set_holds_the_topic_that_is_decided_for(classifier, texts):
-    safe = classifier.deciding(DecisionSettings(costs={"football": {"harvest": 1e30, "harbour": 1e30}}))
+    safe = classifier.with_decision(DecisionSettings(costs={"football": {"harvest": 1e30, "harbour": 1e30}}))
     assert all("football" in result.topic_set for result in safe(texts, sets=0.5))
 
 
@@ -75,14 +75,14 @@ def test_a_set_holds_the_topic_that_is_decided_for(classifier, texts):
 )
 def test_what_cannot_be_decided_so_is_refused_at_the_call(classifier, texts, settings, said):
     with pytest.raises(UserError, match=said):
-        classifier.deciding(DecisionSettings(**settings))(texts)
+        classifier.with_decision(DecisionSettings(**settings))(texts)
 
 
 def test_without_held_out_rows_only_what_needs_none(classifier, texts):
-    bare = HybridPipeline(classifier.encoder, None, dataclasses.replace(classifier.decider, rows=None))
+    bare = HybridPipeline(classifier.encoder, None, dataclasses.replace(classifier.corrector, rows=None))
     with pytest.raises(UserError, match="stored none: fit it again"):
-        bare.deciding(DecisionSettings(tune="macro_f1"))(texts)
-    assert next(bare.deciding(DecisionSettings(min_confidence=1.0))(texts)).topic is None
+        bare.with_decision(DecisionSettings(tune="macro_f1"))(texts)
+    assert next(bare.with_decision(DecisionSettings(min_confidence=1.0))(texts)).topic is None
 
 
 def test_damaged_held_out_rows_are_refused(classifier, tmp_path):
@@ -96,7 +96,7 @@ def test_damaged_held_out_rows_are_refused(classifier, tmp_path):
     (tmp_path / "bundle" / "unskew.json").write_text(json.dumps(manifest))
     rows = torch.full((2, 3), -1.0).half()
     for damaged, said in (
-        ({"logits": rows, "targets": torch.tensor([0, 3])}, "must lie in 0..2"),
+        ({"logits": rows, "targets": torch.tensor([0, 3])}, "must be in 0..2"),
         ({"logits": rows[:, :2], "targets": torch.tensor([0, 1])}, "of 2 topics and not of 3"),
         ({"logits": rows * torch.nan, "targets": torch.tensor([0, 1])}, "log-probabilities"),
         ({"logits": rows}, "holds no held-out rows"),
@@ -113,7 +113,7 @@ def test_a_job_with_a_decision_of_its_own(classifier, texts, tmp_path):
     given = {"source": str(tmp_path / "in.jsonl"), "output": str(tmp_path / "out.jsonl"), "device": "cpu"}
     predict(tmp_path / "bundle", **given, decision=asked, target_prior="train", progress="none")
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    expected = list(classifier.aimed_at("train").deciding(asked)(texts))
+    expected = list(classifier.with_target_prior("train").with_decision(asked)(texts))
     assert [row["topic"] for row in rows] == [result.topic for result in expected]
     with pytest.raises(UserError, match="decision was .*is None"):
         predict(tmp_path / "bundle", **given, target_prior="train", progress="none")
@@ -128,7 +128,9 @@ def test_the_plan_of_a_job_without_a_decision_is_what_it_was():
 def test_evaluate_leaves_undecided_rows_out_and_counts_them(classifier, corpus, texts, tmp_path):
     bar = sorted(result.confidence for result in classifier(texts))[len(texts) // 2]
     found = evaluate(
-        classifier.deciding(DecisionSettings(min_confidence=bar)), str(corpus / "test.jsonl"), tmp_path / "evaluation"
+        classifier.with_decision(DecisionSettings(min_confidence=bar)),
+        str(corpus / "test.jsonl"),
+        tmp_path / "evaluation",
     )
     rows = [json.loads(line) for line in (tmp_path / "evaluation" / "predictions.jsonl").read_text().splitlines()]
     decided = [row for row in rows if row["topic"] is not None]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unskew.common import UserError, write_jsonl
-from unskew.encoder import TopicEncoder, implied_topic_prior
+from unskew.encoder import TopicEncoder, topic_prior_from_loss
 from unskew.pipeline import DataSettings, FitSettings, HybridPipeline, fit, fitting, read_sets
 
 
@@ -28,19 +28,22 @@ def test_bundle_records_what_was_done(fitted):
 def test_the_models_prior_can_be_measured(tiny, tmp_path, monkeypatch):
     settings = dataclasses.replace(tiny, decoder=None, model_prior="mean_posterior", calibration="none")
     found = []
-    original = fitting.measured_prior
+    original = fitting.prior_from_predictions
 
-    def kept(probabilities, targets, implied):
-        found.append((original(probabilities, targets, implied), implied))
+    def kept(probabilities, targets, model_prior):
+        found.append((original(probabilities, targets, model_prior), model_prior))
         return found[-1][0]
 
-    monkeypatch.setattr(fitting, "measured_prior", kept)
+    monkeypatch.setattr(fitting, "prior_from_predictions", kept)
     pipeline = fit(settings, tmp_path / "bundle")
-    ((measured, implied),) = found
-    assert pipeline.decider.implied == tuple(measured.tolist())
+    ((measured, model_prior),) = found
+    assert pipeline.corrector.model_prior == tuple(measured.tolist())
     sets = read_sets(settings.data, settings.seed)
-    assert implied_topic_prior(settings.encoder, sets.train, sets.topics) == tuple(implied.tolist())
-    assert HybridPipeline.from_pretrained(tmp_path / "bundle", device="cpu").decider.implied == pipeline.decider.implied
+    assert topic_prior_from_loss(settings.encoder, sets.train, sets.topics) == tuple(model_prior.tolist())
+    assert (
+        HybridPipeline.from_pretrained(tmp_path / "bundle", device="cpu").corrector.model_prior
+        == pipeline.corrector.model_prior
+    )
 
 
 def test_the_decoder_meets_the_noisy_rows_under_the_encoders_topics(tiny, tmp_path, monkeypatch):
@@ -55,7 +58,7 @@ def test_the_decoder_meets_the_noisy_rows_under_the_encoders_topics(tiny, tmp_pa
     with pytest.raises(ZeroDivisionError):
         fit(tiny, tmp_path / "bundle")
     topics = [record.topic for record in seen[0]]
-    alone = fit(dataclasses.replace(tiny, decoder=None), tmp_path / "alone").aimed_at("train")
+    alone = fit(dataclasses.replace(tiny, decoder=None), tmp_path / "alone").with_target_prior("train")
     assert topics == [result.topic for result in alone([row["text"] for row in rows])]
     assert topics != [row["topic"] for row in rows]
 

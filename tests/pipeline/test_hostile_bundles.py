@@ -16,7 +16,13 @@ FIXTURE = Path(__file__).parent.parent / "fixtures" / "format-1" / "bundle"
 
 @pytest.fixture
 def bundle(tmp_path):
-    return shutil.copytree(FIXTURE, tmp_path / "bundle")
+    """A bundle of version 0.1.0, its manifest under the names of this version."""
+    made = Path(shutil.copytree(FIXTURE, tmp_path / "bundle"))
+    text = (made / "unskew.json").read_text()
+    for old, new in (("decider", "corrector"), ("implied_prior", "model_prior")):
+        text = text.replace(f'"{old}":', f'"{new}":')
+    (made / "unskew.json").write_text(text)
+    return made
 
 
 def refused(bundle):
@@ -42,36 +48,36 @@ def assign(*path, to):
     return change
 
 
-DECIDER = "unskew.json"
+MANIFEST = "unskew.json"
 
 
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        (DECIDER, assign("format", to="1"), "format"),
-        (DECIDER, assign("format", to=True), "format"),
-        (DECIDER, assign("decider", to=[]), "decider"),
-        (DECIDER, assign("decider", "topics", "names", to=["harbour", "harbour"]), "a name occurs twice"),
-        (DECIDER, assign("decider", "topics", "names", to=["harbour", 3]), "names"),
-        (DECIDER, assign("decider", "topics", "counts", to=[12, -1]), "counts"),
-        (DECIDER, assign("decider", "topics", "counts", to=[12]), "2 names but 1 counts"),
-        (DECIDER, assign("decider", "topics", "counts", to=[10**30, 1]), "counts"),
-        (DECIDER, assign("decider", "implied_prior", to=[0.5]), "implied_prior has 1 numbers for 2 topics"),
-        (DECIDER, assign("decider", "implied_prior", to=[0.9, 0.9]), "implied_prior sums to 1.8"),
-        (DECIDER, assign("decider", "target_prior", to=[float("nan"), 1.0]), "target_prior"),
-        (DECIDER, assign("decider", "target_prior", to=[-1.0, 2.0]), "target_prior"),
-        (DECIDER, assign("decider", "calibration", "log_temperature", to=[1e6]), "log_temperature"),
-        (DECIDER, assign("decider", "calibration", "bias", to=[0.1, 0.2, 0.3]), "calibration.bias has 3 numbers"),
-        (DECIDER, assign("decider", "calibration", "report", "kind", to="magic"), "kind"),
-        (DECIDER, assign("decider", "calibration", "report", "further", to=1), "cannot be loaded"),
-        (DECIDER, assign("decider", "loss_link", to={"power": 1.5}), "loss_link.power"),
-        (DECIDER, assign("decider", "held_out", to={"scores": [0.5], "targets": [7]}), "names topic 7 of 2"),
-        (DECIDER, assign("description", to="x"), "description"),
-        (DECIDER, assign("files", to={"../../secret.safetensors": 3}), "inside the bundle"),
-        (DECIDER, assign("files", to={"/etc/passwd": 3}), "inside the bundle"),
-        (DECIDER, assign("files", to=["encoder/config.json"]), "files"),
-        (DECIDER, assign("sha256", to={"encoder/model.safetensors": "0" * 64}), "SHA-256 differs"),
-        (DECIDER, assign("sha256", to={"encoder/model.safetensors": "abc"}), "sha256"),
+        (MANIFEST, assign("format", to="1"), "format"),
+        (MANIFEST, assign("format", to=True), "format"),
+        (MANIFEST, assign("corrector", to=[]), "corrector"),
+        (MANIFEST, assign("corrector", "topics", "names", to=["harbour", "harbour"]), "a name occurs twice"),
+        (MANIFEST, assign("corrector", "topics", "names", to=["harbour", 3]), "names"),
+        (MANIFEST, assign("corrector", "topics", "counts", to=[12, -1]), "counts"),
+        (MANIFEST, assign("corrector", "topics", "counts", to=[12]), "2 names but 1 counts"),
+        (MANIFEST, assign("corrector", "topics", "counts", to=[10**30, 1]), "counts"),
+        (MANIFEST, assign("corrector", "model_prior", to=[0.5]), "model_prior has 1 numbers for 2 topics"),
+        (MANIFEST, assign("corrector", "model_prior", to=[0.9, 0.9]), "model_prior sums to 1.8"),
+        (MANIFEST, assign("corrector", "target_prior", to=[float("nan"), 1.0]), "target_prior"),
+        (MANIFEST, assign("corrector", "target_prior", to=[-1.0, 2.0]), "target_prior"),
+        (MANIFEST, assign("corrector", "calibration", "log_temperature", to=[1e6]), "log_temperature"),
+        (MANIFEST, assign("corrector", "calibration", "bias", to=[0.1, 0.2, 0.3]), "calibration.bias has 3 numbers"),
+        (MANIFEST, assign("corrector", "calibration", "report", "kind", to="magic"), "kind"),
+        (MANIFEST, assign("corrector", "calibration", "report", "further", to=1), "cannot be loaded"),
+        (MANIFEST, assign("corrector", "loss_link", to={"power": 1.5}), "loss_link.power"),
+        (MANIFEST, assign("corrector", "held_out", to={"scores": [0.5], "labels": [7]}), "names topic 7 of 2"),
+        (MANIFEST, assign("description", to="x"), "description"),
+        (MANIFEST, assign("files", to={"../../secret.safetensors": 3}), "inside the bundle"),
+        (MANIFEST, assign("files", to={"/etc/passwd": 3}), "inside the bundle"),
+        (MANIFEST, assign("files", to=["encoder/config.json"]), "files"),
+        (MANIFEST, assign("sha256", to={"encoder/model.safetensors": "0" * 64}), "SHA-256 differs"),
+        (MANIFEST, assign("sha256", to={"encoder/model.safetensors": "abc"}), "sha256"),
         ("metrics.json", assign("validation", to=[1]), "validation"),
         ("decoder/decoder.json", assign("topics", to=["other", "topics"]), "mixed"),
         ("decoder/decoder.json", assign("max_tokens", to=0), "max_tokens"),

@@ -94,7 +94,7 @@ def test_target_prior_moves_the_decision(fitted):
     pipeline, _ = fitted
     text = ["wheat keeper"]
     for topic in pipeline.topics.names:
-        certain = pipeline.aimed_at({topic: 1.0})
+        certain = pipeline.with_target_prior({topic: 1.0})
         assert next(certain(text, generation=SHORT)).topic == topic
 
 
@@ -131,7 +131,7 @@ def test_sets_hold_the_topic_and_survive_the_bundle(fitted, texts):
 
 def test_sets_need_held_out_rows(fitted, texts):
     pipeline, _ = fitted
-    bare = HybridPipeline(pipeline.encoder, None, dataclasses.replace(pipeline.decider, held_out=None))
+    bare = HybridPipeline(pipeline.encoder, None, dataclasses.replace(pipeline.corrector, held_out=None))
     with pytest.raises(UserError, match="fit it again"):
         bare(texts, sets=0.1)
     with pytest.raises(UserError, match="error rate"):
@@ -240,7 +240,7 @@ def test_no_texts_no_results(fitted):
 
 def test_classifier_alone(fitted, texts, tmp_path):
     pipeline, _ = fitted
-    alone = HybridPipeline(pipeline.encoder, None, pipeline.decider)
+    alone = HybridPipeline(pipeline.encoder, None, pipeline.corrector)
     alone.save_pretrained(tmp_path / "classifier")
     loaded = HybridPipeline.from_pretrained(tmp_path / "classifier", device="cpu")
     results = list(loaded(texts))

@@ -58,7 +58,7 @@ def test_rows_of_similar_length_share_a_batch():
 
 
 def test_drawn_rows_repeat():
-    batches = TokenBudgetBatches([3, 3, 3], 6, shuffle=True, draw=lambda epoch: [0, 0, 0, 1, 2])
+    batches = TokenBudgetBatches([3, 3, 3], 6, shuffle=True, sampler=lambda epoch: [0, 0, 0, 1, 2])
     assert Counter(row for batch in batches for row in batch) == {0: 3, 1: 1, 2: 1}
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, T5Config, T5ForSequenceClassification
 
-from unskew.runtime import pack_linears
-from unskew.runtime.prepacked import PackedLinear, packable
+from unskew.runtime import prepack_linears
+from unskew.runtime.prepacked import PrepackedLinear, packable
 
 TYPES = [torch.float32, torch.bfloat16]
 pytestmark = pytest.mark.skipif(not packable(torch.float32), reason="needs oneDNN")
@@ -27,7 +27,7 @@ def layer(dtype=torch.float32, bias=True, inputs=512, outputs=300):
 @torch.inference_mode()
 def test_as_the_plain_layer_in_any_shape(dtype, bias):
     linear = layer(dtype, bias)
-    packed = PackedLinear(linear)
+    packed = PrepackedLinear(linear)
     apart = torch.randn(4, 7, 600, dtype=dtype)[..., :512].transpose(0, 1)
     for inputs in [torch.randn(shape, dtype=dtype) for shape in [(3, 512), (2, 5, 512), (512,), (0, 512)]] + [apart]:
         torch.testing.assert_close(
@@ -38,7 +38,7 @@ def test_as_the_plain_layer_in_any_shape(dtype, bias):
 @pytest.mark.parametrize("dtype", TYPES)
 def test_its_state_and_its_copies_are_the_plain_layers(dtype):
     linear = layer(dtype)
-    packed = PackedLinear(linear)
+    packed = PrepackedLinear(linear)
     for one in (packed, copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
         state = one.state_dict()
         assert state.keys() == linear.state_dict().keys()
@@ -47,7 +47,7 @@ def test_its_state_and_its_copies_are_the_plain_layers(dtype):
 
 def test_training_it_is_refused_and_not_done_wrong():
     model = nn.Sequential(layer())
-    pack_linears(model)
+    prepack_linears(model)
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert not model(torch.randn(2, 512)).requires_grad
     with pytest.raises(RuntimeError, match="loaded for inference"):
@@ -55,7 +55,7 @@ def test_training_it_is_refused_and_not_done_wrong():
 
 
 def test_it_is_loaded_and_changed_like_the_plain_layer():
-    packed, other = PackedLinear(layer()), nn.Linear(512, 300)
+    packed, other = PrepackedLinear(layer()), nn.Linear(512, 300)
     packed.load_state_dict(other.state_dict())
     inputs = torch.randn(2, 512)
     with torch.inference_mode():
@@ -75,9 +75,9 @@ def test_models_that_ask_a_layer_for_its_type():
     ids = torch.tensor([[5, 6, 7, 1]])
     with torch.inference_mode():
         before = model(input_ids=ids).logits
-        pack_linears(model)
+        prepack_linears(model)
         torch.testing.assert_close(model(input_ids=ids).logits, before, atol=1e-4, rtol=1e-4)
-    assert any(isinstance(module, PackedLinear) for module in model.modules())
+    assert any(isinstance(module, PrepackedLinear) for module in model.modules())
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -97,10 +97,10 @@ def test_a_model_gives_the_same_and_is_saved_as_it_was(tied, tmp_path):
     with torch.inference_mode():
         before = model(input_ids=ids).logits
         state = {name: value.clone() for name, value in model.state_dict().items()}
-        pack_linears(model)
+        prepack_linears(model)
         torch.testing.assert_close(model(input_ids=ids).logits, before, atol=1e-4, rtol=1e-4)
     mlp = model.model.layers[0].mlp
-    assert isinstance(mlp.up_proj, PackedLinear)
+    assert isinstance(mlp.up_proj, PrepackedLinear)
     assert isinstance(model.model.layers[0].self_attn.k_proj, nn.Linear)  # too small to gain
     assert isinstance(model.lm_head, nn.Linear) == tied
     model.save_pretrained(tmp_path)

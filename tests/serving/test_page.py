@@ -156,7 +156,9 @@ def test_the_colours_are_those_of_the_report():
 
 def test_a_decision_of_the_bundle_is_shown_as_the_server_takes_it(watched, serving, load, fitted, texts, tmp_path):
     costs = {topic: {"harbour": 0.0} for topic in ("football", "harvest")}
-    fitted[0].deciding(DecisionSettings(costs=costs, min_confidence={"harbour": 0.2})).save_pretrained(tmp_path / "b")
+    fitted[0].with_decision(DecisionSettings(costs=costs, min_confidence={"harbour": 0.2})).save_pretrained(
+        tmp_path / "b"
+    )
     with serving(load(tmp_path / "b")) as client:
         page = watched.open(f"http://127.0.0.1:{client.port}/", DESKTOP, "light")
         page.locator("#systems section").first.wait_for()

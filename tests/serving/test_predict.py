@@ -34,7 +34,7 @@ def same(row, result):
 def test_answers_are_the_pipelines(client, pipeline, texts, asked, options, prior):
     found = client.predict({"texts": texts[:6], "generation": SHORT, **asked})
     assert found.status == 200
-    aimed = pipeline if prior is None else pipeline.aimed_at(prior)
+    aimed = pipeline if prior is None else pipeline.with_target_prior(prior)
     for row, result in zip(found.json["results"], aimed(texts[:6], generation=GENERATION, **options), strict=True):
         same(row, result)
 
@@ -98,9 +98,9 @@ def test_any_prior_follows_from_the_log_probabilities(client, texts):
 
 def test_a_prior_can_be_taken_from_the_texts(client, pipeline, texts):
     found = client.predict({"texts": texts, "write": False, "target_prior": "adaptive"}).json
-    expected = adapt_target(pipeline.decider, pipeline.encoder.logits(texts))
+    expected = adapt_target(pipeline.corrector, pipeline.encoder.logits(texts))
     assert found["target_prior"] == pytest.approx(expected.shares, abs=1e-5)
-    result = next(pipeline.aimed_at(expected.shares)(texts[:1], generation=GENERATION))
+    result = next(pipeline.with_target_prior(expected.shares)(texts[:1], generation=GENERATION))
     assert found["results"][0]["topics"] == pytest.approx(result.topics, abs=1e-5)
 
 

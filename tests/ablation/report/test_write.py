@@ -14,7 +14,7 @@ TWO = ["plain", "hybrid"]
 
 
 class Page(HTMLParser):
-    """The elements of a page, how often each id stands in it, and its words."""
+    """The elements of a page, how often each id occurs in it, and its words."""
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)

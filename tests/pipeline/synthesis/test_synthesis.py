@@ -14,8 +14,8 @@ from unskew.decoder import GenerationSettings
 from unskew.encoder import relabelled
 from unskew.pipeline import DataSettings, FilterSettings, HybridPipeline, Synthesis, fit, read_sets
 from unskew.pipeline.synthesis.fill_topics import synthesise
-from unskew.pipeline.synthesis.filtering import Sifter
-from unskew.pipeline.synthesis.results import PROVENANCE, Tally
+from unskew.pipeline.synthesis.filtering import SyntheticFilter
+from unskew.pipeline.synthesis.results import PROVENANCE, TopicCounts
 from unskew.pipeline.synthesis.text_generator import Candidate
 from unskew.training import PhaseSettings
 
@@ -44,7 +44,7 @@ def test_kept_rows_are_agreed_to_unlike_any_other_and_say_where_they_come_from(w
     output, lenient = written[0], written[1]["filter"]
     kept, sets = read(output), read_sets(tiny.data, 0)
     assert 0 < len(kept) <= 15 - 7
-    judged = HybridPipeline.from_pretrained(fitted[1], device="cpu").aimed_at("uniform")
+    judged = HybridPipeline.from_pretrained(fitted[1], device="cpu").with_target_prior("uniform")
     known = NearDuplicates(lenient.similarity)
     for record in (*sets.train, *sets.validation, *sets.noisy):
         known.add(record.id, record.text)
@@ -57,8 +57,8 @@ def test_kept_rows_are_agreed_to_unlike_any_other_and_say_where_they_come_from(w
         assert row["confidence"] >= lenient.agreement
         assert known.like(row["text"]) is None
         known.add(row["id"], row["text"])
-        assert (row["source"] == "new") == (row["of"] is None)
-        assert row["of"] is None or trained[row["of"]].topic == "football"
+        assert (row["source"] == "new") == (row["paraphrase_of"] is None)
+        assert row["paraphrase_of"] is None or trained[row["paraphrase_of"]].topic == "football"
         assert (row["seed"], row["model"]) == (0, "bundle")
     outputs = judged.write([row["text"] for row in kept], [row["topic"] for row in kept])
     assert [row["target"] for row in kept] == [text or None for text in outputs]
@@ -86,14 +86,14 @@ def test_the_same_seed_writes_the_same_rows_and_finished_training_is_not_repeate
 
 def test_noisy_rows_teach_the_topic_that_the_encoder_decides_on(fitted, tiny):
     sets = read_sets(tiny.data, 0)
-    natural = fitted[0].aimed_at("train")
+    natural = fitted[0].with_target_prior("train")
     wrong = [dataclasses.replace(record, topic="football") for record in sets.noisy]
-    found = relabelled(wrong, natural.encoder, natural.decider)
+    found = relabelled(wrong, natural.encoder, natural.corrector)
     best = natural.probabilities([record.text for record in wrong]).argmax(dim=1).tolist()
     assert [record.topic for record in found] == [natural.topics.names[i] for i in best]
     assert [record.text for record in found] == [record.text for record in sets.noisy]
     assert len({record.topic for record in found}) > 1
-    assert relabelled([], natural.encoder, natural.decider) == []
+    assert relabelled([], natural.encoder, natural.corrector) == []
 
 
 class Judge:
@@ -108,14 +108,14 @@ class Judge:
 def sift(monkeypatch, texts, asked=9, attempts=1, settings=FilterSettings(min_words=3)):  # noqa: B008
     monkeypatch.setattr(
         "unskew.pipeline.synthesis.filtering.write_candidates",
-        lambda writer, numbers, records, options: (
+        lambda generator, numbers, records, options: (
             Candidate(texts[i], "oil", "new", None) for i in numbers["oil"] if i < len(texts)
         ),
     )
     duplicates = NearDuplicates(settings.similarity)
     duplicates.add("real-1", "0.9 the price of crude oil rose again in early trade on monday")
-    result = Synthesis({"oil": Tally(3, asked)})
-    sifter = Sifter(
+    result = Synthesis({"oil": TopicCounts(3, asked)})
+    synthetic_filter = SyntheticFilter(
         Judge(),  # pyright: ignore[reportArgumentType]
         None,  # pyright: ignore[reportArgumentType]
         [Record("x", "1", "oil")],
@@ -124,7 +124,7 @@ def sift(monkeypatch, texts, asked=9, attempts=1, settings=FilterSettings(min_wo
         GenerationSettings(seed=4),
         "some-bundle",
     )
-    sifter.fill(result, attempts)
+    synthetic_filter.fill(result, attempts)
     return result
 
 
@@ -147,7 +147,7 @@ def test_every_objection_is_named_and_counted(monkeypatch):
         "a near-duplicate of real-1",
         "a near-duplicate of synthetic-4-0",
     ]
-    assert result.tallies["oil"] == Tally(rows=3, asked=9, written=7, agreed=4, duplicates=2, kept=2)
+    assert result.tallies["oil"] == TopicCounts(rows=3, asked=9, written=7, agreed=4, duplicates=2, kept=2)
     assert result.missing == {"oil": 7}
 
 
@@ -165,17 +165,29 @@ def test_synthetic_rows_join_the_training_rows_and_no_counts(corpus, tmp_path):
     plain = read_sets(data, 0)
     leak = plain.validation[0]
     made = [
-        {"id": "s1", "text": "a goal in the last minute", "topic": "football", "target": "football desk", "of": None},
+        {
+            "id": "s1",
+            "text": "a goal in the last minute",
+            "topic": "football",
+            "target": "football desk",
+            "paraphrase_of": None,
+        },
         {"id": "s2", "text": f" {leak.text} ", "topic": leak.topic, "target": "x"},
-        {"id": "s3", "text": "nearly a held-out text", "topic": leak.topic, "target": "x", "of": leak.id},
-        {"id": "s4", "text": "nearly a text", "topic": plain.train[0].topic, "target": "x", "of": plain.train[0].id},
+        {"id": "s3", "text": "nearly a held-out text", "topic": leak.topic, "target": "x", "paraphrase_of": leak.id},
+        {
+            "id": "s4",
+            "text": "nearly a text",
+            "topic": plain.train[0].topic,
+            "target": "x",
+            "paraphrase_of": plain.train[0].id,
+        },
     ]
     write_jsonl(tmp_path / "synthetic.jsonl", made)
     sets = read_sets(dataclasses.replace(data, synthetic=str(tmp_path / "synthetic.jsonl")), 0)
     assert sets.train == [
         *plain.train,
         Record("a goal in the last minute", "s1", "football", "football desk"),
-        Record("nearly a text", "s4", plain.train[0].topic, "x", of=plain.train[0].id),
+        Record("nearly a text", "s4", plain.train[0].topic, "x", paraphrase_of=plain.train[0].id),
     ]
     assert (sets.validation, sets.noisy, sets.topics) == (plain.validation, plain.noisy, plain.topics)
     assert sets.topics.counts == (60, 24, 8)
@@ -198,7 +210,7 @@ def test_a_fit_on_synthetic_rows_knows_the_prior_it_taught(tiny, tmp_path):
     encoder = dataclasses.replace(encoder, clean=quick, noisy=dataclasses.replace(quick, epochs=0))
     pipeline = fit(dataclasses.replace(tiny, data=data, encoder=encoder, decoder=None), tmp_path / "bundle")
     assert pipeline.topics.counts == (60, 24, 8)
-    assert pipeline.decider.implied == pytest.approx([51 / 122, 20 / 122, 51 / 122])
+    assert pipeline.corrector.model_prior == pytest.approx([51 / 122, 20 / 122, 51 / 122])
 
 
 @pytest.mark.parametrize(
@@ -226,7 +238,7 @@ def test_wrong_data_is_said_before_any_training(fitted, tiny, tmp_path, make_row
     write_jsonl(tmp_path / "other.jsonl", make_rows({"harvest": 9, "harbour": 9}, 0, "r"))
     with pytest.raises(UserError, match="not those of the bundle"):
         synthesise(str(fitted[1]), DataSettings(train=str(tmp_path / "other.jsonl")), output, device="cpu")
-    with pytest.raises(UserError, match="agreement is 0, must lie"):
+    with pytest.raises(UserError, match="agreement is 0, must be"):
         FilterSettings(agreement=0)
 
 

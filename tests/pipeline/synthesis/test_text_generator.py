@@ -4,7 +4,7 @@ from unskew.balance import LossSettings
 from unskew.corpus import Record, Topics
 from unskew.decoder import DecoderSettings, GenerationSettings
 from unskew.pipeline.synthesis import text_generator as synthesis
-from unskew.pipeline.synthesis.text_generator import PROMPT, fit_writer, write_candidates, writer_settings
+from unskew.pipeline.synthesis.text_generator import PROMPT, fit_text_generator, generator_settings, write_candidates
 from unskew.training import PhaseSettings, ScratchSettings
 
 TEXT = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
@@ -27,11 +27,11 @@ def written(numbers, records=None):
 def test_new_texts_and_paraphrases_take_turns_and_name_their_rows():
     found = written({"oil": range(8), "gas": range(2)})
     assert [one.source for one in found] == 4 * ["new", "paraphrase"] + 2 * ["new"]
-    assert [one.of for one in found[1:8:2]] == ["r0", "r1", "r2", "r0"]
+    assert [one.paraphrase_of for one in found[1:8:2]] == ["r0", "r1", "r2", "r0"]
     assert [one.topic for one in found] == 8 * ["oil"] + 2 * ["gas"]
     assert len({one.text for one in found}) == 10
     for one in found[1:8:2]:
-        original = next(row.text for row in ROWS if row.id == one.of).split()
+        original = next(row.text for row in ROWS if row.id == one.paraphrase_of).split()
         given = one.text.removeprefix("oil: ").split()
         assert 0 < len(given) < len(original)
         assert [word for word in original if word in given] == given
@@ -47,7 +47,7 @@ def test_a_text_depends_on_its_number_and_not_on_the_others_asked_for(monkeypatc
 def test_both_sets_teach_the_text_from_its_topic_and_the_text_from_the_text_with_gaps(monkeypatch):
     seen = {}
     monkeypatch.setattr(synthesis, "fit_decoder", lambda *sets: seen.update(train=sets[0], held=sets[1], noisy=sets[2]))
-    fit_writer(ROWS, ROWS[:1], ROWS, Topics(("oil",), (3,)), DecoderSettings(), "folder")
+    fit_text_generator(ROWS, ROWS[:1], ROWS, Topics(("oil",), (3,)), DecoderSettings(), "folder")
     assert (len(seen["train"]), len(seen["held"]), len(seen["noisy"])) == (6, 2, 3)
     for new, paraphrase, row in zip(seen["train"][::2], seen["train"][1::2], ROWS, strict=True):
         assert (new.topic, new.target, paraphrase.topic, paraphrase.target) == ("oil", row.text, "oil", row.text)
@@ -61,11 +61,11 @@ def test_both_sets_teach_the_text_from_its_topic_and_the_text_from_the_text_with
 
 def test_a_writer_is_its_decoder_with_another_task():
     settings = DecoderSettings(topic_loss=LossSettings(), fairness=True, max_tokens=99, rank=3)
-    found = writer_settings(settings)
+    found = generator_settings(settings)
     assert (found.rank, found.scratch, found.clean) == (3, settings.scratch, settings.clean)
     assert (found.topic_loss, found.fairness, found.condition) == (None, False, "token")
     assert (found.max_target_tokens, found.prompt_in_force, found.sampling_ratio) == (99, "plain", 3.0)
-    based = writer_settings(DecoderSettings(base="x"), 40)
+    based = generator_settings(DecoderSettings(base="x"), 40)
     assert (based.prompt_in_force, based.max_target_tokens, based.base) == (PROMPT, 40, "x")
 
 
@@ -88,8 +88,8 @@ def test_a_small_writer_writes_in_its_topic(tmp_path):
     )
     rows = [(("oil", "wheat")[i % 3 == 0], names[i % 4]) for i in range(60)]
     records = [Record(f"{topic} prices rose, says {name}", str(i), topic) for i, (topic, name) in enumerate(rows)]
-    writer = fit_writer(records, records[:9], records, topics, writer_settings(settings, 20), tmp_path)
+    generator = fit_text_generator(records, records[:9], records, topics, generator_settings(settings, 20), tmp_path)
     options = GenerationSettings(sample=True, temperature=0.7)
-    found = list(write_candidates(writer, dict.fromkeys(topics.names, range(8)), {}, options))
+    found = list(write_candidates(generator, dict.fromkeys(topics.names, range(8)), {}, options))
     right = sum(one.text.split()[:1] == [one.topic] for one in found)
     assert right >= 12

@@ -1,0 +1,56 @@
+"""Options that have a new name: the old one is read for one more version, with a warning. Runs no command."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+NEW_NAMES = {"columns.of": "columns.paraphrase_of", "engine": "executor", "writer": "backend"}
+CONFIG = "--config"
+
+log = logging.getLogger(__name__)
+
+
+def with_new_names(arguments: Sequence[str]) -> list[str]:
+    """The arguments under their new names, those in `--config` files too."""
+    renamed: list[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if renamed and renamed[-1] == CONFIG:
+            renamed.append(_config(argument))
+        elif name == CONFIG and equals:
+            renamed.append(f"{CONFIG}={_config(value)}")
+        elif name.startswith("--"):
+            renamed.append(f"--{_new_name(name.removeprefix('--'))}{equals}{value}")
+        else:
+            renamed.append(argument)
+    return renamed
+
+
+def _config(path: str) -> str:
+    """The path, or, if the file has old names, its content under the new ones: `--config` takes either."""
+    try:
+        options = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return path  # the parser says what is wrong with it
+    current = _with_new_keys(options)
+    return path if current == options else yaml.safe_dump(current, sort_keys=False, allow_unicode=True)
+
+
+def _with_new_keys(options: Any, inside: str = "") -> Any:
+    if not isinstance(options, dict):
+        return options
+    return {
+        _new_name(f"{inside}{key}").removeprefix(inside): _with_new_keys(value, f"{inside}{key}.")
+        for key, value in options.items()
+    }
+
+
+def _new_name(name: str) -> str:
+    for old, new in NEW_NAMES.items():
+        if name == old or ("." in old and name.endswith(f".{old}")):
+            log.warning("%s is now called %s; this version still reads the old name, the next one will not", old, new)
+            return name.removesuffix(old) + new
+    return name

@@ -62,7 +62,10 @@ def _read_once(model: Any, ids: Tensor, mask: Tensor, shared: int) -> DynamicCac
     cache = DynamicCache()
     model(input_ids=ids[:1, start : start + shared], past_key_values=cache, use_cache=True, **extra)
     for layer in cache.layers:
-        layer.keys, layer.values = (known.expand(len(ids), -1, -1, -1) for known in (layer.keys, layer.values))
+        attention: Any = layer
+        attention.keys, attention.values = (
+            known.expand(len(ids), -1, -1, -1) for known in (attention.keys, attention.values)
+        )
     return cache
 
 

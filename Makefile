@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUNS := runs
+ROOMS := $(patsubst %/__init__.py,%,$(filter-out unskew/%,$(wildcard */__init__.py)))
 # Models as small as these lose more to threads that wait for each other than they gain by them.
 export OMP_NUM_THREADS ?= 1
 
@@ -32,7 +33,9 @@ lint: $(VENV)/installed ## ruff: style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/installed ## basedpyright
+types: $(VENV)/installed ## basedpyright, over tests and benchmarks too
+	mkdir -p build/types/unskew
+	ln -sfn $(addprefix $(CURDIR)/,$(ROOMS) $(wildcard unskew/*.py*)) build/types/unskew
 	$(BIN)/basedpyright
 
 unit: $(VENV)/installed ## every test, on up to four cores

@@ -38,7 +38,7 @@ from unskew.encoder import EncoderSettings, fit_encoder
 from unskew.encoder import topic_prior_from_loss as encoder_prior
 from unskew.pipeline import HybridPipeline, Synthesis, SynthesisSettings, TrainingData
 from unskew.pipeline.synthesis.fill_topics import fill
-from unskew.pipeline.synthesis.results import Tally
+from unskew.pipeline.synthesis.results import TopicCounts
 from unskew.pipeline.synthesis.text_generator import generator_settings
 from unskew.training import PhaseSettings, ScratchSettings
 
@@ -218,7 +218,7 @@ def decided(
         prior = mean_posterior(logits["validation"].softmax(-1))
         return prior_correct(logits[test], prior / prior.sum(), torch.full_like(prior, 1 / len(prior))).exp()
     targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))
-    fitted = corrector.calibrate(logits["validation"], targets, cure.calibration)
+    fitted = corrector.calibrate(logits["validation"], targets, cure.calibration)  # pyright: ignore[reportArgumentType]
     if cure.decide == "calibrated":
         return fitted.with_target_prior("train")(logits[test])
     if cure.decide == "estimate":
@@ -263,7 +263,7 @@ def synthetic_rows(sets: Draw, place: Path, seed: int) -> dict[str, Any]:
     model_prior = encoder_prior(judging, sets.train, sets.topics)
     pipeline = HybridPipeline(encoder, decoder, PosteriorCorrector(sets.topics, model_prior, Calibration(), uniform))
     counts = dict(zip(sets.topics.names, sets.topics.counts, strict=True))
-    wanted = {name: Tally(n, SYNTHETIC_UNDER - n) for name, n in counts.items() if n < SYNTHETIC_UNDER}
+    wanted = {name: TopicCounts(n, SYNTHETIC_UNDER - n) for name, n in counts.items() if n < SYNTHETIC_UNDER}
     result = Synthesis(wanted)
     fill(
         result,

@@ -86,7 +86,7 @@ def train_there(made: Made, chosen: argparse.Namespace, stepped: Callable[[], No
 
     for layer in model.modules():
         if isinstance(layer, RowsBeside):
-            layer.__class__ = TrainableTokensLayer
+            layer.__class__ = TrainableTokensLayer  # pyright: ignore[reportAttributeAccessIssue]
     pad = pad_id_of(parts.tokenizer)
 
     def collate(examples: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:

@@ -72,7 +72,7 @@ def support(seed: int) -> tuple[list[dict[str, Any]], dict[str, set[str]]]:
     return rows, planted
 
 
-def count_found(name: str, found: set[str], planted: set[str]) -> dict[str, Any]:
+def count_found(name: str, found: set[Any], planted: set[Any]) -> dict[str, Any]:
     """One line of the table."""
     hits = len(found & planted)
     return {

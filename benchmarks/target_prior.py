@@ -65,7 +65,7 @@ def scores_of(data: Path, runs: Path, arm: str, rows: int) -> dict[Case, dict[st
                     targets = labels[picked].numpy()
                     for prior, q in priors(logits[picked], trained).items():
                         said = (logits[picked] + q.log()).argmax(-1).numpy()
-                        f1 = f1_score(targets, said, labels=np.unique(targets), average="macro", zero_division=0)
+                        f1 = f1_score(targets, said, labels=np.unique(targets), average="macro", zero_division=0)  # pyright: ignore[reportArgumentType]
                         found[name, how][prior].append((float((said == targets).mean()), float(f1)))
     return {case: {prior: np.mean(pairs, 0) for prior, pairs in one.items()} for case, one in found.items()}
 

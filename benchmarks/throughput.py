@@ -64,9 +64,9 @@ def prepare(pipe: HybridPipeline, texts: list[str], asked: dict[str, Any], folde
     room = decoder.max_tokens - sum(len(half) for half in prompt.encode(words))
     texts = [str(words.decode(ids)) for ids in encode_user_text(words, texts, room - 8)]
     topics = [pipe.topics.names[i] for i in pipe.probabilities(texts).argmax(dim=1).tolist()]
-    marks = [words.decode(decoder._sequencer.mark(topic)) for topic in topics]
+    marks = [words.decode(decoder._sequencer.topic_tokens(topic)) for topic in topics]
     ids = [
-        [*row, *decoder._sequencer.mark(topic)]
+        [*row, *decoder._sequencer.topic_tokens(topic)]
         for row, topic in zip(decoder._sequencer.prompts(texts), topics, strict=True)
     ]
     prompts = [f"{prompt.before}{text}{prompt.after}{mark}" for text, mark in zip(texts, marks, strict=True)]

@@ -273,7 +273,7 @@ def main() -> None:
             seconds.append(time.perf_counter() - start)
         found[stage] = statistics.median(seconds[1:])
         if stage == "decoder":
-            found["outputs"] = [output.strip() for output in outputs]
+            found["outputs"] = [output.strip() for output in outputs]  # pyright: ignore[reportPossiblyUnboundVariable]
     precision = name.rpartition(" ")[2] if name.startswith("unskew") else "float32"
     found["matrix_rate"] = matrix_rate(precision, rows["device"])
     print(json.dumps({**found, "peak_bytes": peak_bytes(rows["device"])}))

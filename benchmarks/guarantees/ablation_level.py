@@ -54,7 +54,7 @@ def _measured(seeds: int, skill_noise: float, repeats: int) -> list[float]:
                 null += [one < 0.05 for one in p.values()]
                 family.append(min(holm(p).values()) < 0.05)
                 if seeds > 1:
-                    plain += [ttest_1samp(values[arm] - values[0], 0).pvalue < 0.05 for arm in range(1, ARMS + 1)]
+                    plain += [ttest_1samp(values[arm] - values[0], 0).pvalue < 0.05 for arm in range(1, ARMS + 1)]  # pyright: ignore[reportAttributeAccessIssue]
     return [float(np.mean(x)) if x else float("nan") for x in (null, family, power, corrected, plain)]
 
 

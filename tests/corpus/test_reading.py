@@ -412,7 +412,7 @@ def test_reading_text_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", ["pipe.jsonl", "pipe.csv", "pipe.parquet"])
 def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
-    with pytest.raises(UserError, match="no regular file"):
+    with pytest.raises(UserError, match="not a regular file"):
         list(stream(tmp_path / name))
 
 

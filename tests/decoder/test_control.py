@@ -114,7 +114,7 @@ def test_rows_start_as_the_mean_of_the_name(tied, spare):
         tie_word_embeddings=tied,
     )
     model = LlamaForCausalLM(config)
-    before = [m.weight.detach().clone() for m in (model.get_input_embeddings(), model.get_output_embeddings())]
+    before = [m.weight.detach().clone() for m in (model.get_input_embeddings(), model.get_output_embeddings())]  # pyright: ignore[reportCallIssue]
     control = ControlTokens.add(tokenizer, TOPICS[:2])
     make_rows(model, tokenizer, control, new=control.ids)
     name = tokenizer("wheat and corn", add_special_tokens=False)["input_ids"]

@@ -49,7 +49,7 @@ def test_start_mark_only_where_the_tokenizer_writes_it(tmp_path):
     assert Prompt.render("{text}", tokenizer).before == ""
 
     class Starting(type(tokenizer)):
-        def __call__(self, text, **options):
+        def __call__(self, text, **options):  # pyright: ignore[reportIncompatibleMethodOverride]
             encoded = super().__call__(text, **options)
             encoded["input_ids"] = [self.bos_token_id, *encoded["input_ids"]]
             return encoded

@@ -66,5 +66,5 @@ def settings():
 def encoder(train, topics, settings):
     model, tokenizer = make_base(settings, topics, [record.text for record in train], seed=0)
     with torch.no_grad():
-        model.classifier.weight.mul_(20)  # apart, so that agreement is no accident
+        model.classifier.weight.mul_(20)  # apart, so that agreement is no accident  # pyright: ignore[reportCallIssue]
     return TopicEncoder(model, tokenizer, settings.max_tokens)

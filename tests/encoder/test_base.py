@@ -74,7 +74,7 @@ def test_the_roberta_family_loses_positions_to_padding(folder, topics):
 
 
 def test_a_classifier_of_other_topics_gets_a_new_head(folder, topics):
-    config = RobertaConfig(max_position_embeddings=66, num_labels=9, **SMALL)
+    config = RobertaConfig(max_position_embeddings=66, num_labels=9, **SMALL)  # pyright: ignore[reportCallIssue]
     RobertaForSequenceClassification(config).save_pretrained(folder)
     assert make(folder, topics)[0].classifier.out_proj.out_features == len(topics)
 

@@ -36,7 +36,7 @@ def test_two_that_err_apart_are_summed(labels):
 
 def test_what_is_chosen_is_never_worse_on_held_out_rows_than_the_probe(labels):
     for seed in range(5):
-        found = choose(*(logits(labels, 1, 3 * seed + i) for i in range(3)), labels, PRIOR)
+        found = choose(*(logits(labels, 1, 3 * seed + i) for i in range(3)), labels, PRIOR)  # pyright: ignore[reportCallIssue]
         ours, probes = found.losses
         assert sum(x / y for x, y in zip(ours, probes, strict=True)) <= 2
         assert both_nlls(found.logits, labels, PRIOR) == pytest.approx(ours)
@@ -53,8 +53,8 @@ def test_the_head_gives_the_logits_that_were_chosen(labels):
 def test_rows_that_were_not_held_out_do_not_count(labels):
     whole = [logits(labels, strength, seed) for seed, strength in enumerate((1, 3, 2))]
     held = [torch.cat([each, torch.full((4, 2), torch.nan)]) for each in whole]
-    found = choose(*held, torch.cat([labels, torch.zeros(4, dtype=torch.long)]), PRIOR)
-    assert found.losses == choose(*whole, labels, PRIOR).losses
+    found = choose(*held, torch.cat([labels, torch.zeros(4, dtype=torch.long)]), PRIOR)  # pyright: ignore[reportCallIssue]
+    assert found.losses == choose(*whole, labels, PRIOR).losses  # pyright: ignore[reportCallIssue]
 
 
 def test_without_held_out_rows_the_probe_stays():

@@ -29,7 +29,7 @@ def test_pooler_and_classifier_are_the_head_of_bert():
     [
         RobertaForSequenceClassification(RobertaConfig(num_hidden_layers=1, **SMALL)),
         DistilBertForSequenceClassification(
-            DistilBertConfig(n_layers=1, dim=8, n_heads=2, hidden_dim=8, vocab_size=20, num_labels=3)
+            DistilBertConfig(n_layers=1, dim=8, n_heads=2, hidden_dim=8, vocab_size=20, num_labels=3)  # pyright: ignore[reportCallIssue]
         ),
     ],
 )

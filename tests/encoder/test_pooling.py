@@ -13,7 +13,12 @@ from unskew.encoder.pooling import STRENGTH, add_mean_layer, pools_by_mean
 def model():
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, num_labels=3
+        vocab_size=50,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        num_labels=3,  # pyright: ignore[reportCallIssue]
     )
     return BertForSequenceClassification(config).eval()
 

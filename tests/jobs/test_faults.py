@@ -63,7 +63,7 @@ def test_killed_before_every_single_write(fake, source, whole, tmp_path, output)
             pass
         run(fake.fake_system(), job)
         assert written(place) == expected
-    assert survived > 8
+    assert survived > 8  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 def test_killed_eight_times_at_random(source, whole, tmp_path):

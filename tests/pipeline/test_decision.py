@@ -139,7 +139,7 @@ def test_evaluate_leaves_undecided_rows_out_and_counts_them(classifier, corpus, 
     assert found.topics["accuracy"] == pytest.approx(
         sum(row["topic"] == row["true_topic"] for row in decided) / len(decided)
     )
-    assert sum(found.undecided.values()) / 3 == pytest.approx(found.topics["undecided"])
+    assert sum(found.undecided.values()) / 3 == pytest.approx(found.topics["undecided"])  # pyright: ignore[reportCallIssue]
 
 
 def test_decision_is_an_option_of_the_commands(classifier, corpus, tmp_path):

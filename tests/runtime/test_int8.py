@@ -57,7 +57,7 @@ def test_a_row_does_not_depend_on_its_neighbours():
 def test_a_model_is_quantised_but_for_its_tied_embedding():
     model = nn.ModuleDict({"embed": nn.Embedding(20, 48), "inner": nn.Sequential(layer()), "head": layer(False)})
     model["head"].weight = model["embed"].weight
-    before = model["embed"].weight.clone()
+    before = model["embed"].weight.clone()  # pyright: ignore[reportCallIssue]
     assert not is_quantized(model)
     to_precision(model, "int8")
     assert isinstance(model["inner"][0], Int8Linear)

@@ -71,7 +71,7 @@ def test_it_is_loaded_and_changed_like_the_plain_layer():
 
 def test_models_that_ask_a_layer_for_its_type():
     shape = {"d_model": 512, "d_kv": 8, "d_ff": 512, "num_layers": 1, "num_heads": 2, "num_decoder_layers": 1}
-    model = T5ForSequenceClassification(T5Config(vocab_size=64, decoder_start_token_id=0, **shape)).eval()
+    model = T5ForSequenceClassification(T5Config(vocab_size=64, decoder_start_token_id=0, **shape)).eval()  # pyright: ignore[reportCallIssue]
     ids = torch.tensor([[5, 6, 7, 1]])
     with torch.inference_mode():
         before = model(input_ids=ids).logits

@@ -57,7 +57,7 @@ def test_system_one_chooses_between_trained_topics(client, pipeline, texts):
     expected = dict(zip(pipeline.topics.names, pipeline.probabilities(texts[:1])[0].tolist(), strict=True))
     answers = found.json["answers"]
     assert answers["all"]["probabilities"] == pytest.approx(expected, abs=1e-5)
-    assert answers["all"]["choice"] == max(expected, key=expected.get)
+    assert answers["all"]["choice"] == max(expected, key=expected.get)  # pyright: ignore[reportCallIssue]
     assert answers["all"]["confidence"] == pytest.approx((max(expected.values()) - 1 / 3) / (2 / 3), abs=1e-5)
     pair = {name: expected[name] for name in ("football", "harvest")}
     shares = {name: share / sum(pair.values()) for name, share in pair.items()}

@@ -135,8 +135,13 @@ def _parsed(command: str, parser: ArgumentParser, function: Callable[..., int], 
 
 def _as_yaml(options: dict[str, Any]) -> str:
     """The options as `--config` reads them, with what suits a base or a model from scratch filled in."""
-    plain = {name: asdict(_resolved(value)) if is_dataclass(value) else value for name, value in options.items()}
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(_plain(options), sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return asdict(_resolved(value)) if is_dataclass(value) else value
 
 
 def _resolved(settings: Any) -> Any:

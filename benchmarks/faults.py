@@ -2,9 +2,11 @@
 
     python benchmarks/faults.py --kills 50
     python benchmarks/faults.py --kills 50 --model runs/demo --input runs/newsroom/test.jsonl
+    python benchmarks/faults.py --kills 20 --s3 --output out
 
-Without a model the pipeline is a fake one, so that what is tried is the job alone; with one it is `unskew predict`, and
-a row that takes the models a while. Two of three kills are SIGKILL, the others SIGTERM.
+With --s3, input and output are in object storage: an S3 server (moto) that runs here. Without a model the pipeline is a
+fake one, so that what is tried is the job alone; with one it is `unskew predict`, and a row that takes the models a
+while. Two of three kills are SIGKILL, the others SIGTERM.
 """
 
 import argparse
@@ -17,7 +19,12 @@ import tempfile
 import time
 from pathlib import Path
 
-FAKE = Path(__file__).parent.parent / "tests" / "pipeline" / "fake_job.py"
+from unskew.common import AnyPath, any_path
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+from object_store import client, in_environment, s3_server  # noqa: E402
+
+FAKE = Path(__file__).parent.parent / "tests" / "jobs" / "fake_job.py"
 ROWS = 20_000
 
 
@@ -30,14 +37,23 @@ def main() -> None:
     parser.add_argument("--output", default="out.jsonl", help="its name decides between JSONL, Parquet and a folder")
     parser.add_argument("--shard_rows", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--s3", action="store_true", help="read and write an S3 server that is started here")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        try_out(chosen, Path(scratch))
+        source = Path(chosen.input) if chosen.input else make_rows(Path(scratch) / "in.jsonl")
+        if not chosen.s3:
+            try_out(chosen, source, Path(scratch))
+            return
+        with s3_server() as environment, in_environment(environment):
+            s3 = client(environment)
+            s3.create_bucket(Bucket="job")
+            s3.upload_file(str(source), "job", f"in/{source.name}")
+            bucket = any_path("s3://job")
+            try_out(chosen, bucket / "in" / source.name, bucket)
 
 
-def try_out(chosen: argparse.Namespace, scratch: Path) -> None:
+def try_out(chosen: argparse.Namespace, source: AnyPath, scratch: AnyPath) -> None:
     """One run left alone, one that is killed, and the comparison."""
-    source = Path(chosen.input) if chosen.input else make_rows(scratch / "in.jsonl")
     start = time.monotonic()
     subprocess.run(command(chosen, source, scratch / "whole" / chosen.output), check=False, stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - start
@@ -58,10 +74,11 @@ def try_out(chosen: argparse.Namespace, scratch: Path) -> None:
             compare(scratch, f"{runs} runs, {kills} kills")
             if kills >= chosen.kills:
                 return
-            subprocess.run(["rm", "-rf", str(scratch / "killed")], check=True)
+            for file in files(scratch / "killed"):
+                file.unlink()
 
 
-def command(chosen: argparse.Namespace, source: Path, output: Path) -> list[str]:
+def command(chosen: argparse.Namespace, source: AnyPath, output: AnyPath) -> list[str]:
     """The job as a process."""
     if chosen.model is None:
         options = {"shard_rows": chosen.shard_rows or 500, "progress": "none", "pause": 0.0002}
@@ -79,7 +96,7 @@ def make_rows(path: Path) -> Path:
     return path
 
 
-def compare(scratch: Path, said: str) -> None:
+def compare(scratch: AnyPath, said: str) -> None:
     """Raise unless both runs wrote the same files."""
     found = [contents(scratch / name) for name in ("whole", "killed")]
     if found[0] != found[1]:
@@ -89,10 +106,17 @@ def compare(scratch: Path, said: str) -> None:
     print(f"{said}: {len(found[0])} files, {sum(map(len, found[0].values())):,} bytes, all the same", flush=True)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def contents(folder: AnyPath) -> dict[str, bytes]:
     """Every file of a finished job but its manifest."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (".lock", "job.json")]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    found = [path for path in files(folder) if path.name not in (".lock", "job.json")]
+    return {"/".join(path.parts[len(folder.parts) :]): path.read_bytes() for path in found}
+
+
+def files(folder: AnyPath) -> list[AnyPath]:
+    """Every file below a folder."""
+    if isinstance(folder, Path):
+        return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return list(folder.files())
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def command(
     """Predict a file; interrupted in any way, the same command goes on from the last whole shard.
 
     Args:
-        model: A bundle: a folder, or its id on the hub.
+        model: A bundle: a folder, its URL (s3://, gs://, az://), or its id on the hub.
         settings: The user's choices.
         device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
         precision: float32, bfloat16, or, for the decoder on a CPU, int8; chosen by the device unless given.

@@ -21,6 +21,7 @@ from .schemas import (
     read_bounded,
 )
 from .signals import DRIFTED, SOME_ROWS_BAD, Terminated, ending_on_sigterm
+from .storage import AnyPath, RemotePath, any_path, is_url, local_or_open, replacing
 
 __all__ = [
     "METRIC_TITLES",
@@ -43,7 +44,13 @@ __all__ = [
     "JsonObject",
     "FormatNumber",
     "Count",
+    "AnyPath",
     "Artefact",
+    "RemotePath",
+    "any_path",
+    "is_url",
+    "local_or_open",
+    "replacing",
     "DRIFTED",
     "ProgressKind",
     "SOME_ROWS_BAD",

@@ -9,9 +9,12 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
+
+if TYPE_CHECKING:
+    from .storage import RemotePath
 
 
 def fingerprint(*parts: Any) -> str:
@@ -26,17 +29,20 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def file_fingerprint(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> str:
+def file_fingerprint(
+    paths: "str | os.PathLike[str] | Iterable[str | os.PathLike[str] | RemotePath]",
+) -> str:
     """64 hex digits over the contents of the files in the order given; their names and dates do not matter.
 
     Raises:
         UserError: if a file cannot be read.
     """
     listed = [paths] if isinstance(paths, str | os.PathLike) else paths
-    return fingerprint([file_sha256(Path(path)) for path in listed])
+    files = [Path(path) if isinstance(path, str | os.PathLike) else path for path in listed]
+    return fingerprint([file_sha256(file) for file in files])
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: "Path | RemotePath") -> str:
     """SHA-256 of a file's contents, 64 hex digits.
 
     Raises:

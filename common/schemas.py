@@ -5,12 +5,12 @@ bytes that may be hostile (deep nesting, halves of surrogate pairs, NaN), and do
 (docs/schemas.md).
 """
 
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from .errors import UserError
+from .storage import AnyPath, RemotePath
 
 LARGEST = 2**29  # bytes of a file that is read whole: a manifest with a million shards has half of it
 
@@ -40,7 +40,7 @@ class _Format(BaseModel):
 Kind = TypeVar("Kind", bound=Artefact)
 
 
-def read_artefact(path: Path, kind: type[Kind], newest: int | None = None, remedy: str = "restore it") -> Kind:
+def read_artefact(path: AnyPath, kind: type[Kind], newest: int | None = None, remedy: str = "restore it") -> Kind:
     """Read a JSON file as what it must be.
 
     Args:
@@ -62,7 +62,7 @@ def read_artefact(path: Path, kind: type[Kind], newest: int | None = None, remed
         raise UserError(f"{path} is broken: {first_problem(error)}; {remedy}") from error
 
 
-def read_bounded(path: Path) -> bytes:
+def read_bounded(path: AnyPath) -> bytes:
     """The bytes of a regular file of at most `LARGEST`.
 
     Raises:
@@ -70,11 +70,11 @@ def read_bounded(path: Path) -> bytes:
         UserError: If it is larger, no regular file, or cannot be read.
     """
     try:
-        if path.exists() and not path.is_file():
+        if not isinstance(path, RemotePath) and path.exists() and not path.is_file():
             raise UserError(f"{path} is not a regular file; restore it")
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, UserError):
         raise
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise UserError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
@@ -101,7 +101,7 @@ def _short(value: Any, most: int = 60) -> str:
     return repr(text) if isinstance(value, str) and most == 60 else text
 
 
-def _refuse_newer(path: Path, content: bytes, newest: int) -> None:
+def _refuse_newer(path: AnyPath, content: bytes, newest: int) -> None:
     try:
         found = _Format.model_validate_json(content, strict=True).format
     except ValidationError:

@@ -17,7 +17,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..common import UserError
+from ..common import AnyPath, UserError, local_or_open
 from .lines import BLOCK, Line, count_lines, not_utf8, opened, read_lines, too_long
 
 # An unclosed quote in a CSV swallows what follows it: no more than this many characters.
@@ -53,7 +53,7 @@ class RawRow(NamedTuple):
     reason: str = ""
 
 
-def format_of(path: Path) -> str:
+def format_of(path: AnyPath) -> str:
     """The format by the file's ending: "jsonl", "json", "csv" or "parquet".
 
     Raises:
@@ -67,7 +67,7 @@ def format_of(path: Path) -> str:
     raise UserError(f"cannot tell the format of {path}; name it {known}")
 
 
-def count_rows(path: Path, lines: int | None = None) -> int | None:
+def count_rows(path: AnyPath, lines: int | None = None) -> int | None:
     """Rows of a file whose format tells; blank lines of a JSONL count, so it may be a few too many there.
 
     Args:
@@ -79,7 +79,7 @@ def count_rows(path: Path, lines: int | None = None) -> int | None:
         import pyarrow.parquet
 
         try:
-            return pyarrow.parquet.read_metadata(path).num_rows
+            return pyarrow.parquet.read_metadata(local_or_open(path)).num_rows
         except (pyarrow.ArrowException, OSError):
             return None  # reading it will say what is wrong
     if format_of(path) != "jsonl":
@@ -87,7 +87,7 @@ def count_rows(path: Path, lines: int | None = None) -> int | None:
     return count_lines(path) if lines is None else lines
 
 
-def count_rows_about(path: Path) -> int | None:
+def count_rows_about(path: AnyPath) -> int | None:
     """Rows of a file of any format: of text its lines, which are more than its rows where a row has line ends."""
     return count_rows(path) if format_of(path) == "parquet" else count_lines(path)
 
@@ -107,7 +107,7 @@ def find_value(values: Mapping[str, Any], column: str) -> Any:
     return find_value(inner, rest)
 
 
-def read_rows(path: Path, wanted: list[str], required: list[str], every: int = 1) -> Iterator[RawRow]:
+def read_rows(path: AnyPath, wanted: list[str], required: list[str], every: int = 1) -> Iterator[RawRow]:
     """Yield the rows of a file; blank lines are no rows.
 
     A JSON object with a wanted name twice is a broken row; in CSV and Parquet the names are those of the whole file.
@@ -198,7 +198,7 @@ def _object_row(number: int, value: Any, wanted: list[str]) -> RawRow:
     return RawRow(number, value)
 
 
-def _json_rows(path: Path, wanted: list[str]) -> Iterator[RawRow]:
+def _json_rows(path: AnyPath, wanted: list[str]) -> Iterator[RawRow]:
     """JSON lines under the ending .json, or one array of objects (what pandas writes)."""
     if not _is_array(path):
         yield from _jsonl_rows(read_lines(path), wanted)
@@ -211,7 +211,7 @@ def _json_rows(path: Path, wanted: list[str]) -> Iterator[RawRow]:
         yield _object_row(number, value, wanted)
 
 
-def _is_array(path: Path) -> bool:
+def _is_array(path: AnyPath) -> bool:
     """Whether the first character that is not blank opens a JSON array."""
     with suppress(OSError, EOFError, zlib.error), opened(path) as file:  # reading on says what is wrong
         while block := file.read(BLOCK):
@@ -251,7 +251,7 @@ class _CsvLines:
         self._given_back.extendleft(reversed(self.taken[1:]))
 
 
-def _csv_rows(path: Path, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
+def _csv_rows(path: AnyPath, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
     csv.field_size_limit(max(csv.field_size_limit(), LARGEST_FIELD))
     parsed = _csv_fields(_CsvLines(read_lines(path)))
     header = next(parsed, None)
@@ -291,14 +291,14 @@ def _csv_fields(lines: _CsvLines) -> Iterator[tuple[int, list[str] | None, str]]
             yield lines.taken[0][0], fields, ""
 
 
-def _parquet_rows(path: Path, wanted: list[str], required: list[str], every: int) -> Iterator[RawRow]:
+def _parquet_rows(path: AnyPath, wanted: list[str], required: list[str], every: int) -> Iterator[RawRow]:
     import pyarrow
     import pyarrow.parquet
 
     number = 0
     try:
         # With a buffer size, a row group is read bit by bit instead of whole.
-        with pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+        with pyarrow.parquet.ParquetFile(local_or_open(path), buffer_size=2**20, pre_buffer=False) as file:
             found = file.schema_arrow.names
             known = {*found, *_nested(file.schema)}
             _require(str(path), required, found, known.__contains__)

@@ -11,6 +11,7 @@ from ..common import UserError
 from .formats import RawRow, class_name
 
 PREFIX = "hf://"
+HUB_FILES = ("hf://datasets/", "hf://buckets/")  # addresses of single files, and of no dataset
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO
 
-from ..common import UserError
+from ..common import AnyPath, UserError
 
 LONGEST_LINE = 2**25  # bytes: a file without line ends would fill the memory
 BLOCK = 2**20  # bytes at a time of what is read past
@@ -16,7 +15,7 @@ BLOCK = 2**20  # bytes at a time of what is read past
 Line = tuple[int, bytes | None]
 
 
-def read_lines(path: Path, longest: int | None = None) -> Iterator[Line]:
+def read_lines(path: AnyPath, longest: int | None = None) -> Iterator[Line]:
     """The lines, numbered from 1, without a byte-order mark; None for one of over `longest` bytes.
 
     Raises:
@@ -39,14 +38,14 @@ def read_lines(path: Path, longest: int | None = None) -> Iterator[Line]:
         raise UserError(f"cannot read {path} beyond line {number}: {reason}; {remedy}") from error
 
 
-def opened(path: Path) -> IO[bytes]:
+def opened(path: AnyPath) -> IO[bytes]:
     """The file's bytes, decompressed where its name says so."""
     name = path.name.lower()
     if name.endswith(".zst"):
         import pyarrow
 
-        return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"))  # pyright: ignore
-    return gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb")  # pyright: ignore[reportReturnType]
+        return io.BufferedReader(pyarrow.input_stream(path.open("rb"), compression="zstd"))  # pyright: ignore
+    return gzip.open(path.open("rb")) if name.endswith(".gz") else path.open("rb")  # pyright: ignore[reportReturnType]
 
 
 def _next_line(file: IO[bytes], longest: int) -> bytes | None:
@@ -69,7 +68,7 @@ def not_utf8(error: UnicodeDecodeError) -> str:
     return f"not UTF-8 (byte 0x{byte:02x} at position {error.start + 1} of the line); convert the file to UTF-8"
 
 
-def count_lines(path: Path) -> int | None:
+def count_lines(path: AnyPath) -> int | None:
     """The lines of a text file, a compressed one is read through; None where it cannot be read to its end."""
     lines, last = 0, b"\n"
     try:

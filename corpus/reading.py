@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from ..common import UserError, usable_path
+from ..common import AnyPath, RemotePath, UserError, any_path, is_url
 from .formats import RawRow, count_rows_about, find_value, format_of, read_rows, with_columns
-from .hub import PREFIX, HubDataset
+from .hub import HUB_FILES, PREFIX, HubDataset
 from .records import BadRow, Record
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -66,7 +66,8 @@ def stream(
     target is none.
 
     Args:
-        source: a file (.jsonl, .json, .csv, each also .gz or .zst; .parquet), a glob, a Hive-partitioned folder,
+        source: a file (.jsonl, .json, .csv, each also .gz or .zst; .parquet), a glob, a Hive-partitioned folder, the
+            like by URL (s3://BUCKET/FILE, gs://, az://, hf://datasets/OWNER/NAME/FILE),
             `hf://OWNER/NAME[/CONFIG][:SPLIT]`, or a list of these.
         columns: which column holds what; `a.b` is what the column `a` holds under `b`. A folder `NAME=VALUE` on the
             way to a file is a column of its rows, unless they have one of that name.
@@ -104,7 +105,7 @@ def spread(source: Source, columns: Columns = DEFAULT_COLUMNS, most: int = 20_00
         UserError: As `stream`.
     """
     parts = source_parts(source)
-    counts = [count_rows_about(part) or 0 for part in parts if isinstance(part, Path)]
+    counts = [count_rows_about(part) or 0 for part in parts if not isinstance(part, HubDataset)]
     every = max(1, -(-sum(counts) // most))
     return (row for row, _, _ in islice(_rows(parts, columns, ("text",), (), every), most))
 
@@ -140,8 +141,8 @@ def load_usable(
     return records, bad
 
 
-def source_parts(source: Source) -> list[Path | HubDataset]:
-    """The local files and datasets of the hub that a source names, in the order they are read.
+def source_parts(source: Source) -> list[AnyPath | HubDataset]:
+    """The files and datasets of the hub that a source names, in the order they are read.
 
     Raises:
         UserError: if a file does not exist or its format is unknown.
@@ -149,13 +150,13 @@ def source_parts(source: Source) -> list[Path | HubDataset]:
     return [part for one in _listed(source) for part in _expand(os.fspath(one))]
 
 
-def source_files(source: Source) -> list[Path]:
-    """The local files a source names, in the order they are read; datasets of the hub are left out.
+def source_files(source: Source) -> list[AnyPath]:
+    """The files a source names, in the order they are read; datasets of the hub are left out.
 
     Raises:
         UserError: if a file does not exist or its format is unknown.
     """
-    return [part for part in source_parts(source) if isinstance(part, Path)]
+    return [part for part in source_parts(source) if not isinstance(part, HubDataset)]
 
 
 def place_of(row: BadRow) -> str:
@@ -173,17 +174,17 @@ def _listed(source: Source) -> Sequence[str | os.PathLike[str]]:
     return [source] if isinstance(source, str | os.PathLike) else source
 
 
-def _expand(one: str) -> list[Path | HubDataset]:
-    if one.startswith(PREFIX):
+def _expand(one: str) -> list[AnyPath | HubDataset]:
+    if one.startswith(PREFIX) and not one.startswith(HUB_FILES):
         return [HubDataset(one)]
-    path = usable_path(one)
+    path = any_path(one)
     if path.is_dir():
         return list(_partitioned(path))
-    found = [path] if path.exists() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
-    files = [file for file in found if not file.is_dir()]
+    files = _matching(path)
     if not files:
+        where = "" if is_url(one) else f" in {Path.cwd()}"
         remedy = f"check the path (a dataset of the hub is written {PREFIX}OWNER/NAME)"
-        raise UserError(f"there is no file {one} in {Path.cwd()}; {remedy}")
+        raise UserError(f"there is no file {one}{where}; {remedy}")
     for file in files:
         format_of(file)
         if not file.is_file():
@@ -191,10 +192,22 @@ def _expand(one: str) -> list[Path | HubDataset]:
     return list(files)
 
 
-def _partitioned(folder: Path) -> list[Path]:
+def _matching(path: AnyPath) -> Sequence[AnyPath]:
+    """The file itself, or those that a pattern stands for."""
+    if path.exists():
+        return [path]
+    if isinstance(path, RemotePath):
+        return path.expand() if glob.has_magic(str(path)) else []
+    found = (Path(name) for name in sorted(glob.glob(str(path), recursive=True)))
+    return [file for file in found if not file.is_dir()]
+
+
+def _partitioned(folder: AnyPath) -> Sequence[AnyPath]:
     """The files of a Hive-partitioned folder; those that start with a dot or an underscore are not data there."""
-    inside = [path for path in sorted(folder.rglob("*")) if path.is_file() and "=" in path.parent.name]
-    files = [path for path in inside if not any(name[0] in "._" for name in path.relative_to(folder).parts)]
+    found = folder.files() if isinstance(folder, RemotePath) else filter(Path.is_file, sorted(folder.rglob("*")))
+    above = len(folder.parts)
+    inside = [path for path in found if "=" in path.parent.name]
+    files = [path for path in inside if not any(name[0] in "._" for name in path.parts[above:])]
     if not files:
         raise UserError(f"{folder} is a folder; name its files, as in {folder / '*.jsonl'}")
     for file in files:
@@ -202,21 +215,21 @@ def _partitioned(folder: Path) -> list[Path]:
     return files
 
 
-def _partition_values(path: Path, wanted: Sequence[str]) -> dict[str, str | None]:
+def _partition_values(path: AnyPath, wanted: Sequence[str]) -> dict[str, str | None]:
     """What the folders on the way to a file say in columns that are wanted."""
     pairs = (name.partition("=")[::2] for name in path.parts[:-1] if "=" in name)
     return {name: None if value == _HIVE_NULL else unquote(value) for name, value in pairs if name in wanted}
 
 
 def _rows(
-    parts: list[Path | HubDataset], columns: Columns, needs: Sequence[str], keep: Sequence[str], every: int = 1
+    parts: list[AnyPath | HubDataset], columns: Columns, needs: Sequence[str], keep: Sequence[str], every: int = 1
 ) -> Iterator[Located]:
     wanted = list(dict.fromkeys([*columns.wanted(), *keep]))
     required = list(dict.fromkeys([*columns.required(needs), *keep]))
     number = 0
     for part in parts:
         folders: dict[str, str | None] = {}
-        if isinstance(part, Path):
+        if not isinstance(part, HubDataset):
             folders = _partition_values(part, wanted)
             unnamed = [name for name in required if name not in folders]
             where, rows = str(part), read_rows(part, wanted, unnamed, every)

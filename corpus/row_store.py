@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from ..common import UserError, check_disk, file_sha256, fingerprint, replacing_folder, track, write_text
+from ..common import AnyPath, UserError, check_disk, file_sha256, fingerprint, replacing_folder, track, write_text
 from .checks import check_usable, squeezed
+from .hub import HubDataset
 from .reading import Columns, Source, place_of, source_parts, stream
 from .records import Record
 
@@ -56,14 +57,14 @@ class RowStore:
                 be wrong, or the disk is full.
         """
         parts = source_parts(source)
-        contents = [_contents(part) if isinstance(part, Path) else part.address for part in parts]
+        contents = [part.address if isinstance(part, HubDataset) else _contents(part) for part in parts]
         state = fingerprint(_FORMAT, contents, columns)
         place = folder / f"rows-{state[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{place}.lock"):
             if not place.exists():
                 # Compressed in blocks, rows take less than the files that they come in, unless those are compressed.
-                check_disk(folder, sum(part.stat().st_size for part in parts if isinstance(part, Path)))
+                check_disk(folder, sum(part.stat().st_size for part in parts if not isinstance(part, HubDataset)))
                 with replacing_folder(place) as new:
                     _write(source, columns, new)
         about = json.loads((place / _ABOUT).read_text("utf-8"))
@@ -102,7 +103,7 @@ def text_digests(texts: Sequence[str]) -> np.ndarray:
     return np.frombuffer(digests, dtype="<u8")
 
 
-def _contents(file: Path) -> list[str]:
+def _contents(file: AnyPath) -> list[str]:
     # The names of a Hive-partitioned file's folders are values of its rows.
     return [file_sha256(file), *(name for name in file.parts[:-1] if "=" in name)]
 

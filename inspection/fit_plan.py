@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..common import check_disk, output_folder, printable
-from ..corpus import BadRow, Columns, Record, count_rows_about, place_of, source_parts, stream
+from ..corpus import BadRow, Columns, HubDataset, Record, count_rows_about, place_of, source_parts, stream
 from ..decoder import check_base
 from ..pipeline import FitSettings, TrainingData, check_fit, read_sets
 from .costs import estimate_fit
@@ -57,7 +57,7 @@ def _look_at(source: str, columns: Columns) -> _Noisy:
     head = list(islice(stream(source, replace(columns, paraphrase_of=None), needs=("text", "topic")), LOOKED_AT))
     bad = [row for row in head if isinstance(row, BadRow)]
     sizes = [len(f"{row.id}{row.text}{row.target or ''}".encode()) for row in head if isinstance(row, Record)]
-    counts = [count_rows_about(part) if isinstance(part, Path) else None for part in source_parts(source)]
+    counts = [None if isinstance(part, HubDataset) else count_rows_about(part) for part in source_parts(source)]
     known = [count for count in counts if count is not None]
     first = f"{place_of(bad[0])}: {bad[0].reason}" if bad else None
     rows = sum(known) if len(known) == len(counts) else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from ..common import check_disk
 from ..corpus import BadRow, place_of, stream
@@ -37,8 +38,8 @@ def _lines(system: ModelHandle, job: JobSettings) -> Iterator[str]:
     yield f"output:   {place.output} ({place.form}), worked on in {place.folder}{shards} of {shard_rows:,} rows"
     done = f"; {len(finished_shards(place, begun['plan'])):,} shards are done" if begun else ""
     yield f"job:      {what}{done}"
-    free = check_disk(place.folder)
-    yield f"disk:     {free / 1e9:.1f} GB free"
+    if isinstance(place.folder, Path):
+        yield f"disk:     {check_disk(place.folder) / 1e9:.1f} GB free"
     on = f"{job.workers} Ray workers, each on " if job.executor == "ray" else ""
     where = ", ".join(str(system.state[name]) for name in ("device", "precision", "backend") if name in system.state)
     yield f"models:   {len(system.topics)} topics; {on}{where}; {system.weight_bytes / 1e6:,.0f} MB of weights"

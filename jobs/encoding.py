@@ -11,8 +11,9 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, Literal, get_args
+
+from ..common import AnyPath, local_or_open
 
 RowFormat = Literal["jsonl", "jsonl.gz", "jsonl.zst", "csv", "parquet"]
 Row = dict[str, Any]
@@ -89,7 +90,7 @@ def rows_of(file: IO[bytes], layout: Layout) -> Iterator[Row]:
             yield from map(json.loads, file)
 
 
-def join(parts: Iterable[Path], layout: Layout, file: IO[bytes]) -> None:
+def join(parts: Iterable[AnyPath], layout: Layout, file: IO[bytes]) -> None:
     """Write the rows of all parts, in order, to one open file; holds one part's row group at most."""
     paths = list(parts)
     if not paths:
@@ -155,11 +156,11 @@ def _parquet_rows(file: IO[bytes]) -> Iterator[Row]:
             yield {**row, "topics": {pair["topic"]: pair["probability"] for pair in row["topics"]}}
 
 
-def _join_parquet(paths: list[Path], file: IO[bytes]) -> None:
+def _join_parquet(paths: Sequence[AnyPath], file: IO[bytes]) -> None:
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(file, pq.read_schema(paths[0])) as writer:
+    with pq.ParquetWriter(file, pq.read_schema(local_or_open(paths[0]))) as writer:
         for part in paths:
-            with pq.ParquetFile(part) as opened:
+            with pq.ParquetFile(local_or_open(part)) as opened:
                 for index in range(opened.num_row_groups):
                     writer.write_table(opened.read_row_group(index))

@@ -1,4 +1,4 @@
-"""The working folder of a job, which is what makes it survive: what it is of, what is finished, who works on it.
+"""The working folder of a job: its manifest, its finished shards, its lock. Knows no model and no input.
 
 OUTPUT.job/            (OUTPUT itself, where that is a folder)
   job.json             what the results depend on, the prior that was estimated, and at the end what was written
@@ -8,7 +8,12 @@ OUTPUT.job/            (OUTPUT itself, where that is a folder)
   .lock                held by the process that works here
 
 Every file is written whole or not at all, and a shard without its file in `done` does not count: so whatever
-interrupts a job, what it finds again is whole shards. Knows no model and no input.
+interrupts a job, what it finds again is whole shards.
+
+In object storage the layout is the same, but there is no lock: a lease would rest on clocks, and none is needed. The
+manifest of a new job is created only where there is none, so of two runs at once the first one's plan holds. A shard's
+bytes follow from the plan, so equal runs write equal objects. A run whose manifest is no longer there, is another one
+or is finished stops before it stores a shard; and at the end every shard is held against the SHA-256 in its record.
 """
 
 import hashlib
@@ -25,15 +30,16 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..common import (
+    AnyPath,
+    RemotePath,
     UserError,
+    any_path,
     file_sha256,
     fingerprint,
     output_file,
     output_folder,
     read_artefact,
-    replacing_file,
-    usable_path,
-    write_text,
+    replacing,
 )
 from .encoding import FORMATS, Layout, RowFormat, format_of_name, join
 from .manifest import JobManifest, ShardRecord
@@ -56,8 +62,8 @@ class JobPaths:
         form: Format of the result rows.
     """
 
-    output: Path
-    folder: Path
+    output: AnyPath
+    folder: AnyPath
     form: RowFormat
 
     @classmethod
@@ -67,15 +73,16 @@ class JobPaths:
         Raises:
             UserError: If its ending is that of another format, or nothing can be written there.
         """
-        path = usable_path(output)
+        path = any_path(output)
         form = format_of_name(path.name)
+        is_local = isinstance(path, Path)
         if output.endswith(("/", os.sep)) or not path.suffix or path.is_dir():
-            path = output_folder(output)
+            path = output_folder(output) if is_local else path
             return cls(path, path, form or "jsonl")
         if form is None:
             endings = ", ".join(f".{known}" for known in FORMATS)
             raise UserError(f"{output}: predictions are written as {endings}; name the file so, or a folder/")
-        path = output_file(output)
+        path = output_file(output) if is_local else path
         return cls(path, path.with_name(path.name + ".job"), form)
 
     @property
@@ -84,19 +91,19 @@ class JobPaths:
         return self.output == self.folder
 
     @property
-    def errors(self) -> Path:
+    def errors(self) -> AnyPath:
         """The file of rows that could not be processed."""
         return self.output.with_name(self.output.name + ERRORS)
 
-    def part(self, index: int) -> Path:
+    def part(self, index: int) -> AnyPath:
         """Result rows of a shard."""
         return self.folder / f"part-{index:05d}.{self.form}"
 
-    def bad(self, index: int) -> Path:
+    def bad(self, index: int) -> AnyPath:
         """Error rows of a shard."""
         return self.folder / "errors" / f"part-{index:05d}.jsonl"
 
-    def done(self, index: int) -> Path:
+    def done(self, index: int) -> AnyPath:
         """The record of a finished shard."""
         return self.folder / "done" / f"part-{index:05d}.json"
 
@@ -114,17 +121,34 @@ def read_manifest(place: JobPaths) -> dict[str, Any] | None:
         return None
 
 
-def write_manifest(place: JobPaths, manifest: Mapping[str, Any]) -> None:
-    """Write it whole or not at all."""
-    write_text(place.folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+def write_manifest(place: JobPaths, manifest: Mapping[str, Any], new: bool = False) -> None:
+    """Write it whole or not at all; a `new` one replaces none in object storage."""
+    with replacing(place.folder / MANIFEST, new=new) as file:
+        file.write(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
+def check_own(place: JobPaths, manifest: Mapping[str, Any]) -> None:
+    """Raise a UserError where a run elsewhere has ended this job, or begun another one in its place.
+
+    On a file system the lock sees to that.
+    """
+    if isinstance(place.folder, Path):
+        return
+    found = read_manifest(place)
+    kept = ("plan", "shard_rows")
+    if found is None or found["finished"] or any(found[name] != manifest[name] for name in kept):
+        raise UserError(
+            f"another run has ended the job at {place.output}, or begun another one there; run the same command again "
+            "to see which"
+        )
 
 
 def store(place: JobPaths, shard: ShardResult, plan: Mapping[str, Any]) -> dict[str, Any]:
     """Write a shard's files, its record last; returns the record, which is bound to the plan."""
-    with replacing_file(place.part(shard.index), "wb") as file:
+    with replacing(place.part(shard.index), "wb") as file:
         file.write(shard.content)
     if shard.bad:
-        with replacing_file(place.bad(shard.index), "wb") as file:
+        with replacing(place.bad(shard.index), "wb") as file:
             file.write(shard.bad)
     record = {
         "index": shard.index,
@@ -139,7 +163,8 @@ def store(place: JobPaths, shard: ShardResult, plan: Mapping[str, Any]) -> dict[
         "undecided": shard.undecided,
         **({"cost": shard.cost} if shard.cost else {}),
     }
-    write_text(place.done(shard.index), json.dumps(record, ensure_ascii=False))
+    with replacing(place.done(shard.index)) as file:
+        file.write(json.dumps(record, ensure_ascii=False))
     return record
 
 
@@ -147,7 +172,7 @@ def finished_shards(place: JobPaths, plan: Mapping[str, Any]) -> dict[int, dict[
     """The records of the plan's finished shards whose files are there in their size, by index."""
     found: dict[int, dict[str, Any]] = {}
     bound = fingerprint(plan)
-    for path in sorted((place.folder / "done").glob("part-*.json")):
+    for path in sorted((place.folder / "done").glob("part-*.json")):  # pyright: ignore[reportArgumentType] all of a kind
         with suppress(UserError, OSError):  # a record that cannot be read is a shard to be done again
             record = read_artefact(path, ShardRecord).plain()
             if path != place.done(record["index"]) or record.get("plan", bound) != bound:
@@ -189,10 +214,13 @@ def finish(
     bad = [place.bad(shard["index"]) for shard in shards if shard["error_bytes"]]
     with ExitStack() as stack:
         if bad:
-            join(bad, Layout("jsonl"), stack.enter_context(replacing_file(place.errors, "wb")))
+            join(
+                bad, Layout("jsonl"), stack.enter_context(replacing(place.errors, "wb", _is_new(place.errors, before)))
+            )
         if not place.is_folder:
             parts = (place.part(shard["index"]) for shard in shards)
-            join(parts, layout, stack.enter_context(replacing_file(place.output, "wb")))
+            file = stack.enter_context(replacing(place.output, "wb", _is_new(place.output, before)))
+            join(parts, layout, file)
         try:
             _refuse_new(place, before)
         except UserError:
@@ -220,7 +248,7 @@ def clear(place: JobPaths, parts: bool = True) -> None:
         path.unlink(missing_ok=True)
 
 
-def unrecorded(place: JobPaths, manifest: Mapping[str, Any]) -> list[Path]:
+def unrecorded(place: JobPaths, manifest: Mapping[str, Any]) -> list[AnyPath]:
     """The shards' files that no record speaks for: a kill leaves those of one shard, which the job writes again."""
     known = {place.done(shard["index"]).stem for shard in manifest.get("shards", [])}
     known |= {path.stem for path in _own(place.done(0).parent)}
@@ -228,7 +256,7 @@ def unrecorded(place: JobPaths, manifest: Mapping[str, Any]) -> list[Path]:
     return [path for path in found if path.name.partition(".")[0] not in known and not path.name.startswith(".")]
 
 
-Standing = dict[Path, tuple[int, int, int] | None]
+Standing = dict[AnyPath, tuple[int, int, int] | None]
 
 
 def standing(place: JobPaths) -> Standing:
@@ -255,6 +283,9 @@ def locked(place: JobPaths) -> Generator[None]:
     Raises:
         UserError: If another process holds it.
     """
+    if isinstance(place.folder, RemotePath):
+        yield
+        return
     file = place.folder / ".lock"
     lock = FileLock(file, timeout=0)
     try:
@@ -270,18 +301,23 @@ def locked(place: JobPaths) -> Generator[None]:
         yield
 
 
-def _own(folder: Path) -> list[Path]:
+def _own(folder: AnyPath) -> list[AnyPath]:
     """The files in a folder that have the names of a shard's, and what killed writers of such files left."""
     left = [path for path in folder.glob(".part-*.tmp") if _SHARD.fullmatch(path.name[1:].partition("~")[0])]
     return [path for path in sorted(folder.glob("part-*")) if _SHARD.fullmatch(path.name)] + left
 
 
-def _identity(path: Path) -> tuple[int, int, int] | None:
+def _identity(path: AnyPath) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _is_new(path: AnyPath, before: Standing | None) -> bool:
+    """Whether an output may replace nothing at all."""
+    return before is not None and before[path] is None
 
 
 def _refuse_new(place: JobPaths, before: Standing | None) -> None:
@@ -300,5 +336,5 @@ def _check(place: JobPaths, shard: Mapping[str, Any]) -> None:
         raise UserError(f"{part} was changed since it was written; the same command again redoes that part alone")
 
 
-def _is(path: Path, size: int | None, sha256: str | None) -> bool:
+def _is(path: AnyPath, size: int | None, sha256: str | None) -> bool:
     return path.is_file() and path.stat().st_size == size and file_sha256(path) == sha256

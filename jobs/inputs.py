@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..common import UserError, file_fingerprint, fingerprint
+from ..common import AnyPath, UserError, any_path, file_fingerprint, fingerprint
 from ..corpus import HubDataset, Source, count_rows, source_parts
 from ..pipeline import bundle
 
@@ -39,7 +39,7 @@ class InputState:
     def check_unchanged(self) -> None:
         """Raise a UserError if a file has been written to since, even if it was put back."""
         for before in self.seen:
-            if file_state(Path(before.name)) != before:
+            if file_state(any_path(before.name)) != before:
                 raise UserError(
                     f"{before.name} was changed while it was read; put back what it held to go on, or give --restart "
                     "once it no longer changes"
@@ -132,7 +132,7 @@ def _base(contents: bundle.Contents) -> str | None:
     return json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path")
 
 
-def file_state(path: Path) -> FileState:
+def file_state(path: AnyPath) -> FileState:
     """The state of a file or folder.
 
     Raises:
@@ -149,7 +149,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _digest(path: Path) -> tuple[str, int]:
+def _digest(path: AnyPath) -> tuple[str, int]:
     """SHA-256 and number of lines."""
     digest, lines, last = hashlib.sha256(), 0, b"\n"
     try:

@@ -16,7 +16,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..common import Tell, UserError, showing
+from ..common import AnyPath, Tell, UserError, any_path, showing
 from ..corpus import Source, stream_located
 from . import folder
 from .encoding import Layout
@@ -53,7 +53,7 @@ class JobSummary:
         drift: What passed a threshold, in words.
     """
 
-    output: Path
+    output: AnyPath
     written: int = 0
     bad: int = 0
     first_bad: str | None = None
@@ -88,7 +88,7 @@ def run(system: ModelHandle, job: JobSettings) -> JobSummary:
                 if warning := moved(found, plan):
                     log.warning("%s", warning)
             case _:
-                manifest = _begin(place, job, plan, system, state)
+                manifest = _begin(place, job, plan, system, state, new=found is None)
         standing = None if job.overwrite or manifest.get("joining") else folder.standing(place)
         manifest, prior = _with_prior(place, job, manifest, system, state)
         return _finish(_Work(system, job, place, state, manifest, prior), standing)
@@ -105,6 +105,7 @@ def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
         if metrics is not None:
             metrics.end(finished=False)
     work.state.check_unchanged()
+    folder.check_own(place, manifest)
     shards = [records[index] for index in sorted(records)]
     reconcile(shards, manifest["shard_rows"], manifest.get("input_rows"))
     report = summarise(shards, work.system.topics, manifest.get("report"))
@@ -141,7 +142,7 @@ def prepare(system: ModelHandle, job: JobSettings) -> tuple[JobPaths, InputState
     place = JobPaths.of(job.output)
     state = input_state(job.input)
     for seen in state.seen:
-        path = Path(seen.name).resolve()
+        path = any_path(seen.name).resolve()
         own = {place.output.resolve(), place.errors.resolve()}
         if path in own or place.folder.resolve() in path.parents:
             raise UserError(f"{job.output} is the input itself; choose another name")
@@ -150,9 +151,10 @@ def prepare(system: ModelHandle, job: JobSettings) -> tuple[JobPaths, InputState
 
 
 def _begin(
-    place: JobPaths, job: JobSettings, plan: Mapping[str, Any], system: ModelHandle, state: InputState
+    place: JobPaths, job: JobSettings, plan: Mapping[str, Any], system: ModelHandle, state: InputState, new: bool
 ) -> dict[str, Any]:
-    folder.clear(place)
+    if not new:
+        folder.clear(place)
     rows = state.rows if job.limit is None or state.rows is None else min(state.rows, job.limit)
     manifest = {
         "format": folder.FORMAT,
@@ -162,7 +164,7 @@ def _begin(
         "input_rows": rows,
         "finished": None,
     }
-    folder.write_manifest(place, manifest)
+    folder.write_manifest(place, manifest, new)
     return manifest
 
 
@@ -228,6 +230,7 @@ class _Work:
 
     def _store(self, result: ShardResult, metrics: MetricsFile | None) -> dict[str, Any]:
         self.state.check_unchanged()
+        folder.check_own(self.place, self.manifest)
         record = folder.store(self.place, result, self.manifest["plan"])
         if metrics is not None:
             metrics.stored(record)

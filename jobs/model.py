@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..balance import DecisionSettings
-from ..common import UserError
+from ..common import UserError, is_url
 from ..corpus import Topics
 from ..pipeline import bundle
 from .inputs import FileState, bundle_folders, bundle_state, folder_state, library_versions
@@ -67,7 +67,7 @@ def open_model(
     """The system of a bundle.
 
     Args:
-        model: A folder, or the id of one on the hub.
+        model: A folder, its URL in object storage, or the id of one on the hub.
         device: Where the models go; None takes a GPU where there is one.
         precision: Precision of the weights, see `unskew.training.Precision`; None chooses by the device.
         job: Its output is looked at first. Its decision is taken, and where its executor is not this process,
@@ -89,6 +89,8 @@ def open_model(
     contents = bundle.read(model)
     folders = bundle_folders(contents)
     seen = folder_state(folders)
+    if is_url(model):
+        folders = []  # what is loaded may be a newer copy: only contents tell
     if job is not None and job.executor == "ray":
         device = device or ("cuda" if job.gpus_per_worker else "cpu")
         place = torch.device(device)

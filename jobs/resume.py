@@ -4,10 +4,9 @@ Knows manifests as plain values; starts nothing.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-from ..common import UserError
+from ..common import AnyPath, RemotePath, UserError
 from .folder import MANIFEST, JobPaths, finished_shards, is_intact, read_manifest, unrecorded
 from .metrics import check_metrics
 from .settings import JobSettings
@@ -24,6 +23,8 @@ def check_output(job: JobSettings) -> JobPaths:
     place = JobPaths.of(job.output)
     if job.metrics is not None:
         check_metrics(job.metrics)
+    if isinstance(place.folder, RemotePath):
+        place.folder.check_bucket()
     if read_manifest(place) is None:
         _refuse_foreign(place, job.overwrite)
     return place
@@ -131,7 +132,7 @@ def _refuse_foreign(place: JobPaths, overwrite: bool) -> None:
     _refuse_results(place, overwrite)
 
 
-def _of_a_beginning(path: Path) -> bool:
+def _of_a_beginning(path: AnyPath) -> bool:
     """Whether a job that was killed before it had its manifest can have left this."""
     return path.name == ".lock" or path.name.startswith(f".{MANIFEST}~")
 
@@ -141,7 +142,7 @@ def _refuse_results(place: JobPaths, overwrite: bool) -> None:
         _refuse_existing(path, overwrite)
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
+def _refuse_existing(path: AnyPath, overwrite: bool) -> None:
     if path.is_dir():
         raise UserError(f"{path} is a folder; choose another name")
     if path.exists() and not overwrite:

@@ -23,10 +23,11 @@ class JobSettings:
     """One batch job.
 
     Attributes:
-        input: A file, glob, Hive-partitioned folder or dataset id (or a list of them) with the texts.
+        input: A file, glob, Hive-partitioned folder or dataset id (or a list of them) with the texts; by URL too
+            (s3://, gs://, az://).
         output: NAME.jsonl, .jsonl.gz, .jsonl.zst, .csv or .parquet; or a folder/ for shards (Parquet where it is called
-            NAME.parquet/). Rows that cannot be processed go to OUTPUT.errors.jsonl; unfinished work and the job's
-            report are in OUTPUT.job.
+            NAME.parquet/); by URL too. Rows that cannot be processed go to OUTPUT.errors.jsonl; unfinished work and
+            the job's report are in OUTPUT.job.
         columns: Which column holds what.
         top_k: How many topics to name with their probabilities.
         generation: How outputs are written.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..common import UserError, usable_path
+from ..common import RemotePath, UserError, any_path
 from .folder import MANIFEST, JobPaths, finished_shards, read_manifest
 
 Status = dict[str, Any]
@@ -19,10 +19,10 @@ def job_status(name: str) -> Status:
         name: Its output, or its working folder.
 
     Returns:
-        `state` ("running", "interrupted" or "finished"), `output`, `held_by` (the process at work, or None),
-        `rows`, `errors`, `shards` (done so far), `input_rows` (None where not counted), `first_bad`,
-        `seconds_since_last_shard`, `rows_per_second` and `seconds_left` (None where not known), `report` (of a finished
-        job, else None).
+        `state` ("running", "interrupted" or "finished"; in object storage, where no lock tells, "unfinished" instead of
+        the first two), `output`, `held_by` (the process at work, or None), `rows`, `errors`, `shards` (done so far),
+        `input_rows` (None where not counted), `first_bad`, `seconds_since_last_shard`, `rows_per_second` and
+        `seconds_left` (None where not known), `report` (of a finished job, else None).
 
     Raises:
         UserError: If there is no job.
@@ -33,7 +33,7 @@ def job_status(name: str) -> Status:
         raise UserError(f"there is no job at {name} (no {MANIFEST}); give the output of `unskew predict` or its folder")
     finished, holder = manifest["finished"], _holder(place)
     status = {
-        "state": "finished" if finished else "running" if holder else "interrupted",
+        "state": "finished" if finished else _unfinished(place, holder),
         "output": str(place.output),
         "held_by": holder,
         "input_rows": manifest.get("input_rows"),
@@ -90,14 +90,22 @@ def _report_lines(report: dict[str, Any]) -> list[str]:
 
 
 def _place(name: str) -> JobPaths:
-    path = usable_path(name)
+    path = any_path(name)
     if path.suffix == ".job" and (path / MANIFEST).exists():
         return JobPaths.of(str(path.with_suffix("")))
     return JobPaths.of(f"{path}/" if (path / MANIFEST).exists() else str(path))
 
 
+def _unfinished(place: JobPaths, holder: str | None) -> str:
+    if isinstance(place.folder, RemotePath):
+        return "unfinished"
+    return "running" if holder else "interrupted"
+
+
 def _holder(place: JobPaths) -> str | None:
     """Who holds the folder's lock; asked for with a shared lock, which is let go at once."""
+    if isinstance(place.folder, RemotePath):
+        return None
     with suppress(OSError), (place.folder / ".lock").open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

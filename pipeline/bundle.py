@@ -21,6 +21,7 @@ from ..common import (
     Artefact,
     UserError,
     file_sha256,
+    is_url,
     output_folder,
     read_artefact,
     refuse_existing,
@@ -33,6 +34,7 @@ from ..decoder import StoredAdapter, StoredDecoder
 from .bundle_files import FIT_AGAIN, check_files, is_exact
 from .card import model_card
 from .manifest import Manifest, Metrics
+from .remote_bundle import local_copy
 
 FORMAT = 1
 MANIFEST = "unskew.json"
@@ -101,15 +103,18 @@ def write(
 
 
 def read(folder: str | Path) -> Contents:
-    """Check a bundle and say where its parts are; a name that is no folder here is fetched from the hub.
+    """Check a bundle and say where its parts are; one by URL, or of the hub, is first copied here.
 
     Raises:
         UserError: If it is missing, no bundle, of a newer format, a file is missing, cut short or changed, a value in
             one is not what it must be, or there are files that no bundle holds.
     """
-    given = usable_path(folder)
-    restore_folder(given)
-    place = given if given.exists() else _fetch(str(folder))
+    if is_url(str(folder)):
+        place = local_copy(str(folder), MANIFEST)
+    else:
+        given = usable_path(folder)
+        restore_folder(given)
+        place = given if given.exists() else _fetch(str(folder))
     manifest = _manifest(place)
     check_files(place, manifest)
     metrics = _read(place / "metrics.json", Metrics)

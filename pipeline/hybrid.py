@@ -326,7 +326,7 @@ class HybridPipeline:
         """Read a bundle.
 
         Args:
-            folder: A local bundle, or the id of one on the hub.
+            folder: A local bundle, its URL in object storage, or the id of one on the hub.
             device: Where the models go; None takes a GPU if there is one.
             merge: Fold the adapter into its base: faster, with the same outputs.
             precision: Precision of the arithmetic. "float32" and "bfloat16" are for both stages. "int8" (on a CPU) is

@@ -1,0 +1,46 @@
+"""A bundle in object storage, copied to this machine once. Knows objects and a cache folder; not what they hold."""
+
+import os
+from pathlib import Path
+
+from filelock import FileLock
+
+from ..common import RemotePath, UserError, check_disk, fingerprint, replacing_folder
+
+
+def local_copy(url: str, marker: str) -> Path:
+    """The folder on this machine that holds a bundle's objects as they are now; processes wait for each other.
+
+    Copies are kept in $XDG_CACHE_HOME/unskew/bundles (else ~/.cache) under a fingerprint of names, sizes and versions,
+    so an object that is replaced makes another copy.
+
+    Args:
+        url: The folder.
+        marker: An object that only a bundle has.
+
+    Raises:
+        UserError: If it is no bundle, cannot be read, was changed while it was copied, or the disk is full.
+    """
+    source = RemotePath.parse(url)
+    if not (source / marker).is_file():
+        raise UserError(f"{source} is no bundle: it has no {marker}; give the URL of the folder that holds one")
+    found = _state(source)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unskew" / "bundles"
+    cache.mkdir(parents=True, exist_ok=True)
+    place = cache / fingerprint(str(source), found)[:32]
+    with FileLock(f"{place}.lock"):
+        if not place.exists():
+            check_disk(cache, sum(size for _, _, size in found))
+            with replacing_folder(place) as new:
+                for name, _, _ in found:
+                    (new / name).parent.mkdir(parents=True, exist_ok=True)
+                    (source / name).get(new / name)
+                if _state(source) != found:
+                    raise UserError(f"the bundle {source} was replaced while it was copied; run the same command again")
+    return place
+
+
+def _state(source: RemotePath) -> list[tuple[str, int, int]]:
+    """Name, version and bytes of each object."""
+    files = [(file, file.stat()) for file in source.files()]
+    return [("/".join(file.parts[len(source.parts) :]), stat.st_ino, stat.st_size) for file, stat in files]

@@ -3,12 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUNS := runs
+# For `make gpu`: two bases, two files of rows, where and how many.
+ENCODER ?= models/minilm-l6
+DECODER ?= models/smollm2-135m
+TRAIN ?= runs/reuters/train.jsonl
+TEST ?= runs/reuters/test.jsonl
+DEVICE ?= cuda
+ROWS ?= 512
 ROOMS := $(patsubst %/__init__.py,%,$(filter-out unskew/%,$(wildcard */__init__.py)))
 # Models as small as these lose more to threads that wait for each other than they gain by them.
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit coverage docs format clean
+.PHONY: help demo test lint types unit coverage gpu docs format clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -40,6 +47,10 @@ types: $(VENV)/installed ## basedpyright, over tests and benchmarks too
 
 unit: $(VENV)/installed ## every test, on up to four cores
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+gpu: ## all that a GPU is asked, in nine minutes, by the system's own Python (rehearsal: make gpu DEVICE=cpu ROWS=8)
+	$(PYTHON) benchmarks/gpu.py --encoder $(ENCODER) --decoder $(DECODER) --train $(TRAIN) --test $(TEST) \
+		--device $(DEVICE) --rows $(ROWS) --output $(RUNS)/gpu
 
 coverage: $(VENV)/installed ## every test, and which lines none of them runs
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report term:skip-covered

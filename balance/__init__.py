@@ -1,4 +1,4 @@
-"""unskew.balance: the mathematics against skew, tensors in and tensors out; no files, no models. Needs torch alone."""
+"""unskew.balance: the mathematics against skew, tensors in and tensors out. Knows no files and no models."""
 
 import lazy_loader
 

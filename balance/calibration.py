@@ -1,10 +1,10 @@
 """Calibration after training, and the correction of a copied prior.
 
-Knows logits (or log-probabilities) and target indices; knows nothing of models or files. scikit-learn has the
-temperature but neither of the richer maps, and this room needs torch alone.
+Knows logits (or log-probabilities) and topic indices; knows nothing of models or files. scikit-learn has the
+temperature but neither of the richer maps, and this room needs only torch.
 
 Two steps, in this order: `fit_calibration` makes the probabilities honest under the prior of the calibration rows;
-`prior_correct` then moves them from that prior, p_model(y), to the prior to be right for.
+`prior_correct` then moves them from that prior, p_model(y), to the target prior.
 """
 
 from collections.abc import Mapping
@@ -21,21 +21,21 @@ from .weights import Counts, as_counts
 PENALTY_WIDTH = 2.0  # nats: standard deviation of the normal prior on log temperatures and biases
 FOLDS = 5
 NOISE = 1.64  # standard errors by which a map must win
-FLOOR = -1000.0  # nats: log-probabilities of exact zeros are finite from here on
+FLOOR = -1000.0  # nats: the log-probability that an exact zero gets
 
 
 @dataclass(frozen=True)
 class CalibrationReport:
-    """What the held-out rows said.
+    """How a calibration did on held-out rows.
 
     Attributes:
-        kind: the map in force; where none is, the one that was asked for.
-        kept: whether it is in force; it is where the held-out NLL improved by more than its noise.
-        nll_before: mean NLL in nats without the map.
-        nll_after: mean NLL with the map fitted on the other folds (of one row alone: not measured, equal to before).
-        rows: calibration rows.
-        folds: each row was held out of one of that many fits.
-        asked: the map asked for, where one temperature is in force in its place.
+        kind: Map in force; where none is in force, the map asked for.
+        kept: Whether a map is in force: one is where the held-out NLL improved by more than its noise.
+        nll_before: Mean NLL in nats without the map.
+        nll_after: Mean NLL with the map fitted on the other folds; equal to `nll_before` where there is only one row.
+        rows: Number of calibration rows.
+        folds: Number of folds; each row was held out of one fit.
+        asked: Map asked for, where one temperature is in force instead of it.
     """
 
     kind: CalibrationKind
@@ -56,15 +56,15 @@ class CalibrationReport:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A fitted map of logits; called with logits (n, C) it gives log-probabilities (n, C), float32.
+    """A fitted map of logits. Called with logits (n, C), it gives log-probabilities (n, C), float32.
 
-    log p'(c) = log p(c) / T_c + b_c, normalised over the topics, where p = softmax(logits): so logits and
-    log-probabilities of the same model give the same result.
+    log p'(c) = log p(c) / T_c + b_c, normalised over the topics, with p = softmax(logits). Logits and log-probabilities
+    of the same model thus give the same result.
 
     Attributes:
-        log_temperature: log T, one number for all topics or one for each.
-        bias: b in nats, one number for each topic, or none.
-        report: where the map was fitted, and whether it was kept (where not, the map changes nothing).
+        log_temperature: log T, one number for all topics or one for each topic.
+        bias: b in nats, one number for each topic, or empty.
+        report: How the map did on held-out rows. A map that was not kept changes nothing.
     """
 
     log_temperature: tuple[float, ...] = (0.0,)
@@ -102,27 +102,28 @@ def fit_calibration(
     weights: Tensor | None = None,
     seed: int = 0,
 ) -> Calibration:
-    """Fit a map on held-out logits (n, C) and targets (n,); keep it where the held-out NLL improves beyond its noise.
+    """Fit a map on held-out logits (n, C) and labels (n,); keep it if the held-out NLL improves beyond its noise.
 
-    "temperature": one T (Guo et al. 2017, eq. 9). "per_class_temperature": T_c. "bias_corrected_temperature": one T
-    and b_c (Alexandari et al. 2020), the one to use before EM. "vector_scaling": T_c and b_c (Guo et
-    al. 2017, section 4.2, on log-probabilities). Fitted by L-BFGS in log T, under a weak normal prior (standard
-    deviation 2 nats) that keeps topics of a row or two, and separable rows, from running away.
+    "temperature": one T (Guo et al. 2017, eq. 9). "per_class_temperature": T_c. "bias_corrected_temperature": one T and
+    b_c (Alexandari et al. 2020), the map to use before EM. "vector_scaling": T_c and b_c (Guo et al. 2017, section 4.2,
+    on log-probabilities). Fitted by L-BFGS in log T, under a weak normal prior (standard deviation 2 nats): without it,
+    topics of a row or two and separable rows would have no finite optimum.
 
-    Held-out means cross-validation within these rows: five folds, each topic spread evenly over them; every row is
-    scored by the map fitted on the other folds. One temperature is tried first, then the map asked for; each must be
-    better than what there is so far by 1.64 standard errors of the mean difference over rows, so that one row in twenty
-    sets of a model that needs no map gets one. The map that is kept is fitted on all rows.
+    Held-out means cross-validation within these rows: five folds, each topic spread evenly over them. Every row is
+    scored by the map fitted on the other folds. One temperature is tried first, then the map asked for. Each must beat
+    the best so far by 1.64 standard errors of the mean difference over rows, so that a model that needs no map gets one
+    in about one case of twenty. The map that is kept is fitted on all rows.
 
     Args:
         logits: Logits of rows that the model was not trained on.
-        labels: their topics.
-        kind: the map; "none" is the identity.
-        weights: Weights of the rows (n,), positive or 0; None weighs them alike. The NLL that decides is weighted too.
+        labels: Topics of these rows.
+        kind: Kind of map; "none" is the identity.
+        weights: Weights of the rows (n,), positive or 0; None weighs all rows alike. The NLL that decides is weighted
+            too.
         seed: Random seed of the folds.
 
     Raises:
-        UserError: if there are no rows, or logits or weights are no numbers.
+        UserError: If there are no rows, or logits or weights are not numbers.
     """
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
         raise UserError(f"calibration needs rows: logits {tuple(logits.shape)}, targets {tuple(labels.shape)}")
@@ -171,9 +172,10 @@ def cross_fitted(calibration: Calibration, logits: Tensor, labels: Tensor, weigh
 def refit_calibration(
     logits: Tensor, labels: Tensor, kind: CalibrationKind, weights: Tensor, start: Calibration | None = None
 ) -> Calibration:
-    """A map on all rows, kept whether it helps or not; the arguments are those of `fit_calibration`.
+    """A map fitted on all rows and kept whether it helps or not. Arguments as in `fit_calibration`.
 
-    With a map of the same kind to start from, the fit ends sooner: enough for a bootstrap, which asks how maps differ.
+    A fit that starts from a map of the same kind ends sooner and is less exact. That is enough for a bootstrap, which
+    asks only how maps differ.
     """
     logits, labels = checked_logits(logits).cpu().double().log_softmax(-1), labels.detach().cpu().long()
     log_temperature, bias = _fit(logits, labels, weights.double() / weights.sum(), kind, start)
@@ -181,15 +183,15 @@ def refit_calibration(
 
 
 def training_weights(labels: Tensor, train_counts: Counts, weights: Tensor | None = None) -> Tensor:
-    """Weights (n,) under which rows of targets (n,) come in the training shares, in proportion to `weights` in a topic.
+    """Weights (n,) that give rows with labels (n,) the training shares; within a topic in proportion to `weights`.
 
-    Where topics have no row, the others keep their shares among themselves.
+    Where some topics have no rows, the others keep their proportions.
     """
     return share_weights(labels, as_counts(train_counts), weights)
 
 
 def share_weights(labels: Tensor, shares: Tensor, weights: Tensor | None = None) -> Tensor:
-    """As `training_weights`, for any shares (C,), which need not sum to 1."""
+    """Like `training_weights`, for any shares (C,); they need not sum to 1."""
     labels = labels.detach().cpu().long()
     own = torch.ones(len(labels), dtype=torch.float64) if weights is None else weights.detach().cpu().double()
     if own.shape != labels.shape or (len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(shares)):
@@ -202,7 +204,7 @@ def checked_probabilities(probabilities: Tensor) -> Tensor:
     """The probabilities (n, C), float64 on the CPU.
 
     Raises:
-        UserError: if one is no number, or outside [0, 1].
+        UserError: If one is not a number, or outside [0, 1].
     """
     rows = probabilities.detach().cpu().double()
     bad = ~((rows >= 0) & (rows <= 1 + 1e-6))
@@ -213,10 +215,10 @@ def checked_probabilities(probabilities: Tensor) -> Tensor:
 
 
 def checked_logits(logits: Tensor) -> Tensor:
-    """The logits or log-probabilities (n, C), detached; those of exact zeros, -inf, are allowed.
+    """The logits or log-probabilities (n, C), detached. -inf, from an exact zero, is allowed.
 
     Raises:
-        UserError: if a row holds nan or +inf, or is -inf throughout.
+        UserError: If a row has nan or +inf, or is -inf throughout.
     """
     logits = logits.detach()
     bad = (logits.isnan() | logits.isposinf()).any(-1) | logits.isneginf().all(-1)
@@ -227,10 +229,10 @@ def checked_logits(logits: Tensor) -> Tensor:
 
 
 def checked_weights(weights: Tensor | None, rows: int) -> Tensor:
-    """The weights (n,) of so many rows, float64 on the CPU; ones unless given.
+    """The weights (n,) of `rows` rows, float64 on the CPU; ones unless given.
 
     Raises:
-        UserError: if they are not one for each row, one is no number of at least 0, or all are 0.
+        UserError: If there is not one for each row, one is not a number of at least 0, or all are 0.
     """
     if weights is None:
         return torch.ones(rows, dtype=torch.float64)
@@ -248,15 +250,15 @@ def uniform_prior(topics: int) -> Tensor:
 
 
 def prior_from_counts(counts: Counts) -> Tensor:
-    """The training prior (C,): shares of the counts; that of a model trained without any re-weighting."""
+    """The training prior (C,): the shares of the counts. A model trained without re-weighting has this prior."""
     return as_counts(counts) / as_counts(counts).sum()
 
 
 def mean_posterior(probabilities: Tensor, weights: Tensor | None = None) -> Tensor:
     """The mean (C,) of probabilities (n, C), with row weights (n,).
 
-    It is a model's prior only where the rows come from the population that the model was fitted to: sum_x P(x) P(y | x)
-    = P(y). After re-weighting held-out rows do not; `prior_from_predictions` is for them.
+    It is the model's prior only if the rows come from the population that the model was fitted to: sum_x P(x) P(y | x)
+    = P(y). After re-weighting, held-out rows do not; use `prior_from_predictions` there.
     """
     rows = probabilities.detach().double()
     weights = torch.ones(len(rows), dtype=torch.float64) if weights is None else weights.double()
@@ -270,16 +272,16 @@ def prior_correct(logits: Tensor, model_prior: Tensor, target_prior: Tensor) -> 
     With `prior_from_counts` and a uniform target it is post-hoc logit adjustment (Menon et al. 2021, eq. 9, tau 1).
 
     Args:
-        logits: logits or log-probabilities (n, C).
-        model_prior: Positive prior (C,) that the model holds: from `prior_from_loss`, `prior_from_predictions` or
+        logits: Logits or log-probabilities (n, C).
+        model_prior: Prior (C,) of the model, positive everywhere: from `prior_from_loss`, `prior_from_predictions` or
             `prior_from_counts`.
-        target_prior: (C,) what to be right for; a topic of share 0 gets probability 0.
+        target_prior: Prior (C,) of the result; a topic with share 0 gets probability 0.
     """
     model, target = (_as_prior(prior, logits.shape[-1]) for prior in (model_prior, target_prior))
     if (model <= 0).any():
         raise UserError("the model's prior has a topic of share 0: nothing can be divided by it")
     shift = (target / model).log()
-    # The floor: where every allowed topic had a probability of exactly 0, there is still a most probable one.
+    # With the floor there is a most probable topic even where every allowed topic had a probability of exactly 0.
     return (
         checked_logits(logits).float().log_softmax(-1).clamp(min=FLOOR) + shift.to(logits.device, torch.float32)
     ).log_softmax(-1)
@@ -329,7 +331,7 @@ def _fit(
         parameters, max_iter=200, tolerance_grad=grad, tolerance_change=change, line_search_fn="strong_wolfe"
     )
     weights = weights / weights.sum()
-    # Effective rows (Kish): the penalty is one observation's worth however the rows are weighted.
+    # Effective rows (Kish): the penalty weighs as much as one row, however the rows are weighted.
     strength = (weights**2).sum() / (2 * PENALTY_WIDTH**2)
 
     def closure() -> Tensor:
@@ -344,7 +346,7 @@ def _fit(
 
 
 def stratified_folds(labels: Tensor, folds: int, seed: int) -> Tensor:
-    """The fold (n,) of each row: rows of a topic fall into different folds as evenly as can be."""
+    """The fold (n,) of each row; the rows of a topic are spread over the folds as evenly as possible."""
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     by_topic = shuffled[labels[shuffled].argsort(stable=True)]
     fold = torch.empty_like(labels)
@@ -353,7 +355,7 @@ def stratified_folds(labels: Tensor, folds: int, seed: int) -> Tensor:
 
 
 def _held_out_nll(logits: Tensor, labels: Tensor, weights: Tensor, kind: CalibrationKind, fold: Tensor) -> Tensor:
-    """The NLL of each row (n,) by the map fitted on the other folds; infinite where those have no weight."""
+    """The NLL of each row (n,) by the map fitted on the other folds; infinite if the other folds have no weight."""
     nll = torch.full_like(weights, torch.inf)
     for number in fold.unique():
         rest, held_out = fold != number, fold == number

@@ -1,7 +1,7 @@
-"""Conformal sets: for a chosen error rate, a set of topics that holds the true one, with a promise that has a name.
+"""Conformal sets: sets of topics that contain the true topic at a chosen error rate, under a stated promise.
 
-Knows probabilities and target indices; knows nothing of models or names of topics. crepes and MAPIE need
-scikit-learn and do not pool or cluster rare classes; this room needs torch alone.
+Knows probabilities and topic indices; knows nothing of models or names of topics. crepes and MAPIE need scikit-learn
+and do not pool or cluster rare classes; this room needs only torch.
 """
 
 import math
@@ -19,25 +19,26 @@ from .settings import ConformalKind
 
 @dataclass(frozen=True)
 class ConformalSets:
-    """Called with probabilities (n, C), it gives the sets as a boolean tensor (n, C).
+    """Fitted thresholds. Called with probabilities (n, C), they give the sets as a boolean tensor (n, C).
 
-    The most probable topic is always in the set, so that no set is empty; that can only raise coverage. Every promise
-    needs calibration rows and new rows of a topic to be exchangeable; `promise` says it in words.
+    The most probable topic is always in the set, so no set is empty; this can only raise coverage. Every promise
+    assumes that calibration rows and new rows of a topic are exchangeable. `promise` states it in words.
 
     - "per_topic": for a new row of topic c, P(c in its set) >= 1 - error_rate, for each topic (Vovk 2012: Mondrian, by
-      topic). A topic with fewer than `rows_needed` calibration rows is in every set: nothing shorter can promise it.
-    - "clustered": the same for a row drawn from each cluster of topics whose scores are distributed alike; for each
-      topic as far as they are (Ding et al. 2023, arXiv:2306.09335, proposition 2). Topics with too few rows to be
-      clustered share a threshold of all rows, which promises nothing for them alone.
-    - "pooled": topics with `rows_needed` rows have the promise of their own; the others share one threshold, so that it
-      holds for a row drawn from that pool as it stood in calibration, and not for each of its topics.
+      topic). A topic with fewer than `rows_needed` calibration rows is in every set: otherwise nothing could be
+      promised for it.
+    - "clustered": the same for a row drawn from each cluster of topics with similar score distributions. For a single
+      topic the promise is as good as the similarity (Ding et al. 2023, arXiv:2306.09335, proposition 2). Topics with
+      too few rows to be clustered share a threshold from all rows, which promises nothing for a single one of them.
+    - "pooled": topics with `rows_needed` rows each have the promise. The others share one threshold: their promise is
+      for a row drawn from the pool in its calibration shares, not for each topic in it.
 
     Attributes:
-        error_rate: in (0, 1).
-        thresholds: (C,) a topic is in the set if its probability is at least this; 0 takes it always.
-        pooled: topics without a promise of their own.
-        always: those topics that are in every set, because there are too few rows.
-        kind: which promise.
+        error_rate: Error rate, in (0, 1).
+        thresholds: Smallest probability (C,) at which each topic is in the set; at 0 it always is.
+        pooled: Topics without a promise of their own.
+        always: Topics that are in every set because they have too few rows.
+        kind: Kind of promise.
     """
 
     error_rate: float
@@ -48,7 +49,7 @@ class ConformalSets:
 
     @property
     def promise(self) -> str:
-        """What may be relied on, in one sentence."""
+        """The promise of these sets, in one sentence."""
         own = len(self.thresholds) - len(self.pooled)
         share = f"at least {1 - self.error_rate:.0%} of its rows"
         if self.kind == "per_topic":
@@ -81,27 +82,28 @@ class ConformalSets:
 
 
 def rows_needed(error_rate: float) -> int:
-    """Calibration rows that a topic needs for a threshold of its own: the least n with ceil((n+1)(1-a)) <= n."""
+    """Calibration rows that a topic needs for its own threshold: the smallest n with ceil((n+1)(1-a)) <= n."""
     return math.ceil(1 / error_rate - 1 - 1e-9)
 
 
 def fit_conformal(
     probabilities: Tensor, labels: Tensor, error_rate: float = 0.1, kind: ConformalKind = "pooled", seed: int = 0
 ) -> ConformalSets:
-    """Fit thresholds on probabilities (n, C) and targets (n,) of rows that neither trained nor calibrated the model.
+    """Fit thresholds on probabilities (n, C) and labels (n,) of rows that neither trained nor calibrated the model.
 
-    Score 1 - p(true topic), and for each topic, cluster or pool of m rows the ceil((m + 1)(1 - error_rate))-th smallest
-    score (Sadinle et al. 2019; Angelopoulos & Bates 2021, section 4.2 in arXiv:2107.07511v6).
+    The score of a row is 1 - p(true topic). For a topic, cluster or pool of m rows, the threshold is the ceil((m + 1)(1
+    - error_rate))-th smallest score (Sadinle et al. 2019; Angelopoulos & Bates 2021, section 4.2 in
+    arXiv:2107.07511v6).
 
     Args:
         probabilities: Probabilities of the rows.
-        labels: Their topics.
-        error_rate: In (0, 1).
-        kind: Which promise, see `ConformalSets`.
-        seed: Random seed of "clustered": which rows find the clusters, the others being for the thresholds.
+        labels: Topics of the rows.
+        error_rate: Error rate, in (0, 1).
+        kind: Kind of promise, see `ConformalSets`.
+        seed: Random seed for "clustered", which finds clusters on some of the rows and thresholds on the rest.
 
     Raises:
-        UserError: If there are no rows, they hold no probabilities, or the rate or kind is none.
+        UserError: If there are no rows, they are not probabilities, or the rate or kind is not valid.
     """
     probabilities, labels = checked_probabilities(probabilities), labels.detach().cpu().long()
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or len(labels) == 0:
@@ -113,7 +115,7 @@ def fit_conformal(
 def conformal_of_scores(
     own: Tensor, labels: Tensor, topics: int, error_rate: float, kind: ConformalKind, seed: int = 0
 ) -> ConformalSets:
-    """The same from the probabilities (n,) of the true topics alone."""
+    """Like `fit_conformal`, from only the probabilities (n,) of the true topics."""
     if not 0 < error_rate < 1:
         raise UserError(f"the error rate of conformal sets must be in (0, 1), got {error_rate}")
     rare = torch.bincount(labels, minlength=topics) < rows_needed(error_rate)
@@ -137,16 +139,16 @@ def conformal_of_scores(
 
 
 def _by_group(own: Tensor, labels: Tensor, groups: Tensor, error_rate: float, rest: float) -> list[float]:
-    """The threshold of each topic (C,): that of its group's rows, `rest` for the group -1."""
+    """The threshold of each topic (C,): that of its group's rows, or `rest` in group -1."""
     of_group = {g: _threshold(own[groups[labels] == g], error_rate) for g in groups.unique().tolist() if g >= 0}
     return [of_group.get(group, rest) for group in groups.tolist()]
 
 
 def _clusters(own: Tensor, labels: Tensor, topics: int, error_rate: float, seed: int) -> tuple[Tensor, Tensor]:
-    """The cluster (C,) of each topic, -1 for none, and which rows (n,) are left for the thresholds.
+    """The cluster (C,) of each topic, -1 for none, and a mask (n,) of the rows left for the thresholds.
 
-    Ding et al. 2023, section 2.2 and appendix B.1: a share of the rows describes each topic by quantiles of its scores;
-    k-means, weighted by the root of the rows, clusters those.
+    Ding et al. 2023, section 2.2 and appendix B.1: a share of the rows describes each topic by quantiles of its scores.
+    k-means, weighted by the square root of the rows, clusters these quantiles.
     """
     rows = torch.bincount(labels, minlength=topics)
     enough = rows >= rows_needed(error_rate)
@@ -168,7 +170,7 @@ def _clusters(own: Tensor, labels: Tensor, topics: int, error_rate: float, seed:
 
 
 def _k_means(points: Tensor, weights: Tensor, number: int) -> Tensor:
-    """The cluster (n,) of each point (n, d) by Lloyd's algorithm, begun from points that are far apart."""
+    """The cluster (n,) of each point (n, d) by Lloyd's algorithm, which starts from points far apart."""
     chosen = [int(weights.argmax())]
     while len(chosen) < min(number, len(points)):
         chosen.append(int(torch.cdist(points, points[chosen]).amin(-1).argmax()))
@@ -187,7 +189,7 @@ def _k_means(points: Tensor, weights: Tensor, number: int) -> Tensor:
 
 
 def _threshold(own: Tensor, error_rate: float) -> float:
-    """The least probability that a set must reach down to; 0 where there are too few rows (n,) to say."""
+    """The smallest probability that is still in the set; 0 if there are too few rows (n,) to tell."""
     rank = math.ceil((len(own) + 1) * (1 - error_rate) - 1e-9)
     if rank > len(own):
         return 0.0

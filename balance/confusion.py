@@ -1,9 +1,9 @@
-"""How well, and how skewed, decisions are, from their confusion matrix alone.
+"""Accuracy and skew of decisions, from their confusion matrix alone.
 
-Knows counts: rows (..., C, D), float64, at [true topic, decided topic]. D is C or more: the columns past C are rows
-decided for no known topic, which are wrong and nothing else. Leading dimensions are matrices of their own, so that
-the thousand resamples of a bootstrap are measured at once. scikit-learn's functions take rows and not counts, one set
-at a time. Where there is nothing to measure the value is nan.
+Knows nothing but counts: `rows` (..., C, D), float64, at [true topic, decided topic]. D is at least C; columns past C
+count rows decided for no known topic, which are always wrong. Leading dimensions are separate matrices, so a thousand
+resamples of a bootstrap are measured at once. scikit-learn's functions take rows instead of counts, one set at a time.
+A value is nan where there is nothing to measure.
 """
 
 import torch
@@ -12,34 +12,34 @@ from torch import Tensor
 from ..corpus import BANDS, band
 from .weights import Counts, as_counts
 
-MIN_SPREAD = 0.2  # nats: where true and training shares differ by less, a slope says nothing
+MIN_SPREAD = 0.2  # nats: if true and training shares differ by less, a slope means nothing
 SHIFT_LEVEL = 0.01
 NEWTON_STEPS = 20
 
 
 def confusion(decisions: Tensor, labels: Tensor, topics: int, decidable: int | None = None) -> Tensor:
-    """Rows (C, D), float64, at [true topic, decided topic], of index tensors (n,); D is C unless given."""
+    """Counts (C, D), float64, at [true topic, decided topic], from index tensors (n,); D is C unless given."""
     decidable = topics if decidable is None else decidable
     return torch.bincount(labels * decidable + decisions, minlength=topics * decidable).view(topics, -1).double()
 
 
 def accuracy(rows: Tensor) -> Tensor:
-    """Share (...) of rows decided rightly."""
+    """Share (...) of rows with the right decision."""
     return _right(rows).sum(-1) / rows.sum((-2, -1))
 
 
 def recall(rows: Tensor) -> Tensor:
-    """Recall (..., C) of each topic, nan for a topic without rows."""
+    """Recall (..., C) of each topic; nan for a topic without rows."""
     return _right(rows) / rows.sum(-1)
 
 
 def f1(rows: Tensor) -> Tensor:
-    """F1 (..., C) of each topic; 0 for one decided without having rows, nan for one neither present nor decided."""
+    """F1 (..., C) of each topic: 0 if it was decided but has no rows, nan if it has no rows and was not decided."""
     return 2 * _right(rows) / (_decided(rows) + rows.sum(-1))
 
 
 def band_means(values: Tensor, train_counts: Counts) -> dict[str, Tensor]:
-    """Mean (...) over the topics of each band, by training rows, that have a value (..., C)."""
+    """Mean (...) of values (..., C) over the topics of each band (by training rows); nan values are left out."""
     bands = topic_bands(train_counts)
     return {name: values[..., torch.tensor([own == name for own in bands])].nanmean(-1) for name in BANDS}
 
@@ -58,14 +58,14 @@ def shares(counts: Tensor) -> Tensor:
 def prior_pull(rows: Tensor, train_counts: Counts) -> Tensor:
     """How strongly (...) decisions lean from the true shares toward the training shares: a slope, 0 none, 1 a copy.
 
-    With decided shares q, true shares t and training shares p, each add-half smoothed: the t-weighted
-    least-squares slope (with intercept) of log(q/t) on log(p/t). Being a slope it may pass 1: decisions that exaggerate
-    the training shares have more. nan where p and t are nearly the same (t-weighted standard deviation of log(p/t)
-    under 0.2, a typical topic moved by a fifth): there even the Bayes rule can have a slope of 2. The definition is
-    this project's own: design section 2.
+    Decided shares q, true shares t and training shares p are add-half smoothed. The pull is the t-weighted
+    least-squares slope (with intercept) of log(q/t) on log(p/t). It exceeds 1 if decisions exaggerate the training
+    shares. It is nan if p and t are nearly the same (t-weighted standard deviation of log(p/t) under 0.2, a typical
+    topic moved by a fifth): there even the Bayes rule can have a slope of 2. The definition is this project's own:
+    design section 2.
 
-    t is what `true_topic_counts` makes of the rows: as they stand their chance would be on both sides of the
-    regression, and be taken for pull.
+    t comes from `true_topic_counts`. With the raw counts, their sampling noise would be on both sides of the regression
+    and look like pull.
     """
     rows = with_true_counts(rows, true_topic_counts(rows, train_counts))
     true = shares(rows.sum(-1))
@@ -78,12 +78,13 @@ def prior_pull(rows: Tensor, train_counts: Counts) -> Tensor:
 
 
 def true_topic_counts(rows: Tensor, train_counts: Counts) -> Tensor:
-    """The rows (..., C) that each true topic is expected to have, with the chance of a small sample taken out.
+    """Expected rows (..., C) of each true topic, with the noise of a small sample taken out.
 
-    Counts n are shrunk toward mu = exp(a + b log p), a Poisson regression on the training shares p that holds rows like
-    the training set (b = 1), rows with all topics alike (b = 0) and what is between: mu (1 + f n) / (1 + f mu), the
-    posterior mean of a gamma-Poisson model. f, its overdispersion, is what Pearson's statistic has in excess of its
-    degrees of freedom, at least 0: with many rows of a topic, or shares of their own, n stays what it is.
+    Counts n are shrunk toward mu = exp(a + b log p), a Poisson regression on the training shares p. It covers rows like
+    the training set (b = 1), rows with all topics alike (b = 0) and anything between. The result is mu (1 + f n) / (1 +
+    f mu), the posterior mean of a gamma-Poisson model. f, the overdispersion, is the excess of Pearson's statistic over
+    its degrees of freedom, at least 0. Where a topic has many rows, or the shares do not follow the regression, n
+    hardly changes.
     """
     counts, topics = rows.sum(-1), rows.shape[-2]
     expected = _expected_counts(counts, shares(torch.as_tensor(train_counts)).log())
@@ -93,7 +94,7 @@ def true_topic_counts(rows: Tensor, train_counts: Counts) -> Tensor:
 
 
 def with_true_counts(rows: Tensor, counts: Tensor) -> Tensor:
-    """Rows (..., C, D) that keep their rates within each true topic and have these true counts (..., C)."""
+    """Rows (..., C, D) scaled to these true counts (..., C); the rates within each true topic stay."""
     return rows * (counts / rows.sum(-1).clamp(min=1))[..., None]
 
 
@@ -102,7 +103,7 @@ def _expected_counts(counts: Tensor, log_shares: Tensor) -> Tensor:
     x, total = log_shares - log_shares.mean(), counts.sum(-1, keepdim=True)
     slope = torch.zeros_like(total)
     for _ in range(NEWTON_STEPS):
-        weights = (slope * x).softmax(-1)  # a drops out: it is what makes the expected counts sum to the rows
+        weights = (slope * x).softmax(-1)  # a drops out: it only makes the expected counts sum to the rows
         mean = (weights * x).sum(-1, keepdim=True)
         variance = (weights * (x - mean) ** 2).sum(-1, keepdim=True)
         step = ((counts * x).sum(-1, keepdim=True) / total - mean) / variance.clamp(min=1e-12)
@@ -113,26 +114,26 @@ def _expected_counts(counts: Tensor, log_shares: Tensor) -> Tensor:
 def errors_to_frequent(rows: Tensor, train_counts: Counts) -> Tensor:
     """Share (...) of the wrong decisions that went to a topic with more training rows than the true one; ties half.
 
-    A share whatever the sample: it needs no difference between true and training shares, and few rows make it vague and
-    not wrong. To be compared with `errors_to_frequent_by_chance`. Decisions for no known topic are left out.
+    It works for any sample: true and training shares need not differ, and few rows make it imprecise but not biased.
+    Compare it with `errors_to_frequent_by_chance`. Decisions for no known topic are left out.
     """
     wrong = _wrong(rows)
     return (wrong * _more_frequent(train_counts)).sum((-2, -1)) / wrong.sum((-2, -1))
 
 
 def errors_to_frequent_by_chance(rows: Tensor, train_counts: Counts) -> Tensor:
-    """The same share (...) if each wrong decision had gone to one of the other topics, each as likely."""
+    """`errors_to_frequent` (...) if each wrong decision had gone to one of the other topics at random."""
     wrong = _wrong(rows).sum(-1)
     chance = _more_frequent(train_counts).sum(-1) / (rows.shape[-2] - 1)
     return (wrong * chance).sum(-1) / wrong.sum(-1)
 
 
 def shares_shifted(true_counts: Counts, train_counts: Counts) -> bool:
-    """Whether the shares of some rows (C,) can be told from the training shares: where not, neither can a prior pull.
+    """Whether the shares of rows (C,) differ from the training shares; if not, no prior pull can be measured.
 
-    Pearson's test of homogeneity of the two rows of counts, at 1%. The statistic's exact mean and variance given the
-    margins (Dawson 1954; Haldane 1940) and a gamma distribution with these stand for the chi-squared one, which is
-    wrong where topics have a few rows.
+    Pearson's test of homogeneity of the two rows of counts, at 1%. The distribution of the statistic is a gamma
+    distribution with its exact mean and variance given the margins (Dawson 1954; Haldane 1940), since the chi-squared
+    distribution is wrong where topics have few rows.
     """
     table = torch.stack([torch.as_tensor(true_counts).double(), torch.as_tensor(train_counts).double()])
     table = table[:, table.sum(0) > 0]
@@ -147,7 +148,7 @@ def shares_shifted(true_counts: Counts, train_counts: Counts) -> bool:
 
 
 def _pearson_moments(total: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of Pearson's statistic of a table of these margins, under independence."""
+    """Mean and variance of Pearson's statistic of a table with these margins, under independence."""
     mean = total / (total - 1) * (len(rows) - 1) * (len(columns) - 1)
 
     def terms(margin: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,7 +166,7 @@ def marginal_divergence(rows: Tensor) -> Tensor:
 
 
 def _right(rows: Tensor) -> Tensor:
-    return rows.diagonal(dim1=-2, dim2=-1)  # of a matrix with further columns, still [c, c]
+    return rows.diagonal(dim1=-2, dim2=-1)  # [c, c], also where there are further columns
 
 
 def _wrong(rows: Tensor) -> Tensor:
@@ -174,7 +175,7 @@ def _wrong(rows: Tensor) -> Tensor:
 
 
 def _more_frequent(train_counts: Counts) -> Tensor:
-    """(C, C): 1 where topic j has more training rows than topic i, 1/2 where as many."""
+    """(C, C): at [i, j] 1 if topic j has more training rows than topic i, 1/2 if as many."""
     counts = torch.as_tensor(train_counts).double()
     more, alike = counts[None, :] > counts[:, None], counts[None, :] == counts[:, None]
     return more.double() + 0.5 * (alike & ~torch.eye(len(counts), dtype=torch.bool)).double()

@@ -1,7 +1,7 @@
-"""From probabilities to decisions: expected cost, offsets tuned for a measure, and rows that stay undecided.
+"""From probabilities to decisions: expected cost, offsets tuned for a metric, and rows that stay undecided.
 
-Knows probabilities and target indices; knows nothing of models or names of topics. scikit-learn's
-TunedThresholdClassifierCV is for two classes; this is for any number of them.
+Knows probabilities and topic indices; knows nothing of models or names of topics. scikit-learn's
+TunedThresholdClassifierCV is for two classes; this is for any number.
 """
 
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from .calibration import FOLDS, checked_probabilities, checked_weights, stratifi
 from .settings import TunedMeasure
 
 UNDECIDED = -1
-STEPS = torch.linspace(-4, 4, 65, dtype=torch.float64)  # nats: offsets that are tried
+STEPS = torch.linspace(-4, 4, 65, dtype=torch.float64)  # nats: the offsets to try
 SWEEPS = 3
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Called with probabilities (n, C) it gives topic indices (n,); `UNDECIDED`, -1, where none is sure enough.
+    """Called with probabilities (n, C), it gives topic indices (n,), or `UNDECIDED`, -1, where none is sure enough.
 
     Attributes:
-        offsets: Nats (C,) added to the log-probabilities before the largest is taken; empty for none.
-        costs: Cost of deciding for topic j where i is true, at [i][j]; empty decides for the most probable topic.
-        least: The probability (C,) that a topic must have to be decided for; empty decides every row.
+        offsets: Offsets (C,) in nats, added to the log-probabilities before the largest is taken; empty for none.
+        costs: Costs of deciding for topic j where i is true, at [i][j]; empty decides for the most probable topic.
+        least: Smallest probability (C,) at which each topic is decided for; empty decides every row.
     """
 
     offsets: tuple[float, ...] = ()
@@ -47,7 +47,7 @@ class Decision:
         return torch.where(sure, decided, UNDECIDED)
 
     def parts(self, probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The topic (n,) that each row would get, that topic's probability (n,), and whether it is enough (n,)."""
+        """Each row's best topic (n,), that topic's probability (n,), and whether it is high enough to decide (n,)."""
         rows = checked_probabilities(probabilities)
         if self.costs:
             decided = (rows @ torch.tensor(self.costs, dtype=torch.float64)).argmin(-1)
@@ -63,13 +63,13 @@ class Decision:
 
 @dataclass(frozen=True)
 class TunedOffsets:
-    """What `tune_offsets` found.
+    """The result of `tune_offsets`.
 
     Attributes:
-        offsets: Nats (C,); all 0 where they did not help.
-        before: The measure without offsets.
-        after: The measure with offsets tuned on the other folds.
-        kept: Whether they are in force.
+        offsets: Offsets (C,) in nats; all 0 if they did not help.
+        before: Metric without offsets.
+        after: Metric with offsets tuned on the other folds.
+        kept: Whether the offsets are in force.
     """
 
     offsets: tuple[float, ...]
@@ -83,18 +83,18 @@ def tune_offsets(
 ) -> TunedOffsets:
     """Offsets (C,) of log-probabilities for the best macro-F1 or balanced accuracy, cross-fitted.
 
-    Coordinate ascent over the topics, an offset at a time. Each row is decided with offsets tuned on the other four
-    folds; they are kept where that is better than none, and are then the mean of the folds' offsets.
+    Coordinate ascent over the topics, one offset at a time. Each row is decided with offsets tuned on the other four
+    folds. If that beats no offsets, the mean of the folds' offsets is kept.
 
     Args:
         probabilities: Probabilities of held-out rows (n, C).
-        labels: Their topics (n,).
-        measure: What to be best in.
-        weights: Weights of the rows (n,), so that they come in the shares of the job: macro-F1 depends on these.
+        labels: Topics (n,) of the rows.
+        measure: Metric to maximise.
+        weights: Weights of the rows (n,) that give them the shares of the job; macro-F1 depends on the shares.
         seed: Random seed of the folds.
 
     Raises:
-        UserError: If there are fewer than five rows, or they hold no probabilities.
+        UserError: If there are fewer than five rows, or they are not probabilities.
     """
     rows, labels = checked_probabilities(probabilities), labels.detach().cpu().long()
     own = checked_weights(weights, len(labels))
@@ -130,7 +130,7 @@ def _ascended(log_p: Tensor, labels: Tensor, weights: Tensor, measure: TunedMeas
             best, rival = others.max(-1)
             wins = log_p[:, topic, None] + STEPS > best[:, None]
             values = _measured(torch.where(wins, topic, rival[:, None]), labels, weights, topics, measure)
-            # Of equally good offsets the one nearest to none: a topic without rows in a fold stays where it is.
+            # Of equally good offsets, take the one nearest to 0: a topic without rows in a fold stays where it is.
             good = values >= values.max() - 1e-12
             offsets[topic] = STEPS[good][STEPS[good].abs().argmin()]
         if torch.equal(offsets, before):
@@ -139,7 +139,7 @@ def _ascended(log_p: Tensor, labels: Tensor, weights: Tensor, measure: TunedMeas
 
 
 def _measured(decided: Tensor, labels: Tensor, weights: Tensor, topics: int, measure: TunedMeasure) -> Tensor:
-    """The measure (K,) of K decisions (n, K), as `confusion` has it; counted without a C x C table for each of them."""
+    """The metric (K,) of K decisions (n, K), as in `confusion` but without a C x C table for each of them."""
 
     def summed(cells: Tensor, values: Tensor) -> Tensor:
         zeros = torch.zeros(topics, decided.shape[1], dtype=torch.float64)

@@ -1,6 +1,6 @@
-"""The decision that a user asks for, worked out for given topics, a target prior and held-out rows.
+"""The decision that a user asked for, fitted to given topics, a target prior and held-out rows.
 
-Knows settings, names of topics and probabilities; no model and no file.
+Knows settings, names of topics and probabilities; knows no model and no file.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ from .thresholds import ConfidenceThreshold, threshold_for_accuracy, threshold_f
 
 @dataclass(frozen=True)
 class FittedDecision:
-    """A decision in force; as a string, a line for a log.
+    """A decision in force; its string is a line for a log.
 
     Attributes:
-        settings: What was asked for.
-        decision: What decides.
-        tuned: For tuned offsets, what they brought on the held-out rows.
-        threshold: For a derived confidence, what may be expected of it.
+        settings: Settings that the user gave.
+        decision: The fitted decision.
+        tuned: Effect of tuned offsets on the held-out rows, if offsets were tuned.
+        threshold: Derived confidence and what to expect of it, if one was derived.
     """
 
     settings: DecisionSettings = field(default_factory=DecisionSettings)
@@ -74,15 +74,15 @@ def fit_decision(
     labels: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> FittedDecision:
-    """The decision that `settings` ask for.
+    """Fit the decision that `settings` ask for.
 
     Args:
-        settings: What is wanted.
-        topics: In the order of the probabilities.
+        settings: Settings that the user gave.
+        topics: Topics, in the order of the probabilities.
         probabilities: Probabilities of held-out rows (n, C), right for the target prior and calibrated on other rows;
-            needed where `settings.needs_rows`.
-        labels: Their topics (n,).
-        weights: Weights of the rows (n,), so that they come in the shares of the target prior.
+            needed if `settings.needs_rows`.
+        labels: Topics (n,) of the rows.
+        weights: Weights of the rows (n,) that give them the shares of the target prior.
 
     Raises:
         UserError: If a topic is unknown, or no confidence reaches the wanted accuracy.
@@ -105,7 +105,7 @@ def fit_decision(
 
 
 def _fields_of(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a stored object what this version knows, lists as tuples."""
+    """The fields of a stored object that this version knows, with lists as tuples."""
     known = {name: stored[name] for name in kind.__dataclass_fields__ if name in stored}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
 

@@ -1,7 +1,7 @@
-"""Held-out rows kept with a system: what its encoder said of them and what they are. Tensors alone; no file.
+"""Held-out rows kept with a system: the encoder's log-probabilities and the true topics. Knows no file.
 
-They are what a decision is fitted on for another target prior, and what shows how far the classifier's own errors lead
-an estimated prior astray.
+A decision for another target prior is fitted on them. They also show how much the classifier's own errors bias an
+estimated prior.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ class HeldOutRows:
     """Rows that the encoder was not trained on.
 
     Attributes:
-        logits: (n, C) float16, normalised: log-probabilities as the encoder gives them.
-        labels: Topic indices (n,) int32.
+        logits: Log-probabilities (n, C) of the encoder, float16.
+        labels: Topic indices (n,), int32.
 
     Raises:
-        UserError: If they do not fit each other, or hold what are no log-probabilities or topics.
+        UserError: If logits and labels do not fit each other, or are not log-probabilities and topics.
     """
 
     logits: Tensor
@@ -41,21 +41,21 @@ class HeldOutRows:
 
     @classmethod
     def kept_of(cls, logits: Tensor, labels: Tensor, seed: int = 0) -> "HeldOutRows":
-        """At most 5,000 rows and 2 million numbers of logits (n, C) and targets (n,); frequent topics are thinned."""
+        """At most 5,000 rows and 2 million numbers of logits (n, C) and labels (n,); frequent topics are thinned."""
         logits, labels = logits.detach().cpu().float(), labels.detach().cpu().long()
         kept = _thinned(labels, min(MOST_ROWS, MOST_NUMBERS // logits.shape[1]), seed)
-        # A float16 rounds a sure row's log-probability, -1e-4, to 0 at worst.
+        # float16 at worst rounds the log-probability of a sure row, such as -1e-4, to 0.
         rounded = logits[kept].log_softmax(-1).clamp(min=FLOOR).half()
         return cls(rounded, labels[kept].int())
 
 
 def _thinned(labels: Tensor, most: int, seed: int) -> Tensor:
-    """Row numbers, in order: as many of each topic as there are, up to a number that keeps `most` rows in all."""
+    """Row numbers, in order: at most `most` rows, with the same cap on the rows of every topic."""
     if len(labels) <= most:
         return torch.arange(len(labels))
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     by_topic = shuffled[labels[shuffled].argsort(stable=True)]
     rows = torch.bincount(labels)
     place = torch.arange(len(labels)) - (rows.cumsum(0) - rows)[labels[by_topic]]
-    # The `most` rows with the lowest place within their topic: rare topics keep all.
+    # The `most` rows with the lowest place within their topic: rare topics keep all their rows.
     return by_topic[place.argsort(stable=True)[:most]].sort().values

@@ -1,4 +1,4 @@
-"""Labels that a classifier doubts, from what it said of rows that it was not fitted on. Knows no names and no texts."""
+"""Labels that a classifier doubts, from its predictions on rows it was not fitted on. Knows no names and no texts."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ from torch import Tensor
 
 from ..common import UserError
 
-TIMES = 20.0  # more probable than the given topic: from there on a label is doubted
+TIMES = 20.0  # a label is doubted if another topic is this many times as probable
 
 
 @dataclass(frozen=True)
 class DoubtedLabels:
-    """How the rows' own topics compare with the most probable other one.
+    """Each row's given topic compared with the most probable other topic.
 
     Attributes:
-        other: The most probable topic (n,) besides the given one.
-        times: How many times as probable it is (n,), float64; 0 where nothing is known of a row.
+        other: Most probable topic (n,) besides the given one.
+        times: Probability of that topic over that of the given one (n,), float64; 0 if a row has no predictions.
     """
 
     other: Tensor
@@ -31,14 +31,15 @@ class DoubtedLabels:
 def doubt_labels(log_probabilities: Tensor, labels: Tensor) -> DoubtedLabels:
     """Compare each row's given topic with the most probable other one.
 
-    The ranking is the normalised margin of confident learning (Northcutt et al. 2021, section 3.2): out-of-sample
-    probability of the given label less that of the best other, here as a ratio, since a constant ratio means the same
-    for rare and frequent topics under a training prior. Its class thresholds are left out: they find fewer errors where
-    frequent topics are sure (benchmarks/results/inspection.md).
+    The ranking follows the normalised margin of confident learning (Northcutt et al. 2021, section 3.2): the
+    out-of-sample probability of the given label less that of the best other label. Here it is a ratio, because under a
+    training prior a ratio means the same for rare and frequent topics. The paper's class thresholds are left out: they
+    find fewer errors where the classifier is sure of frequent topics (benchmarks/results/inspection.md).
 
     Args:
-        log_probabilities: (n, C) of models that were not fitted on the row, under the rows' own prior; nan where none.
-        labels: The topics (n,) that the rows came with.
+        log_probabilities: Log-probabilities (n, C) of models not fitted on the row, under the rows' own prior; nan if
+            there are none.
+        labels: Given topics (n,) of the rows.
 
     Raises:
         UserError: If the shapes do not fit, or there is only one topic.
@@ -52,11 +53,11 @@ def doubt_labels(log_probabilities: Tensor, labels: Tensor) -> DoubtedLabels:
 
 
 def exchanged(log_probabilities: Tensor, labels: Tensor) -> Tensor:
-    """How many rows of topic i are answered as j or the other way round (C, C), symmetric, 0 on the diagonal.
+    """Rows of topic i predicted as j, plus those of j predicted as i (C, C); symmetric, 0 on the diagonal.
 
     Args:
-        log_probabilities: (n, C), nan where nothing is known of a row.
-        labels: Topics (n,).
+        log_probabilities: Log-probabilities (n, C); nan if a row has no predictions.
+        labels: Topics (n,) of the rows.
     """
     known = log_probabilities.isfinite().all(-1)
     topics = log_probabilities.shape[1]

@@ -1,10 +1,9 @@
-"""The prior of unlabelled rows, estimated: label shift.
+"""Estimates of the prior of unlabelled rows (label shift).
 
-Knows probabilities and priors as tensors; knows nothing of models or files. Assumes that P(text | topic) is the
-same in the unlabelled rows as in training, and only P(topic) moved; where texts are of another kind altogether
-nothing here can notice. Either estimate is refused, with a `UserError` that says why, where the rows do not determine
-it. abstention (last released in 2020) and QuaPy have such estimates, over scikit-learn and without refusals; this room
-needs torch alone.
+Knows probabilities and priors as tensors; knows nothing of models or files. Assumes that P(text | topic) is the same in
+the unlabelled rows as in training, and only P(topic) moved. Nothing here can detect texts of another kind. `em_prior`
+and `bbse_prior` raise a `UserError` that says why if the rows do not determine the estimate. abstention (last released
+in 2020) and QuaPy have such estimates, over scikit-learn and without refusals; this room needs only torch.
 """
 
 import math
@@ -16,9 +15,9 @@ from ..common import UserError
 from .calibration import checked_logits, checked_probabilities
 
 MAX_ITERATIONS = 2000
-PSEUDO_ROWS = 20.0  # for each topic, on which an estimate leans
+PSEUDO_ROWS = 20.0  # for each topic; they pull an estimate toward its centre
 _SHRUNK_ITERATIONS = 200
-MAX_ERROR = 0.1  # the standard error of a share above which an estimate is refused
+MAX_ERROR = 0.1  # an estimate is refused if the standard error of a share is larger
 
 
 def em_prior(
@@ -26,16 +25,16 @@ def em_prior(
 ) -> Tensor:
     """The prior (C,) of unlabelled rows by expectation maximisation: Saerens et al. 2002.
 
-    q_j <- mean over rows of q_j r_j(x) / sum_i q_i r_i(x), with r_j(x) = p(j|x) / model_prior_j: the maximum
-    likelihood estimate of a concave objective (Alexandari et al. 2020). Calibrate the probabilities first, best with
-    a bias-corrected temperature.
+    q_j <- mean over rows of q_j r_j(x) / sum_i q_i r_i(x), with r_j(x) = p(j|x) / model_prior_j. It maximises the
+    likelihood, which is concave (Alexandari et al. 2020). Calibrate the probabilities first, preferably with a
+    bias-corrected temperature.
 
     Args:
-        probabilities: (n, C) of the unlabelled rows, under the model's prior.
-        model_prior: (C,) the prior that the probabilities hold, see `prior_from_counts` and `prior_from_predictions`.
-        tolerance: stop when the mean log-likelihood of a row is within this many nats of its maximum.
-        max_error: refuse the estimate if the standard error of a share is above this: too few rows, or topics that
-            the model cannot tell apart. None: refuse nothing.
+        probabilities: Probabilities (n, C) of the unlabelled rows, under the model's prior.
+        model_prior: Prior (C,) of these probabilities, see `prior_from_counts` and `prior_from_predictions`.
+        tolerance: Distance from the maximum, in nats of mean log-likelihood per row, at which to stop.
+        max_error: Largest standard error of a share. A larger one, from too few rows or from topics that the model
+            cannot tell apart, raises a `UserError`; None refuses nothing.
     """
     ratios = _ratios(probabilities, model_prior)
     prior = model_prior.detach().cpu().double() / model_prior.sum().item()
@@ -57,16 +56,17 @@ def em_prior(
 
 
 def shrunk_em_prior(logits: Tensor, center: Tensor, weight: float | None = None, tolerance: float = 1e-7) -> Tensor:
-    """The prior (C,) of unlabelled rows, drawn toward a centre by pseudo-rows: the mode under a Dirichlet prior.
+    """The prior (C,) of unlabelled rows, pulled toward a centre by pseudo-rows: the mode under a Dirichlet prior.
 
     q <- (sum_i softmax(g_i + log q) + m c) / (n + m): expectation maximisation (Saerens et al. 2002) with m pseudo-rows
-    of the shares c. Without rows it is c, with many it is the plain estimate, and no topic's share is ever 0.
+    of the shares c. Without rows the result is c, with many rows it is the plain estimate, and no topic's share is ever
+    0.
 
     Args:
-        logits: g (n, C) of the rows, by a model that favours no topic.
-        center: c (C,).
-        weight: m; twenty for each topic unless given.
-        tolerance: Stop where no share moves by more in a step.
+        logits: Logits g (n, C) of the rows, from a model that favours no topic.
+        center: Centre c (C,).
+        weight: Number of pseudo-rows m; twenty for each topic unless given.
+        tolerance: Largest change of a share in a step at which to stop.
     """
     rows, center = checked_logits(logits).cpu().double(), center.detach().cpu().double()
     center = center / center.sum()
@@ -84,20 +84,20 @@ def shrunk_em_prior(logits: Tensor, center: Tensor, weight: float | None = None,
 
 
 def em_standard_error(probabilities: Tensor, model_prior: Tensor, prior: Tensor) -> Tensor:
-    """Standard error (C,) of each share of an EM estimate, infinite where the rows say nothing about it.
+    """Standard error (C,) of each share of an EM estimate; infinite if the rows say nothing about the share.
 
-    The square roots of the diagonal of the inverse observed information of the mixture's shares, within the
-    simplex: information_ij = sum over rows of r_i r_j / (sum_k prior_k r_k)^2. A share that the rows hold at its bound
-    of 0 has a likelihood that falls with it at the rate n (1 - g), g the mean of r_j / sum_k prior_k r_k: about an
-    exponential distribution, whose standard deviation 1 / (n (1 - g)) stands for it. (Without that, two topics which
-    no row speaks for would seem exchangeable, and neither known.)
+    The square roots of the diagonal of the inverse observed information of the mixture's shares, within the simplex:
+    information_ij = sum over rows of r_i r_j / (sum_k prior_k r_k)^2. Where a share is at its bound of 0, the
+    likelihood falls as the share grows, at the rate n (1 - g) with g the mean of r_j / sum_k prior_k r_k. That is about
+    an exponential distribution, whose standard deviation 1 / (n (1 - g)) is used. (Otherwise two topics that no row
+    supports would seem exchangeable, and both unknown.)
     """
     ratios, shares = _ratios(probabilities, model_prior), prior.detach().cpu().double()
     scores = ratios / (ratios * shares).sum(-1, keepdim=True)
     rows, topics = scores.shape
     slope = rows * (1 - scores.mean(0))
     at_bound = (rows * shares < 0.5) & (slope > 1e-3 * rows)
-    # An orthonormal basis of the directions in which shares can move: those that sum to zero.
+    # An orthonormal basis of the directions in which shares can move: changes that sum to zero.
     basis = torch.linalg.qr(torch.eye(topics).double() - 1 / topics)[0][:, : topics - 1]
     information = basis.T @ (scores.T @ scores + torch.diag(slope**2 * at_bound)) @ basis
     values, vectors = torch.linalg.eigh(information)
@@ -115,15 +115,16 @@ def bbse_prior(
 ) -> Tensor:
     """The prior (C,) of unlabelled rows by black-box shift estimation: Lipton et al. 2018.
 
-    Solves A q = mu, with A_ij the share of held-out rows of topic j decided as i, and mu_i the share of unlabelled
-    rows decided as i; negative shares become 0. (The paper solves C w = mu with the joint confusion C_ij = A_ij p_j
-    and w = q / p, which is the same; A's condition does not blame a topic for being rare.)
+    Solves A q = mu, where A_ij is the share of held-out rows of topic j decided as i, and mu_i the share of unlabelled
+    rows decided as i. Negative shares become 0. (The paper solves the equivalent C w = mu with the joint confusion C_ij
+    = A_ij p_j and w = q / p. Unlike that of C, the condition number of A does not grow merely because a topic is rare.)
 
     Args:
-        held_out_probabilities: (m, C) of labelled rows that the model was not trained on.
-        held_out_targets: (m,) their topics; every topic must occur.
-        probabilities: (n, C) of the unlabelled rows.
-        max_condition: refuse if the condition number of A, by which errors of mu grow, is above this.
+        held_out_probabilities: Probabilities (m, C) of labelled rows that the model was not trained on.
+        held_out_targets: Topics (m,) of these rows; every topic must occur.
+        probabilities: Probabilities (n, C) of the unlabelled rows.
+        max_condition: Largest condition number of A, the factor by which errors of mu grow; a larger one raises a
+            `UserError`.
     """
     topics = held_out_probabilities.shape[-1]
     labels = held_out_targets.detach().cpu().long()

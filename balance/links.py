@@ -1,8 +1,8 @@
-"""From a model's softmax to the posterior that its loss was minimised by: losses that are not proper, undone exactly.
+"""Links: from the softmax of a model trained with a loss that is not proper back to the exact posterior.
 
-Knows logits, loss settings and counts; no model. Focal loss, LDAM, generalised cross-entropy and label smoothing are
-least where softmax(logits) is not the posterior but a distortion of it. Only in a posterior can priors be exchanged, so
-the distortion has to be undone first.
+Knows logits, loss settings and counts; knows no model. At the minimum of focal loss, LDAM, generalised cross-entropy or
+label smoothing, softmax(logits) is a distorted posterior. Priors can be exchanged only in a true posterior, so the
+distortion has to be undone first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ from .losses import ldam_margins
 from .settings import LossSettings
 from .weights import Counts, as_counts
 
-LOWEST = -1000.0  # nats: what an exact 0 counts as
-LEAST = 1e-3  # of a probability is left of it where smoothing explains all of it: order is kept, and no log of 0
+LOWEST = -1000.0  # nats: the value for the log of an exact 0
+LEAST = 1e-3  # share of a probability that is kept where smoothing explains all of it: keeps order, avoids a log of 0
 
 
 @dataclass(frozen=True)
 class LossLink:
-    """Called with logits (n, C) it gives log-posteriors (n, C), float32, under the prior of `prior_from_loss`.
+    """Called with logits (n, C), it gives log-posteriors (n, C), float32, under the prior of `prior_from_loss`.
 
-    With q = softmax(logits + adjustment), the posterior under the rows that the loss saw, each times its class weight,
-    is proportional to
+    Let q = softmax(logits + adjustment). For the rows that the loss saw, each times its class weight, the posterior is
+    proportional to
 
     - focal loss with label smoothing e: u - v sum(u m) / (1 + sum(v m)), where m = (1 - q)^gamma, u = q / A, v = e /
       (C A), A = gamma q (1 - q)^(gamma - 1) S + (1 - e) m, and S is the smoothed cross-entropy of each topic. Without
@@ -33,15 +33,15 @@ class LossLink:
     - LDAM: q (1 - q (1 - exp(-margin)));
     - generalised cross-entropy: q^(1 - power).
 
-    Those of the last two, and of both together in the first, follow from setting the derivative of the expected loss
-    to 0. The adjustment is taken off again, as `prior_from_loss` has it.
+    The last two formulas, and the first with both gamma and smoothing, follow from setting the derivative of the
+    expected loss to 0. The adjustment is subtracted again, as `prior_from_loss` assumes.
 
     Attributes:
-        gamma: For focal loss.
-        smoothing: For the labels.
-        adjustment: For the logits (C,), empty for none.
-        margins: For LDAM (C,), empty for none.
-        power: For generalised cross-entropy, in [0, 1): its q.
+        gamma: Gamma of focal loss.
+        smoothing: Label smoothing.
+        adjustment: Additive adjustment of the logits (C,); empty for none.
+        margins: Margins of LDAM (C,); empty for none.
+        power: The q of generalised cross-entropy, in [0, 1).
     """
 
     gamma: float = 0.0
@@ -81,9 +81,10 @@ class LossLink:
 
 
 def loss_link(settings: LossSettings, counts: Counts) -> LossLink:
-    """What undoes a loss that was made for these training rows per topic (C,).
+    """The link of a loss made for these training rows per topic (C,).
 
-    Mean absolute error (generalised cross-entropy with q of 1) only says which topic is likeliest: as it stands.
+    Mean absolute error (generalised cross-entropy with q of 1) learns only which topic is likeliest; it is left as it
+    is.
     """
     rows, smoothing = as_counts(counts), settings.value("label_smoothing")
     match settings.name:

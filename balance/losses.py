@@ -1,8 +1,8 @@
-"""Losses for skewed and noisy topics, under one setting.
+"""Losses for skewed and noisy topics, chosen by one settings object.
 
-Knows logits, target indices and training counts; knows nothing of models or training loops. Everything is
-computed in float32 (float64 if the logits are), so bf16 logits and counts from 1 to 10^8 are safe. torch has
-cross-entropy, which is called; it has none of the others, and torchvision's focal loss is for binary targets.
+Knows logits, topic indices and training counts; knows nothing of models or training loops. Everything is computed in
+float32 (float64 for float64 logits), so bf16 logits and counts from 1 to 10^8 are safe. Cross-entropy is torch's; torch
+has none of the others, and torchvision's focal loss is for binary targets.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from .noise import checked_noise, forward_noise_rows, redrawn_noise
 from .settings import LossSettings
 from .weights import Counts, as_counts, class_weights, describe_weights
 
-IGNORED = -100  # of targets, as in torch's cross-entropy
+IGNORED = -100  # label of rows to leave out, as in torch's cross-entropy
 
 
 def focal_rows(logits: Tensor, labels: Tensor, gamma: float, label_smoothing: float = 0.0) -> Tensor:
-    """Row losses (B,): (1 - p_t)^gamma * CE, Lin et al. 2017, eq. 4; p_t of the unweighted distribution."""
+    """Row losses (B,): (1 - p_t)^gamma * CE, Lin et al. 2017, eq. 4; p_t is of the unweighted distribution."""
     log_p = logits.log_softmax(-1).gather(-1, labels[:, None]).squeeze(-1)
-    # The floor keeps the gradient of a power under 1 finite where p_t rounds to 1.
+    # The floor keeps the gradient finite where p_t rounds to 1 and gamma is under 1.
     miss = (-torch.expm1(log_p)).clamp(min=1e-12)
     return miss**gamma * F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
 
@@ -32,7 +32,7 @@ def logit_adjusted_rows(
 ) -> Tensor:
     """Row losses (B,): CE(f + tau log pi), Menon et al. 2021, eq. 10; at tau = 1 Ren et al. 2020.
 
-    At inference the logits are used as they are: they are those of a uniform prior (tau = 1).
+    At inference the logits are used as they are: with tau = 1 they have a uniform prior.
     """
     log_prior = (counts / counts.sum()).log().to(logits.dtype)
     return F.cross_entropy(logits + tau * log_prior, labels, reduction="none", label_smoothing=label_smoothing)
@@ -62,16 +62,17 @@ def generalised_cross_entropy_rows(logits: Tensor, labels: Tensor, q: float) -> 
 class TopicLoss(nn.Module):
     """The loss of one `LossSettings` for one set of training counts.
 
-    Calling it with logits (B, C) and targets (B,) gives sum_i w_{y_i} row_loss_i / denominator, a scalar. The
-    denominator is B unless given: under gradient accumulation, or with uneven batches, give every call the same
-    one (the expected rows of a whole step), and the accumulated gradient is that of one large batch. Weights have
-    a mean of 1 per training row, so rows, not weights, are what to count.
+    Called with logits (B, C) and labels (B,), it gives sum_i w_{y_i} row_loss_i / denominator, a scalar. The
+    denominator is B unless given. Under gradient accumulation, or with uneven batches, give every call the same
+    denominator (the expected rows of a whole step); the accumulated gradient is then that of one large batch. Weights
+    have a mean of 1 per training row, so the denominator counts rows, not weights.
 
     Args:
-        settings: which loss.
-        counts: rows per topic (C,) of the set that it trains on.
+        settings: Settings of the loss.
+        counts: Rows per topic (C,) of the training set.
         names: Names of the topics (C,), needed for weights given as {topic: weight}.
-        noise: for forward_noise, a matrix (C, C) of one's own, or of `noise_matrix`, in place of the noise rate's.
+        noise: Noise matrix (C, C) for forward_noise, for example from `noise_matrix`; None makes it from the noise
+            rate.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class TopicLoss(nn.Module):
             raise UserError(f"{len(names)} topic names for {len(rows)} counts")
         options = {"beta": settings.beta, "exponent": settings.exponent, "names": names}
         self.description = f"{settings.name}, {describe_weights(settings.scheme, rows, **options)}"
-        # Plain attributes and no buffers: a module cast to bf16 would round a log count of 18 by 0.06.
+        # Plain attributes, not buffers: a module cast to bf16 would round a log count of 18 by 0.06.
         self._counts = rows.float()
         self._weights = class_weights(settings.scheme, rows, **options).float()
         self._noise: Tensor | None = None
@@ -97,18 +98,18 @@ class TopicLoss(nn.Module):
 
     @property
     def weights(self) -> Tensor:
-        """The class weights (C,) that act at this point of the training."""
+        """The class weights (C,) in force at this point of the training."""
         start = self.settings.reweight_from
         if start is None:
             start = 0.8 if self.settings.name == "ldam" else 0.0
         return self._weights if self._progress >= start else torch.ones_like(self._weights)
 
     def set_progress(self, share: float) -> None:
-        """Tell the loss what share of the training is done, in [0, 1]: deferred weights start with it."""
+        """Tell the loss what share of the training is done, in [0, 1]; deferred weights start at their share."""
         self._progress = share
 
     def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Unweighted losses (B,), one for each row."""
+        """Unweighted loss of each row (B,)."""
         settings, smoothing = self.settings, self.settings.value("label_smoothing")
         match settings.name:
             case "cross_entropy":
@@ -135,10 +136,10 @@ class TopicLoss(nn.Module):
     ) -> Tensor:
         """The loss, a scalar in float32 (float64 for float64 logits).
 
-        With row weights (B,), of mean 1 over the training set, a row counts as many times.
+        A row with weight w counts w times; row weights (B,) have a mean of 1 over the training set.
 
-        Targets of -100, torch's `ignore_index`, are left out, also of the number of rows; a batch without rows has a
-        loss of 0.
+        Rows with label -100, torch's `ignore_index`, are left out and not counted. A batch without rows has a loss of
+        0.
         """
         if logits.ndim != 2 or logits.shape[1] != len(self._counts):
             raise ValueError(f"logits {tuple(logits.shape)} for {len(self._counts)} topics")

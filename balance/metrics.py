@@ -1,9 +1,9 @@
-"""How well, and how skewed: measures of a classifier from its probabilities and the true topics.
+"""Metrics of a classifier's accuracy, calibration and skew, from its probabilities and the true topics.
 
-Knows probabilities (n, C), target indices (n,) and training counts (C,); knows nothing of files or names.
-torchmetrics and scikit-learn have accuracy, F1 and calibration error; this room needs torch alone, so they are
-here in a few lines and are tested against both. Decisions are the most probable topic unless they are given. Where
-there is nothing to measure (no row of a topic or band) a function gives nan and `measure` gives None.
+Knows probabilities (n, C), topic indices (n,) and training counts (C,); knows nothing of files or names. torchmetrics
+and scikit-learn have accuracy, F1 and calibration error; this room needs only torch, so these are written here in a few
+lines and tested against both. The decision is the most probable topic unless given. Where there is nothing to measure
+(no row of a topic or band), a function gives nan and `measure` gives None.
 """
 
 import math
@@ -22,12 +22,12 @@ BINS = 15  # of the expected calibration error, as in Guo et al. 2017
 
 
 def topic_recall(probabilities: Tensor, labels: Tensor, decided: Tensor | None = None) -> Tensor:
-    """Recall of each topic (C,), nan for a topic without rows; for `decided` see `measure`."""
+    """Recall of each topic (C,); nan for a topic without rows. For `decided` see `measure`."""
     return counted.recall(_confusion(probabilities, labels, decided))
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
-    """Share of rows decided rightly."""
+    """Share of rows with the right decision."""
     return (probabilities.argmax(-1) == labels).double().mean().item()
 
 
@@ -39,13 +39,13 @@ def balanced_accuracy(probabilities: Tensor, labels: Tensor) -> float:
 def macro_f1(probabilities: Tensor, labels: Tensor) -> float:
     """Mean F1 over the topics that have rows or were decided, as scikit-learn averages it.
 
-    A topic that was decided but has no rows counts as 0; one that is neither present nor decided is left out.
+    A topic that was decided but has no rows counts as 0. A topic without rows that was not decided is left out.
     """
     return counted.f1(_confusion(probabilities, labels)).nanmean().item()
 
 
 def band_recall(probabilities: Tensor, labels: Tensor, train_counts: Counts) -> dict[str, float]:
-    """Mean recall over the topics of each band (by training rows) that have rows."""
+    """Mean recall of each band (by training rows), over its topics that have rows."""
     means = counted.band_means(topic_recall(probabilities, labels), train_counts)
     return {name: mean.item() for name, mean in means.items()}
 
@@ -71,11 +71,11 @@ def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
 
 
 def reliability(confidence: Tensor, right: Tensor) -> list[tuple[float, float, int]]:
-    """A reliability curve: mean confidence, share right, and rows of each of ten bins of equal width that has rows.
+    """A reliability curve: (mean confidence, share right, rows) of each non-empty bin of ten with equal width.
 
     Args:
         confidence: Confidence of the decisions (n,).
-        right: Which of them are (n,), bool.
+        right: Whether each decision is right (n,), bool.
     """
     bins = (confidence * CURVE_BINS).long().clamp(max=CURVE_BINS - 1)
     return [
@@ -88,7 +88,7 @@ def reliability(confidence: Tensor, right: Tensor) -> list[tuple[float, float, i
 def band_calibration_error(probabilities: Tensor, labels: Tensor, train_counts: Counts) -> dict[str, float]:
     """Calibration error within the rows decided for a topic of each band.
 
-    By decided and not by true topic: among rows chosen by their truth even a perfect model looks miscalibrated.
+    Rows are grouped by decided topic, not by true topic: grouped by truth, even a perfect model looks miscalibrated.
     """
     bands, decisions = topic_bands(train_counts), probabilities.argmax(-1)
     errors = {}
@@ -107,9 +107,9 @@ def prior_pull(probabilities: Tensor, labels: Tensor, train_counts: Counts) -> f
 
 
 def judged_prior_pull(rows: Tensor, train_counts: Counts) -> float:
-    """`confusion.prior_pull` of rows (C, D); nan where their true shares cannot be told from the training shares.
+    """`confusion.prior_pull` of rows (C, D); nan if their true shares do not differ from the training shares.
 
-    There the slope would be made of chance and of what any imperfect classifier does: other rows are needed.
+    In that case the slope would reflect only chance and ordinary classifier errors; other rows are needed.
     """
     if not counted.shares_shifted(rows.sum(-1), train_counts):
         return math.nan
@@ -122,7 +122,7 @@ def marginal_divergence(probabilities: Tensor, labels: Tensor) -> float:
 
 
 def skew(rows: Tensor, train_counts: Counts) -> dict[str, float]:
-    """What is known of a lean toward frequent topics, from rows (C, D) at [true, decided]; nan where nothing is."""
+    """How much decisions lean toward frequent topics, from counts (C, D) at [true, decided]; nan if unknown."""
     return {
         "prior_pull": judged_prior_pull(rows, train_counts),
         "errors_to_frequent": counted.errors_to_frequent(rows, train_counts).item(),
@@ -133,20 +133,20 @@ def skew(rows: Tensor, train_counts: Counts) -> dict[str, float]:
 def measure(
     probabilities: Tensor, labels: Tensor, train_counts: Counts, decided: Tensor | None = None
 ) -> dict[str, float | None]:
-    """Every measure of probabilities (n, C) against targets (n,), as plain floats fit for JSON.
+    """Every metric of probabilities (n, C) against labels (n,), as plain floats fit for JSON.
 
-    Macro averages over recall leave out topics that have no rows here; macro-F1 counts a topic that was decided but has
-    no rows as 0, as scikit-learn does. None: nothing to measure it on.
+    Macro averages of recall leave out topics without rows. Macro-F1 counts a topic that was decided but has no rows as
+    0, as scikit-learn does. A metric is None if there is nothing to measure it on.
 
     Args:
         probabilities: Probabilities of the rows.
-        labels: Their topics.
+        labels: Topics of the rows.
         train_counts: Training rows of each topic (C,).
-        decided: The topics (n,) they got; unless given the most probable ones. Undecided rows, -1, are left out of all
-            but NLL and calibration error, and their share is "undecided".
+        decided: Decided topics (n,), -1 for undecided; the most probable topics unless given. Undecided rows count only
+            for NLL and calibration error; their share is "undecided".
 
     Raises:
-        UserError: if there are no rows, shapes do not fit, or the rows are no probabilities.
+        UserError: If there are no rows, shapes do not fit, or the rows are not probabilities.
     """
     probabilities, labels = probabilities.detach().cpu().double(), labels.detach().cpu().long()
     _check(probabilities, labels, train_counts)

@@ -1,8 +1,8 @@
-"""Noisy topics: where wrong ones come from, as a matrix, and the loss that looks through it.
+"""Noisy topics: a matrix of how labels go wrong, and the loss that corrects for it.
 
-Knows logits, probabilities, target indices and counts; knows nothing of models. A noise matrix T (C, C) holds
-P(noisy topic j | true topic i) at [i, j]; its rows sum to 1. cleanlab estimates one too, from counts of confident
-decisions over NumPy arrays; this room needs torch alone.
+Knows logits, probabilities, topic indices and counts; knows nothing of models. A noise matrix T (C, C) has P(noisy
+topic j | true topic i) at [i, j]; its rows sum to 1. cleanlab estimates one too, from counts of confident decisions
+over NumPy arrays; this room needs only torch.
 """
 
 import torch
@@ -16,24 +16,24 @@ from .weights import Counts, as_counts
 def forward_noise_rows(logits: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
     """Row losses (B,): -log((T^T softmax(f))_y), the forward correction of Patrini et al. 2017.
 
-    The model's answer is passed through the noise before it meets the noisy topic, so the minimiser of the mean loss
-    is the posterior of the true topics. The identity matrix gives cross-entropy.
+    The model's probabilities are passed through the noise before they are compared with the noisy topic. The minimiser
+    of the mean loss is therefore the posterior of the true topics. The identity matrix gives cross-entropy.
     """
     into = noise.to(logits.dtype).log()[:, labels].T  # (B, C): log P(the row's noisy topic | true topic)
     return -(logits.log_softmax(-1) + into).logsumexp(-1)
 
 
 def redrawn_noise(counts: Counts, rate: float) -> Tensor:
-    """The noise matrix (C, C) of labels of which a share `rate` is redrawn from the noisy set's own shares.
+    """The noise matrix (C, C) if a share `rate` of the labels is redrawn from the noisy set's own shares.
 
-    T = (1 - rate) I + rate 1 q^T with q the shares of `counts`: wrong labels fall on a topic as often as the topic is
-    met, which is how a careless labeller or a skewed model errs. T^T q = q, so the true topics have the shares q too,
-    whatever the rate, and no topic gets a negative share, as other matrices can imply. Labels redrawn by chance to
-    what they were are right: where a share w of all labels is wrong, rate = w / (1 - sum_c q_c^2).
+    T = (1 - rate) I + rate 1 q^T, with q the shares of `counts`. A wrong label is drawn in proportion to topic
+    frequency, which is how a careless labeller or a skewed model errs. T^T q = q, so the true topics have the shares q
+    too, whatever the rate, and no topic's implied share is negative, as it can be under other matrices. A label redrawn
+    as itself is right: if a share w of all labels is wrong, rate = w / (1 - sum_c q_c^2).
 
     Args:
-        counts: Counts of the noisy rows per topic.
-        rate: in [0, 1).
+        counts: Noisy rows per topic.
+        rate: Share of labels redrawn, in [0, 1).
     """
     if not 0 <= rate < 1:
         raise UserError(f"the share of redrawn labels must be in [0, 1), got {rate}")
@@ -44,13 +44,13 @@ def redrawn_noise(counts: Counts, rate: float) -> Tensor:
 def noise_matrix(probabilities: Tensor, labels: Tensor) -> Tensor:
     """The noise matrix (C, C), estimated from clean rows: gold loss correction, Hendrycks et al. 2018.
 
-    Row i is the mean answer, on clean rows of topic i, of a model trained on the noisy set with plain cross-entropy.
-    Where topics overlap it holds the model's doubt beside the noise, so it errs toward too much noise; a topic of a
-    handful of clean rows has a row no better than those.
+    Row i is the mean prediction, on clean rows of topic i, of a model trained on the noisy set with plain
+    cross-entropy. Where topics overlap, it includes the model's doubt and so overstates the noise. With only a few
+    clean rows of a topic, its row of the matrix is imprecise.
 
     Args:
         probabilities: Probabilities of the clean rows (n, C), by the model trained on the noisy set.
-        labels: their true topics (n,); every topic must occur.
+        labels: True topics (n,) of these rows; every topic must occur.
     """
     rows, labels = checked_probabilities(probabilities), labels.detach().cpu().long()
     if rows.ndim != 2 or labels.shape != rows.shape[:1]:
@@ -67,7 +67,7 @@ def checked_noise(noise: Tensor, topics: int) -> Tensor:
     """The matrix (C, C), float64 on the CPU.
 
     Raises:
-        UserError: if it is not square over the topics, a row is no distribution, or a topic can never be observed.
+        UserError: If it is not square over the topics, a row is not a distribution, or a topic can never be observed.
     """
     values = torch.as_tensor(noise).detach().to("cpu", torch.float64)
     if values.shape != (topics, topics):
@@ -80,17 +80,17 @@ def checked_noise(noise: Tensor, topics: int) -> Tensor:
 
 
 def denoised_labels(probabilities: Tensor, labels: Tensor, rounds: int = 3) -> Tensor:
-    """What the true topic of each noisy row is (n, C), rows summing to 1: its text's posterior and its label together.
+    """Posterior (n, C) of each noisy row's true topic, given its text and its label; rows sum to 1.
 
-    Expectation maximisation over one annotator whose errors depend on the true topic alone (Dawid and Skene 1979),
-    with the classifier's posterior in the place of the topics' shares: in turn the noise matrix
-    T_jl ~ sum_i q_ij [label_i = l] and q_ij ~ p_ij T_j,label_i. A row of T that few rows speak of leans toward the
-    labels' own shares, under which a label says nothing.
+    Expectation maximisation over one annotator whose errors depend on the true topic alone (Dawid and Skene 1979), with
+    the classifier's posterior instead of the topics' shares. The two steps are T_jl ~ sum_i q_ij [label_i = l] for the
+    noise matrix, and q_ij ~ p_ij T_j,label_i. A row of T with little evidence leans toward the labels' own shares,
+    under which a label says nothing.
 
     Args:
-        probabilities: p (n, C), of a classifier trained on clean rows, under the noisy set's own prior.
-        labels: The topics (n,) that the rows came with.
-        rounds: Rounds of the two steps.
+        probabilities: Probabilities p (n, C) of a classifier trained on clean rows, under the noisy set's own prior.
+        labels: Given topics (n,) of the rows.
+        rounds: Number of rounds of the two steps.
     """
     rows, labels = checked_probabilities(probabilities), labels.detach().cpu().long()
     if rows.ndim != 2 or labels.shape != rows.shape[:1] or len(labels) == 0:

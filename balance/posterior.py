@@ -1,8 +1,8 @@
-"""From the encoder's logits to probabilities, calibrated and right for a chosen prior, and from these to decisions.
+"""From the encoder's logits to calibrated probabilities under a chosen prior, and to decisions.
 
-Knows tensors, topics and priors; no model and no file. Four steps: what the loss distorts is undone, the prior that it
-taught is exchanged for the training prior, the calibration is applied there (it was fitted on rows of that prior),
-and the training prior is exchanged for the target prior. The decision comes after them.
+Knows tensors, topics and priors; knows no model and no file. Four steps: undo the distortion of the loss, exchange the
+prior that the loss taught for the training prior, apply the calibration (fitted under that prior), and exchange the
+training prior for the target prior. The decision comes last.
 """
 
 import math
@@ -36,11 +36,11 @@ from .settings import CalibrationKind, ConformalKind, DecisionSettings, TargetPr
 
 @dataclass(frozen=True)
 class HeldOutScores:
-    """What held-out rows showed, for conformal sets of any error rate.
+    """Scores of held-out rows, for conformal sets of any error rate.
 
     Attributes:
-        scores: For each row (n,), the probability of its true topic with all topics alike, calibrated on other rows.
-        labels: Their topics (n,).
+        scores: Probability of each row's true topic (n,) under a uniform prior, calibrated on other rows.
+        labels: Topics (n,) of the rows.
     """
 
     scores: tuple[float, ...]
@@ -52,15 +52,15 @@ class PosteriorCorrector:
     """Turns logits (n, C) into probabilities (n, C).
 
     Attributes:
-        topics: With their training counts.
-        model_prior: The prior that the encoder's softmax holds, (C,), once `link` is applied.
-        calibration: Fitted under the training prior.
-        target: The prior to be right for, (C,).
-        link: Undoes a loss that is not proper, see `loss_link`; as made, nothing.
-        held_out: What conformal sets are made from; None before a calibration is fitted.
-        rows: Held-out rows, which tuned decisions and the errors of estimated priors are taken from; None without.
-        asked: How rows are decided.
-        known: The decision for this target prior, where it is worked out already.
+        topics: Topics with their training counts.
+        model_prior: Prior (C,) of the encoder's softmax once `link` is applied.
+        calibration: Calibration fitted under the training prior.
+        target: Target prior (C,).
+        link: Link that undoes a loss that is not proper, see `loss_link`; by default it changes nothing.
+        held_out: Scores for conformal sets; None before a calibration is fitted.
+        rows: Held-out rows, for tuned decisions and the errors of estimated priors; None if there are none.
+        asked: Settings of the decision.
+        known: Fitted decision for this target prior; None if it is not worked out yet.
     """
 
     topics: Topics
@@ -78,23 +78,23 @@ class PosteriorCorrector:
         return self.log_probabilities(logits).exp()
 
     def log_probabilities(self, logits: Tensor) -> Tensor:
-        """Their logarithms (n, C)."""
+        """Log-probabilities (n, C) under the target prior, float32."""
         return prior_correct(
             self.calibrated_log_probs(logits), prior_from_counts(self.topics.counts), torch.tensor(self.target)
         )
 
     def calibrated_log_probs(self, logits: Tensor) -> Tensor:
-        """Calibrated log-probabilities (n, C) under the training prior: what a target prior is estimated from."""
+        """Calibrated log-probabilities (n, C) under the training prior. Target priors are estimated from them."""
         return self.calibration(self._uncalibrated(logits))
 
     def calibrate(
         self, logits: Tensor, labels: Tensor, kind: CalibrationKind, weights: Tensor | None = None
     ) -> "PosteriorCorrector":
-        """With a calibration fitted on held-out rows: logits (n, C), topic indices (n,).
+        """A corrector with a calibration fitted on held-out rows: logits (n, C), topic indices (n,).
 
-        The map is to be right under the training prior. Held-out rows hardly come in its shares (each topic has one at
-        least), and biases would learn the difference: so topics are weighted to their shares of the training set,
-        beside the rows' own `weights` (n,), where there are any.
+        The map has to be right under the training prior. Held-out rows rarely have its shares (each topic has at least
+        one row), and biases would learn the difference. So topics are weighted to their shares of the training set, on
+        top of the rows' own `weights` (n,) if given.
         """
         weights = training_weights(labels, self.topics.counts, weights)
         uncalibrated = self._uncalibrated(logits)
@@ -106,13 +106,14 @@ class PosteriorCorrector:
         return replace(self, calibration=calibration, held_out=held_out, rows=rows, known=None)
 
     def sets(self, error_rate: float, kind: ConformalKind = "per_topic") -> ConformalSets:
-        """Conformal sets for an error rate, called with `alike`; see `fit_conformal` for what is promised.
+        """Conformal sets for an error rate; call them with `alike`. See `fit_conformal` for the promise.
 
-        The rows that calibrated are used again, each scored by a map that it had no part in. Rows that chose weights or
-        settings of the encoder make the promise a little too good; out-of-fold rows of the training set do not.
+        The calibration rows are used again, each scored by a map fitted without it. If these rows also chose the
+        encoder's weights or settings, the promise is slightly optimistic; with out-of-fold rows of the training set it
+        is not.
 
         Raises:
-            UserError: If there were no held-out rows, or the rate is none.
+            UserError: If there were no held-out rows, or the rate is not in (0, 1).
         """
         if self.held_out is None:
             raise UserError("conformal sets need held-out rows, and this system stored none: fit it again with some")
@@ -120,14 +121,14 @@ class PosteriorCorrector:
         return conformal_of_scores(scores, labels, len(self.topics), error_rate, kind)
 
     def alike(self, logits: Tensor) -> Tensor:
-        """Float32 probabilities (n, C) with all topics alike, whatever the target prior: what sets are made from."""
+        """Float32 probabilities (n, C) under a uniform prior, whatever the target prior; conformal sets take these."""
         return self._alike(self.calibrated_log_probs(logits)).exp()
 
     def _alike(self, natural: Tensor) -> Tensor:
         return prior_correct(natural, prior_from_counts(self.topics.counts), uniform_prior(len(self.topics)))
 
     def recalibrated(self, logits: Tensor, labels: Tensor) -> "PosteriorCorrector":
-        """With the same kind of calibration, fitted on these rows without asking whether it helps: for a bootstrap."""
+        """A corrector with the same kind of calibration, refitted on these rows without a test, for a bootstrap."""
         report = self.calibration.report
         if report is None or not report.kept:
             return self
@@ -137,7 +138,7 @@ class PosteriorCorrector:
         return replace(self, calibration=refit)
 
     def with_target_prior(self, prior: TargetPrior) -> "PosteriorCorrector":
-        """For another target prior.
+        """A corrector for another target prior.
 
         Raises:
             UserError: If the shares given name unknown topics, are negative, or are all 0.
@@ -146,15 +147,15 @@ class PosteriorCorrector:
         return self if target == self.target else replace(self, target=target, known=None)
 
     def with_decision(self, settings: DecisionSettings) -> "PosteriorCorrector":
-        """Deciding otherwise; what takes held-out rows is worked out when it is first needed, for the target prior."""
+        """A corrector with other decision settings, fitted for the target prior when first needed."""
         return self if settings == self.asked else replace(self, asked=settings, known=None)
 
     @cached_property
     def decision(self) -> FittedDecision:
-        """How rows are decided under the target prior.
+        """The fitted decision under the target prior.
 
         Raises:
-            UserError: If this takes held-out rows and there are none, or they do not reach the wanted accuracy.
+            UserError: If the decision needs held-out rows and there are none, or they do not reach the wanted accuracy.
         """
         if self.known is not None:
             return self.known
@@ -171,13 +172,13 @@ class PosteriorCorrector:
         return fit_decision(self.asked, self.topics, self._crossed(logits, labels).exp(), labels, weights)
 
     def _crossed(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Log-probabilities (n, C) of held-out rows under the target prior, each by a map fitted without it."""
+        """Log-probabilities (n, C) of held-out rows under the target prior, each row by a map fitted without it."""
         weights = training_weights(labels, self.topics.counts)
         natural = cross_fitted(self.calibration, self._uncalibrated(logits), labels, weights)
         return prior_correct(natural, prior_from_counts(self.topics.counts), torch.tensor(self.target))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON: all but `rows`."""
+        """Plain values, fit for JSON; everything but `rows`."""
         decided = self.asked != DecisionSettings()
         return {
             "topics": self.topics.to_dict(),
@@ -211,10 +212,10 @@ class PosteriorCorrector:
 
 
 def resolve_prior(prior: TargetPrior, topics: Topics) -> tuple[float, ...]:
-    """Shares by topic index, summing to 1; topics that a dict does not name get none.
+    """Shares by topic index, summing to 1; topics that a dict does not name get share 0.
 
     Raises:
-        UserError: If a dict names unknown topics, holds negative shares, or none at all.
+        UserError: If a dict names unknown topics, has negative shares, or only shares of 0.
     """
     if prior == "uniform":
         return tuple(uniform_prior(len(topics)).tolist())

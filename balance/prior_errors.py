@@ -1,6 +1,6 @@
-"""How far an estimated prior may be off: a bootstrap over the rows of a job and over held-out rows.
+"""Standard errors of an estimated prior, by a bootstrap over the rows of a job and over held-out rows.
 
-Knows a `PosteriorCorrector` and logits; no model and no file.
+Knows a `PosteriorCorrector` and logits; knows no model and no file.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from .held_out import HeldOutRows
 from .posterior import PosteriorCorrector
 
 RESAMPLES = 40
-MOST_ROWS = 5000  # of a job; 5,000 show what more would
+MOST_ROWS = 5000  # of a job; more would hardly change the errors
 
-Estimator = Callable[[PosteriorCorrector, Tensor], Tensor]  # logits (n, C) to a prior (C,)
+Estimator = Callable[[PosteriorCorrector, Tensor], Tensor]  # from logits (n, C) to a prior (C,)
 
 
 def bootstrap_errors(
@@ -25,19 +25,20 @@ def bootstrap_errors(
     estimator: Estimator,
     seed: int = 0,
 ) -> Tensor:
-    """Standard errors (C,) of an estimated prior that know calibration and classifier.
+    """Standard errors (C,) of an estimated prior, including errors of the calibration and the classifier.
 
-    The root of a variance and a squared bias. The variance is that of estimates over resampled unlabelled rows, each
-    with a calibration refitted on held-out rows resampled within their topics. The bias is how far estimates from made
-    up jobs, held-out rows drawn in the shares `likely`, miss those: there the truth is known, and a classifier that
-    takes one topic for another shows it.
+    Each is the root of a variance plus a squared bias. The variance is over estimates from resampled unlabelled rows,
+    each with a calibration refitted on held-out rows resampled within their topics. The bias comes from simulated jobs:
+    held-out rows drawn in the shares `likely`, for which the true shares are known. It shows a classifier that confuses
+    topics.
 
     Args:
-        corrector: Its calibration and training prior; its target prior plays no part.
+        corrector: Corrector, whose calibration and training prior are used and whose target prior is not.
         logits: Logits of the unlabelled rows (n, C); over 5,000 are thinned out evenly.
-        likely: The best guess at the shares of the rows (C,), which an estimate that leans on others is not.
-        held_out: Labelled rows; topics without any are taken to be recognised.
-        estimator: What made the estimate.
+        likely: Best guess at the shares of the rows (C,), without the pull toward other shares that the estimate may
+            have.
+        held_out: Labelled rows; a topic without any is assumed to be recognised.
+        estimator: Function that made the estimate.
         seed: Random seed of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -60,7 +61,7 @@ def bootstrap_errors(
 
 
 def thinned(logits: Tensor, most: int) -> Tensor:
-    """At most so many rows, taken evenly from all."""
+    """At most `most` rows, taken evenly from all."""
     if len(logits) <= most:
         return logits
     return logits[torch.linspace(0, len(logits) - 1, most, dtype=torch.float64).round().long()]

@@ -1,10 +1,10 @@
-"""Tempered sampling: which rows an epoch shows, and how a repeated row becomes another view.
+"""Tempered sampling: the rows of an epoch, and different views of repeated rows.
 
-Knows counts, row indices and token ids; knows nothing of texts or models. imbalanced-learn resamples once, to a
-table, and repeats rows as they are; here every epoch is sampled again and every repeat knows its number.
+Knows counts, row indices and token ids; knows nothing of texts or models. imbalanced-learn resamples a table once and
+repeats rows unchanged; here every epoch is sampled again and every repeat has a number.
 
-Everything is a function of (seed, epoch), so distributed ranks agree without speaking, and a resumed run draws the
-epoch that was interrupted.
+Everything is a function of (seed, epoch). Distributed ranks agree without communication, and a resumed run samples the
+interrupted epoch again.
 """
 
 import math
@@ -19,16 +19,17 @@ from ..common import UserError
 
 
 def tempered_counts(counts: Sequence[int], ratio: float = 3.0, total: int | None = None) -> list[int]:
-    """Draws per topic in an epoch, so that the largest is at most `ratio` times the smallest.
+    """Draws per topic in an epoch; the largest is at most `ratio` times the smallest.
 
     Counts already within the ratio stay as they are. Otherwise draws are proportional to n_c^a with
     a = log(ratio) / log(n_max / n_min) (exponent smoothing of the sampling distribution, Lample & Conneau 2019,
     section 3.1), rounded so that the ratio still holds. A topic without rows gets no draw.
 
     Args:
-        counts: training rows per topic.
-        ratio: at least 1, which is full balance and rarely wise: the rarest rows then repeat most.
-        total: rows of an epoch, met up to rounding; None is the sum of the counts.
+        counts: Training rows per topic.
+        ratio: Largest over smallest topic, at least 1. 1 is full balance, which is rarely wise: the rarest rows repeat
+            most.
+        total: Rows of an epoch, up to rounding; None is the sum of the counts.
     """
     present = [int(count) for count in counts if count > 0]
     if not present or any(count < 0 for count in counts):
@@ -49,18 +50,18 @@ def tempered_counts(counts: Sequence[int], ratio: float = 3.0, total: int | None
 
 
 class SampledRow(int):
-    """A row index that knows which view of its row is meant: it passes through samplers and loaders as the int it is.
+    """A row index with the view of the row to show. As an int, it passes through samplers and loaders.
 
     Attributes:
-        repeat: 0 for the first time the row occurs in the epoch, 1 for the second, and so on.
-        seed: for `span_dropout`; differs by draw, epoch and row.
+        repeat: Earlier occurrences of the row in the epoch: 0 for the first time, 1 for the second, and so on.
+        seed: Seed for `span_dropout`; differs by draw, epoch and row.
     """
 
     repeat: int
     seed: str
 
     def __new__(cls, row: int, repeat: int = 0, seed: str = "") -> "SampledRow":
-        """The row, seen for the `repeat`-th time."""
+        """The row, with its number of earlier occurrences."""
         view = super().__new__(cls, row)
         view.repeat, view.seed = repeat, seed
         return view
@@ -72,10 +73,10 @@ class SampledRows(Sequence[SampledRow]):
 
     Attributes:
         rows: Row indices (n,), int64.
-        repeats: How often each row occurs before (n,), int32.
-        sources: The row (n,) that a view is drawn for; another one where a paraphrase stands in for it.
-        seeds: What the seeds of the views begin with.
-        kinds: Which of `seeds` each has (n,), uint8.
+        repeats: Earlier occurrences of each row (n,), int32.
+        sources: Row (n,) that each view was drawn for; differs from `rows` where a paraphrase replaces it.
+        seeds: Prefixes of the views' seeds.
+        kinds: Index into `seeds` for each view (n,), uint8.
     """
 
     rows: np.ndarray
@@ -101,7 +102,7 @@ class SampledRows(Sequence[SampledRow]):
         return np.array(self.rows, dtype=dtype, copy=copy)
 
     def followed_by(self, other: "SampledRows", offset: int) -> "SampledRows":
-        """These rows, then the other ones, shifted by `offset`."""
+        """These rows, then the other rows shifted by `offset`."""
         return SampledRows(
             np.concatenate([self.rows, other.rows + offset]),
             np.concatenate([self.repeats, other.repeats]),
@@ -114,16 +115,17 @@ class SampledRows(Sequence[SampledRow]):
 class TemperedSampler:
     """The rows of an epoch under tempered sampling; `draw(epoch)` gives `SampledRows` of rows in [0, n).
 
-    Within an epoch the rows of a topic occur equally often, give or take one; over the epochs too, as each goes on
-    where the last one stopped. So undersampled topics are seen whole in the end.
+    Within an epoch the rows of a topic occur equally often, give or take one. Each epoch continues where the last one
+    stopped, so this holds over epochs too, and an undersampled topic is seen whole in the end.
 
     Args:
-        labels: topic index of each row (n,).
-        ratio: largest over smallest topic, see `tempered_counts`.
+        labels: Topic index of each row (n,).
+        ratio: Largest over smallest topic, see `tempered_counts`.
         seed: Random seed of the order, which differs from epoch to epoch.
-        total: rows of an epoch; None is n.
-        paraphrases: {row: rows that say the same in other words}; a repeat of the row takes these first, each epoch
-            beginning with another. Such rows come after the n rows of `labels`, so they are drawn in no other way.
+        total: Rows of an epoch; None is n.
+        paraphrases: Paraphrases of rows, as {row: rows that say the same in other words}. Repeats of a row use these
+            first, each epoch starting with another. Their indices come after the n rows of `labels`, so they are not
+            drawn otherwise.
     """
 
     def __init__(
@@ -153,7 +155,7 @@ class TemperedSampler:
 
     def __call__(self, epoch: int) -> SampledRows:
         """The views of an epoch, in random order."""
-        # A window over the topic's rows laid end to end: no row twice before every row once.
+        # A window over the topic's rows laid end to end: no row occurs twice before every row has occurred once.
         steps = [np.arange(draws) for draws in self._draws]
         sources = [own[(epoch * len(step) + step) % len(own)] for own, step in zip(self._rows, steps, strict=True)]
         repeats = [step // len(own) for own, step in zip(self._rows, steps, strict=True)]
@@ -176,18 +178,18 @@ class TemperedSampler:
 def span_dropout(
     token_ids: Sequence[int], repeat: int, seed: int | str, share: float = 0.15, span: int = 3
 ) -> list[int]:
-    """View number `repeat` of a text: 0 is the text, every other one lacks some spans of it, and no two are alike.
+    """View number `repeat` of a text: view 0 is the text itself; the others lack some spans and differ from each other.
 
-    The text is cut into spans (single tokens where it is short); each is dropped with probability `share`, at least
-    one is, and never all. The views of one seed differ as long as the text allows it: four different tokens have 14
-    views beside the text, a single token has none. Word dropout (Iyyer et al. 2015), on spans.
+    The text is cut into spans (single tokens if it is short). Each span is dropped with probability `share`; at least
+    one is dropped, and never all. The views of one seed differ as long as the text allows it: four different tokens
+    have 14 views besides the text, a single token has none. Word dropout (Iyyer et al. 2015), on spans.
 
     Args:
-        token_ids: tokens of the text alone: marks like [CLS] would be dropped too.
-        repeat: number of the view.
+        token_ids: Tokens of the text, without special tokens like [CLS], which would be dropped too.
+        repeat: Number of the view.
         seed: Random seed of the views, `SampledRow.seed`.
-        share: expected share of spans dropped, in (0, 1); rises to a half where a short text runs out of views.
-        span: tokens of a span, at least 1.
+        share: Expected share of spans dropped, in (0, 1); rises to a half if a short text runs out of views.
+        span: Tokens per span, at least 1.
     """
     if not 0 < share < 1 or span < 1:
         raise UserError(f"span dropout needs a share in (0, 1) and spans of at least 1, got {share} and {span}")
@@ -202,7 +204,7 @@ def span_dropout(
     for _ in range(30 * repeat):
         view = _without_some(spans, generator, share)
         if view in seen:
-            # The likely views are used up: reach for the others.
+            # The likely views are used up: make the others likelier.
             share = min(0.5, 1.1 * share)
         seen.add(view)
         if len(seen) > repeat:

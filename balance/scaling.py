@@ -1,7 +1,7 @@
-"""One number that makes logits without a prior honest under one: how sure a model that favours no topic may be.
+"""A scale for the logits of a model that favours no topic, which makes its confidence honest under a prior.
 
-Knows logits, labels and priors as tensors; no model. Temperature scaling (Guo et al. 2017) with the prior outside:
-scaling g + log p as a whole would flatten the prior too, which is known and needs no flattening.
+Knows logits, labels and priors as tensors; knows no model. This is temperature scaling (Guo et al. 2017) with the prior
+left out of it: scaling g + log p as a whole would also flatten the prior, which is known.
 """
 
 import math
@@ -11,25 +11,25 @@ from torch import Tensor
 
 from ..common import UserError
 
-_LARGEST = 6.0  # of |log scale|: rows that are all answered rightly would ask for an infinite one
+_LARGEST = 6.0  # of |log scale|: rows that are all predicted correctly would need an infinite scale
 _ROUNDS = 60
 _CHANCE_ROWS = 0.5
 
 
 def fit_scale(logits: Tensor, labels: Tensor, prior: Tensor, weights: Tensor | None = None) -> float:
-    """The s that makes softmax(s g + log p) honest on held-out rows both under their own shares and with topics alike.
+    """The scale s that makes softmax(s g + log p) honest on held-out rows, under own and uniform shares.
 
-    Minimises the sum of two mean NLLs: of the rows as they come, under their prior, and of the rows weighted so that
-    topics count alike, under a uniform prior. The first alone would be decided by the frequent topics, and leave a
-    model too sure of the rare ones. Of each topic half a row more is taken to be answered by chance: a handful of rows
-    that are all answered rightly does not prove that such answers are certain. Each NLL is convex in s, so that a
-    ternary search over log s in [-6, 6] finds the minimum.
+    Minimises the sum of two mean NLLs: that of the rows under their own prior, and that of the rows weighted so that
+    topics count alike, under a uniform prior. The first alone would be dominated by the frequent topics and leave the
+    model too sure of the rare ones. Each topic counts an extra half row predicted by chance, because a few correct rows
+    do not prove that predictions are certain. Each NLL is convex in s, so a ternary search over log s in [-6, 6] finds
+    the minimum.
 
     Args:
-        logits: g (n, C), of a model that favours no topic, on rows that it was not trained on.
-        labels: Their topics (n,).
-        prior: (C,) the shares that the rows were drawn with, or those that `weights` give them.
-        weights: How much each row counts (n,), alike unless given.
+        logits: Logits g (n, C) of a model that favours no topic, on rows it was not trained on.
+        labels: Topics (n,) of the rows.
+        prior: Shares (C,) of the rows, weighted by `weights` if given.
+        weights: Weights of the rows (n,), equal unless given.
 
     Raises:
         UserError: If there are no rows, or a logit is not a number.
@@ -62,13 +62,13 @@ def fit_scale(logits: Tensor, labels: Tensor, prior: Tensor, weights: Tensor | N
 
 
 def both_nlls(logits: Tensor, labels: Tensor, prior: Tensor, weights: Tensor | None = None) -> tuple[float, float]:
-    """Mean NLL in nats of rows as they come, under their prior, and with topics alike, under a uniform one.
+    """Mean NLL in nats of the rows under their own prior, and with topics weighted alike under a uniform prior.
 
     Args:
-        logits: g (n, C), of a model that favours no topic.
-        labels: Topics (n,).
-        prior: (C,) the shares that the rows were drawn with, or those that `weights` give them.
-        weights: How much each row counts (n,), alike unless given.
+        logits: Logits g (n, C) of a model that favours no topic.
+        labels: Topics (n,) of the rows.
+        prior: Shares (C,) of the rows, weighted by `weights` if given.
+        weights: Weights of the rows (n,), equal unless given.
     """
     own = torch.ones(len(labels)).double() if weights is None else weights.double()
     natural = (own * row_nll(logits, labels, prior)).sum() / own.sum()
@@ -83,14 +83,14 @@ def row_nll(logits: Tensor, labels: Tensor, prior: Tensor) -> Tensor:
 
 
 def _row_nll(logits: Tensor, labels: Tensor, prior: Tensor, chance: Tensor) -> Tensor:
-    """Row NLLs (n,) where a share `chance` (n,) of each row is of a topic drawn evenly from all."""
+    """Row NLLs (n,) if a share `chance` (n,) of each row has a topic drawn uniformly at random."""
     log_p = (logits.double() + prior.double().log()).log_softmax(-1)
     own = log_p.gather(-1, labels[:, None]).squeeze(-1)
     return -((1 - chance) * own + chance * log_p.mean(-1))
 
 
 def smaller_by(losses: Tensor, others: Tensor) -> tuple[float, float]:
-    """Mean of `losses - others` (n,) over the same rows, and its standard error: two models, compared in pairs."""
+    """Mean and standard error of `losses - others` (n,): a paired comparison of two models."""
     differences = losses - others
     if len(differences) < 2:
         return differences.mean().item(), float("inf")

@@ -1,4 +1,4 @@
-"""What a user chooses about losses, calibration and priors: plain data that checks itself. Needs no torch."""
+"""Settings of losses, calibration and priors: plain data that checks itself. Loads no torch."""
 
 import math
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ LossName = Literal[
     "forward_noise",
 ]
 
-# Fields that only some losses have: what they are unless given, and whose they are.
+# Fields that only some losses have: their default, and the losses that have them.
 _OF_LOSSES: dict[str, tuple[float, tuple[LossName, ...]]] = {
     "gamma": (2.0, ("focal",)),
     "tau": (1.0, ("logit_adjusted",)),
@@ -51,24 +51,25 @@ _RANGES = {
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Which loss, with which class weights. A field that the named loss or weights do not have is an error.
+    """A loss and its class weights. A field that the named loss or weights do not have is an error.
 
     Attributes:
-        name: The loss.
-        weights: Class weights, or {topic: weight}. "auto" is effective_number for cross_entropy, focal and ldam, after
-            Cui et al. 2019; none for the others, whose formula has its own answer to skew or noise.
-        beta: For effective_number, in [0, 1); unless given 1 - 1/mean rows per topic, 0.99 at most.
-        exponent: For inverse_frequency: 1 (unless given) full, 0.5 the usual softer choice, 0 none.
-        reweight_from: Share of training after which the class weights act (deferred re-weighting), as far as the
-            training calls `set_progress`; 0.8 for ldam and 0 for the others unless given.
-        gamma: For focal: 0 is cross_entropy; 2 unless given.
-        tau: For logit_adjusted: 0 is cross_entropy, 1 (unless given) is balanced_softmax.
-        max_margin: For ldam: the margin of the rarest topic, in units of 1/scale; 0.5 unless given.
-        scale: For ldam: nats of a unit of margin; 10 unless given (30 in the paper, for a cosine head).
-        q: For generalised_cross_entropy, in (0, 1]: 1 is mean absolute error; 0.7 unless given.
-        noise_rate: For forward_noise, in [0, 1): the share of labels drawn from the set's shares, whatever the text; a
-            little over the share of wrong labels. 0 is cross_entropy; 0.3 unless given.
-        label_smoothing: For cross_entropy, focal, logit_adjusted and balanced_softmax, in [0, 1); 0 unless given.
+        name: Name of the loss.
+        weights: Scheme of the class weights, or {topic: weight}. "auto" is effective_number (Cui et al. 2019) for
+            cross_entropy, focal and ldam, and none for the others, which handle skew or noise by their own formula.
+        beta: Beta of effective_number, in [0, 1); by default 1 - 1/mean rows per topic, at most 0.99.
+        exponent: Exponent of inverse_frequency: 1 (default) is full, 0.5 the usual softer choice, 0 none.
+        reweight_from: Share of training after which the class weights act (deferred re-weighting), if the training
+            calls `set_progress`; by default 0.8 for ldam and 0 for the others.
+        gamma: Gamma of focal; 0 is cross_entropy; default 2.
+        tau: Strength of logit_adjusted; 0 is cross_entropy, 1 (default) is balanced_softmax.
+        max_margin: Margin of the rarest topic for ldam, in units of 1/scale; default 0.5.
+        scale: Nats per unit of margin for ldam; default 10 (30 in the paper, for a cosine head).
+        q: Power of generalised_cross_entropy, in (0, 1]; 1 is mean absolute error; default 0.7.
+        noise_rate: Share of labels that forward_noise assumes to be drawn at random from the set's shares, in [0, 1): a
+            little over the share of wrong labels. 0 is cross_entropy; default 0.3.
+        label_smoothing: Label smoothing in [0, 1), for cross_entropy, focal, logit_adjusted and balanced_softmax;
+            default 0.
     """
 
     name: LossName = "cross_entropy"
@@ -85,7 +86,7 @@ class LossSettings:
     label_smoothing: float | None = None
 
     def __post_init__(self) -> None:
-        """Report every problem at once."""
+        """Check the settings and report every problem at once."""
         problems = [
             f"{field} must {rule}, got {getattr(self, field)}"
             for field, (rule, fits) in _RANGES.items()
@@ -120,13 +121,13 @@ class LossSettings:
         return self.weights
 
     def value(self, field: str) -> float:
-        """A field of the named loss as it is in force: as given, or what it is unless given."""
+        """The value of a field of the named loss: as given, or its default."""
         given = getattr(self, field)
         return _OF_LOSSES[field][0] if given is None else given
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "LossSettings":
-        """What a bundle stores; earlier versions stored every field, of whichever loss."""
+        """Settings from a bundle; earlier versions stored every field, whatever the loss."""
         name, weights = stored["name"], stored["weights"]
         named = cls(name, weights)
         kept = {
@@ -139,14 +140,14 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class DecisionSettings:
-    """Which topic a row gets once its probabilities are known, and when it gets none; as made, the most probable one.
+    """How a row gets its topic from its probabilities, or stays undecided. By default the most probable topic decides.
 
     Attributes:
-        tune: macro_f1 or balanced_accuracy: offsets of the log-probabilities are tuned for it.
-        costs: {true topic: {decided topic: cost}}, 1 where not named: the least expected cost decides.
-        accuracy: Share of decided rows to be right, with 95% certainty; those less sure are undecided.
-        undecided: The share of rows to leave undecided.
-        min_confidence: The least probability to decide at, or {topic: probability}.
+        tune: Metric to tune offsets of the log-probabilities for: macro_f1 or balanced_accuracy.
+        costs: Costs as {true topic: {decided topic: cost}}, 1 where not named; the least expected decides.
+        accuracy: Share of decided rows to be right, with 95% certainty; less sure rows stay undecided.
+        undecided: Share of rows to leave undecided.
+        min_confidence: Smallest probability to decide at, or {topic: probability}.
     """
 
     tune: TunedMeasure | None = None
@@ -176,5 +177,5 @@ class DecisionSettings:
 
     @property
     def needs_rows(self) -> bool:
-        """Whether it takes held-out rows to know what is decided."""
+        """Whether fitting the decision needs held-out rows."""
         return self.tune is not None or self.accuracy is not None or self.undecided is not None

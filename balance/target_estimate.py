@@ -1,6 +1,6 @@
-"""The target prior of a job, from its unlabelled rows.
+"""Estimates the target prior of a job from its unlabelled rows.
 
-Knows a `PosteriorCorrector`, its topics and logits; no model and no file. The estimators are label_shift.py's.
+Knows a `PosteriorCorrector`, its topics and logits; knows no model and no file. The estimators are in label_shift.py.
 """
 
 import logging
@@ -19,27 +19,26 @@ from .prior_errors import bootstrap_errors, thinned
 
 log = logging.getLogger("unskew")
 
-MOST_ROWS = 50_000  # standard errors are then under 0.01 where topics can be told apart at all
+MOST_ROWS = 50_000  # standard errors are then under 0.01 if topics can be told apart at all
 SHOWN = 3  # topics named in a log line
-TEMPER = 0.125  # exponent of the training shares that the adaptive prior leans on
-MAX_WIDTH = 0.4  # of a share's interval, above which an estimate is refused
+TEMPER = 0.125  # exponent of the training shares, the centre of the adaptive prior
+MAX_WIDTH = 0.4  # of a share's interval; a wider one refuses the estimate
 Z = 1.96
-TOLERANCE = 1e-4  # nats a row, or of a share, of the estimates of a bootstrap
+TOLERANCE = 1e-4  # of bootstrap estimates: nats per row, or change of a share
 
 
 @dataclass(frozen=True)
 class ShiftEstimate:
-    """An estimated prior; as a string, the lines for a log.
+    """An estimated prior; its string is the lines for a log.
 
     Attributes:
-        topics: With their training counts.
-        prior: The estimated share of each topic (C,), summing to 1. Shrunk toward the training shares p, where rows are
-            few: (n q + 1/2 + C p / 2) / (n + C). An estimate of none would rule a topic out, and rare topics are what
-            must not vanish.
-        errors: Standard errors of the shares (C,): of the rows and, where `with_classifier`, of calibration and
+        topics: Topics with their training counts.
+        prior: Estimated share of each topic (C,), summing to 1. With few rows it is shrunk toward the training shares
+            p: (n q + 1/2 + C p / 2) / (n + C). A share of 0 would rule a topic out, and rare topics must not vanish.
+        errors: Standard errors of the shares (C,), from the rows and, if `with_classifier`, from calibration and
             classifier.
-        rows: How many it was estimated from.
-        with_classifier: Whether held-out rows showed how far the classifier leads the estimate astray.
+        rows: Number of rows that it was estimated from.
+        with_classifier: Whether the errors include calibration and classifier, measured on held-out rows.
     """
 
     topics: Topics
@@ -50,7 +49,7 @@ class ShiftEstimate:
 
     @property
     def intervals(self) -> tuple[tuple[float, float], ...]:
-        """About 95% of each share (C,), within [0, 1]."""
+        """About 95% intervals of the shares (C,), within [0, 1]."""
         return _intervals(self.prior, self.errors)
 
     @property
@@ -60,7 +59,7 @@ class ShiftEstimate:
 
     @property
     def divergence(self) -> float:
-        """KL(estimated prior || training prior) in nats: how far the rows have moved from the training set."""
+        """KL(estimated prior || training prior) in nats: how far the rows' shares are from the training set's."""
         estimated, trained = torch.tensor(self.prior).double(), prior_from_counts(self.topics.counts)
         return (estimated * (estimated / trained).log()).sum().item()
 
@@ -82,14 +81,13 @@ class ShiftEstimate:
 
 @dataclass(frozen=True)
 class AdaptedPrior:
-    """A target prior that leans on tempered training shares and moves to what unlabelled rows say; as a string, a line.
+    """A target prior between tempered training shares and the shares of unlabelled rows; its string is a log line.
 
     Attributes:
-        topics: With their training counts.
-        prior: The share of each topic (C,), summing to 1.
-        rows: How many unlabelled rows it was adapted to.
-        errors: Standard errors of the shares (C,), of the rows, the calibration and the classifier; empty where no
-            held-out rows can show these.
+        topics: Topics with their training counts.
+        prior: Share of each topic (C,), summing to 1.
+        rows: Number of unlabelled rows that it was adapted to.
+        errors: Standard errors of the shares (C,), from rows, calibration and classifier; empty without held-out rows.
     """
 
     topics: Topics
@@ -99,7 +97,7 @@ class AdaptedPrior:
 
     @property
     def intervals(self) -> tuple[tuple[float, float], ...]:
-        """About 95% of each share (C,), within [0, 1]; empty where the errors are not known."""
+        """About 95% intervals of the shares (C,), within [0, 1]; empty if the errors are not known."""
         return _intervals(self.prior, self.errors) if self.errors else ()
 
     @property
@@ -120,19 +118,19 @@ class AdaptedPrior:
 def target_of_rows(
     kind: Literal["adaptive", "estimate"], corrector: PosteriorCorrector, logits: Tensor
 ) -> AdaptedPrior | ShiftEstimate:
-    """What the target priors "adaptive" and "estimate" are for these rows: `adapt_target` or `estimate_target`."""
+    """The target prior "adaptive" or "estimate" for these rows, by `adapt_target` or `estimate_target`."""
     return adapt_target(corrector, logits) if kind == "adaptive" else estimate_target(corrector, logits)
 
 
 def adapt_target(corrector: PosteriorCorrector, logits: Tensor, seed: int = 0) -> AdaptedPrior:
-    """A prior of little regret where nothing is known of unlabelled rows, from the encoder's logits (n, C).
+    """A low-regret prior for unlabelled rows of which nothing is known, from the encoder's logits (n, C).
 
-    `shrunk_em_prior` around the eighth roots of the training shares, which are near uniform: a few rows hardly move it,
-    many leave it behind. Unlike `estimate_target` it refuses nothing.
+    It is `shrunk_em_prior` around the eighth roots of the training shares, which are nearly uniform. A few rows hardly
+    move it, many rows outweigh the centre. Unlike `estimate_target` it refuses nothing.
 
     Args:
-        corrector: Its calibration, training prior and held-out rows, which give the errors; its target prior plays no
-            part.
+        corrector: Corrector, whose calibration, training prior and held-out rows (for the errors) are used, and whose
+            target prior is not.
         logits: Logits of the rows, any number; over 50,000 are thinned out evenly.
         seed: Random seed of the bootstrap of the errors.
     """
@@ -148,15 +146,16 @@ def adapt_target(corrector: PosteriorCorrector, logits: Tensor, seed: int = 0) -
 def estimate_target(corrector: PosteriorCorrector, logits: Tensor, seed: int = 0) -> ShiftEstimate:
     """Estimate the prior of unlabelled rows from the encoder's logits (n, C), by EM on calibrated probabilities.
 
-    It is right to use where texts of a topic are what they were in training, only the mixture has moved, and rows come
-    in the hundreds; not for a job whose shares are known, or that macro-recall is to be best for.
+    Use it if the texts of a topic are like those in training, only the shares have moved, and there are hundreds of
+    rows. Do not use it if the shares are known, or if macro-recall matters most.
 
     Args:
-        corrector: Its calibration, training prior and held-out rows; its target prior plays no part. With held-out rows
-            errors are those of `bootstrap_errors`, which know the calibration's and the classifier's share; without
-            them of the unlabelled rows alone, which is too little wherever the classifier is not perfect.
+        corrector: Corrector, whose calibration, training prior and held-out rows are used, and whose target prior is
+            not. With held-out rows the errors are those of `bootstrap_errors`, which include calibration and
+            classifier. Without them they are of the unlabelled rows alone, which is too small unless the classifier is
+            perfect.
         logits: Logits of the rows, any number; over 50,000 are thinned out evenly.
-        seed: Random seed of that bootstrap.
+        seed: Random seed of the bootstrap.
 
     Raises:
         UserError: If the 95% interval of a share is wider than 0.4: too few rows, or topics that the encoder cannot

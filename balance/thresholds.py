@@ -1,6 +1,6 @@
-"""The confidence from which to decide, for a wanted accuracy or a wanted share of rows left undecided.
+"""Confidence thresholds for a wanted accuracy or a wanted share of undecided rows.
 
-Knows probabilities and target indices; knows nothing of models or names of topics.
+Knows probabilities and topic indices; knows nothing of models or names of topics.
 """
 
 import math
@@ -13,19 +13,19 @@ from ..common import UserError
 from .calibration import checked_weights
 from .decisions import Decision
 
-SURE = 0.95  # of a derived threshold
+SURE = 0.95  # certainty of a derived threshold
 
 
 @dataclass(frozen=True)
 class ConfidenceThreshold:
-    """The least confidence to decide at, and what may be expected of it.
+    """The smallest confidence to decide at, and what to expect of it.
 
     Attributes:
-        value: Rows whose topic has a smaller probability stay undecided.
-        accuracy: Share of the decided held-out rows that were right; nan where none was decided.
-        accuracy_interval: 95% interval of it.
+        value: Smallest probability at which a topic is decided; less sure rows stay undecided.
+        accuracy: Share of the decided held-out rows that were right; nan if none was decided.
+        accuracy_interval: 95% interval of `accuracy`.
         undecided: Share of the held-out rows left undecided.
-        undecided_interval: 95% interval of it.
+        undecided_interval: 95% interval of `undecided`.
     """
 
     value: float
@@ -50,25 +50,25 @@ def threshold_for_accuracy(
     decision: Decision = Decision(),  # noqa: B008 frozen
     weights: Tensor | None = None,
 ) -> ConfidenceThreshold:
-    """The lowest confidence from which decided rows are right with a wanted accuracy, with 95% certainty.
+    """The lowest confidence at which decided rows reach a wanted accuracy, with 95% certainty.
 
-    Going down from the threshold that a fifth of the rows pass, each is tested in turn, exactly and at 5%, against a
-    lower accuracy than wanted, and the last before the first to fail is taken: fixed-sequence testing, which holds for
-    the threshold chosen and not only for one named before (Angelopoulos et al. 2021, arXiv:2110.01052). Holds for rows
-    that come as the held-out ones did; with weights, for rows in the shares that these give, about: a weighted share
-    has the binomial tail of its effective sample size (Korn & Graubard 1998).
+    Thresholds are tested in turn, downward from the one that a fifth of the rows pass: an exact test at 5% that the
+    accuracy is lower than wanted. The last threshold before the first failure is taken. This is fixed-sequence testing,
+    valid for the chosen threshold and not only for one named in advance (Angelopoulos et al. 2021, arXiv:2110.01052).
+    It assumes rows drawn like the held-out ones. With weights it is for rows in the weighted shares, and approximate: a
+    weighted share has the binomial tail of its effective sample size (Korn & Graubard 1998).
 
     Args:
         probabilities: Probabilities of held-out rows (n, C), calibrated on other rows.
-        labels: Their topics (n,).
-        accuracy: Wanted, in (0, 1).
-        decision: Which topic a row gets; a confidence is that topic's probability.
-        weights: Weights of the rows (n,), alike unless given.
+        labels: Topics (n,) of the rows.
+        accuracy: Wanted accuracy, in (0, 1).
+        decision: Decision that gives a row its topic; the confidence is that topic's probability.
+        weights: Weights of the rows (n,), equal unless given.
 
     Raises:
-        UserError: If no threshold reaches it: too few rows, or an accuracy that the model does not have.
+        UserError: If no threshold reaches the accuracy: there are too few rows, or the model is not good enough.
     """
-    from scipy.stats import beta  # half a second, which nobody else in this room needs
+    from scipy.stats import beta  # takes half a second, and nothing else in this room needs it
 
     if not 0 < accuracy < 1:
         raise UserError(f"the wanted accuracy must be in (0, 1), got {accuracy}")
@@ -76,10 +76,11 @@ def threshold_for_accuracy(
     mass, hits = own.cumsum(0), (own * right).cumsum(0)
     rows = mass**2 / (own**2).cumsum(0)
     successes = rows * hits / mass
-    # P(Binomial(rows, accuracy) >= successes), for numbers of rows that need not be whole.
+    # P(Binomial(rows, accuracy) >= successes), also for fractional numbers of rows.
     tail = beta.cdf(accuracy, successes.clamp(min=1e-9).numpy(), (rows - successes + 1).numpy())
     passes = torch.from_numpy(tail) <= 1 - SURE
-    # Fewer rows than `least` could not pass if all were right; a few more keep one early error from ending it.
+    # Fewer than `least` rows could not pass even if all were right; a few more keep one early error from ending the
+    # search.
     least = math.ceil(math.log(1 - SURE) / math.log(accuracy))
     last_of_ties = torch.cat([confidence[1:] < confidence[:-1], torch.tensor([True])])
     tested = (last_of_ties & (rows >= least - 1e-9) & (mass >= mass[-1] / 5)).nonzero().flatten()
@@ -100,7 +101,7 @@ def threshold_for_undecided(
     decision: Decision = Decision(),  # noqa: B008 frozen
     weights: Tensor | None = None,
 ) -> ConfidenceThreshold:
-    """The confidence that leaves about this share of rows undecided; for the arguments see `threshold_for_accuracy`."""
+    """The confidence that leaves about this share of rows undecided. Arguments as in `threshold_for_accuracy`."""
     if not 0 <= share < 1:
         raise UserError(f"the share of undecided rows must be in [0, 1), got {share}")
     confidence, right, own = _sorted_by_confidence(probabilities, labels, decision, weights)
@@ -112,7 +113,7 @@ def threshold_for_undecided(
 def _sorted_by_confidence(
     probabilities: Tensor, labels: Tensor, decision: Decision, weights: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Confidence (n,), largest first, whether each row is right (n,), and the rows' weights (n,); none has 0."""
+    """Confidence (n,), largest first, whether each row is right (n,), and its weight (n,), always over 0."""
     labels = labels.detach().cpu().long()
     own = checked_weights(weights, len(labels))
     if probabilities.ndim != 2 or len(probabilities) != len(labels) or len(labels) == 0:
@@ -133,7 +134,7 @@ def _described(confidence: Tensor, right: Tensor, own: Tensor, value: float) -> 
 
 
 def _interval(share: float, weights: Tensor) -> tuple[float, float]:
-    """95% of a share by Clopper & Pearson (1934), of as many rows as the weights (n,) are worth."""
+    """95% interval of a share by Clopper & Pearson (1934), with the effective number of rows of the weights (n,)."""
     from scipy.stats import beta
 
     rows = (weights.sum() ** 2 / (weights**2).sum()).item()

@@ -1,7 +1,7 @@
 """Class weights from training counts.
 
-Knows counts and topic names; knows nothing of losses, files or models. scikit-learn's `compute_class_weight`
-covers only "balanced" and a dict, and this room needs torch alone, so the four schemes are here.
+Knows counts and topic names; knows nothing of losses, files or models. scikit-learn's `compute_class_weight` has only
+"balanced" and a dict, and this room needs only torch, so the four schemes are here.
 """
 
 import math
@@ -20,8 +20,8 @@ MOST_COVERING = 100.0  # rows that cover a topic, at most
 def as_counts(counts: Counts) -> Tensor:
     """Training rows per topic as a float64 tensor (C,).
 
-    A topic without rows counts as having one: a noisy set may lack a topic of the clean one, and no weight or log
-    prior may be infinite for it. Rows with weights may add up to less than one.
+    A topic without rows counts as having one: a noisy set may lack a topic of the clean set, and no weight or log prior
+    may be infinite. Weighted rows may add up to less than one.
     """
     values = torch.as_tensor(counts, dtype=torch.float64).detach().cpu()
     if values.ndim != 1 or len(values) == 0:
@@ -39,13 +39,13 @@ def inverse_frequency(counts: Counts, exponent: float = 1.0) -> Tensor:
 def derive_beta(counts: Counts) -> float:
     """Beta of the effective number when none is given: 1 - 1/N with N the mean training rows per topic, at most 100.
 
-    In Cui et al. (2019) beta = (N - 1)/N, where N is the number of distinct examples that a topic
-    holds, and they tune it by hand. With N the mean count, topics under the mean are weighted about as by inverse
-    frequency, and topics far above it count as covered: no weight falls under that of N rows. Any fixed beta would
-    be inverse frequency for small files (beta 0.9999: 100 rows count as 99.5) and no weighting for huge ones.
+    In Cui et al. (2019) beta = (N - 1)/N, where N is the number of distinct examples of a topic, tuned by hand. With N
+    the mean count, topics below the mean are weighted about as by inverse frequency, and topics far above it count as
+    covered: no weight falls under that of N rows. Any fixed beta would be inverse frequency for small files (beta
+    0.9999: 100 rows count as 99.5) and no weighting for huge ones.
 
-    The cap is that of the band "many": a topic of over 100 rows counts as covered. Without it a row could weigh as many
-    times another as the mean topic has rows, thousands, and the model would learn a few rows by heart.
+    The cap is that of the band "many": a topic of over 100 rows counts as covered. Without it, one row could weigh
+    thousands of times as much as another, and the model would learn a few rows by heart.
     """
     return 1.0 - 1.0 / _covering_rows(counts)
 
@@ -68,7 +68,7 @@ def effective_number(counts: Counts, beta: float | None = None) -> Tensor:
 
 
 def given_weights(weights: Mapping[str, float], names: Sequence[str], counts: Counts) -> Tensor:
-    """Weights (C,) in the order of `names` from {topic: weight}; an unnamed topic has 1, as in scikit-learn."""
+    """Weights (C,) in the order of `names` from {topic: weight}; an unnamed topic gets 1, as in scikit-learn."""
     unknown = sorted(set(weights) - set(names))
     if unknown:
         raise UserError(f"weights name topics that are not in the training set: {unknown[:5]}")
@@ -81,8 +81,8 @@ def given_weights(weights: Mapping[str, float], names: Sequence[str], counts: Co
 def normalise(weights: Tensor, counts: Counts) -> Tensor:
     """Scale weights (C,) to a mean of 1 over the training rows: sum_c n_c w_c = sum_c n_c.
 
-    So the expected weighted loss keeps the scale of the plain one, learning rates carry over, and the sum of row
-    losses may be divided by the number of rows, whatever the batch. (Cui et al. scale to a mean of 1 over topics.)
+    The expected weighted loss then has the scale of the plain loss, learning rates carry over, and the sum of row
+    losses can be divided by the number of rows, whatever the batch. (Cui et al. scale to a mean of 1 over topics.)
     """
     rows = as_counts(counts)
     if weights.shape != rows.shape:
@@ -98,7 +98,7 @@ def class_weights(
     exponent: float | None = None,
     names: Sequence[str] | None = None,
 ) -> Tensor:
-    """Weights (C,), float64, mean 1 per training row, of a scheme or of {topic: weight} (which needs `names`).
+    """Weights (C,) of a scheme or of {topic: weight} (which needs `names`): float64, with a mean of 1 per training row.
 
     "none": ones. "balanced": N / (C n_c). "inverse_frequency": n_c^-exponent. "effective_number": `beta`.
     """
@@ -126,7 +126,7 @@ def describe_weights(
     exponent: float | None = None,
     names: Sequence[str] | None = None,
 ) -> str:
-    """One line for a log: the scheme, its parameter and where that came from, and the range of the weights."""
+    """One line for a log: the scheme, its parameter and the source of that, and the range of the weights."""
     if scheme == "none":
         return "no class weights"
     label = "given by topic" if isinstance(scheme, Mapping) else scheme.replace("_", " ")

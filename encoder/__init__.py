@@ -1,4 +1,4 @@
-"""unskew.encoder: stage 1, the topic classifier: its settings, its training, its fast prediction; no decoder."""
+"""unskew.encoder: stage 1, the topic classifier: settings, training and fast prediction. Knows no decoder."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The model and tokenizer an encoder starts from: a pretrained base, or a small one from scratch.
+"""The model and tokenizer that an encoder starts from: a pretrained base, or a small model from scratch.
 
 Knows transformers; knows nothing of training.
 """
@@ -30,16 +30,16 @@ from .tokens import token_id
 def make_base(
     settings: EncoderSettings, topics: Topics, texts: Iterable[str], seed: int
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A float32 sequence classifier over `topics`, its new weights a function of `seed`, and its tokenizer.
+    """A float32 sequence classifier over `topics`, with new weights drawn by `seed`, and its tokenizer.
 
     Args:
-        settings: Names the base, or the size of the model from scratch.
-        topics: One output each, in this order.
-        texts: What the tokenizer of a model from scratch is trained on; not read for a pretrained base.
+        settings: Settings with the base, or with the size of the model from scratch.
+        topics: Topics, one output each, in this order.
+        texts: Texts to train the tokenizer of a model from scratch on; not read for a pretrained base.
         seed: Random seed of the new weights.
 
     Raises:
-        UserError: If the base cannot be used: it is damaged, an adapter, of another kind or shorter than `max_tokens`.
+        UserError: If the base is damaged, an adapter, another kind of model, or shorter than `max_tokens`.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -70,7 +70,7 @@ def _from_scratch(
         "layer_types": ["full_attention"] * size.layers,
         "embedding_dropout": 0.2,
         "classifier_dropout": 0.2,
-        # The mean of the tokens reaches every embedding from the first step; one mark's state would not.
+        # The mean of the tokens reaches every embedding from the first step; the first token's state would not.
         "classifier_pooling": "mean",
         "pad_token_id": tokenizer.pad_token_id,
         "cls_token_id": ids[start],
@@ -90,7 +90,7 @@ def _pretrained(base: str, max_tokens: int, topics: Topics) -> tuple[PreTrainedM
         check_padding(model, tokenizer, base)
     except UserError:
         raise
-    except Exception as error:  # of many kinds: files may hold anything
+    except Exception as error:  # any kind: files may contain anything
         raise UserError(
             f"encoder base {base!r} cannot be loaded ({first_line(error)}): "
             "give a hub id or a folder with config.json, model.safetensors and a tokenizer"

@@ -1,6 +1,6 @@
-"""Probe, tuned head, or the head refitted on tuned features: which answers held-out rows best, and how sure it may be.
+"""Chooses among probe, tuned head and head refitted on tuned features by held-out rows, and scales the choice.
 
-Knows logits, labels and heads; no model. All logits favour no topic.
+Knows logits, labels and heads; knows no model. All logits favour no topic.
 """
 
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from torch import Tensor
 from ..balance import both_nlls, fit_scale
 from .linear_head import LinearHead
 
-SHARES = (0.0, 0.5, 1.0)  # of the refitted head in the sum of both
+SHARES = (0.0, 0.5, 1.0)  # shares of the refitted head to try
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen on held-out rows.
+    """The choice made on held-out rows.
 
     Attributes:
-        refit_share: Share of the refitted head in the sum with the tuned one; None: the probe is kept.
-        scales: What the logits of the tuned and of the refitted head are multiplied by before they are summed.
-        scale: What the sum is multiplied by.
-        logits: Logits of the held-out rows (n, C) by what was chosen, scaled; nan for rows that were not held out.
+        refit_share: Share of the refitted head in its sum with the tuned head; None keeps the probe.
+        scales: Factors of the logits of the tuned and of the refitted head before they are summed.
+        scale: Factor of the sum.
+        logits: Scaled logits (n, C) of the chosen head on held-out rows; nan for rows that were not held out.
         losses: Held-out log-loss of the choice and of the probe, in nats: under the rows' own shares, and with topics
             alike.
     """
@@ -33,7 +33,7 @@ class Choice:
     losses: tuple[tuple[float, float], tuple[float, float]]
 
     def head(self, tuned: LinearHead, refit: LinearHead) -> LinearHead:
-        """One head out of the two, on the same features."""
+        """The chosen head, from the tuned and the refitted head on the same features."""
         assert self.refit_share is not None
         both = tuned.scaled((1 - self.refit_share) * self.scales[0]) + refit.scaled(self.refit_share * self.scales[1])
         return both.scaled(self.scale)
@@ -51,15 +51,15 @@ class Choice:
 def choose(
     probe: Tensor, tuned: Tensor, refit: Tensor, labels: Tensor, prior: Tensor, weights: Tensor | None = None
 ) -> Choice:
-    """Choose by the sum of two held-out log-losses, each in units of the probe's: natural shares, and topics alike.
+    """Choose by the sum of two held-out log-losses relative to the probe's: under natural and under uniform shares.
 
     Args:
-        probe: Logits (n, C) by probes that were not fitted on the row, nan where none was.
-        tuned: The same by tuned heads.
-        refit: The same by heads refitted on tuned features.
-        labels: Topics (n,).
-        prior: The shares (C,) that the rows come with.
-        weights: How much each row counts (n,), alike unless given.
+        probe: Logits (n, C) of probes that were not fitted on the row; nan if there is none.
+        tuned: Logits (n, C) of tuned heads, likewise.
+        refit: Logits (n, C) of heads refitted on tuned features, likewise.
+        labels: Topics (n,) of the rows.
+        prior: Shares (C,) of the rows.
+        weights: Weights of the rows (n,), equal unless given.
     """
     known = probe.isfinite().all(-1)
     if not known.any():

@@ -1,6 +1,6 @@
-"""Stage 1 as a scikit-learn classifier of texts: grid search, cross-validation, calibration and noise finders take it.
+"""Stage 1 as a scikit-learn text classifier, for grid search, cross-validation, calibration and noise finders.
 
-Knows scikit-learn's conventions, the encoder's training and the balance room's mathematics; no files of records.
+Knows scikit-learn's conventions, the encoder's training and the balance room; knows no files of records.
 """
 
 import logging
@@ -29,58 +29,58 @@ from .settings import EncoderSettings
 from .texts_and_labels import as_classes, as_indices, as_texts, as_weights, topic_names
 from .topic_encoder import TopicEncoder
 
-_ON_GPU = Lock()  # a thread that is done would take the model away from another
+_ON_GPU = Lock()  # or a thread that is done would move the model off the GPU under another
 _LOUD = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric", "transformers")
 
 
 class TopicClassifier(ClassifierMixin, NestedSettings):
     """A text classifier that does not copy the class frequencies of its training set.
 
-    Threads may share one, fitted; fits in several threads wait for each other. After a fork see `TopicEncoder`.
+    Threads may share a fitted classifier; fits in several threads wait for each other. For forks see `TopicEncoder`.
 
-    X is a sequence of strings: a list, a 1-D array, a pandas Series; or a single column of them, as `BaggingClassifier`
-    wants it (cleanlab's `CleanLearning` wants an array or a Series). A share of it is held out: it decides which
-    epoch's weights are kept, and calibrates the probabilities; those are right for `target_prior`. Parameters that are
-    settings nest: with `loss=LossSettings("focal")` there is `loss__gamma`.
+    X is a sequence of strings (a list, a 1-D array, a pandas Series) or a table with a single column of them, which
+    `BaggingClassifier` needs (cleanlab's `CleanLearning` needs an array or a Series). A share of the rows is held out,
+    to choose the epoch whose weights are kept and to calibrate the probabilities, which are for `target_prior`.
+    Settings are nested parameters: `loss=LossSettings("focal")` has `loss__gamma`.
 
     Args:
         base: Hub id or local folder of a pretrained model; None trains a small one from scratch.
-        recipe: "tuned", "probe" or "phases", see `unskew.encoder.EncoderSettings`; None is what suits `base`. "tuned"
-            and "probe" hold rows out by themselves and then train on all.
+        recipe: Recipe "tuned", "probe" or "phases", see `unskew.encoder.EncoderSettings`; None chooses by `base`.
+            "tuned" and "probe" hold rows out by themselves and then train on all.
         scratch: Size of the model from scratch; None is the default size of `EncoderSettings`.
-        max_tokens: Texts are read up to this many tokens.
-        epochs: Passes over the training rows at most; None is what suits `base`.
-        learning_rate: Peak of the schedule; None is what suits `base`.
+        max_tokens: Most tokens of a text that are read.
+        epochs: Most passes over the training rows; None chooses by `base`.
+        learning_rate: Peak learning rate of the schedule; None chooses by `base`.
         tokens_per_batch: Padded tokens of a training batch.
         loss: Name of the loss, or `unskew.balance.LossSettings`.
-        class_weight: Weights of the classes in the loss: "balanced", {label: weight}, or another of the weights that
-            `LossSettings` has; None is what the loss has. They act on what is learned; what is decided is
-            for `target_prior`, whose correction takes them into account.
-        sampling_ratio: Largest over smallest class in an epoch after tempered over- and undersampling; None samples
-            the rows as they are.
-        validation_share: Share of the rows held out, each class in proportion. 0 holds none out: then training rows
-            decide which epoch is kept, and nothing is calibrated.
-        calibration: Kind of calibration, see `unskew.balance.fit_calibration`; "none" for none; None is none for the
-            recipes "tuned" and "probe", which fit a scale, and bias_corrected_temperature otherwise.
-        target_prior: The class shares to be right for: "uniform", "train", or {label: share}. Read when predicting:
-            changing it needs no refit.
-        decision: `unskew.balance.DecisionSettings`, its topics being labels: which class is decided for under the
-            target prior; None is the most probable one. Where it leaves rows undecided, `predict` gives an array of
-            objects with None there. Read when predicting, too.
+        class_weight: Weights of the classes in the loss: "balanced", {label: weight}, or another scheme of
+            `LossSettings`; None is the default of the loss. The weights affect training only: decisions are for
+            `target_prior`, and its correction accounts for them.
+        sampling_ratio: Largest over smallest class in an epoch after tempered over- and undersampling; None takes the
+            rows as they are.
+        validation_share: Share of the rows held out, each class in proportion. With 0, training rows decide which epoch
+            is kept, and nothing is calibrated.
+        calibration: Kind of calibration, see `unskew.balance.fit_calibration`; "none" is none. None is "none" for the
+            recipes "tuned" and "probe", which fit a scale, else bias_corrected_temperature.
+        target_prior: Class shares to predict for: "uniform", "train", or {label: share}. Read at prediction, so a
+            change needs no refit.
+        decision: Decision rule as `unskew.balance.DecisionSettings`, with labels as topics; None takes the most
+            probable class. If it leaves rows undecided, `predict` gives an array of objects with None for them. Read at
+            prediction.
         trainer: Arguments of `lightning.Trainer`; one device unless given.
-        work_folder: Where checkpoints go, so that an interrupted fit with the same inputs and `random_state` goes on;
-            None keeps nothing.
+        work_folder: Folder of checkpoints, from which an interrupted fit with the same inputs and `random_state`
+            resumes; None keeps none.
         random_state: Random seed of weights, order, dropout and the rows held out.
 
     Attributes:
         classes_: Labels (C,), sorted.
         encoder_: The fitted `TopicEncoder`, its topics in the order of `classes_`; `encoder_.save_pretrained` writes a
             folder that plain transformers loads.
-        class_count_: Rows (C,) trained on; with sample weights, which are scaled to a mean of 1, the sum of these.
-        model_prior_: The prior (C,) that the loss taught the model.
-        loss_link_: Undoes what the loss distorts, where it is not proper.
-        calibration_: The fitted `Calibration` under the training prior; its `report` says whether it helped.
-        corrector_: The `PosteriorCorrector`, from logits to probabilities and decisions; has the held-out rows too.
+        class_count_: Training rows of each class (C,), or the sum of their sample weights, scaled to a mean of 1.
+        model_prior_: Prior (C,) that the loss taught the model.
+        loss_link_: Link that undoes the distortion of a loss that is not proper.
+        calibration_: Fitted `Calibration` under the training prior; its `report` says whether it helped.
+        corrector_: `PosteriorCorrector`, from logits to probabilities and decisions, with the held-out rows.
     """
 
     def __init__(
@@ -132,14 +132,14 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         """Fit on texts X (n,) and labels y (n,).
 
         Args:
-            X: The texts.
-            y: Their labels.
-            sample_weight: How much each row counts (n,), in proportion; rows of weight 0 are left out.
-            calibration_set: Texts and labels apart from X, to calibrate on (and from scratch to choose the epoch on):
-                then no row of X is held out.
+            X: Texts.
+            y: Labels of the texts.
+            sample_weight: Relative weights of the rows (n,); rows of weight 0 are left out.
+            calibration_set: Other texts and labels to calibrate on (and, from scratch, to choose the epoch on); no row
+                of X is held out then.
 
         Raises:
-            ValueError: If X are no texts, y are no class labels or of one class, or a parameter does not fit.
+            ValueError: If X is not texts, y is not class labels or has only one class, or a parameter does not fit.
         """
         texts = as_texts(X)
         weights = as_weights(sample_weight, len(texts))
@@ -175,11 +175,11 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         self.calibration_ = corrector.calibration
         self.corrector_ = corrector
         self.corrector_ = self._corrector()
-        _ = self.corrector_.decision  # refused now rather than when predicting
+        _ = self.corrector_.decision  # raises now rather than at prediction
         return self
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
-        """The label (n,) decided for under the target prior; with a decision that leaves rows undecided, None there."""
+        """Decided labels (n,) under the target prior; None for rows that the decision leaves undecided."""
         log_probabilities = torch.from_numpy(self._log_probabilities(X))
         chosen = self._corrector().decision.decision(log_probabilities.exp()).numpy()
         if (chosen >= 0).all():
@@ -192,11 +192,11 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:  # noqa: N803
-        """The logarithms (n, C) of `predict_proba`, finite where those round to 0."""
+        """Logarithms (n, C) of `predict_proba`, finite even where those round to 0."""
         return self._log_probabilities(X)
 
     def decision_function(self, X: Any) -> np.ndarray:  # noqa: N803
-        """Log-probabilities (n, C) of `predict_proba`; of two classes the log-odds (n,) of the second."""
+        """Log-probabilities (n, C) as in `predict_log_proba`; for two classes the log-odds (n,) of the second."""
         values = self._log_probabilities(X)
         return values[:, 1] - values[:, 0] if len(self.classes_) == 2 else values
 
@@ -208,7 +208,7 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         return tags
 
     def _split(self, rows: list[Record], seed: int) -> tuple[list[Record], list[Record]]:
-        """Rows to train on and rows held out, none of which repeats a text that is trained on."""
+        """Training rows and held-out rows; no held-out row repeats a training text."""
         if not 0 <= self.validation_share < 1:
             raise UserError(f"validation_share is {self.validation_share}; give at least 0 and less than 1")
         if not self.validation_share:
@@ -236,7 +236,7 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         )
 
     def _log_probabilities(self, X: Any) -> np.ndarray:  # noqa: N803
-        """Float64 (n, C) under the target prior."""
+        """Float64 log-probabilities (n, C) under the target prior."""
         check_is_fitted(self)
         return self._corrector().log_probabilities(self._logits(as_texts(X))).double().numpy()
 
@@ -244,7 +244,7 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         return _logits(self.encoder_, texts, (self.trainer or {}).get("accelerator", "auto"))
 
     def _corrector(self) -> PosteriorCorrector:
-        """For the target prior and the decision as they are set now."""
+        """The corrector for the current `target_prior` and `decision`."""
         return self.corrector_.with_target_prior(self._target()).with_decision(self._asked())
 
     def _asked(self) -> DecisionSettings:
@@ -276,7 +276,7 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         return [float(self._known(values, parameter).get(label, default)) for label in self.classes_.tolist()]
 
     def _named(self, values: Mapping[Any, Any], parameter: str) -> dict[str, Any]:
-        """The same by topic name."""
+        """Values by label as values by topic name."""
         names = dict(zip(self.classes_.tolist(), self.encoder_.topics, strict=True))
         return {names[label]: value for label, value in self._known(values, parameter).items()}
 
@@ -288,7 +288,7 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
 
 
 def _logits(encoder: TopicEncoder, texts: list[str], accelerator: str) -> torch.Tensor:
-    """Logits (n, C), on a GPU where training would take one; the model rests on the CPU: its pickles load anywhere."""
+    """Logits (n, C), on a GPU if training would use one. The model returns to the CPU: its pickles load anywhere."""
     if accelerator == "cpu" or not torch.cuda.is_available():
         return encoder.logits(texts)
     with _ON_GPU:
@@ -301,7 +301,7 @@ def _logits(encoder: TopicEncoder, texts: list[str], accelerator: str) -> torch.
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Keep the libraries' banners and hints away while the block runs: a search fits hundreds of times."""
+    """Hide the libraries' banners and hints while the block runs; a search fits hundreds of times."""
     loggers = [logging.getLogger(name) for name in _LOUD]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -1,6 +1,6 @@
-"""What a probe says of rows that it was not fitted on: of the clean rows by folds, of the noisy ones by the clean head.
+"""Out-of-sample predictions of a probe: on clean rows by folds, on noisy rows by the head of the clean rows.
 
-Knows rows and features; a base's are its own, without one they are TF-IDF, as a newcomer's first classifier has them.
+Knows rows and features; knows no fine-tuning. Features are a base's own, or TF-IDF without a base.
 """
 
 from collections.abc import Sequence
@@ -26,25 +26,25 @@ from .recipe import PROBE_FOLDS
 from .settings import EncoderSettings
 from .topic_texts import name_as_text
 
-WIDTH = 256  # of TF-IDF after the singular value decomposition
+WIDTH = 256  # of TF-IDF features after the singular value decomposition
 VOCABULARY = 30_000
-CHARACTERS = 2000  # of a text that TF-IDF reads
-UNSPACED = 15  # characters a word on average, from which on a script has no spaces between words
+CHARACTERS = 2000  # of a text, read for TF-IDF
+UNSPACED = 15  # mean characters per word from which a script is taken to have no spaces
 _CHARACTERS_ALONE: dict[str, Any] = {"ngram_range": (1, 3), "analyzer": "char"}
-MOST_NOISY = 5000  # noisy rows that a probe on TF-IDF reads
+MOST_NOISY = 5000  # noisy rows read by a probe on TF-IDF
 
 
 @dataclass(frozen=True)
 class CrossFitted:
-    """What was said of held-out rows.
+    """Predictions for rows that the probe was not fitted on.
 
     Attributes:
-        logits: (n, C) of each clean row by a head that did not see it, favouring no topic; nan where there is none.
-        notes: What the probe chose and why, a line each.
-        noisy: The noisy rows that were read.
-        given: Probability (m,) that the topic a noisy row came with is right, its text and the errors of all together.
-        decided: The topic (m,) that a head of the clean rows decides for each noisy row, under the noisy set's shares.
-        noisy_nats: What the noisy rows change of the held-out log-loss, where they are worth training on; else None.
+        logits: Logits (n, C) of each clean row by a head that did not see it, favouring no topic; nan if there is none.
+        notes: Choices of the probe and their reasons, a line each.
+        noisy: Noisy rows that were read.
+        given: Probability (m,) that each noisy row's given topic is right, from its text and the estimated label noise.
+        decided: Topic (m,) of each noisy row by a head fitted on the clean rows, under the noisy set's shares.
+        noisy_nats: Change of the held-out log-loss by training on the noisy rows; None if they are not worth it.
     """
 
     logits: Tensor
@@ -58,13 +58,13 @@ class CrossFitted:
 def cross_fit(
     clean: Sequence[Record], noisy: Sequence[Record], topics: Topics, settings: EncoderSettings, seed: int = 0
 ) -> CrossFitted:
-    """Cross-fit the probe that `fit_topic_encoder` begins with: the same rows, folds and choices give the same figures.
+    """Cross-fit the probe that `fit_topic_encoder` starts with, on the same rows, folds and choices.
 
     Args:
-        clean: Each topic has at least one row.
-        noisy: Rows whose topics need not be right.
+        clean: Clean rows, at least one for each topic.
+        noisy: Rows whose topics may be wrong.
         topics: Topics of the clean rows, with their counts.
-        settings: `base` has the features; without one they are TF-IDF.
+        settings: Settings whose `base` gives the features; without a base they are TF-IDF.
         seed: Random seed of the folds.
 
     Raises:
@@ -114,7 +114,7 @@ def _tfidf(texts: list[str]) -> Tensor:
     """Unit features (n, d) of texts: TF-IDF of words and pairs of words, then latent semantic analysis."""
     words = sum(len(text.split()) for text in texts)
     spaced = sum(map(len, texts)) < UNSPACED * max(words, 1)
-    # Each mark that is neither letter nor blank is a word, so that no text is without any.
+    # Each punctuation character is a word, so that no text is without words.
     way: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": r"\w+|[^\w\s]"} if spaced else _CHARACTERS_ALONE
     vectorizer = TfidfVectorizer(max_features=VOCABULARY, sublinear_tf=True, **way)
     counts: Any = vectorizer.fit_transform(texts).astype(np.float32)

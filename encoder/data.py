@@ -1,4 +1,4 @@
-"""The rows an encoder trains on, as Lightning wants them. Knows tokens and topic indices; knows no model."""
+"""The training rows of an encoder as a Lightning data module. Knows tokens and topic indices; knows no model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from .tokens import pad, tokenize
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokenised records: `tokens[i]` int32 (T_i,), `labels` (n,) the indices of the topics, `weights` (n,) float64."""
+    """Tokenised records: `tokens[i]` (T_i,) int32, topic indices `labels` (n,), and `weights` (n,) float64."""
 
     tokens: Sequence[np.ndarray]
     labels: np.ndarray
@@ -26,7 +26,7 @@ class Rows:
     def from_records(
         cls, records: Sequence[Record], topics: Topics, tokenizer: PreTrainedTokenizerBase, max_tokens: int
     ) -> "Rows":
-        """Tokenise records whose topics are all in `topics`; the tokens of records on disk are on disk too."""
+        """Tokenise records whose topics are all in `topics`. For records on disk the tokens are on disk too."""
         if isinstance(records, StoredRecords):
             reader, largest = TextTokenizer.private(tokenizer), max(tokenizer.get_vocab().values())
             kind = ["encoder", tokenizer_contents(tokenizer), max_tokens]
@@ -49,9 +49,9 @@ class Rows:
 
 
 class EncoderData(PhaseData[Rows]):
-    """A batch holds `row` (B,) the row's index, `target` (B,), `input_ids` and `attention_mask` (B, T), all int64.
+    """Batches of row index `row` (B,), topic index `target` (B,), `input_ids` and `attention_mask` (B, T), all int64.
 
-    And `weight` (B,), float32.
+    They also have `weight` (B,), float32.
     """
 
     def collate(self, rows: Rows, indices: list[int]) -> Batch:
@@ -65,7 +65,7 @@ class EncoderData(PhaseData[Rows]):
 
 
 def _view(tokens: np.ndarray, index: int) -> Sequence[int]:
-    """The row's tokens, or for a repeat a version of them that lacks some spans; the marks at both ends stay."""
+    """The row's tokens; a repeated row lacks some spans, but keeps the special tokens at both ends."""
     ids = tokens.tolist()
     if not isinstance(index, SampledRow) or index.repeat == 0:
         return ids

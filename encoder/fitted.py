@@ -1,4 +1,4 @@
-"""What fitting an encoder gives: the model, and what it said of rows that it had not seen. Plain data."""
+"""The result of fitting an encoder: the model and its held-out predictions. Plain data that knows no training."""
 
 from dataclasses import dataclass, field
 
@@ -10,12 +10,12 @@ from .topic_encoder import TopicEncoder
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What models said of rows that they were not fitted on.
+    """Predictions of models for rows that they were not fitted on.
 
     Attributes:
-        logits: (n, C) float32.
+        logits: Logits (n, C), float32.
         labels: Topic indices (n,).
-        weights: How much each row counts (n,), float64.
+        weights: Weights of the rows (n,), float64.
     """
 
     logits: Tensor
@@ -28,11 +28,11 @@ class FittedEncoder:
     """A fitted topic classifier.
 
     Attributes:
-        encoder: The classifier.
-        model_prior: The prior (C,) that the softmax of its logits holds.
-        held_out: What was said of rows held out, on which it is calibrated; None where there were none.
-        notes: What was chosen and why, a line each.
-        link: Undoes the loss that it was trained with, where that is not proper.
+        encoder: Topic classifier.
+        model_prior: Prior (C,) of the softmax of its logits.
+        held_out: Held-out predictions to calibrate on; None if no row was held out.
+        notes: Choices made and their reasons, a line each.
+        link: Link that undoes the training loss if it is not proper.
     """
 
     encoder: TopicEncoder

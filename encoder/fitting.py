@@ -1,6 +1,6 @@
-"""Fits an encoder: noisy warm-up, balanced head, fine-tuning, in that order, each resumable.
+"""Fits an encoder in phases: noisy warm-up, balanced head, fine-tuning, each resumable.
 
-Knows the room's parts and how they follow each other; the training itself is Lightning's.
+Knows the order of the phases; knows nothing of the training loop, which is Lightning's.
 """
 
 import logging
@@ -36,7 +36,7 @@ log = logging.getLogger("unskew")
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase as it will run: its name, its records, how fast, with which loss, and whether the body is frozen."""
+    """One phase: name, records, length and speed, loss, and whether the body is frozen."""
 
     name: str
     records: Sequence[Record]
@@ -55,20 +55,19 @@ def fit_encoder(
     folder: str | Path,
     seed: int = 0,
 ) -> TopicEncoder:
-    """Fit a topic classifier, going on where an earlier call with the same inputs was interrupted.
+    """Fit a topic classifier, or resume an interrupted fit with the same inputs.
 
-    Each phase keeps its checkpoints and logs in a folder named after it and its inputs, so a finished phase is not
-    run again, and a changed input makes a new folder rather than a wrong reuse. Where it is run is no input: a fit may
-    go on with other devices.
+    Each phase keeps its checkpoints and logs in a folder named after it and its inputs. So a finished phase is not run
+    again, and a changed input gets a new folder. The devices are not an input: a fit may resume on others.
 
     Args:
-        train: The clean set.
-        validation: Held out of it; macro-F1 on it decides when a phase stops and which weights it keeps. Where it is
-            empty, `train` stands in.
-        noisy: The noisy set, if there is one.
-        topics: Topics of the clean set; every record's topic is among them.
-        settings: The user's choices.
-        folder: Where checkpoints and logs go; made if missing.
+        train: Clean set.
+        validation: Held-out clean rows. Their macro-F1 decides when a phase stops and which weights it keeps; if empty,
+            `train` is used.
+        noisy: Noisy set, if there is one.
+        topics: Topics of the clean set, which must include every record's topic.
+        settings: Settings of the encoder.
+        folder: Folder of checkpoints and logs; created if missing.
         seed: Random seed of weights, order and dropout.
     """
     settings = settings.resolved()
@@ -82,7 +81,7 @@ def fit_encoder(
         settings.base,
         base_contents(settings.base),
         settings.scratch,
-        # Made from every set's texts, so a phase depends on sets that it does not train on.
+        # Trained on the texts of all sets, so a phase depends on sets that it does not train on.
         tokenizer_contents(tokenizer) if settings.base is None else None,
         settings.max_tokens,
         settings.tokens_per_batch,
@@ -126,7 +125,7 @@ def _module(
     topics: Topics,
     layer_decay: float,
 ) -> EncoderModule:
-    """The phase's Lightning module, with the loss for the topics' counts in an epoch of the phase."""
+    """The phase's Lightning module, with a loss for the topic counts of one of its epochs."""
     counts = epoch_counts(phase.records, topics, phase.sampling_ratio)
     loss = make_loss(phase.loss, counts, topics.names)
     log.info("encoder, %s: %d rows, %s", phase.name, len(phase.records), loss.description)

@@ -1,6 +1,6 @@
-"""Folds for cross-fitting: which rows a model is not fitted on, so that what it says of them is held out.
+"""Folds for cross-fitting: each fold is held out of the fit of one model.
 
-Knows texts and labels; no model.
+Knows texts and labels; knows no model.
 """
 
 import random
@@ -11,15 +11,15 @@ ALWAYS_TRAINED = -1
 
 
 def deal_folds(texts: Sequence[str], labels: Sequence[int], folds: int, seed: int) -> list[int]:
-    """The fold (n,) of each row, each topic spread evenly; equal texts share a fold, so that none is in two.
+    """The fold (n,) of each row, with each topic spread evenly; equal texts share a fold.
 
-    A topic's only text is in no fold (`ALWAYS_TRAINED`): without it nothing could be said of the topic.
+    A topic's only text is in no fold (`ALWAYS_TRAINED`): without it a model could not predict the topic.
 
     Args:
         texts: Texts of the rows.
-        labels: Their topics.
-        folds: At least 2.
-        seed: Random seed of the dealing.
+        labels: Topics of the rows.
+        folds: Number of folds, at least 2.
+        seed: Random seed of the folds.
     """
     by_topic: dict[int, list[str]] = defaultdict(list)
     for text, label in dict(zip(texts, labels, strict=True)).items():

@@ -1,4 +1,4 @@
-"""A classifier's outputs, one for each topic. Knows the layout transformers gives its classifiers; trains nothing."""
+"""The outputs of a classifier, one for each topic. Knows the layout of transformers' classifiers; trains nothing."""
 
 import logging
 from typing import Any
@@ -12,19 +12,20 @@ from .output_layer import last_layer
 
 log = logging.getLogger("unskew")
 
-# Other tools' settings for what is done to the outputs. Ours are logits of exclusive topics, whatever a base's were.
+# Other tools' settings that transform the outputs. Our outputs are logits of exclusive topics, whatever the base's
+# were.
 _ACTIVATIONS = ("function_to_apply", "sbert_ce_default_activation_function", "sentence_transformers")
 
 
 def place_topics(model: PreTrainedModel, topics: Topics, missing: set[str]) -> None:
-    """Give a classifier the outputs `topics`, in their order, in place.
+    """Change a classifier in place so that its outputs are `topics`, in their order.
 
-    A topic that the classifier has a label of that name for keeps that label's weights; the others start again.
+    A topic with the name of an existing label keeps its weights; the others get new weights.
 
     Args:
-        model: With the labels it was made with.
-        topics: One output each.
-        missing: Names of the weights that are new already.
+        model: Classifier with its original labels.
+        topics: Topics, one output each.
+        missing: Names of the weights that are already new.
     """
     name, old = last_layer(model)
     named: dict[Any, str] = dict(model.config.id2label or {})
@@ -47,7 +48,7 @@ def place_topics(model: PreTrainedModel, topics: Topics, missing: set[str]) -> N
 
 
 def labels(topics: Topics) -> dict[str, Any]:
-    """The topics as a transformers configuration names them."""
+    """The topics in the form of a transformers configuration."""
     return {
         "id2label": dict(enumerate(topics.names)),
         "label2id": {name: index for index, name in enumerate(topics.names)},

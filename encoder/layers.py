@@ -1,6 +1,6 @@
-"""Which parameters of a classifier are its body and which its head, and how deep each is.
+"""Tells which parameters of a classifier are its body and which its head, and how deep each is.
 
-Knows the layout transformers gives its models; knows nothing of training.
+Knows the layout of transformers' models; knows nothing of training.
 """
 
 import re
@@ -15,9 +15,9 @@ _EMBEDDING = re.compile(r"embed", re.IGNORECASE)
 
 
 def head_names(model: PreTrainedModel) -> set[str]:
-    """Names of the parameters outside the body; a `pooler` inside it counts as head, being made for one.
+    """Names of the parameters outside the body; a `pooler` inside the body counts as head.
 
-    The body is the attribute `base_model_prefix` names (`bert`, `model`, ...); where there is none, all is head.
+    The body is the attribute named by `base_model_prefix` (`bert`, `model`, ...); without one, everything is head.
     """
     body = f"{model.base_model_prefix}."
     return {
@@ -35,8 +35,8 @@ def freeze_body(model: PreTrainedModel) -> None:
 def freeze_all_but_layers(model: PreTrainedModel, output: nn.Module) -> None:
     """Leave the body's layers and the output layer trainable.
 
-    Embeddings stay: those of words that a small set lacks would not move with the rest. So does what was newly made
-    between the body and the output layer, which only passes the features on.
+    Embeddings stay frozen: those of words that a small set lacks would not move with the rest. New layers between the
+    body and the output layer stay frozen too; they only pass the features on.
     """
     head = head_names(model)
     for name, parameter in model.named_parameters():
@@ -48,15 +48,15 @@ def freeze_all_but_layers(model: PreTrainedModel, output: nn.Module) -> None:
 
 
 def body_modules(model: PreTrainedModel) -> list[nn.Module]:
-    """The children of the body that are not head, for switching their dropout off while they are frozen."""
+    """The children of the body that are not head, whose dropout is off while they are frozen."""
     return [child for name, child in model.base_model.named_children() if name != "pooler"]
 
 
 def layer_rates(model: PreTrainedModel, decay: float) -> dict[str, float]:
     """Learning-rate factor per parameter name: 1 for the head, `decay` for the top layer, its square below, ...
 
-    Layer-wise decay as in ULMFiT (Howard and Ruder 2018, section 3.2) and ELECTRA; embeddings are under all layers,
-    and what follows the last layer (a final norm) goes with it.
+    Layer-wise decay as in ULMFiT (Howard and Ruder 2018, section 3.2) and ELECTRA; embeddings count as below all
+    layers, and a final norm as part of the last layer.
     """
     head = head_names(model)
     depths = {name: _depth(name) for name, _ in model.named_parameters() if name not in head}
@@ -67,7 +67,7 @@ def layer_rates(model: PreTrainedModel, decay: float) -> dict[str, float]:
 
 
 def _depth(name: str) -> int | None:
-    """0 for embeddings, i + 1 for layer i, None for what is outside both."""
+    """0 for embeddings, i + 1 for layer i, None for anything else."""
     layer = _LAYER.search(name)
     if layer:
         return int(layer.group(1)) + 1

@@ -1,6 +1,6 @@
-"""A linear head on fixed features, fitted in closed loop. Knows features and labels; no model, no text.
+"""A linear head on fixed features, fitted by L-BFGS. Knows features and labels; knows no model and no text.
 
-scikit-learn's logistic regression has neither labels that are shares (of noisy rows) nor a start from the last fit.
+scikit-learn's logistic regression has neither soft labels (for noisy rows) nor a start from the last fit.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 ITERATIONS = 300
-_TOLERANCE = 1e-7  # of the mean loss, relative, between two steps
-_FEWEST = 0.5  # rows that a topic without any counts as having
+_TOLERANCE = 1e-7  # relative change of the mean loss between two steps
+_FEWEST = 0.5  # rows counted for a topic without rows
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class LabelledFeatures:
     """Rows to fit on.
 
     Attributes:
-        features: (n, d) float32.
+        features: Features (n, d), float32.
         labels: Topic indices (n,), or shares of the topics (n, C).
-        weight: How much each of the rows counts: one number, or one for each (n,).
+        weight: Weight of the rows: one number, or one for each row (n,).
     """
 
     features: Tensor
@@ -32,7 +32,7 @@ class LabelledFeatures:
 
     @property
     def weights(self) -> Tensor:
-        """How much each row counts (n,), float64."""
+        """The weight of each row (n,), float64."""
         return torch.as_tensor(self.weight).double().expand(len(self.features))
 
     def counts(self, topics: int) -> Tensor:
@@ -47,8 +47,8 @@ class LinearHead:
     """Logits g = x W^T + b that favour no topic: softmax(g + log p) is the posterior under the prior p.
 
     Attributes:
-        weight: W (C, d).
-        bias: b (C,).
+        weight: Weights W (C, d).
+        bias: Bias b (C,).
     """
 
     weight: Tensor
@@ -59,11 +59,11 @@ class LinearHead:
         return features @ self.weight.T + self.bias
 
     def scaled(self, scale: float) -> "LinearHead":
-        """The head whose logits are `scale` times as large."""
+        """A head whose logits are `scale` times as large."""
         return LinearHead(self.weight * scale, self.bias * scale)
 
     def __add__(self, other: "LinearHead") -> "LinearHead":
-        """The head whose logits are the sum of both."""
+        """A head whose logits are the sum of both."""
         return LinearHead(self.weight + other.weight, self.bias + other.bias)
 
 
@@ -74,17 +74,17 @@ def fit_linear_head(
     start: LinearHead | None = None,
     iterations: int = ITERATIONS,
 ) -> LinearHead:
-    """Multinomial logistic regression with a free bias, the rows' counts divided out of it.
+    """Multinomial logistic regression with a free bias, from which the counts are divided out.
 
-    Minimises sum_i w_i CE(W x_i + b', y_i) + |W|^2 / (2 strength) over features with mean 0 and a mean square length
-    of 1, so that one strength means the same of any base. The head is then b = b' - log n with n the weighted counts:
-    with a free bias the minimiser of balanced softmax (Ren et al. 2020) at the same strength.
+    Minimises sum_i w_i CE(W x_i + b', y_i) + |W|^2 / (2 strength) over features scaled to mean 0 and a mean square
+    length of 1, so that a strength means the same for any base. The bias of the head is b = b' - log n, with n the
+    weighted counts. With a free bias, this is the minimiser of balanced softmax (Ren et al. 2020) at the same strength.
 
     Args:
-        rows: What to fit on, in one or several blocks.
-        topics: C.
-        strength: scikit-learn's C: larger regularises less.
-        start: A head to start from, for a grid of strengths.
+        rows: Rows to fit on, in one or several blocks.
+        topics: Number of topics C.
+        strength: Inverse regularisation, scikit-learn's C: larger regularises less.
+        start: Head to start from, for a grid of strengths.
         iterations: Most iterations of L-BFGS.
     """
     mean, spread = _location(rows)
@@ -117,7 +117,7 @@ def fit_linear_head(
 
 
 def _location(rows: Sequence[LabelledFeatures]) -> tuple[Tensor, float]:
-    """The rows' mean (d,), and the root mean square of their distance from it."""
+    """The rows' mean (d,) and the root mean square of their distance from it."""
     features = torch.cat([block.features for block in rows])
     mean = features.mean(0)
     spread = (features - mean).square().sum(-1).mean().sqrt().item()
@@ -126,7 +126,7 @@ def _location(rows: Sequence[LabelledFeatures]) -> tuple[Tensor, float]:
 
 @dataclass(frozen=True)
 class _Block:
-    """Rows as NumPy arrays, and their part of the loss."""
+    """Rows as NumPy arrays, with their part of the loss."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -138,7 +138,7 @@ class _Block:
         return cls(((rows.features - mean) / spread).numpy(), labels.numpy(), rows.weights.float().numpy())
 
     def loss(self, weight: np.ndarray, bias: np.ndarray) -> tuple[float, np.ndarray]:
-        """The weighted sum of the rows' cross-entropies, and its slope in their logits (n, C)."""
+        """The weighted sum of the rows' cross-entropies and its gradient in their logits (n, C)."""
         logits = self.features @ weight.T + bias
         logits -= logits.max(1, keepdims=True)
         slope = np.exp(logits)

@@ -1,4 +1,4 @@
-"""The Lightning module of an encoder: loss, exact validation measures. Knows nothing of files or tokenizers."""
+"""The Lightning module of an encoder: its loss and exact validation metrics. Knows nothing of files or tokenizers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ class EncoderModule(PhaseModule):
 
     Args:
         model: A sequence classifier over `topics`.
-        phase: Length and speed.
-        loss: Loss of the phase; told each step how far the training is, for deferred weights.
+        phase: Length and speed of the phase.
+        loss: Loss of the phase; it is told the progress of training each step, for deferred weights.
         topics: Names and bands for the logged recalls.
         validation_targets: Topic index of each validation row (V,).
         rates: Learning-rate factor per parameter name.
@@ -55,22 +55,22 @@ class EncoderModule(PhaseModule):
         return self.model(input_ids=input_ids, attention_mask=attention_mask).logits.float()
 
     def on_train_start(self) -> None:
-        """As at an epoch's start: one that is gone on with has no other."""
+        """Do what an epoch's start does, because a resumed epoch has no start."""
         self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
-        """Dropout on, but not in a frozen body: its features are to be the ones that prediction will see."""
+        """Switch dropout on, except in a frozen body, whose features must be the same as at prediction."""
         self.model.train()
         if self._frozen_body:
             for module in body_modules(self.model):
                 module.eval()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Deferred class weights begin at their share of the phase."""
+        """Tell the loss how far the phase is, so that deferred class weights start."""
         self.loss.set_progress(self.done_share)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """The loss over the mean rows of a step, so that a row weighs the same in a large and a small batch."""
+        """The loss divided by the mean rows of a step, so that a row weighs the same in a large and a small batch."""
         logits = self(batch["input_ids"], batch["attention_mask"])
         rows = self.trainer.datamodule.rows_per_batch  # pyright: ignore[reportAttributeAccessIssue]
         loss = self.loss(logits, batch["target"], denominator=rows, row_weights=batch["weight"])
@@ -82,13 +82,13 @@ class EncoderModule(PhaseModule):
         self._seen.append((batch["row"], self(batch["input_ids"], batch["attention_mask"])))
 
     def on_validation_epoch_end(self) -> None:
-        """Bring the logits of all ranks together and log the measures, the same and exact on each."""
+        """Gather the logits of all ranks and log the metrics, which are exact and equal on every rank."""
         logits = self._gathered()
         for name, value in validation_measures(logits.cpu(), self._targets, self._topics).items():
             self.log(f"validation/{name}", value, sync_dist=True)
 
     def _gathered(self) -> Tensor:
-        """Validation logits (V, C) in row order; rows that a rank repeats to fill its share count once."""
+        """Validation logits (V, C) in row order; a row that a rank repeats to fill its share counts once."""
         rows, logits = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         self._seen.clear()
         total = logits.new_zeros(len(self._targets), logits.shape[1] + 1)
@@ -98,7 +98,7 @@ class EncoderModule(PhaseModule):
 
 
 def validation_measures(logits: Tensor, labels: Tensor, topics: Topics) -> dict[str, float]:
-    """Measures of logits (V, C) against targets (V,), both on the CPU.
+    """Metrics of logits (V, C) against labels (V,), both on the CPU.
 
     Returns:
         `macro_f1`, `accuracy`, `balanced_accuracy`, `nll` (nats a row), `recall_BAND` (mean over the topics of the
@@ -109,7 +109,7 @@ def validation_measures(logits: Tensor, labels: Tensor, topics: Topics) -> dict[
         "macro_f1": measures.macro_f1(*rows),
         "accuracy": measures.accuracy(*rows),
         "balanced_accuracy": measures.balanced_accuracy(*rows),
-        "nll": measures.negative_log_likelihood(*rows),  # NaN where a logit is: that stops the run
+        "nll": measures.negative_log_likelihood(*rows),  # NaN if a logit is NaN, which stops the run
     }
     recalls = {f"recall_{band}": recall for band, recall in measures.band_recall(*rows, topics.counts).items()}
     each = measures.topic_recall(*rows).tolist()

@@ -1,4 +1,4 @@
-"""Settings among an estimator's parameters, opened to scikit-learn: `loss__gamma` is `gamma` of `loss`."""
+"""Opens settings among an estimator's parameters to scikit-learn: `loss__gamma` is `gamma` of `loss`."""
 
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Self
@@ -7,10 +7,10 @@ from sklearn.base import BaseEstimator
 
 
 class NestedSettings(BaseEstimator):
-    """An estimator whose parameters may be frozen dataclasses; their fields can be got, set and searched over."""
+    """An estimator whose parameters may be frozen dataclasses, with fields that can be got, set and searched over."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """As scikit-learn's; with `deep` also the fields of settings."""
+        """As in scikit-learn; with `deep`, also the fields of settings."""
         params = super().get_params(deep)
         if not deep:
             return params
@@ -18,7 +18,7 @@ class NestedSettings(BaseEstimator):
         return params | {f"{name}__{f.name}": getattr(value, f.name) for name, value in settings for f in fields(value)}
 
     def set_params(self, **params: Any) -> Self:
-        """As scikit-learn's; fields are set after the settings they are of, all at once.
+        """As in scikit-learn; fields are set after their settings, all at once.
 
         Raises:
             ValueError: If a parameter or field is unknown, or the fields do not go together.

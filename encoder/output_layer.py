@@ -1,4 +1,4 @@
-"""The last linear layer of a classifier, and what goes into it. Knows the layout transformers gives its models."""
+"""The last linear layer of a classifier and its inputs. Knows the layout of transformers' models; trains nothing."""
 
 import copy
 from typing import Any
@@ -29,10 +29,10 @@ def last_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
 
 
 def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
-    """Name and module of the last layer, where a fitted head fits.
+    """Name and module of the last layer, checked to have room for a fitted head.
 
     Raises:
-        UserError: If the model has none, or one without a bias, as decoders have.
+        UserError: If the model has no last linear layer, or one without a bias, as in decoders.
     """
     name, layer = last_layer(model)
     if layer.bias is None:
@@ -44,9 +44,9 @@ def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
 
 
 def without_output_layer(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model, its weights shared, whose logits are what goes into its last layer: the features a head reads.
+    """A copy with shared weights whose logits are the inputs of the last layer: the features that a head reads.
 
-    `model` stays as it is, so another thread may use it meanwhile.
+    `model` is not changed, so another thread may use it meanwhile.
     """
     name, _ = output_layer(model)
     *parents, last = name.split(".")

@@ -1,4 +1,4 @@
-"""Whether padding leaves a classifier's outputs alone. Knows tokens and logits; changes nothing."""
+"""Checks that padding does not change a classifier's outputs. Knows tokens and logits; changes nothing."""
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -12,15 +12,15 @@ _TEXTS = ("one", "one two three four five six seven eight")
 
 @torch.inference_mode()
 def check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, what: str) -> None:
-    """Make sure that a row's logits are the same alone and beside a longer row.
+    """Check that a row has the same logits alone and in a batch with a longer row.
 
     Args:
-        model: In float32 and evaluation mode.
-        tokenizer: Its tokenizer.
-        what: Named in the message.
+        model: Model in float32 and evaluation mode.
+        tokenizer: Tokenizer of the model.
+        what: Name of the model for the message.
 
     Raises:
-        UserError: If they are not.
+        UserError: If the logits differ.
     """
     rows = tokenize(tokenizer, _TEXTS, 16)
     alone, beside = (

@@ -1,9 +1,8 @@
-"""Mean pooling for BERT classifiers, in weights alone. Knows BERT's layers; trains nothing.
+"""Mean pooling for BERT classifiers, by weights alone. Knows BERT's layers; trains nothing.
 
-A base made as a sentence encoder says what it knows in the mean of its tokens, while transformers' BERT classifier
-reads the first token, which there says little. One more layer of the same kind, with weights chosen so that it
-starts as `first token + STRENGTH * mean of all tokens`, gives the classifier the mean; it is trained like any other
-layer, and plain transformers loads the result.
+The features of a sentence encoder are the mean of its tokens, but transformers' BERT classifier reads only the first
+token. So one more layer of the same kind is added, whose weights make it start as `first token + STRENGTH * mean of all
+tokens`. It is trained like any other layer, and plain transformers loads the result.
 """
 
 import json
@@ -15,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.models.bert.modeling_bert import BertLayer
 from transformers.utils.hub import cached_file
 
-STRENGTH = 12.0  # how far the mean outweighs the first token; the layer's normalisation sets the scale
+STRENGTH = 12.0  # weight of the mean relative to the first token; the layer's normalisation sets the scale
 POOLER = 0.3  # keeps the pooler's tanh in its nearly linear part
 
 
@@ -36,7 +35,7 @@ def pools_by_mean(base: str) -> bool:
 
 @torch.no_grad()
 def add_mean_layer(model: PreTrainedModel) -> None:
-    """Give a BERT classifier a last layer that starts as LayerNorm(first + STRENGTH * mean), in place.
+    """Add to a BERT classifier, in place, a last layer that starts as LayerNorm(first + STRENGTH * mean).
 
     Uniform attention (zero queries and keys) over identity values is the mean over unmasked tokens; a feed-forward
     part of zeros adds nothing.
@@ -56,7 +55,7 @@ def add_mean_layer(model: PreTrainedModel) -> None:
 
 
 def mean_layer(model: PreTrainedModel) -> nn.Module | None:
-    """The layer that `add_mean_layer` gave a model and that nothing has trained since; None where there is none."""
+    """The layer from `add_mean_layer`, if it is there and has not been trained since; else None."""
     layers: Any = getattr(getattr(model.base_model, "encoder", None), "layer", None)
     if not layers or not isinstance(layers[-1], BertLayer):
         return None

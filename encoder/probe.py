@@ -1,7 +1,7 @@
-"""The frozen probe: a linear head on fixed features, each choice about it made on held-out rows.
+"""The frozen probe: a linear head on fixed features, with every choice made on held-out rows.
 
-Knows features, labels and folds; no text and no transformer. Everything is chosen by the log-loss of rows that the
-head was not fitted on (cross-fitting), under the shares that the rows come with.
+Knows features, labels and folds; knows no text and no transformer. Choices are made by the log-loss of rows that the
+head was not fitted on (cross-fitting), under the rows' own shares.
 """
 
 import logging
@@ -17,21 +17,21 @@ from .linear_head import LabelledFeatures, LinearHead, fit_linear_head
 log = logging.getLogger("unskew")
 
 STRENGTHS = (3.0, 10.0, 30.0, 100.0)
-NOISY_WEIGHT = 0.3  # of a noisy row beside a clean one
+NOISY_WEIGHT = 0.3  # weight of a noisy row relative to a clean one
 NOISY_ITERATIONS = 60
-NOISY_PSEUDO_ROWS = 20.0  # of the clean shares, toward which the noisy set's shares are estimated
-SURE = 2.0  # standard errors by which a choice against the usual one must win
+NOISY_PSEUDO_ROWS = 20.0  # rows with the clean shares, added when the noisy set's shares are estimated
+SURE = 2.0  # standard errors by which a choice must beat the default
 
 
 @dataclass(frozen=True)
 class ProbeRows:
-    """What a probe is fitted on.
+    """The rows to fit a probe on.
 
     Attributes:
-        clean: The clean rows.
-        names: One row for each topic, its name as the text; None where they are left out.
-        noisy: Noisy rows with the topics they came with; None where there are none or they are left out.
-        topics: How many there are, C.
+        clean: Clean rows.
+        names: One row for each topic with its name as the text; None if left out.
+        noisy: Noisy rows with their given topics; None if there are none or they are left out.
+        topics: Number of topics C.
     """
 
     clean: LabelledFeatures
@@ -46,7 +46,7 @@ class ProbeRows:
         return counts / counts.sum()
 
     def without(self, held_out: Tensor) -> "ProbeRows":
-        """Without some of the clean rows, a mask (n,)."""
+        """These rows without the clean rows in a mask (n,)."""
         kept = ~held_out
         clean = LabelledFeatures(self.clean.features[kept], self.clean.labels[kept], self.clean.weights[kept])
         return replace(self, clean=clean)
@@ -57,13 +57,12 @@ class Probe:
     """A fitted probe.
 
     Attributes:
-        head: Fitted on all rows, scaled.
-        held_out: Scaled logits (n, C) of each clean row by a head that did not see it; nan where there is none.
-        strength: The regularisation chosen, scikit-learn's C.
-        scale: What the logits were multiplied by.
+        head: Scaled head, fitted on all rows.
+        held_out: Scaled logits (n, C) of each clean row by a head that did not see it; nan if there is none.
+        strength: Chosen regularisation, scikit-learn's C.
+        scale: Factor of the logits.
         names: Whether topic names are among the rows.
-        noisy: What the noisy set brought: nats of held-out log-loss, negative where it helps; None where it was left
-            out.
+        noisy: Change of the held-out log-loss by the noisy set in nats, negative if it helps; None if it was left out.
         report: Lines for a log.
     """
 
@@ -76,13 +75,13 @@ class Probe:
     report: tuple[str, ...]
 
     def used(self, rows: ProbeRows) -> ProbeRows:
-        """Those of the rows that it was fitted on."""
+        """The rows that the probe was fitted on."""
         return replace(rows, names=rows.names if self.names else None, noisy=None if self.noisy is None else rows.noisy)
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A way to fit, with the logits (n, C) of the rows held out, their scale and their losses (m,)."""
+    """A way to fit, with the logits (n, C) of held-out rows, their scale and their losses (m,)."""
 
     strength: float
     logits: Tensor
@@ -94,7 +93,7 @@ def fit_probe(rows: ProbeRows, folds: Sequence[int], strengths: Sequence[float] 
     """Choose strength, names and noisy rows on held-out rows, then fit on all.
 
     Args:
-        rows: All that could be fitted on.
+        rows: All rows that may be fitted on.
         folds: Folds of the clean rows (n,), from `deal_folds`.
         strengths: Regularisations to choose from, scikit-learn's C.
     """
@@ -125,13 +124,13 @@ def fit_probe(rows: ProbeRows, folds: Sequence[int], strengths: Sequence[float] 
 
 
 def fit_head(rows: ProbeRows, strength: float, scale: float, *, given: bool = True) -> LinearHead:
-    """The head for the rows, unscaled.
+    """The unscaled head for the rows.
 
     Args:
-        rows: Clean rows, and where there are any names and noisy ones.
+        rows: Rows to fit on.
         strength: Regularisation, scikit-learn's C.
-        scale: Scale of the clean head's logits, for what it says of noisy rows.
-        given: Whether the topics that noisy rows came with count, beside what the clean head says of their texts.
+        scale: Scale of the clean head's logits, for its predictions on noisy rows.
+        given: Whether the given topics of noisy rows count, besides the clean head's predictions for their texts.
     """
     blocks = [rows.clean] + ([rows.names] if rows.names is not None else [])
     head = fit_linear_head(blocks, rows.topics, strength)
@@ -158,7 +157,7 @@ def _best_strength(rows: ProbeRows, folds: Tensor, strengths: Sequence[float]) -
 
 
 def _with_noisy(rows: ProbeRows, before: _Candidate, folds: Tensor) -> tuple[_Candidate | None, float, str]:
-    """The fit with noisy rows if it is better than without, and better than with their texts alone."""
+    """The fit with noisy rows, if it beats the fit without them and the fit with only their texts."""
     logits = {given: _nowhere(rows) for given in (True, False)}
     for held_out in _held_out(folds):
         for given, found in logits.items():
@@ -167,7 +166,7 @@ def _with_noisy(rows: ProbeRows, before: _Candidate, folds: Tensor) -> tuple[_Ca
     candidate, control = (_candidate(rows, before.strength, logits[given]) for given in (True, False))
     change, error = smaller_by(candidate.losses, before.losses)
     beside, doubt = smaller_by(candidate.losses, control.losses)
-    # Any text of the kind helps a little, whatever its label: labels that say nothing must not pass for a help.
+    # Any similar text helps a little, whatever its label: useless labels must not seem to help.
     helps = change < -SURE * error and beside < -SURE * doubt
     said = "helps and is trained on" if helps else "does not help and is left out"
     line = (
@@ -184,7 +183,7 @@ def _candidate(rows: ProbeRows, strength: float, logits: Tensor) -> _Candidate:
         return _Candidate(strength, logits, 1.0, torch.zeros(1).double())
     weights = rows.clean.weights[known]
     scale = fit_scale(logits[known], labels, rows.prior, weights)
-    # Their mean, and that of differences, is the weighted one.
+    # Scaled so that plain means of losses, and of their differences, are weighted means.
     losses = row_nll(logits[known] * scale, labels, rows.prior) * weights / weights.mean()
     return _Candidate(strength, logits, scale, losses)
 

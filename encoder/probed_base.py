@@ -1,6 +1,6 @@
-"""A pretrained base and the rows it is fitted on: its features, its folds, its tuning from a probe's head.
+"""A pretrained base and the rows to fit it on: features, folds, and tuning from a probe's head.
 
-Knows the model and the rows; which head is right and whether tuning paid are the recipe's.
+Knows the model and the rows; does not know which head is best or whether tuning paid off, which the recipe decides.
 """
 
 import logging
@@ -31,12 +31,12 @@ from .tuning import tune
 
 log = logging.getLogger("unskew")
 
-MOST_NOISY = 20_000  # noisy rows that a probe reads: more change it little
+MOST_NOISY = 20_000  # noisy rows read by a probe; more would change little
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning a model gives: the head that was tuned with it, and all rows with their features by it."""
+    """The result of tuning a model: the tuned head, and all rows with the tuned model's features."""
 
     head: LinearHead
     rows: ProbeRows
@@ -47,16 +47,16 @@ class ProbedBase:
     """A base with the rows to fit it on.
 
     Attributes:
-        model: A classifier over `topics`.
-        tokenizer: Its tokenizer.
-        settings: Resolved.
-        topics: In the order of the logits.
+        model: Classifier over `topics`.
+        tokenizer: Tokenizer of the model.
+        settings: Resolved settings.
+        topics: Topics, in the order of the logits.
         folder: Folder of checkpoints and logs.
         seed: Random seed.
-        clean: The clean rows.
-        names: The topics' names as rows.
-        noisy: The noisy rows.
-        start: The model's weights before any tuning.
+        clean: Clean rows.
+        names: Topic names as rows.
+        noisy: Noisy rows.
+        start: Weights of the model before any tuning.
     """
 
     model: PreTrainedModel
@@ -80,14 +80,14 @@ class ProbedBase:
         folder: Path,
         seed: int,
     ) -> "ProbedBase":
-        """Load the base that resolved settings name."""
+        """Load the base named in resolved settings."""
         model, tokenizer = make_base(settings, topics, (), seed)
         if settings.trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available():
             model.to("cuda")  # pyright: ignore[reportArgumentType]
         texts = ((name, name_as_text(name)) for name in topics.names) if settings.names else ()
         names = tuple(Record(text, f"name-{name}", name) for name, text in texts if text)
         if len(noisy) > MOST_NOISY:
-            # Each row with the same chance: the noisy set's shares, and how its labels err, are estimated on it.
+            # A simple random sample, because the noisy set's shares and label errors are estimated on it.
             log.info("encoder: the probe reads %s of the %s noisy rows", f"{MOST_NOISY:,}", f"{len(noisy):,}")
             noisy = Random(f"noisy/{seed}").sample(noisy, MOST_NOISY)
         start = {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -100,26 +100,26 @@ class ProbedBase:
 
     @cached_property
     def tokens(self) -> int:
-        """How many the clean rows have, as far as they are read."""
+        """The tokens of the clean rows, as far as they are read."""
         rows = tokenize(self.tokenizer, [record.text for record in self.clean], self.settings.max_tokens)
         return sum(map(len, rows))
 
     @cached_property
     def encoder(self) -> TopicEncoder:
-        """The model as it is."""
+        """The model in its current state."""
         return TopicEncoder(self.model, self.tokenizer, self.settings.max_tokens)
 
     def using(self, probe: Probe) -> "ProbedBase":
-        """With the rows that a probe chose to use."""
+        """The same base with only the rows that a probe chose to use."""
         noisy = () if probe.noisy is None else self.noisy
         return replace(self, names=self.names if probe.names else (), noisy=noisy)
 
     def features(self, records: Sequence[Record]) -> Tensor:
-        """What goes into the last layer (n, d), by the model as it is."""
+        """The inputs of the last layer (n, d), from the model in its current state."""
         return self.encoder.features([record.text for record in records])
 
     def rows(self) -> ProbeRows:
-        """All rows with their features, by the model as it is."""
+        """All rows with their features, from the model in its current state."""
         labelled = [
             LabelledFeatures(self.features(records), self._labels(records), torch.from_numpy(record_weights(records)))
             if records
@@ -130,18 +130,18 @@ class ProbedBase:
         return ProbeRows(labelled[0], labelled[1], labelled[2], len(self.topics))
 
     def folds(self, count: int) -> list[int]:
-        """A fold for each clean row; a paraphrase is in the fold of its original."""
+        """A fold for each clean row; a paraphrase has the fold of its original."""
         texts = {record.id: record.text for record in self.clean if record.paraphrase_of is None}
         keys = [texts.get(record.paraphrase_of or "", record.text) for record in self.clean]
         return deal_folds(keys, self.labels.tolist(), count, self.seed)
 
     def tune(self, kept: Tensor, name: str, head: LinearHead) -> Tuned:
-        """Tune the model, from its first weights, on some of the clean rows, a mask (n,), and the names.
+        """Tune the model from its first weights, on the clean rows in a mask (n,) and on the names.
 
         Args:
-            kept: Which clean rows.
-            name: For log lines and the folder.
-            head: To start from.
+            kept: Mask (n,) of the clean rows to tune on.
+            name: Name for log lines and the folder.
+            head: Head to start from.
         """
         clean = tuple(record for record, keep in zip(self.clean, kept.tolist(), strict=True) if keep)
         own = replace(self, clean=clean)
@@ -157,11 +157,11 @@ class ProbedBase:
         return Tuned(tuned, self.rows())
 
     def restore(self) -> None:
-        """The model as it was before any tuning."""
+        """Reset the model to its weights before any tuning."""
         self.model.load_state_dict(self.start)
 
     def state(self, head: LinearHead) -> str:
-        """Fingerprint of all that a tuning depends on."""
+        """Fingerprint of everything that a tuning depends on."""
         settings = self.settings
         return fingerprint(
             settings.base,

@@ -1,7 +1,7 @@
-"""Stage 1 from rows to a fitted classifier: by phases, by a probe, or tuned from a probe where that is better.
+"""Stage 1 from rows to a fitted classifier: by phases, by a probe, or tuned from a probe if that is better.
 
-Knows which recipe the settings name and what is compared with what; each step is its own module's. With a probe every
-clean row is trained on: what is chosen and calibrated is so on what models said of rows that they were not fitted on.
+Knows the recipes and their comparisons; knows nothing of how a step works. With a probe, every clean row is trained on:
+choices and calibration use predictions for rows that a model was not fitted on.
 """
 
 import logging
@@ -27,9 +27,9 @@ from .topic_encoder import TopicEncoder
 log = logging.getLogger("unskew")
 
 PROBE_FOLDS = 5
-FEW_TOKENS = 250_000  # of all clean rows; up to here each is tuned on, and held out as well: in one of two halves
+FEW_TOKENS = 250_000  # of all clean rows; up to this size, each of two halves is held out of one tuning
 HALVES = 2
-PARTS = 5  # of more: one of them is held out of the only tuning, and no row of the head that follows it
+PARTS = 5  # with more tokens, one of five parts is held out of a single tuning, and no row of the final head
 
 
 def fit_topic_encoder(
@@ -41,17 +41,17 @@ def fit_topic_encoder(
     folder: str | Path,
     seed: int = 0,
 ) -> FittedEncoder:
-    """Fit a topic classifier by the recipe of its settings, going on where an equal call was interrupted.
+    """Fit a topic classifier by the recipe of its settings, or resume an interrupted fit with the same inputs.
 
     Args:
-        train: The clean set; each topic has at least one row.
-        validation: Clean rows held out of it. The recipes "tuned" and "probe" need none: where there are some, they
-            are what the classifier is calibrated on.
-        noisy: Rows whose topics need not be right, if there are any; "tuned" and "probe" use them where that helps on
-            clean rows.
+        train: Clean set, with at least one row for each topic.
+        validation: Held-out clean rows. The recipes "tuned" and "probe" need none; if given, the classifier is
+            calibrated on them.
+        noisy: Rows whose topics may be wrong, if there are any; "tuned" and "probe" use them if that helps on clean
+            rows.
         topics: Topics of the clean set, with their counts.
-        settings: The user's choices.
-        folder: Where checkpoints and logs go; made if missing.
+        settings: Settings of the encoder.
+        folder: Folder of checkpoints and logs; created if missing.
         seed: Random seed.
 
     Raises:
@@ -94,17 +94,16 @@ def _fit_probed(base: ProbedBase) -> FittedEncoder:
 
 
 def _choose(base: ProbedBase, probe: Probe, frozen: ProbeRows, parts: int, tuned_for: int) -> tuple[Choice, Tuned]:
-    """Tune on all but a part of the rows, ask about that, and compare with probes fitted on the same rows.
+    """Tune on all parts of the rows but one, predict that part, and compare with probes fitted on the same rows.
 
     Args:
-        base: With the rows that the probe uses.
-        probe: Says how heads are fitted.
-        frozen: The same rows with their features by the base as it came.
-        parts: Into how many the clean rows are dealt.
-        tuned_for: How many of these are held out, each of a tuning of its own.
+        base: Base with the rows that the probe uses.
+        probe: Probe that says how heads are fitted.
+        frozen: Same rows with the features of the untuned base.
+        parts: Number of parts of the clean rows.
+        tuned_for: Number of parts that are held out, each of its own tuning.
 
-    Returns:
-        What was chosen; and the model that was tuned last, with the features of every row.
+    Returns: The choice, and the last tuned model with the features of every row.
     """
     folds = torch.tensor(base.folds(parts))
     unsaid = torch.full((len(base.clean), len(base.topics)), torch.nan)

@@ -1,7 +1,7 @@
-"""Noisy rows under the topics that a fitted encoder decides on. Knows the encoder and the corrector; fits nothing.
+"""Relabels noisy rows with a fitted encoder. Knows the encoder and the corrector; fits nothing.
 
-A decoder that meets wrong topic tokens beside the right target learns to follow the text and not the token; and of the
-rows that a noisy set gives to a rare topic most may be strays from the frequent ones.
+A decoder that sees wrong topic tokens beside right targets learns to follow the text instead of the token. And most
+rows that a noisy set gives to a rare topic may belong to frequent topics.
 """
 
 import logging
@@ -22,9 +22,9 @@ _AT_ONCE = 16_384
 
 
 def relabelled(records: Sequence[Record], encoder: TopicEncoder, corrector: PosteriorCorrector) -> Sequence[Record]:
-    """The same rows, each under its most probable topic where topics come as often as in the training set.
+    """The same rows, each with its most probable topic under the training prior.
 
-    Records on disk stay there: memory holds the texts and probabilities of some thousand at once.
+    Records on disk stay on disk; only a few thousand texts and probabilities are in memory at once.
     """
     if not records:
         return []

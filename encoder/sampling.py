@@ -1,4 +1,4 @@
-"""Which rows an epoch shows an encoder, and the prior that this and the loss teach it. Knows no model."""
+"""The rows of an encoder's epoch, and the prior that they and the loss teach. Knows no model."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from .settings import EncoderSettings
 def make_sampler(
     records: Sequence[Record], topics: Topics, ratio: float | None, seed: int
 ) -> tuple[Sequence[Record], TemperedSampler | None]:
-    """The records in the order that the draw numbers them in, and the rows of an epoch; None takes each once.
+    """The records in the sampler's numbering, and the sampler; a sampler of None takes each row once.
 
-    Under a ratio rows repeat, and a paraphrase stands in for a repeat of its original instead of being a row.
+    With a ratio, rows repeat, and a paraphrase replaces a repeat of its original instead of being a row itself.
     """
     if ratio is None:
         return records, None
@@ -24,7 +24,7 @@ def make_sampler(
 
 
 def epoch_counts(records: Sequence[Record], topics: Topics, ratio: float | None) -> list[float]:
-    """Rows per topic (C,) in an epoch of `make_sampler`, each counting its weight."""
+    """Weighted rows per topic (C,) in an epoch of `make_sampler`."""
     own = records if ratio is None else split_paraphrases(records)[0]
     indices = topic_indices(own, topics)
     known, weights = indices[indices >= 0], record_weights(own)[indices >= 0]
@@ -35,19 +35,19 @@ def epoch_counts(records: Sequence[Record], topics: Topics, ratio: float | None)
 
 
 def topic_prior_from_loss(settings: EncoderSettings, records: Sequence[Record], topics: Topics) -> tuple[float, ...]:
-    """The prior (C,) that softmax of the logits holds: that of the last phase's loss, on the rows of its epochs.
+    """The prior (C,) of the softmax of the logits, from the last phase's loss on the rows of its epochs.
 
     Args:
         settings: Settings of the fit.
-        records: The rows trained on, synthetic ones included.
-        topics: In the order of the logits.
+        records: Training rows, including synthetic ones.
+        topics: Topics, in the order of the logits.
     """
     counts = epoch_counts(records, topics, settings.sampling_ratio)
     return tuple(prior_from_loss(_last_loss(settings), counts, topics.names).tolist())
 
 
 def topic_loss_link(settings: EncoderSettings, records: Sequence[Record], topics: Topics) -> LossLink:
-    """What undoes the last phase's loss, where it is not proper; the arguments are those of `topic_prior_from_loss`."""
+    """The link that undoes the last phase's loss if it is not proper. Arguments as in `topic_prior_from_loss`."""
     return loss_link(_last_loss(settings), epoch_counts(records, topics, settings.sampling_ratio))
 
 

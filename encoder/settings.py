@@ -1,4 +1,4 @@
-"""What a user chooses about the encoder. Knows the settings of its parts; builds nothing."""
+"""Settings of the encoder. Knows the settings of its parts; builds nothing."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
@@ -8,7 +8,7 @@ from ..common import UserError
 from ..training import PhaseSettings, ScratchSettings, too_fast
 
 HIGHEST_BASE_RATE = 5e-4
-# What phases are unless given. From scratch a small model bears, and needs, rates that would wipe out a pretrained one.
+# Defaults of the phases. A small model from scratch needs learning rates that would ruin a pretrained one.
 SCRATCH = {
     "noisy": PhaseSettings(epochs=3, learning_rate=4e-3),
     "head": PhaseSettings(epochs=0, learning_rate=1e-3),
@@ -27,32 +27,32 @@ Recipe = Literal["tuned", "probe", "phases"]
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """How the topic classifier is made.
+    """How the topic classifier is built and trained.
 
     Attributes:
-        base: Hub id or local folder of a model to start from; None builds a small one from scratch.
-        recipe: "probe" fits a linear head on the frozen base, in seconds to a minute; "tuned" fine-tunes from there
-            and keeps what is better on held-out rows; "phases" trains in the order noisy, head, clean. Unless given
-            "tuned" for a `base`, "phases" from scratch.
-        names: Whether topic names are rows, too, unless that hurts (not in phases).
+        base: Hub id or local folder of a pretrained model; None builds a small one from scratch.
+        recipe: Way to train. "probe" fits a linear head on the frozen base, in seconds to a minute; "tuned" (default
+            with a `base`) fine-tunes from there and keeps what is better on held-out rows; "phases" (default from
+            scratch) trains in the order noisy, head, clean.
+        names: Whether to train on topic names as rows too, unless that hurts (not in phases).
         scratch: Size of the model from scratch.
-        max_tokens: Texts are read up to this many tokens, the model's own marks included.
+        max_tokens: Most tokens of a text that are read, special tokens included.
         tokens_per_batch: Padded tokens in a training batch, before `accumulate_grad_batches`.
-        rows_per_batch: Most rows in a training batch of "tuned": small batches are many steps.
-        max_steps: Most training steps of "tuned", but one pass over the rows at least.
-        noisy: In "phases", warm-up on the noisy set, where there is one; unless given 1 epoch at 5e-5 of a `base`, 3
-            at 4e-3 from scratch.
-        noisy_loss: Its loss; unless given one that wrong topics pull little, generalised cross-entropy with q 0.5 and
-            weights effective_number.
-        head: In "phases", training of the head on a frozen body, clean set; left out unless given.
-        head_loss: Its loss; balanced, whatever the last phase uses.
-        clean: Fine-tuning of everything on the clean set; unless given 2 epochs at 1e-4 for "tuned", and for "phases"
-            5 at 1e-4 of a `base`, 6 at 1e-3 from scratch. "tuned" takes its epochs and learning rate alone.
-        loss: Its loss, in "phases".
-        layer_decay: In noisy and clean, each layer's learning rate is this factor times that of the layer above it;
-            unless given 0.9 for "tuned", 1 for "phases".
-        sampling_ratio: In "phases", largest over smallest topic in an epoch of the clean set after tempered over- and
-            undersampling; None samples the set as it is.
+        rows_per_batch: Most rows in a training batch of "tuned"; small batches mean many steps.
+        max_steps: Most training steps of "tuned", though at least one pass over the rows.
+        noisy: Warm-up of "phases" on the noisy set, if there is one. By default 1 epoch at 5e-5 with a `base`, 3 at
+            4e-3 from scratch.
+        noisy_loss: Loss of the warm-up. By default generalised cross-entropy with q 0.5 and weights effective_number,
+            which wrong topics affect little.
+        head: Training of the head in "phases", on a frozen body and the clean set; left out unless given.
+        head_loss: Loss of that head training; balanced, whatever the last phase uses.
+        clean: Fine-tuning of everything on the clean set. By default 2 epochs at 1e-4 for "tuned"; for "phases" 5 at
+            1e-4 with a `base`, 6 at 1e-3 from scratch. "tuned" uses only its epochs and learning rate.
+        loss: Loss of that fine-tuning, in "phases".
+        layer_decay: Learning rate of each layer in noisy and clean, relative to the layer above it; by default 0.9 for
+            "tuned", 1 for "phases".
+        sampling_ratio: Largest over smallest topic in an epoch of the clean set in "phases", after tempered over- and
+            undersampling; None takes the set as it is.
         trainer: Arguments of `lightning.Trainer`: accelerator, devices, strategy, precision, ...
     """
 
@@ -101,7 +101,7 @@ class EncoderSettings:
         return problems + self._without_meaning() + too_fast(self.base, phases, HIGHEST_BASE_RATE, "2e-5 to 2e-4")
 
     def _without_meaning(self) -> list[str]:
-        """Settings of the phases, given beside a recipe that has none."""
+        """Settings of the phases that were given although the recipe has no phases."""
         if self.recipe_in_force == "phases":
             return []
         unused = EncoderSettings.__dataclass_fields__
@@ -114,11 +114,11 @@ class EncoderSettings:
 
     @property
     def recipe_in_force(self) -> Recipe:
-        """The recipe, where none was given what suits the base."""
+        """The recipe given, or the default for the base."""
         return self.recipe or ("phases" if self.base is None else "tuned")
 
     def resolved(self) -> "EncoderSettings":
-        """With what was left open filled in as suits the base and the recipe."""
+        """These settings, with defaults for the base and the recipe filled in."""
         recipe = self.recipe_in_force
         usual = SCRATCH if self.base is None else BASE if recipe == "phases" else PROBED
         phases = {name: getattr(self, name).resolved(phase) for name, phase in usual.items()}

@@ -1,4 +1,4 @@
-"""Texts and labels as scikit-learn's users give them, into plain strings and class indices. Knows no model."""
+"""Turns texts and labels of scikit-learn's users into plain strings and class indices. Knows no model."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ def as_texts(X: Any) -> list[str]:  # noqa: N803
     """Plain strings of a 1-D sequence, or of a table of one column.
 
     Raises:
-        ValueError: If X is anything else, says what and where.
+        ValueError: If X is anything else; the message says what and where.
     """
     if isinstance(X, str | bytes) or not isinstance(X, Iterable):
         raise ValueError(f"X must be a sequence of texts, got {type(X).__name__}; for one text write [text]")
@@ -31,10 +31,10 @@ def as_texts(X: Any) -> list[str]:  # noqa: N803
 
 
 def as_classes(y: Any, rows: int, weights: Sequence[float] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted labels (C,) and the index (n,) among them of each row; refuses what scikit-learn's classifiers refuse.
+    """Sorted labels (C,) and each row's index (n,) among them; refuses what scikit-learn's classifiers refuse.
 
     Raises:
-        ValueError: If y are not class labels, one for each of the rows, of at least two classes in rows that count.
+        ValueError: If y is not one class label for each row, or rows with weight have fewer than two classes.
     """
     y = _as_labels(y, rows)
     counting = np.unique(y if weights is None else y[np.array(weights) > 0])
@@ -45,10 +45,10 @@ def as_classes(y: Any, rows: int, weights: Sequence[float] | None = None) -> tup
 
 
 def as_weights(sample_weight: Any, rows: int) -> list[float]:
-    """Weights (n,), those over 0 with a mean of 1: rows of weight 0 do not count.
+    """Weights (n,), scaled to a mean of 1 over the rows whose weight is not 0.
 
     Raises:
-        ValueError: If they are no numbers of at least 0, one for each of the rows, or all of them are 0.
+        ValueError: If there is not one number of at least 0 for each row, or all are 0.
     """
     weights = np.asarray(1.0 if sample_weight is None else sample_weight, dtype=np.float64)
     if weights.ndim == 0:
@@ -66,10 +66,10 @@ def as_weights(sample_weight: Any, rows: int) -> list[float]:
 
 
 def as_indices(y: Any, rows: int, classes: np.ndarray) -> list[int]:
-    """The index (n,) among known classes of each row.
+    """Each row's index (n,) among known classes.
 
     Raises:
-        ValueError: If y are not class labels, one for each of the rows, or one is not among the classes.
+        ValueError: If y is not one class label for each row, or a label is not among the classes.
     """
     y = _as_labels(y, rows)
     unknown = sorted(set(y.tolist()) - set(classes.tolist()), key=str)
@@ -90,10 +90,10 @@ def _as_labels(y: Any, rows: int) -> np.ndarray:
 
 
 def _without_missing(y: np.ndarray) -> np.ndarray:
-    """Labels of pandas' nullable types, which arrive as objects, as plain ones.
+    """Plain labels from pandas' nullable types, which arrive as objects.
 
     Raises:
-        ValueError: If one of them is missing (pandas.NA), which can be neither compared nor sorted.
+        ValueError: If a label is missing (pandas.NA), which can be neither compared nor sorted.
     """
     if y.dtype != object:
         return y
@@ -107,7 +107,7 @@ def _without_missing(y: np.ndarray) -> np.ndarray:
 
 
 def topic_names(classes: np.ndarray) -> list[str]:
-    """Topic names of labels: themselves as text, or where that is blank or not unique, their numbers."""
+    """Topic names for labels: the labels as text, or their numbers if the texts are blank or not unique."""
     names = [str(label) for label in classes.tolist()]
     fit = len(set(names)) == len(names) and all(name.strip() for name in names)
     return names if fit else [str(index) for index in range(len(names))]

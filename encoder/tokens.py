@@ -1,4 +1,4 @@
-"""Texts into padded token tensors for an encoder. Knows tokenizers; knows nothing of topics or training."""
+"""Turns texts into padded token tensors for an encoder. Knows tokenizers; knows nothing of topics or training."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..runtime import TextTokenizer, read_prefixes
 
-LONGEST_TOKEN = 64  # characters of a token in the prefix of a text that is read first
+LONGEST_TOKEN = 64  # characters per token in the prefix of a text that is read first
 
 
 def tokenize(
@@ -15,13 +15,13 @@ def tokenize(
 ) -> list[list[int]]:
     """Token ids of each text with the model's own special tokens around it, at most `max_tokens` in all, at least one.
 
-    Control strings inside a text ("[CLS]", "</s>") are plain characters here, whatever the tokenizer's own setting.
-    Of a long text only as much is read as those tokens need; blanks before it say nothing of its topic and are dropped.
+    Control strings inside a text ("[CLS]", "</s>") are plain characters here, whatever the tokenizer's own setting. A
+    long text is read only as far as those tokens need. Leading blanks say nothing about the topic and are dropped.
 
     Args:
-        tokenizer: A `TextTokenizer` where threads may share it; of any other a copy is made.
+        tokenizer: A `TextTokenizer`, which threads may share; any other tokenizer is copied.
         texts: Any strings.
-        max_tokens: What follows them is left out.
+        max_tokens: Most tokens of a text; the rest is left out.
     """
     if not texts:
         return []
@@ -39,14 +39,14 @@ def tokenize(
 
 
 def _without_spoofs(ids: list[int], mask: list[int], special: set[int]) -> list[int]:
-    """Drop special ids that came from the text: some vocabularies hold the control string as an ordinary piece."""
+    """Drop special ids that came from the text: some vocabularies have the control string as an ordinary piece."""
     if sum(i in special for i in ids) == sum(mask):
         return ids
     return [i for i, own in zip(ids, mask, strict=True) if own or i not in special]
 
 
 def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that fills rows up; any will do where a tokenizer has none, as the mask hides it."""
+    """The padding id; any id will do if a tokenizer has none, because the mask hides it."""
     return token_id(tokenizer, str(tokenizer.pad_token)) if tokenizer.pad_token else 0
 
 

@@ -1,4 +1,4 @@
-"""A fitted topic classifier: fast logits for texts, saved as a plain transformers folder. Knows no training."""
+"""A fitted topic classifier with fast logits, saved as a plain transformers folder. Knows no training."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -17,20 +17,20 @@ from .tokens import pad, pad_id_of, tokenize
 
 log = logging.getLogger("unskew")
 
-CPU_TOKENS = 2048  # more only adds padding: the cores are busy already
+CPU_TOKENS = 2048  # more would only add padding; the cores are already busy
 GPU_TOKENS = 65_536
 
 
 class TopicEncoder:
-    """Texts to logits over topics. Threads may share one; a fork of a process that has used a model may not.
+    """From texts to logits over topics. Threads may share it; a fork of a process that has used a model may not use it.
 
     Args:
-        model: A sequence classifier whose `config.id2label` names the topics; put into evaluation mode.
-        tokenizer: Its tokenizer.
-        max_tokens: Texts are read up to this many tokens.
+        model: Sequence classifier whose `config.id2label` names the topics; it is put into evaluation mode.
+        tokenizer: Tokenizer of the model.
+        max_tokens: Most tokens of a text that are read.
 
     Attributes:
-        usage: What it has done so far.
+        usage: Rows, tokens and seconds so far.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
@@ -57,12 +57,11 @@ class TopicEncoder:
 
         Args:
             texts: Any strings; a control string in one is plain text.
-            tokens_per_batch: Budget of padded tokens, halved where it is too much for the memory; None chooses by the
-                device.
-            progress: Called with the number of texts done after each batch.
+            tokens_per_batch: Most padded tokens in a batch, halved if memory runs out; None chooses by the device.
+            progress: Function called after each batch with the number of texts done.
 
         Raises:
-            UserError: In a fork of a process that has used a model, where torch would wait for ever.
+            UserError: In a fork of a process that has used a model, where torch would hang.
         """
         with self.usage.timed():
             return self._outputs(self.model, texts, len(self.topics), tokens_per_batch, progress)
@@ -74,7 +73,7 @@ class TopicEncoder:
         tokens_per_batch: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> torch.Tensor:
-        """What goes into the last layer: float32 (n, d) on the CPU, in the order of `texts`; otherwise as `logits`."""
+        """Inputs of the last layer, float32 (n, d) on the CPU, in the order of `texts`. Arguments as in `logits`."""
         width = output_layer(self.model)[1].in_features
         return self._outputs(without_output_layer(self.model), texts, width, tokens_per_batch, progress)
 
@@ -105,11 +104,11 @@ class TopicEncoder:
         return result
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens of each text are read, the model's own special ones included."""
+        """The number of tokens read of each text, special tokens included."""
         return [len(row) for row in tokenize(self._reader, texts, self.max_tokens)]
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write model and tokenizer as transformers does (safetensors); plain transformers loads the folder.
+        """Write model and tokenizer as transformers does (safetensors), so that plain transformers loads the folder.
 
         Raises:
             UserError: If a weight is not finite.
@@ -122,17 +121,17 @@ class TopicEncoder:
     def from_pretrained(
         cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
     ) -> "TopicEncoder":
-        """Read what `save_pretrained` wrote, or any sequence classifier in that layout; no code of its own is run.
+        """Read a folder of `save_pretrained`, or any sequence classifier in that layout, without running code from it.
 
-        Texts are read up to the tokenizer's limit and the model's positions, where they have none to 512 tokens.
+        Texts are read up to the limits of the tokenizer and of the model's positions, or 512 tokens if there are none.
 
         Raises:
-            UserError: If the folder is missing, truncated, or not a classifier's, has weights that are not finite, or
-                the classifier says something else of a text when a longer one is beside it.
+            UserError: If the folder is missing, truncated or not a classifier's, a weight is not finite, or padding
+                changes the classifier's outputs.
         """
         try:
             model, tokenizer, missing = read_classifier(folder, dtype)
-            if dtype == torch.float32:  # in less, rounding is too coarse to tell
+            if dtype == torch.float32:  # with less precision, rounding is too coarse to tell
                 check_padding(model, tokenizer, str(folder))
         except UserError:
             raise

@@ -1,4 +1,4 @@
-"""A topic's name as a text of its own: one more row that says what the topic is. Knows strings alone."""
+"""A topic's name as the text of one more training row. Knows nothing but strings."""
 
 import re
 

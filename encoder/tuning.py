@@ -1,7 +1,7 @@
-"""Fine-tuning of the whole encoder from a probe's head: short, gentle, in small batches, a fixed number of passes.
+"""Fine-tuning of the whole encoder from a probe's head: a fixed number of gentle passes in small batches.
 
-Linear probing first, then fine-tuning (Kumar et al. 2022): the body is not pulled about by a head that knows nothing
-yet. Knows the model, rows and Lightning; which rows and whether it paid are the recipe's.
+Knows the model, rows and Lightning; does not know which rows to use or whether it paid off, which the recipe decides.
+Linear probing comes first (Kumar et al. 2022), so that an untrained head does not distort the body.
 """
 
 import math
@@ -19,11 +19,11 @@ from .module import EncoderModule
 from .output_layer import output_layer
 from .settings import EncoderSettings
 
-LOSS = LossSettings("logit_adjusted")  # its logits favour no topic, as the probe's do
+LOSS = LossSettings("logit_adjusted")  # its logits favour no topic, like the probe's
 
 
 def passes_within(rows: int, settings: EncoderSettings) -> int:
-    """Passes over the rows, cut to the budget of steps; at least one."""
+    """Passes over the rows within the budget of steps; at least one."""
     steps_a_pass = math.ceil(rows / settings.rows_per_batch)
     return max(1, min(settings.clean.epochs or 0, settings.max_steps // steps_a_pass))
 
@@ -38,15 +38,15 @@ def tune(
     seed: int,
     pad_id: int,
 ) -> None:
-    """Tune a model in place, from the head it has; goes on where an earlier call with the same folder was interrupted.
+    """Tune a model in place from its current head, or resume an interrupted call with the same folder.
 
     Args:
-        model: A classifier over `topics` whose head is a probe's.
-        rows: To train on.
-        topics: In the order of the logits.
-        settings: Resolved; `clean` is the length and speed.
+        model: Classifier over `topics` with a probe's head.
+        rows: Rows to train on.
+        topics: Topics, in the order of the logits.
+        settings: Resolved settings; `clean` is the length and speed.
         folder: Folder of checkpoints and logs.
-        name: For log lines.
+        name: Name for log lines.
         seed: Random seed of order and dropout.
         pad_id: Padding token id.
     """

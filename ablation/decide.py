@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
@@ -59,11 +61,14 @@ def choose(arm: ArmSettings, stages: FittedStages, test: TestRows) -> TopicDecis
         return _svm(stages.sets(arm), test, stages.seed)
     if arm.decide == "bayes":
         return _bayes(stages.settings.newsroom, test)
+    if arm.decide == "probe":
+        return _probe(arm, stages, test)
     return _of_model(arm, stages, test)
 
 
 def _of_model(arm: ArmSettings, stages: FittedStages, test: TestRows) -> TopicDecisions:
-    fitted = stages.decoder(arm) if arm.decide == "decoder" else stages.encoder(arm)
+    asked = {"decoder": stages.decoder, "zero_shot": stages.zero_shot}.get(arm.decide, stages.encoder)
+    fitted = asked(arm)
     sets, texts = stages.sets(arm), test.texts
     logits, seconds = _logits(fitted, texts, "test", sets.topics, arm.fairness)
     ordered = [sets.topics.index(name) for name in test.topics.names]
@@ -148,6 +153,25 @@ def _svm(sets: TrainingData, test: TestRows, seed: int) -> TopicDecisions:
     linear: Any = model[-1]
     trainable = int(linear.coef_.size + linear.intercept_.size)
     return TopicDecisions(torch.tensor(decided), seconds=time.monotonic() - trained, costs=costs, trainable=trainable)
+
+
+def _probe(arm: ArmSettings, stages: FittedStages, test: TestRows) -> TopicDecisions:
+    """A linear head on what the arm's decoder, its weights as they are, holds of the texts."""
+    fitted, sets = stages.decoder(arm), stages.sets(arm)
+    decoder: TopicDecoder = fitted.model
+    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
+    begun = time.monotonic()
+    read, _ = cached(fitted, ("features", arm.synthetic), lambda: decoder.features([r.text for r in sets.train]))
+    model.fit(read.numpy(), [str(record.topic) for record in sets.train])
+    costs = {f"decoder, {phase}": cost for phase, cost in fitted.costs.items()}
+    costs["probe, clean"] = Cost(seconds=time.monotonic() - begun, rows=len(sets.train))
+    features, seconds = cached(fitted, "test features", lambda: decoder.features(test.texts))
+    linear: Any = model[-1]
+    probabilities = torch.zeros(len(features), len(test.topics))
+    known = [test.topics.index(name) for name in linear.classes_]
+    probabilities[:, known] = torch.from_numpy(model.predict_proba(features.numpy())).float()
+    trainable = int(linear.coef_.size + linear.intercept_.size)
+    return TopicDecisions(probabilities.argmax(-1), probabilities, seconds=seconds, costs=costs, trainable=trainable)
 
 
 def _bayes(path: str | None, test: TestRows) -> TopicDecisions:

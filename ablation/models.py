@@ -21,6 +21,7 @@ from ..decoder import (
     FrameJudge,
     TopicDecoder,
     TopicJudge,
+    ZeroShot,
     fit_decoder,
     has_target,
     judge_taught_by,
@@ -109,6 +110,17 @@ class FittedStages:
             if arm.relabel:
                 sets = replace(sets, noisy=self._relabelled(arm, sets))
             self._decoder = key, self._fit_decoder(settings, sets)
+        return self._decoder[1]
+
+    def zero_shot(self, arm: ArmSettings) -> Fitted:
+        """The base of an arm's decoder, as it was."""
+        settings = self.settings.decoder_of(arm).resolved()
+        key = f"zero-shot {fingerprint(replace(settings, trainer={}))}"
+        if self._decoder is None or self._decoder[0] != key:
+            self._decoder = None
+            scorer = ZeroShot.read(str(settings.base), self.plain.topics, settings)
+            scorer.model.to(choose_device())  # pyright: ignore[reportArgumentType]
+            self._decoder = key, Fitted(scorer, settings, {}, {}, 0, {})
         return self._decoder[1]
 
     def _relabelled(self, arm: ArmSettings, sets: TrainingData) -> Sequence[Record]:

@@ -95,6 +95,8 @@ def _learnt_from(settings: AblationSettings, arm: Arm, rows: Mapping[str, int]) 
     own = settings.chosen[arm["name"]]
     if own.decide == "bayes":
         return ["nothing: it is the exact posterior"]
+    if own.decide == "zero_shot":
+        return ["nothing: it goes by their names"]
     said = [f"{rows['train']:,} clean rows" + (" and synthetic ones" if own.synthetic else "")]
     noisy = {
         "encoder": not settings.encoder_of(own).noisy.is_left_out,

@@ -121,8 +121,11 @@ class _Work:
         checked: list[DecoderSettings] = []
         for seed, name in self._all():
             arm, decoder = self.settings.chosen[name], self.settings.decoder_of(self.settings.chosen[name])
-            wanted = arm.write or arm.decide in ("decoder", "head")
-            if wanted and seed not in self.runs[name] and decoder not in checked:
+            if (
+                (arm.fits_decoder or arm.decide == "zero_shot")
+                and seed not in self.runs[name]
+                and decoder not in checked
+            ):
                 check_base(decoder, training.topics, self.output)
                 checked.append(decoder)
 
@@ -177,8 +180,8 @@ class _Work:
         state = fingerprint(
             MEASURED,
             replace(arm, title="", note="", group="decoder", encoder={}, decoder={}, same_start=False, role=None),
-            encoder if arm.relabel or arm.decide in ("encoder", "head") else None,
-            decoder if arm.write or arm.decide in ("decoder", "head") else None,
+            encoder if arm.fits_encoder else None,
+            decoder if arm.fits_decoder or arm.decide == "zero_shot" else None,
             self._rows,
             self._synthetic if arm.synthetic else None,
             (settings.data.validation_share, settings.data.columns, settings.budget, settings.test_rows),

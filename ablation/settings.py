@@ -10,7 +10,7 @@ from ..decoder import DecoderSettings
 from ..encoder import EncoderSettings
 from ..pipeline import DataSettings
 
-Decide = Literal["decoder", "head", "encoder", "gold", "shuffled", "svm", "bayes"]
+Decide = Literal["decoder", "head", "probe", "zero_shot", "encoder", "gold", "shuffled", "svm", "bayes"]
 Group = Literal["decoder", "encoder", "hybrid", "reference"]
 Role = Literal["baseline", "contender"]
 ArmCalibration = CalibrationKind | Literal["contextual", "batch"]
@@ -31,9 +31,10 @@ class ArmSettings:
         role: In the headline: the "baseline" that the others are compared with, or a "contender" for the lead. Where no
             arm has one, the first arm is the baseline, and all that decide topics are contenders.
         decide: Who picks the topic. "decoder": its topic token, in one forward pass; "head": a classification head on
-            the decoder; "encoder": stage 1; "gold": nobody, the true topics are given; "shuffled": nobody, a wrong
-            topic is given, drawn from the others; "svm": TF-IDF and a linear SVM with balanced weights;
-            "bayes": the exact posterior (the newsroom's alone).
+            the decoder; "probe": a balanced logistic regression on the trained decoder's last hidden states;
+            "zero_shot": its untrained base, by the probability of each topic's name; "encoder": stage 1; "gold":
+            nobody, the true topics are given; "shuffled": nobody, a wrong topic is given, drawn from the others;
+            "svm": TF-IDF and a linear SVM with balanced weights; "bayes": the exact posterior (the newsroom's alone).
         write: Whether the decoder then writes an output under that topic.
         decoder: Settings of stage 2 that differ from the shared ones, by name.
         encoder: Settings of stage 1 (or of the head) that differ, by name.
@@ -76,14 +77,26 @@ class ArmSettings:
             problems.append(f"role is {self.role!r}, must be {' or '.join(get_args(Role))}")
         if self.role is not None and self.decide in UNDECIDED:
             problems.append(f"role {self.role} needs an arm that decides topics, and {self.decide} are given")
-        if self.calibration in ("contextual", "batch") and self.decide != "decoder":
+        if self.decide in ("probe", "zero_shot") and self.target_prior != "raw":
+            problems.append(f"decide {self.decide} knows no prior to correct; leave target_prior raw")
+        if self.calibration in ("contextual", "batch") and self.decide not in ("decoder", "zero_shot"):
             problems.append(f"calibration {self.calibration} is of a decoder's topics, not of {self.decide}")
-        if self.relabel and self.decide in ("decoder", "head", "svm", "bayes"):
+        if self.relabel and self.decide in ("decoder", "head", "probe", "zero_shot", "svm", "bayes"):
             problems.append(f"relabel needs an encoder, but the arm decides by {self.decide}")
         if self.target_prior == "raw" and self.calibration not in ("none", "contextual", "batch"):
             problems.append(f"calibration {self.calibration} needs a target_prior, train or uniform")
         if problems:
             raise UserError(f"arm {self.title!r}: " + "; ".join(problems))
+
+    @property
+    def fits_decoder(self) -> bool:
+        """Whether it needs a trained decoder."""
+        return self.write or self.decide in ("decoder", "head", "probe")
+
+    @property
+    def fits_encoder(self) -> bool:
+        """Whether it needs a trained encoder, or a head."""
+        return self.relabel or self.decide in ("encoder", "head")
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,9 @@ class AblationSettings:
             raise UserError("ablation: " + "; ".join(problems))
         for name, arm in self.chosen.items():
             try:
-                overridden(self.decoder, arm.decoder)
+                decoder = overridden(self.decoder, arm.decoder)
+                if arm.decide == "zero_shot" and decoder.base is None:
+                    raise UserError("decide zero_shot needs decoder.base: a model from scratch knows no names")
                 overridden(self.encoder, arm.encoder)
             except UserError as error:
                 raise UserError(f"ablation, arm {name}: {error}") from None
@@ -202,8 +217,8 @@ class AblationSettings:
 
     def fit_key(self, arm: ArmSettings) -> str:
         """Equal for arms that train the same models: they run one after the other and share them."""
-        decoder = self.decoder_of(arm) if arm.write or arm.decide in ("decoder", "head") else None
-        encoder = self.encoder_of(arm) if arm.relabel or arm.decide in ("encoder", "head") else None
+        decoder = self.decoder_of(arm) if arm.fits_decoder else None
+        encoder = self.encoder_of(arm) if arm.fits_encoder else None
         return fingerprint(_plain(decoder), _plain(encoder), arm.synthetic, arm.relabel)
 
 

@@ -27,7 +27,7 @@ from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from unskew.common import write_text
-from unskew.corpus import Topics, load
+from unskew.corpus import Topics, load_usable
 from unskew.decoder import DecoderSettings
 from unskew.decoder.adaptation import adapt
 from unskew.decoder.base import pad_id_of
@@ -46,7 +46,7 @@ Made = tuple[Prepared, Any, Rows]  # the base, what is trained of it, and the ro
 
 def prepared(chosen: argparse.Namespace) -> Made:
     """What training begins with; `--side` takes the longest rows, two batches of them."""
-    records = load(chosen.rows)
+    records, _ = load_usable(chosen.rows)
     random.Random(0).shuffle(records)
     records = [record for record in records if record.target]
     if chosen.side:

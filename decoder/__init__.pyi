@@ -11,6 +11,7 @@ from .stored import StoredAdapter, StoredDecoder
 from .templates import INSTRUCTION, PLAIN, TEMPLATES
 from .topic_decoder import TopicDecoder
 from .vllm_backend import check_backend
+from .zero_shot import ZeroShot
 
 __all__ = [
     "TrainableParameters",
@@ -31,6 +32,7 @@ __all__ = [
     "Trial",
     "Watch",
     "Backend",
+    "ZeroShot",
     "are_frames",
     "check_base",
     "check_backend",

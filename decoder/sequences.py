@@ -155,6 +155,18 @@ def last_logits(model: Any, inputs: dict[str, Tensor], last: int) -> Tensor:
     return model(**inputs, **extra, use_cache=False).logits[:, -last:]
 
 
+def last_hidden(model: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """What the output matrix gets (B, D) at the last position of left-padded rows."""
+    kept: list[Tensor] = []
+    head = plain(model).get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, given: kept.append(given[0][:, -1]))
+    try:
+        last_logits(model, inputs, last=1)
+    finally:
+        hook.remove()
+    return kept[0]
+
+
 def plain(model: Any) -> Any:
     """The language model itself, without the adapter around it."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -26,7 +26,7 @@ from .control import ControlTokens
 from .engine import Engine, Guidance
 from .generation import TokenSelector, Watch, WatchedSelector, row_seed
 from .prompts import Prompt
-from .sequences import Sequencer, last_logits, pad_left
+from .sequences import Sequencer, last_hidden, last_logits, pad_left
 from .settings import Backend, Condition, GenerationSettings
 from .vllm_backend import VllmBackend, check_backend
 
@@ -200,6 +200,17 @@ class TopicDecoder:
             if progress is not None:
                 progress(len(batch))
         return result
+
+    @torch.inference_mode()
+    def features(self, texts: Sequence[str]) -> torch.Tensor:
+        """The last hidden state (n, D) after each text's prompt, where a topic comes next; float32, on the CPU."""
+        refuse_after_fork()
+        rows, found = self._sequencer.prompts(texts), dict[int, torch.Tensor]()
+        for batch in group_by_length(range(len(rows)), [len(row) for row in rows], SCORED_TOKENS):
+            inputs = pad_left([rows[i] for i in batch], pad_id_of(self.tokenizer))
+            inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
+            found |= dict(zip(batch, last_hidden(self.model, inputs).float().cpu(), strict=True))
+        return torch.stack([found[i] for i in range(len(rows))])
 
     @torch.inference_mode()
     def generate_topics(

@@ -64,12 +64,13 @@ def test_roles_say_who_is_compared_with_whom():
         ("hybrid", "decoder", None, "in group hybrid an encoder decides, but decide is 'decoder'"),
         ("hybrid", "gold", None, "in group hybrid an encoder decides"),
         ("reference", "gold", "contender", "role contender needs an arm that decides topics"),
+        ("decoder", "probe", None, "decide probe knows no prior to correct"),
         ("decoder", "decoder", "winner", "role is 'winner', must be baseline or contender"),
     ],
 )
 def test_arms_that_are_not_what_they_say(group, decide, role, said):
     with pytest.raises(UserError, match=said):
-        ArmSettings("mine", group, decide, role=role)
+        ArmSettings("mine", group, decide, role=role, target_prior="train" if decide == "probe" else "raw")
 
 
 def test_claims_are_of_arms_that_were_run():

@@ -41,6 +41,7 @@ ARMS = {
     "gold_topics": ArmSettings("true topics", "reference", "gold", write=True, decoder=LORA),
     "shuffled_topics": ArmSettings("wrong topics", "reference", "shuffled", write=True, decoder=LORA),
     "svm": ArmSettings("SVM", "encoder", "svm"),
+    "decoder_probe": ArmSettings("probe", "decoder", "probe", decoder=LORA),
 }
 
 
@@ -91,6 +92,8 @@ def test_every_arm_is_measured(ran):
         assert arms[name]["peak_memory"] > 50
     assert arms["svm"]["macro_f1"] is not None
     assert arms["svm"]["nll"] is None  # it has no probabilities
+    assert arms["decoder_probe"]["nll"] > 0
+    assert arms["decoder_probe"]["trainable"] == 3 * (TINY.width + 1)
     assert arms["gold_topics"]["macro_f1"] is None  # it decides nothing
     assert arms["gold_topics"]["rougeL"] is not None
     assert arms["decoder_lora"]["trainable"] < arms["decoder_plain"]["trainable"]
@@ -250,6 +253,8 @@ def test_a_wrong_setting_names_its_arm(settings):
         replace(settings, definitions={"typo": ArmSettings("typo", "decoder", decoder={"adaption": "lora"})})
     with pytest.raises(UserError, match="arm wrong: decoder settings: rank"):
         replace(settings, definitions={"wrong": ArmSettings("wrong", "decoder", decoder={"rank": 0})})
+    with pytest.raises(UserError, match="arm names: decide zero_shot needs decoder.base"):
+        replace(settings, definitions={"names": ArmSettings("names", "decoder", "zero_shot")})
     with pytest.raises(UserError, match="needs a target_prior"):
         ArmSettings("raw", "decoder", calibration="temperature")
 

@@ -108,6 +108,17 @@ def test_topic_logits_are_one_forward_pass_before_the_topic(decoder):
         torch.testing.assert_close(row, alone.detach(), atol=1e-4, rtol=1e-4)
 
 
+def test_features_are_what_a_topic_is_chosen_from(decoder):
+    found = decoder.features(TEXTS)
+    model = decoder.model.get_base_model()
+    for text, features in zip(TEXTS, found, strict=True):
+        prompt = torch.tensor(decoder._sequencer.prompts([text]))
+        with torch.no_grad():
+            expected = decoder.model(input_ids=prompt, output_hidden_states=True).hidden_states[-1][0, -1]
+        torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-3)
+    assert found.shape == (len(TEXTS), model.config.hidden_size)
+
+
 def test_free_topics_are_the_most_probable_tokens_where_those_are_topics(decoder):
     found = decoder.generate_topics(TEXTS, tokens_per_batch=150)
     names = dict(zip(decoder.control.topic_ids, decoder.topics, strict=True))

@@ -26,9 +26,10 @@ def command(settings: AblationSettings, output: str, workers: int | None = None,
 
     Args:
         settings: The comparison.
-        output: A folder: finished runs, checkpoints, results.json and the report. The same command goes on where an
+        output: A folder for finished runs, checkpoints, results.json and the report. The same command resumes where an
             earlier one stopped; finished runs are not done again.
-        workers: So many seeds at a time, on Ray (pip install "unskew[ray]"); here, one after the other, unless given.
+        workers: Number of seeds to run at the same time, on Ray (pip install "unskew[ray]"); unless given, seeds run
+            here, one after the other.
         overwrite: Do finished runs again.
     """
     from ..ablation import ablate as run

@@ -16,9 +16,9 @@ def command(
     """Measure the skew of anyone's predictions.
 
     Args:
-        predictions: Rows with an id and the decided topic, and where known the topics' probabilities.
+        predictions: Rows with an id and the predicted topic; the topics' probabilities are optional.
         labels: Rows with an id and the true topic; each prediction is measured against the label of its id.
-        train: Rows with a topic, or a JSON object {topic: count}: the set that the predictions' maker learnt from.
+        train: The training set behind the predictions: rows with a topic, or a JSON object {topic: count}.
             Without it there are no bands and no prior pull.
         output: A folder for audit.json and audit.png.
         columns: Which column holds what.

@@ -28,9 +28,9 @@ def command(
 
     Args:
         run_a: A folder of `unskew evaluate`, or predictions as `unskew audit` reads them.
-        run_b: The same of another system, on the same rows.
-        labels: Rows with an id and the true topic, where the predictions have no column true_topic.
-        train: The training set of both, or a JSON object {topic: count}: adds bands and the prior pull.
+        run_b: Another system's run on the same rows, in either form.
+        labels: Rows with an id and the true topic; needed if the predictions have no column true_topic.
+        train: The training set of both, or a JSON object {topic: count}; adds bands and the prior pull.
         output: A folder for comparison.json.
         overwrite: Replace what is at output.
     """

@@ -30,17 +30,18 @@ def command(
         input: Labelled rows.
         output: A folder for evaluation.json, predictions.jsonl and evaluation.png.
         columns: Which column holds what.
-        train: The clean training set: input rows whose text is in it are left out; teaches the judge of topic fit.
-        newsroom: The newsroom.json of synthetic rows: adds the Bayes ceiling.
+        train: The clean training set. Input rows with the same text are left out; its targets teach the judge of
+            topic fit.
+        newsroom: The newsroom.json of synthetic rows; adds the Bayes ceiling.
         generation: How outputs are written.
         fairness: Put the prior-suppression token before the topic.
-        target_prior: The prior to be right for: uniform, train, shares by topic, or from these very rows, their topics
-            unseen: adaptive (within what the training set makes likely) or estimate (from them alone). As the bundle
-            was fitted unless given.
-        decision: Which topic a row gets, and when none. As the bundle was fitted unless given.
-        obedience: Also write some rows under wrong topics, and measure whether outputs follow what they were given;
+        target_prior: The prior to be right for: uniform, train, shares by topic, or an estimate from the texts of these
+            rows: adaptive (within what the training set makes likely) or estimate (from the texts alone). The bundle's
+            own unless given.
+        decision: Which topic a row gets, and when it gets none. The bundle's own unless given.
+        obedience: Also write some rows under wrong topics, and measure whether outputs follow the given topic;
             needs train.
-        device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
+        device: cpu, cuda, cuda:1, ...; a GPU if there is one unless given.
         overwrite: Replace what is at output.
     """
     from ..evaluation import RESULT, print_evaluation

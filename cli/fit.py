@@ -25,8 +25,8 @@ def command(
     Args:
         settings: The user's choices.
         output: The bundle's folder.
-        logger: Where curves and the final table go; csv: into OUTPUT.work.
-        dry_run: Say rows, tokens, disk, memory and about how long, and fit nothing.
+        logger: Where curves and the final table go; csv writes into OUTPUT.work.
+        dry_run: Estimate rows, tokens, disk, memory and time, and fit nothing.
         overwrite: Replace what is there.
     """
     if dry_run:

@@ -1,7 +1,7 @@
-"""The help of a command, read off its function and the settings it takes. Knows signatures and docstrings alone.
+"""The help of a command, made from its function and settings. Knows signatures and docstrings alone.
 
-jsonargparse prints every field of every nested setting, so a loss that five options take is explained five times.
-Here what several options take is explained once, at the end, and the options that people use come first.
+jsonargparse prints every field of every nested setting, so it explains a loss five times if five options take one.
+Here a setting that several options take is explained once, at the end, and the most used options come first.
 """
 
 import inspect
@@ -28,7 +28,7 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Option:
-    """One option: its dotted name, its type, what it is unless given, what it is for."""
+    """One option: its dotted name, its type, its default and its explanation."""
 
     name: str
     hint: Any

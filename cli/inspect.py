@@ -29,8 +29,8 @@ def command(
     Args:
         data: The records.
         output: A folder for inspection.json, inspection.html and suspects.jsonl.
-        encoder: Stage 1, as it would be fitted; with a base the probe is on its features, without one on TF-IDF.
-        decoder: Stage 2, as it would be fitted; null for topics alone.
+        encoder: Stage 1 of the planned fit; the probe uses the features of its base, or TF-IDF without one.
+        decoder: Stage 2 of the planned fit; null for topics alone.
         seed: Random seed of split and folds.
         overwrite: Replace what is at output.
     """

@@ -1,4 +1,4 @@
-"""`unskew job status FOLDER`: the state of a job. Knows the words of the command; loads no model."""
+"""`unskew job status FOLDER`: prints the state of a job. Loads no model."""
 
 import json
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ FOLDER is the job's output, or its working folder. --json prints one object, for
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Do what was asked for; returns the exit code.
+    """Run the command and return the exit code.
 
     Raises:
-        UserError: If the words make no sense, or there is no job.
+        UserError: If the arguments are wrong, or there is no job.
     """
     if not arguments or {"-h", "--help"} & set(arguments):
         print(USAGE)

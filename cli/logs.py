@@ -1,4 +1,4 @@
-"""How log lines look on standard error: plain, or one JSON object a line. Knows logging alone."""
+"""The format of log lines on standard error: plain text, or one JSON object per line. Knows logging alone."""
 
 import json
 import logging
@@ -12,18 +12,18 @@ LogKind = Literal["text", "json"]
 
 
 class Printable(logging.Formatter):
-    """Lines whose words may come from data: escape sequences are shown as text."""
+    """Formats lines that may quote data: escape sequences are shown as text."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The message, made harmless."""
+        """The message, with escape sequences as text."""
         return printable(super().format(record))
 
 
 class JsonLine(logging.Formatter):
-    """One object a line: time (ISO 8601, UTC), level, logger, message."""
+    """Formats each line as an object: time (ISO 8601, UTC), level, logger, message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The object; what was raised follows the message."""
+        """The object; a traceback follows the message."""
         raised = f"; {self.formatException(record.exc_info)}" if record.exc_info else ""
         values = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -35,7 +35,7 @@ class JsonLine(logging.Formatter):
 
 
 class Stderr(logging.StreamHandler[Any]):
-    """Writes to what is standard error at that moment: while a bar is shown, lines then go above it."""
+    """Writes to the current standard error, so that lines appear above a progress bar."""
 
     @property
     def stream(self) -> Any:
@@ -48,17 +48,17 @@ class Stderr(logging.StreamHandler[Any]):
 
 
 def log_plainly() -> None:
-    """Set the process's logging up, with lines of text."""
+    """Set up the process's logging with lines of text."""
     _log_with(Printable("%(message)s"))
 
 
 def log_as_json() -> None:
-    """The same with JSON."""
+    """Set up the process's logging with JSON lines."""
     _log_with(JsonLine())
 
 
 def say(line: str) -> None:
-    """A command's last words: a log line where those are JSON, else a line on standard error."""
+    """Print a command's last message: a log line if logs are JSON, else a line on standard error."""
     if any(isinstance(handler.formatter, JsonLine) for handler in logging.getLogger().handlers):
         logging.getLogger("unskew").error("%s", line)
     else:

@@ -1,4 +1,4 @@
-"""`unskew newsroom`: its options. Makes the synthetic corpus, without any model."""
+"""`unskew newsroom`: its options. It makes the synthetic corpus and knows no model."""
 
 from ..common import output_folder, refuse_existing
 from ..corpus import write_newsroom

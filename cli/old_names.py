@@ -1,4 +1,4 @@
-"""Options that have a new name: the old one is read for one more version, with a warning. Runs no command."""
+"""Options with a new name: the old name is read for one more version, with a warning. Runs no command."""
 
 import logging
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def with_new_names(arguments: Sequence[str]) -> list[str]:
-    """The arguments under their new names, those in `--config` files too."""
+    """The arguments under their new names, including those in `--config` files."""
     renamed: list[str] = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
@@ -30,7 +30,7 @@ def with_new_names(arguments: Sequence[str]) -> list[str]:
 
 
 def _config(path: str) -> str:
-    """The path, or, if the file has old names, its content under the new ones: `--config` takes either."""
+    """The path; if the file has old names, its content with new names instead. `--config` takes either."""
     try:
         options = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError):

@@ -28,15 +28,15 @@ def command(
     logs: LogKind = "text",
     dry_run: bool = False,
 ) -> int:
-    """Predict a file; interrupted in any way, the same command goes on from the last whole shard.
+    """Predict a file; after any interruption, the same command resumes at the last whole shard.
 
     Args:
         model: A bundle: a folder, its URL (s3://, gs://, az://), or its id on the hub.
         settings: The user's choices.
-        device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
+        device: cpu, cuda, cuda:1, ...; a GPU if there is one unless given.
         precision: float32, bfloat16, or, for the decoder on a CPU, int8; chosen by the device unless given.
         backend: What runs the decoder: torch, or vllm on the first GPU (pip install "unskew[vllm]").
-        logs: text, or json (an object a line on stderr).
+        logs: text, or json (one object per line on stderr).
         dry_run: Check everything, say what would be done, and do nothing.
     """
     from ..jobs import describe, open_model, run

@@ -1,4 +1,4 @@
-"""A parser's refusal as one line: what is wrong, and the nearest names of an option that there is not.
+"""Turns a parser's error into one line: what is wrong and, for an unknown option, the nearest names.
 
 Knows the parser's messages and the types of a command's options; parses nothing.
 """
@@ -30,7 +30,7 @@ _AROUND = (
 
 
 def as_user_error(error: BaseException, command: str, function: Callable[..., int]) -> UserError | None:
-    """What the user did wrong, by an exception of the parser; None where the fault is not the user's."""
+    """A UserError made from an exception of the parser; None if the user made no mistake."""
     own = _in_chain(error, UserError)
     if own is not None:
         return own
@@ -46,7 +46,7 @@ def as_user_error(error: BaseException, command: str, function: Callable[..., in
 
 
 def refuse_huge(options: Iterable[tuple[str, Any]]) -> None:
-    """Raise a UserError where a number, by its option's name, is none that a library could take."""
+    """Raise a UserError with the option's name if a number is too large for the libraries."""
     for name, value in options:
         numbers = value if isinstance(value, list | tuple) else [value]
         if any(isinstance(number, int) and abs(number) > MOST for number in numbers):
@@ -54,7 +54,7 @@ def refuse_huge(options: Iterable[tuple[str, Any]]) -> None:
 
 
 def option_names(function: Callable[..., int]) -> list[str]:
-    """The options of a command by their full names, those inside optional settings too."""
+    """The full names of a command's options, including those inside optional settings."""
     hints = get_type_hints(function)
     shape = hints.pop(NAME, None)
     hints |= get_type_hints(shape) if shape else {}
@@ -96,9 +96,9 @@ def _unknown_option(reason: str) -> str | None:
 
 
 def _innermost(message: str) -> tuple[str, str]:
-    """The option that a message is about, and what is wrong with it: the parser tells it of each setting around, too.
+    """The option that a message is about, and its mistake; the parser repeats both for each enclosing setting.
 
-    Of the kinds of value that were tried, those that the user can have meant are kept.
+    Of the types that the parser tried, only those that the user may have meant are kept.
     """
     path: list[tuple[int, str]] = []
     reasons: list[tuple[tuple[str, ...], str]] = []
@@ -126,7 +126,7 @@ def _innermost(message: str) -> tuple[str, str]:
 
 
 def _in_words(reason: str, option: str) -> str:
-    """A reason of the parser's, about an option or about none, on one line."""
+    """The parser's reason on one line, with or without an option."""
     reason = re.sub(r"Expected an? typing\.Literal\[([^\]]*)\]", r"expected one of \1", reason)
     reason = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", reason)
     reason = re.sub(r"\ba int\b", "an int", reason)

@@ -18,13 +18,13 @@ def command(
     """Serve bundles over HTTP, with a page at /.
 
     Args:
-        model: A bundle: a folder, or its id on the hub; given twice, both are served side by side.
+        model: A bundle: a folder, or its id on the hub. Give the option again to serve another bundle beside it.
         stage: both, or encoder for topics alone.
-        host: The address to listen at; 0.0.0.0 for every network this machine is in. There is no password.
+        host: The address to listen at; 0.0.0.0 for every network of this machine. There is no password.
         port: The port to listen at; 0 takes a free one.
-        device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
+        device: cpu, cuda, cuda:1, ...; a GPU if there is one unless given.
         precision: float32, bfloat16, or, for the decoder on a CPU, int8; chosen by the device unless given.
-        limits: What is refused.
+        limits: Limits on requests.
     """
     from ..serving import serve
 

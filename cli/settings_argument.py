@@ -1,6 +1,6 @@
-"""The argument `settings` of a command's function: the fields of its dataclass are options like the other arguments.
+"""The argument `settings` of a command's function: each field of its dataclass is an option. Parses nothing.
 
-So an option that Python takes in settings, too, and its explanation are written once. Parses nothing.
+So an option and its explanation are written once for Python and the command line.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ def settings_of(function: Callable[..., int]) -> type | None:
 
 
 def gathered(function: Callable[..., int], options: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a command's function: `options`, with those that are fields of its settings put together.
+    """The arguments of a command's function: `options`, with the fields of its settings gathered into one object.
 
     Raises:
         UserError: If the settings refuse them.

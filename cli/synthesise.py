@@ -24,10 +24,10 @@ def command(
 
     Args:
         model: A bundle: a folder, or its id on the hub. Its encoder judges; its decoder's base learns to write.
-        data: The sets the bundle was fitted on. The same validation rows are held out, with the same seed.
-        output: The JSON lines to write; what was not kept goes to OUTPUT.rejected.jsonl.
+        data: The sets that the bundle was fitted on. With the same seed, the same validation rows are held out.
+        output: A file for the JSON lines; rejected rows go to OUTPUT.rejected.jsonl.
         settings: Which rows are written, and how.
-        device: cpu, cuda, cuda:1, ...; a GPU where there is one unless given.
+        device: cpu, cuda, cuda:1, ...; a GPU if there is one unless given.
         overwrite: Replace what is at output.
     """
     from ..pipeline import synthesise as run

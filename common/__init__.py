@@ -1,4 +1,4 @@
-"""unskew.common: what every room may use: errors, whole files, fingerprints, progress; no torch, no file formats."""
+"""unskew.common: errors, atomic writes, fingerprints, progress. Knows no torch and no file formats."""
 
 import lazy_loader
 

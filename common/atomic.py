@@ -1,8 +1,7 @@
-"""Writing files and folders whole or not at all.
+"""Writes files and folders completely or not at all. Knows nothing of what is written.
 
-New content is written under a temporary name beside its place, flushed to the disk, and only then put in the
-place of the old, so an error, a full disk or a kill at any moment leaves the old content as it was. Knows
-nothing of what is written.
+New content is written under a temporary name beside its target, flushed to the disk, and only then replaces the old.
+So an error, a full disk or a kill at any moment leaves the old content unchanged.
 """
 
 import ctypes
@@ -24,9 +23,9 @@ Target = str | os.PathLike[str]
 
 @contextmanager
 def replacing_file(path: Target, mode: str = "w") -> Generator[IO[Any]]:
-    """An open file (UTF-8 text, or bytes with mode "wb") that takes the place of `path` when the block ends well.
+    """An open file (UTF-8 text, or bytes with mode "wb") that replaces `path` when the block ends without an error.
 
-    Missing parent folders are made. If the block or the writing fails, `path` stays as it was.
+    Missing parent folders are made. If the block or the writing fails, `path` is unchanged.
 
     Raises:
         UserError: if the folder cannot be written or the disk is full.
@@ -52,11 +51,11 @@ def replacing_file(path: Target, mode: str = "w") -> Generator[IO[Any]]:
 
 @contextmanager
 def replacing_folder(path: Target) -> Generator[Path]:
-    """A new empty folder that takes the place of the folder `path` when the block ends well.
+    """A new empty folder that replaces the folder `path` when the block ends without an error.
 
-    Missing parent folders are made. If the block or the writing fails, `path` stays as it was. On Linux the
-    two folders change places in one step; where the file system cannot do that there is an instant with no
-    `path`, and the old folder of a process killed in that instant is put back by `restore_folder`.
+    Missing parent folders are made. If the block or the writing fails, `path` is unchanged. On Linux the two folders
+    are exchanged in one step. If the file system cannot do that, there is an instant without `path`; if the process is
+    killed in that instant, `restore_folder` puts the old folder back.
 
     Raises:
         UserError: if the folder cannot be written or the disk is full.
@@ -79,7 +78,7 @@ def replacing_folder(path: Target) -> Generator[Path]:
 
 
 def restore_folder(path: Target) -> None:
-    """Put back the old folder of a `replacing_folder` that was killed in the middle of its swap, if there is one."""
+    """Put back the old folder if a `replacing_folder` was killed in the middle of its swap."""
     place = Path(path).resolve()
     if not place.exists() and place.parent.is_dir():
         for old in _abandoned(place, ".old"):
@@ -88,20 +87,20 @@ def restore_folder(path: Target) -> None:
 
 
 def write_text(path: Target, text: str) -> None:
-    """Write a text file whole or not at all; raises as `replacing_file`."""
+    """Write a text file atomically; raises what `replacing_file` raises."""
     with replacing_file(path) as file:
         file.write(text)
 
 
 def write_jsonl(path: Target, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object per line, whole or not at all; raises as `replacing_file`."""
+    """Write one JSON object per line, atomically; raises what `replacing_file` raises."""
     with replacing_file(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _begin(place: Path) -> Path:
-    """Make the parent folder, clear away what killed writers of `place` left, and return a fresh temporary name."""
+    """Make the parent folder, remove leftovers of killed writers of `place`, and return a new temporary name."""
     with _explained(place, always=True):
         place.parent.mkdir(parents=True, exist_ok=True)
         restore_folder(place)
@@ -111,12 +110,12 @@ def _begin(place: Path) -> Path:
 
 
 def _sibling(place: Path, ending: str) -> Path:
-    # Host and process are part of the name so that a later writer knows whether this one is still at work.
+    # Host and process are in the name, so that a later writer can tell whether this one still runs.
     return place.with_name(f".{place.name}~{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}{ending}")
 
 
 def _abandoned(place: Path, ending: str) -> list[Path]:
-    """Siblings left by writers of `place` that ran on this host and run no more."""
+    """Temporary files of writers of `place` that ran on this host and have ended."""
     start = f".{place.name}~{socket.gethostname()}~"
     found = [name for name in os.listdir(place.parent) if name.startswith(start) and name.endswith(ending)]
     return [place.with_name(name) for name in found if not _runs(name[len(start) :])]
@@ -134,7 +133,7 @@ def _runs(rest: str) -> bool:
 
 
 def _swap(new: Path, place: Path) -> None:
-    """Put the folder `new` in the place of `place`; what was there is at `new` afterwards, or nowhere."""
+    """Replace the folder `place` by `new`; afterwards the old folder is at `new`, or removed."""
     if not place.exists():
         os.replace(new, place)
     elif not _exchange(new, place):
@@ -149,7 +148,7 @@ def _swap(new: Path, place: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swap two names in one step by Linux's renameat2(2); False where kernel or file system cannot."""
+    """Swap two names in one step by Linux's renameat2(2); False if kernel or file system cannot."""
     at_working_folder, exchange = -100, 2
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
     if rename is None:
@@ -183,7 +182,7 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def _explained(path: Target, always: bool = False) -> Generator[None]:
-    """Turn errors of the disk into a UserError; other errors of the writer's own block pass unless `always`."""
+    """Turn disk errors into a UserError; other errors of the caller's block are unchanged unless `always`."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The colours that page and pictures share, each for a light and for a dark screen. Knows nothing else."""
+"""The colours of pages and pictures, each for a light and a dark screen. Knows nothing else."""
 
 # Light and dark of each; the light ones differ from one another, for they are found by their value.
 COLOURS = {

@@ -1,4 +1,4 @@
-"""Where commands print: a console for tables, and streams whose reader may go away. Knows rich and streams."""
+"""The output of commands: a console for tables, and streams that outlive their reader. Knows rich and streams."""
 
 import os
 import sys
@@ -10,23 +10,23 @@ WIDTH = 120  # of tables that go into a file or a pipe
 
 
 def make_console() -> Console:
-    """A console on standard output: as wide as the terminal, or `WIDTH` where there is none."""
+    """A console on standard output, as wide as the terminal, or `WIDTH` if there is no terminal."""
     return Console(width=None if os.isatty(1) else WIDTH)
 
 
 class Unbroken:
-    """A text stream that work does not depend on: once its reader is gone, what is written to it is dropped."""
+    """A text stream that never fails: once its reader is gone, it drops what is written."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._gone = False
 
     def write(self, text: str) -> int:
-        """As a stream's; always the length of the text."""
+        """Write the text, or drop it; returns its length."""
         return self._unless_gone(self._stream.write, text) or len(text)
 
     def flush(self) -> None:
-        """As a stream's."""
+        """Flush the stream, if it still has a reader."""
         self._unless_gone(self._stream.flush)
 
     def __getattr__(self, name: str) -> Any:
@@ -42,9 +42,9 @@ class Unbroken:
 
 
 def let_go_of_readers() -> None:
-    """Write out what is buffered for standard output and error; where their reader is gone, to nowhere.
+    """Flush standard output and error; drop the buffer of a stream whose reader is gone.
 
-    Otherwise Python would end with a code of its own when it fails to do so at its exit.
+    Otherwise Python would fail to flush it at exit, and end with its own exit code.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -1,16 +1,16 @@
-"""The one exception that means "you, the user, can fix this".
+"""The exception for a mistake that the user can fix. Knows nothing of where it is raised.
 
-Knows nothing of where it is raised; the command line prints its message as one line and no traceback.
+The command line prints its message as one line, without a traceback.
 """
 
 LONGEST = 1000  # characters of a message: what it quotes may come from data
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave: the message says what is wrong, where, and what to do, in one line.
+    """A mistake in the user's input: the message says what is wrong, where, and what to do, in one line.
 
-    What it quotes from data or other libraries may be long or of several lines: white space becomes one blank, and the
-    middle of a message over `LONGEST` is left out.
+    Quotes from data or other libraries may be long or have several lines. So each run of white space becomes one blank,
+    and the middle of a message over `LONGEST` is left out.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -20,5 +20,5 @@ class UserError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, as a reason within another message; the error's kind if it has none."""
+    """The first line of an error's message, to quote in another message; the error's type if it has no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""What tables, cards and reports call the figures that are measured: one title for each name."""
+"""Titles of the metrics in tables, cards and reports, by name. Knows nothing of how they are computed."""
 
 METRIC_TITLES = {
     "undecided": "undecided (share), left out of the following",

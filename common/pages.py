@@ -1,7 +1,7 @@
-"""Pages of HTML in one style, light and dark, that ask nothing of any network. Knows no figures.
+"""HTML pages in one style, light and dark, that make no network requests. Knows no figures.
 
-A page's policy (Content-Security-Policy) forbids it every request; the one script that may run is known by its hash, so
-that no text of a user's can bring another.
+A page's Content-Security-Policy forbids every request. It allows one script by its hash, so a user's text cannot add
+another.
 """
 
 import base64
@@ -20,13 +20,13 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\u
 
 
 def render_page(template: Path, *, style: str = "", script: str = "", **values: Any) -> str:
-    """The page that a Jinja template makes of values; the template has `style`, `script` and `script_hash` besides.
+    """Render a Jinja template; it also gets `style`, `script` and `script_hash`.
 
     Args:
-        template: A file.
-        style: CSS after that of every page.
+        template: The template file.
+        style: CSS to add to the style of every page.
         script: The page's only JavaScript.
-        values: What the template is filled with; HTML in them is escaped.
+        values: Values for the template; HTML in them is escaped.
     """
     loader = FileSystemLoader(template.parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -39,7 +39,7 @@ def render_page(template: Path, *, style: str = "", script: str = "", **values: 
 
 
 def page_values(value: Any) -> Any:
-    """Plain values with every character that HTML, SVG or UTF-8 cannot hold replaced by U+FFFD."""
+    """Plain values; characters that HTML, SVG or UTF-8 cannot contain become U+FFFD."""
     if isinstance(value, str):
         return _UNPRINTABLE.sub("\ufffd", value)
     if isinstance(value, dict):
@@ -50,7 +50,7 @@ def page_values(value: Any) -> Any:
 
 
 def _colours() -> str:
-    """The custom properties that pictures and page share, for light and for dark."""
+    """The CSS custom properties of pictures and pages, for light and dark screens."""
     light = "".join(f"--{name}:{light};" for name, (light, _) in COLOURS.items())
     dark = "".join(f"--{name}:{dark};" for name, (_, dark) in COLOURS.items())
     return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"

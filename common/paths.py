@@ -1,4 +1,4 @@
-"""Where a command may read and write. Knows paths only."""
+"""Checks the paths that a command may read and write. Knows paths only."""
 
 import os
 import shutil
@@ -15,11 +15,11 @@ _OTHER_NAME = "choose another name"
 
 
 def usable_path(name: str | os.PathLike[str]) -> Path:
-    """The path that a user's words name, with `~` as the home folder; it need not exist.
+    """The path that a user's text names, with `~` as the home folder; it need not exist.
 
     Raises:
-        UserError: If no file can have this name: it is empty or too long, holds a null byte, or leads through links
-            that go in circles, through a file, or through a folder that may not be entered.
+        UserError: If no file can have this name: it is empty or too long, contains a null byte, or passes through
+            circular links, a file, or a folder that may not be entered.
     """
     text = os.fspath(name)
     if not text or "\0" in text:
@@ -38,8 +38,8 @@ def output_folder(name: str | os.PathLike[str]) -> Path:
     """The absolute path of a folder that will be written, or replaced as a whole.
 
     Raises:
-        UserError: As `usable_path`; if it is the working folder or one that holds it; if it is no folder, or its name
-            leaves no room for those of the files beside it.
+        UserError: As `usable_path`; if it is the working folder or contains it; if it is not a folder; if its name is
+            too long for the names of the files beside it.
     """
     try:
         path = usable_path(name).resolve()
@@ -56,7 +56,7 @@ def output_file(name: str | os.PathLike[str]) -> Path:
     """The absolute path of a file that will be written, or replaced as a whole.
 
     Raises:
-        UserError: As `usable_path`; if it is a folder or a device, or its name leaves no room for those of the files
+        UserError: As `usable_path`; if it is a folder or a device; if its name is too long for the names of the files
             beside it.
     """
     path = usable_path(name).absolute()
@@ -74,12 +74,12 @@ def _with_room(path: Path) -> Path:
 
 
 def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> None:
-    """Raise a UserError if something is at `path` that may not be replaced.
+    """Raise a UserError if `path` exists and may not be replaced.
 
     Args:
         path: A file to be written; with `marker`, a folder.
-        overwrite: Whether the user allows it to be replaced.
-        marker: A file that only a folder of the same kind holds: no other folder is ever replaced.
+        overwrite: Whether the user allows the replacement.
+        marker: A file that only a folder of the same kind contains; a folder without it is never replaced.
     """
     if not path.exists():
         return
@@ -96,7 +96,7 @@ def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> N
 
 
 def check_writable(folder: Path) -> None:
-    """Raise a UserError now, and not after hours of work, if `folder` cannot be written or its disk is full."""
+    """Raise a UserError before the work starts if `folder` cannot be written or its disk is full."""
     probe = folder / ".writable"
     write_text(probe, "")
     probe.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ def check_disk(folder: Path, needed: int = LEAST_FREE) -> int:
     """Bytes free on the disk of `folder`, which need not exist yet.
 
     Raises:
-        UserError: If they are fewer than are `needed`, or hardly any.
+        UserError: If fewer than `needed` are free, or almost none.
     """
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(there).free
@@ -119,6 +119,6 @@ def check_disk(folder: Path, needed: int = LEAST_FREE) -> int:
 
 
 def check_system() -> None:
-    """Raise a UserError where the system is not POSIX: folders cannot be flushed, nor processes' memory read there."""
+    """Raise a UserError if the system is not POSIX: it cannot flush folders or report a process's memory."""
     if os.name != "posix":
         raise UserError("unskew runs on Linux and macOS; on Windows, run it in the Windows Subsystem for Linux (WSL)")

@@ -1,4 +1,4 @@
-"""Text that came from data, made harmless where it is shown. Knows no file and no terminal."""
+"""Makes text from data safe to show. Knows no file and no terminal."""
 
 import re
 
@@ -18,15 +18,15 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """As `printable`, with every run of white space as one blank."""
+    """The result of `printable`, with each run of white space as one blank."""
     return printable(" ".join(text.split()))
 
 
 def markdown_text(text: str) -> str:
-    """Text that stays text in a Markdown table or list: one line, and nothing in it is markup or HTML."""
+    """The text on one line for a Markdown table or list, with markup and HTML escaped."""
     return re.sub(r"([\\`*_\[\]<>|#~&])", r"\\\1", one_line(text))
 
 
 def spreadsheet_text(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula: one that starts like it gets an apostrophe before it."""
+    """The text, with an apostrophe before it if a spreadsheet would read it as a formula."""
     return "'" + text if text.startswith(_FORMULA) else text

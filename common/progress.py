@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: a bar on a terminal, a plain line now and then elsewhere, or JSON for machines."""
+"""Progress of long work on stderr: a bar on a terminal, occasional lines elsewhere, or JSON. Knows no work."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ _LINES = 15.0
 
 
 def track(items: Iterable[Item], name: str, total: int | None = None) -> Iterator[Item]:
-    """Pass `items` on, showing how many have passed, how fast, and (with `total`) how long the rest will take."""
+    """Yield `items`, and show how many are done, how fast, and (with `total`) how long the rest will take."""
     with showing("auto", name, total) as tell:
         for item in items:
             yield item
@@ -46,14 +46,14 @@ def track(items: Iterable[Item], name: str, total: int | None = None) -> Iterato
 
 @contextmanager
 def showing(kind: ProgressKind, name: str, total: int | None = None, done: int = 0, errors: int = 0) -> Generator[Tell]:
-    """Show progress while the block runs; it calls what it is given with further rows and the errors among them.
+    """Show progress while the block runs; the block calls the yielded function with new rows and errors among them.
 
     Args:
-        kind: "auto" is a bar on a terminal and plain lines elsewhere; "json" is one object a line; or "none".
+        kind: "auto" is a bar on a terminal and plain lines elsewhere; "json" is one object per line; or "none".
         name: Name of the work.
-        total: Rows, where known.
+        total: Number of rows, if known.
         done: Rows that an earlier run has done, errors included.
-        errors: The errors among those.
+        errors: Number of errors among `done`.
     """
     state = _State(name, total, done, errors, done)
     if kind == "none":
@@ -94,7 +94,7 @@ class _State:
 
     @property
     def failed(self) -> str:
-        """The errors, to be said after the rows."""
+        """The number of errors, to print after the rows."""
         return f", {self.errors:,} error{'s' * (self.errors > 1)}" if self.errors else ""
 
     def __str__(self) -> str:

@@ -24,12 +24,12 @@ JsonObject = dict[str, JsonValue]
 
 
 class Artefact(BaseModel):
-    """A JSON object: declared fields of strict types and finite numbers; further fields are let be."""
+    """A JSON object: declared fields have strict types and finite numbers; further fields are ignored."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow", frozen=True)
 
     def plain(self) -> dict[str, Any]:
-        """Plain values, fit for JSON; what the file did not hold is left out."""
+        """Plain values for JSON, without fields that the file did not have."""
         return self.model_dump(exclude_unset=True)
 
 
@@ -41,17 +41,17 @@ Kind = TypeVar("Kind", bound=Artefact)
 
 
 def read_artefact(path: AnyPath, kind: type[Kind], newest: int | None = None, remedy: str = "restore it") -> Kind:
-    """Read a JSON file as what it must be.
+    """Read a JSON file and check it against its definition.
 
     Args:
         path: The file.
         kind: Its definition.
-        newest: The newest format that this version reads, where the file names one.
+        newest: The newest format that this version reads, if the file names its format.
         remedy: What the user can do about a broken file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        UserError: If it cannot be read, is of a newer format, or is not what it must be; names the first wrong field.
+        UserError: If it cannot be read, has a newer format, or does not fit its definition; names the wrong field.
     """
     content = read_bounded(path)
     if newest is not None:
@@ -67,7 +67,7 @@ def read_bounded(path: AnyPath) -> bytes:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        UserError: If it is larger, no regular file, or cannot be read.
+        UserError: If it is larger, is not a regular file, or cannot be read.
     """
     try:
         if not isinstance(path, RemotePath) and path.exists() and not path.is_file():
@@ -84,7 +84,7 @@ def read_bounded(path: AnyPath) -> bytes:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong, where it is and how many further ones there are, on one line."""
+    """The first mistake, its place, and the number of further ones, on one line."""
     problem, *further = error.errors(include_url=False, include_context=False, include_input=True)
     where = ".".join(str(part) for part in problem["loc"])
     given = problem["input"]

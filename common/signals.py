@@ -1,4 +1,4 @@
-"""How commands end: SIGTERM as an interruption, as Ctrl-C is one, and an exit code. The command line lists them all."""
+"""How commands end: exit codes, and SIGTERM as an interruption like Ctrl-C. Knows no command."""
 
 import signal
 import threading

@@ -1,6 +1,6 @@
 """Checks of records before anything is trained or measured on them; knows nothing of files or models.
 
-A message names records by their number in what was given, counted from 1, and by their id.
+A message names a record by its position in the given list, counted from 1, and by its id.
 """
 
 from collections import Counter, defaultdict
@@ -14,12 +14,12 @@ MOST_UNUSABLE = 0.1  # share of rows: beyond it a wrong column or format is like
 
 
 def check_training(records: Sequence[Record], name: str = "the training set") -> list[str]:
-    """Check a set to train on, and return warnings, one line each.
+    """Check a training set, and return warnings of one line each.
 
-    They are about topics spelt alike, rare topics, repeated texts and missing targets.
+    Warnings are about topics with similar spellings, rare topics, repeated texts and missing targets.
 
     Raises:
-        UserError: if it is empty, an id occurs twice, a record has no topic, or all have the same one.
+        UserError: if the set is empty, an id occurs twice, a record has no topic, or all have the same topic.
     """
     if not records:
         raise UserError(f"{name} has no records; give at least two topics with one each")
@@ -32,7 +32,7 @@ def check_training(records: Sequence[Record], name: str = "the training set") ->
 
 
 def check_known_topics(records: Iterable[Record], topics: Topics, name: str = "the evaluation set") -> None:
-    """Check that every record has a topic the system was trained on.
+    """Check that every record has a topic that the system was trained on.
 
     Raises:
         UserError: naming the first record without a topic, or the topics unseen in training with their counts.
@@ -59,7 +59,7 @@ def check_disjoint(
     """Check that no text, white space aside, is in both sets.
 
     Raises:
-        UserError: naming how many do, with an example.
+        UserError: if a text is in both; gives their number and an example.
     """
     shared = overlapping(train, other)
     if shared:
@@ -127,19 +127,19 @@ def _untargeted(records: Sequence[Record], name: str) -> list[str]:
 
 
 def check_usable(bad: int, usable: int, first: str) -> None:
-    """Raise a UserError where so many rows are bad that something else must be wrong.
+    """Raise a UserError if so many rows are bad that something else must be wrong.
 
     Args:
-        bad: Rows that cannot be used.
-        usable: The others.
-        first: Place and reason of the first bad one.
+        bad: Number of rows that cannot be used.
+        usable: Number of the other rows.
+        first: Place and reason of the first bad row.
     """
     if bad > MOST_UNUSABLE * (bad + usable):
         raise UserError(f"{first}; fix or remove this row ({bad - 1} further rows are bad)")
 
 
 def squeezed(text: str) -> str:
-    """The text with every run of white space as one blank, and none at its ends."""
+    """The text with each run of white space as one blank, and none at its ends."""
     return " ".join(text.split())
 
 

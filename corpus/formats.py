@@ -1,8 +1,8 @@
-"""The rows of one file as they come: JSON lines, a JSON array, CSV, Parquet. Knows nothing of what columns mean.
+"""The rows of one file, in its order: JSON lines, a JSON array, CSV, Parquet. Knows nothing of what columns mean.
 
-Every row is yielded, a broken one with its reason, and nothing but the current row (Parquet: a batch of rows)
-is held, save for a JSON array, which is read whole. Local text files are not read with `datasets`: Arrow's readers
-give up a whole block at one malformed line, guess types across rows and keep no line numbers.
+Every row is yielded, a broken one with its reason. Only the current row is in memory (Parquet: a batch of rows), but
+a JSON array is read whole. Local text files are not read with `datasets`: Arrow's readers give up a whole block at
+one malformed line, guess types across rows and keep no line numbers.
 """
 
 import codecs
@@ -27,7 +27,7 @@ _HEAD = 100
 
 
 class _Repeated(dict[str, Any]):
-    """A JSON object in which a name occurs twice; the last value is kept, and nothing says that it is the right one."""
+    """A JSON object in which a name occurs twice; the last value is kept, although it may be the wrong one."""
 
     names: frozenset[str] = frozenset()
 
@@ -46,7 +46,7 @@ _decode_json = json.JSONDecoder(strict=False, object_pairs_hook=_object).decode
 
 
 class RawRow(NamedTuple):
-    """A row by its 1-based line (Parquet, array: row) number; `values` is None where `reason` says why not."""
+    """A row and its 1-based line (Parquet, array: row) number; a broken row has a `reason` and no `values`."""
 
     line: int
     values: dict[str, Any] | None
@@ -93,7 +93,7 @@ def count_rows_about(path: AnyPath) -> int | None:
 
 
 def find_value(values: Mapping[str, Any], column: str) -> Any:
-    """What a row holds in a column; of the name `a.b`, where no column is called so, what `a` holds under `b`.
+    """The value of a row in a column; if there is no column `a.b`, the field `b` of the column `a`.
 
     Raises:
         KeyError: if there is no such column.
@@ -108,18 +108,18 @@ def find_value(values: Mapping[str, Any], column: str) -> Any:
 
 
 def read_rows(path: AnyPath, wanted: list[str], required: list[str], every: int = 1) -> Iterator[RawRow]:
-    """Yield the rows of a file; blank lines are no rows.
+    """Yield the rows of a file; blank lines are skipped.
 
-    A JSON object with a wanted name twice is a broken row; in CSV and Parquet the names are those of the whole file.
+    A JSON object that has a wanted name twice is a broken row. In CSV and Parquet a name twice refuses the whole file.
 
     Args:
         path: The file.
         wanted: The columns that will be read.
-        required: Those that must be there.
+        required: The columns that must be there.
         every: 1 for all rows, 2 for the first, the third, ...
 
     Raises:
-        UserError: if the file cannot be read (on), has no column of a name in `required`, or has a wanted one twice.
+        UserError: if the file cannot be read to its end, lacks a `required` column, or has a wanted column twice.
     """
     match format_of(path):
         case "parquet":
@@ -133,10 +133,10 @@ def read_rows(path: AnyPath, wanted: list[str], required: list[str], every: int 
 
 
 def with_columns(where: str, rows: Iterable[RawRow], required: list[str]) -> Iterator[RawRow]:
-    """Pass the rows on, having checked that their first hundred know the required columns.
+    """Yield the rows, after checking the first hundred for the required columns.
 
     Raises:
-        UserError: if a required column is in none of them; lists the columns found.
+        UserError: if none of these has a required column; lists the columns found.
     """
     rows = iter(rows)
     head = list(islice(rows, _HEAD))
@@ -199,7 +199,7 @@ def _object_row(number: int, value: Any, wanted: list[str]) -> RawRow:
 
 
 def _json_rows(path: AnyPath, wanted: list[str]) -> Iterator[RawRow]:
-    """JSON lines under the ending .json, or one array of objects (what pandas writes)."""
+    """Rows of a .json file: JSON lines, or one array of objects (as pandas writes)."""
     if not _is_array(path):
         yield from _jsonl_rows(read_lines(path), wanted)
         return
@@ -221,7 +221,7 @@ def _is_array(path: AnyPath) -> bool:
 
 
 class _CsvLines:
-    """Lines for `csv.reader` that know which of them the current row took, and can take them back."""
+    """Lines for `csv.reader`. It knows which lines the current row took, and can give them out again."""
 
     def __init__(self, lines: Iterator[Line]) -> None:
         self._lines = lines
@@ -273,7 +273,7 @@ def _csv_rows(path: AnyPath, wanted: list[str], required: list[str]) -> Iterator
 
 
 def _csv_fields(lines: _CsvLines) -> Iterator[tuple[int, list[str] | None, str]]:
-    """The fields of each row with the line it starts on; a row that quotes wrongly costs its first line only."""
+    """The fields of each row and the line it starts on; a wrong quote costs only the first line of its row."""
     reader = csv.reader(lines, strict=True)
     while True:
         lines.start_row()
@@ -346,9 +346,9 @@ def _class_names(metadata: Mapping[bytes, bytes], columns: list[str]) -> dict[st
 
 
 def class_name(number: Any, names: list[str]) -> Any:
-    """The name of a class by its number; None for a missing one, which `datasets` writes as None or -1.
+    """The name of a class by its number; None for a missing class, which `datasets` writes as None or -1.
 
-    What is no number is returned as it is.
+    A value that is not a number is returned unchanged.
 
     Raises:
         ValueError: if there is no such class.

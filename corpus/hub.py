@@ -1,6 +1,6 @@
-"""Rows of a dataset of the Hugging Face hub, or of a folder laid out as one, streamed through `datasets`.
+"""Rows of a dataset on the Hugging Face hub, or in a folder of the same layout, streamed through `datasets`.
 
-Knows nothing of what columns mean. A dataset that breaks off in the middle cannot be read on.
+Knows nothing of what columns mean. A stream that breaks off cannot be resumed.
 """
 
 from collections.abc import Iterator
@@ -16,18 +16,18 @@ HUB_FILES = ("hf://datasets/", "hf://buckets/")  # addresses of single files, an
 
 @dataclass(frozen=True)
 class HubDataset:
-    """What `hf://OWNER/NAME[/CONFIG][:SPLIT]` or `hf://FOLDER[:SPLIT]` names; a folder starts with / or a dot."""
+    """The dataset of `hf://OWNER/NAME[/CONFIG][:SPLIT]` or `hf://FOLDER[:SPLIT]`; a folder starts with / or a dot."""
 
     address: str
 
     @property
     def split(self) -> str | None:
-        """The split, where the address has one."""
+        """The split, if the address has one."""
         return self.address.removeprefix(PREFIX).partition(":")[2] or None
 
     @property
     def name_and_config(self) -> tuple[str, str | None]:
-        """The dataset's name or folder, and its configuration where the address has one."""
+        """The dataset's name or folder, and its configuration if the address has one."""
         name = self.address.removeprefix(PREFIX).partition(":")[0]
         if name.startswith(("/", ".")):
             return name, None
@@ -35,12 +35,12 @@ class HubDataset:
         return "/".join([owner, *rest[:1]]), rest[1] if len(rest) == 2 else None
 
     def rows(self, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
-        """Yield the rows; class numbers come as the names the dataset gives them.
+        """Yield the rows; class numbers become the dataset's class names.
 
-        Columns that are not `wanted` are not decoded, where the dataset is known to have the `required` ones.
+        If the dataset is known to have the `required` columns, only the `wanted` ones are decoded.
 
         Raises:
-            UserError: if the dataset cannot be opened or read on, or has several splits and none is named.
+            UserError: if the dataset cannot be opened or read to its end, or has several splits and none is named.
         """
         number = 0
         try:

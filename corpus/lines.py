@@ -16,10 +16,10 @@ Line = tuple[int, bytes | None]
 
 
 def read_lines(path: AnyPath, longest: int | None = None) -> Iterator[Line]:
-    """The lines, numbered from 1, without a byte-order mark; None for one of over `longest` bytes.
+    """The lines, numbered from 1, without a byte-order mark; None for a line of over `longest` bytes.
 
     Raises:
-        UserError: If the file cannot be read (on), or is UTF-16.
+        UserError: If the file cannot be read to its end, or is UTF-16.
     """
     number, longest = 0, longest or LONGEST_LINE
     try:
@@ -58,18 +58,18 @@ def _next_line(file: IO[bytes], longest: int) -> bytes | None:
 
 
 def too_long() -> str:
-    """Why a line is no row."""
+    """The reason why a line that is too long is not a row."""
     return f"the line has over {LONGEST_LINE:,} bytes; put line ends between the rows, or cut the text"
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
-    """Why a line, or a value, is no text."""
+    """The reason why a line or a value is not text."""
     byte = error.object[error.start]
     return f"not UTF-8 (byte 0x{byte:02x} at position {error.start + 1} of the line); convert the file to UTF-8"
 
 
 def count_lines(path: AnyPath) -> int | None:
-    """The lines of a text file, a compressed one is read through; None where it cannot be read to its end."""
+    """The number of lines of a text file, compressed or not; None if it cannot be read to its end."""
     lines, last = 0, b"\n"
     try:
         with opened(path) as file:

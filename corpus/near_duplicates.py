@@ -10,13 +10,13 @@ _FEW_WORDS = 8  # of texts with fewer, and of those in scripts without spaces, c
 
 
 class NearDuplicates:
-    """A growing set of texts that tells whether another one is like one of them.
+    """A growing set of texts that finds one similar to a new text.
 
-    Likeness is the Jaccard index of the texts' three-word sequences (of short texts, five-character sequences), letter
-    case and white space aside. MinHash finds the texts worth comparing, which are then compared exactly.
+    Similarity is the Jaccard index of the texts' three-word sequences (for short texts, five-character sequences),
+    letter case and white space aside. MinHash finds candidates, which are then compared exactly.
 
     Args:
-        similarity: From which likeness on two texts count as the same, in (0, 1].
+        similarity: Least similarity of two texts that count as the same, in (0, 1].
     """
 
     def __init__(self, similarity: float) -> None:
@@ -29,12 +29,12 @@ class NearDuplicates:
         self._texts: list[tuple[str, str]] = []
 
     def add(self, name: str, text: str) -> None:
-        """Add a text under a name, which need not be its alone."""
+        """Add a text under a name, which other texts may share."""
         self._index.insert(len(self._texts), self._hashes(_shingles(text)))
         self._texts.append((name, text))
 
     def like(self, text: str) -> str | None:
-        """The name of the text that is most like this one; None if none is like it."""
+        """The name of the most similar text; None if none is similar enough."""
         own = _shingles(text)
         best, name = self._similarity, None
         for found in self._index.query(self._hashes(own)):

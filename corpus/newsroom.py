@@ -51,7 +51,7 @@ SIBLING_PULL = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A Monte-Carlo figure and its standard error."""
+    """A Monte Carlo estimate and its standard error."""
 
     value: float
     standard_error: float

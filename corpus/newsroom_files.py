@@ -1,4 +1,4 @@
-"""The newsroom as files, ready to fit on. Knows the newsroom and writing; draws nothing itself."""
+"""Writes the newsroom as files to fit on. Draws nothing itself."""
 
 import json
 from collections import Counter
@@ -26,17 +26,17 @@ def write_newsroom(
     flip_rate: float = 0.3,
     test: int = 1_200,
 ) -> Newsroom:
-    """Write a newsroom's sets and its card; a newsroom that is there is replaced whole.
+    """Write a newsroom's sets and its card; replaces an existing newsroom completely.
 
     train.jsonl          the clean set: a long tail from `train_largest` rows down to a `ratio`-th of it
     noisy.jsonl          `noisy` rows under a milder long tail, `flip_rate` of them with a wrong topic
-    test.jsonl           `test` rows, topics alike
+    test.jsonl           `test` rows, equal topic shares
     test_natural.jsonl   `test` rows under the training prior
-    newsroom.json        difficulty and seed: with them the exact posterior can be had again
+    newsroom.json        difficulty and seed, which give the exact posterior again
     README.md            what is in it, and the best that any classifier can reach
 
     Args:
-        folder: Where to.
+        folder: The folder to write.
         difficulty: 0 to 1: how much the topics' vocabularies overlap.
         seed: Random seed of the world and of every set.
         train_largest: Rows of the most frequent topic of the clean set.
@@ -50,7 +50,7 @@ def write_newsroom(
         The newsroom the sets come from.
 
     Raises:
-        UserError: if a setting is out of its range, or the folder cannot be written or holds other things.
+        UserError: if a setting is out of its range, or the folder cannot be written or contains something else.
     """
     folder = output_folder(folder)
     refuse_existing(folder, overwrite=True, marker=MARKER)

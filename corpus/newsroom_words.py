@@ -2,9 +2,9 @@
 
 Data alone. Knows nothing of probabilities; `newsroom` draws from these lists and `newsroom_text` lays the words out.
 
-One rule keeps the likelihood of a text computable from the text alone, and a test holds it: no word is in two of
-the lists of content words, in a frame, among the people or among the places.
-A slot never opens a text, so a fact has the same leading space, hence the same tokens, in a text and in its target.
+One tested rule keeps the likelihood of a text computable from the text alone: no word occurs twice among the lists of
+content words, the frames, the people and the places. A slot never opens a text, so a fact has the same leading space,
+hence the same tokens, in a text and in its target.
 """
 
 from dataclasses import dataclass

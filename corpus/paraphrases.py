@@ -1,4 +1,4 @@
-"""Rows that say in other words what another row says: which are they, and of which. Knows records alone."""
+"""Finds rows that paraphrase another row, and the row they paraphrase. Knows records alone."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from .records import Record
 
 
 def split_paraphrases(records: Sequence[Record]) -> tuple[list[Record], list[Record], dict[int, list[int]]]:
-    """The records that paraphrase no other one, those that do, and {row: the rows that paraphrase it}.
+    """Split records into originals and paraphrases; returns both, and {original: its paraphrases} as row numbers.
 
-    The numbers are of the first list with the second one after it; both keep the order of `records`. A paraphrase of
-    a row that is not there, or is a paraphrase itself, or has another topic, is a record like any other.
+    Row numbers count the originals, then the paraphrases; both keep the order of `records`. A record counts as an
+    original if the row it paraphrases is missing, is a paraphrase itself, or has another topic.
     """
     originals = {record.id: record.topic for record in records if record.paraphrase_of is None}
     own, others = [], []

@@ -1,7 +1,7 @@
-"""Records from files, globs, lists of them and datasets of the hub, one at a time or all at once.
+"""Records from files, globs, lists of them and datasets on the hub, one at a time or all at once.
 
-Says what a column means and what makes a row unusable; `formats` and `hub` know how rows are stored. Memory does
-not grow with the number of rows, except in `load` and `load_usable`, which return them.
+Decides what a column means and which rows are unusable; does not know how rows are stored (`formats` and `hub` do).
+Memory does not grow with the number of rows, except in `load` and `load_usable`, which return them.
 """
 
 import glob
@@ -25,15 +25,15 @@ Located = tuple[Record | BadRow, str, int]
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column holds what; None: do not read it.
+    """The names of the columns; a column named None is not read.
 
     Attributes:
         text: The text to classify.
         id: The row's id; without it rows are numbered from 1.
         topic: The topic.
         target: The text to write.
-        paraphrase_of: Id of the row that a synthetic row paraphrases; read from `paraphrase_of` unless named, and for
-            synthetic rows alone.
+        paraphrase_of: Id of the row that a synthetic row paraphrases; `paraphrase_of` unless named, and read from
+            synthetic rows only.
     """
 
     text: str = "text"
@@ -60,23 +60,23 @@ _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 def stream(
     source: Source, columns: Columns = DEFAULT_COLUMNS, limit: int | None = None, needs: Sequence[str] = ("text",)
 ) -> Iterator[Record | BadRow]:
-    """Yield every row of the source, in order, as a record or with the reason why it is none.
+    """Yield every row of the source, in order, as a record or as a bad row with its reason.
 
     A row without an id gets its number, counted from 1 across all files, broken rows included. A blank topic or
-    target is none.
+    target counts as missing.
 
     Args:
         source: a file (.jsonl, .json, .csv, each also .gz or .zst; .parquet), a glob, a Hive-partitioned folder, the
             like by URL (s3://BUCKET/FILE, gs://, az://, hf://datasets/OWNER/NAME/FILE),
             `hf://OWNER/NAME[/CONFIG][:SPLIT]`, or a list of these.
-        columns: which column holds what; `a.b` is what the column `a` holds under `b`. A folder `NAME=VALUE` on the
-            way to a file is a column of its rows, unless they have one of that name.
-        limit: yield so many rows at most, good and bad counted together.
-        needs: what a record must have besides its text, of "topic" and "target".
+        columns: the names of the columns; `a.b` is the field `b` of the column `a`. A folder `NAME=VALUE` in a file's
+            path is a column of its rows, unless they have a column of that name.
+        limit: the largest number of rows to yield, good and bad counted together.
+        needs: what a record must have besides its text: "topic", "target" or both.
 
     Raises:
         UserError: at once if a file does not exist or its format is unknown; while reading if a file lacks a column
-            or cannot be read on.
+            or cannot be read to its end.
     """
     return (row for row, _, _ in stream_located(source, columns, limit, needs))
 
@@ -88,9 +88,9 @@ def stream_located(
     needs: Sequence[str] = ("text",),
     keep: Sequence[str] = (),
 ) -> Iterator[Located]:
-    """As `stream`, each row with the file (or hub address) it is in and its line (Parquet: row) there.
+    """Like `stream`, with the file (or hub address) of each row and its line (Parquet: row) there.
 
-    `keep` names further columns to read: the values are in `Record.kept`, None where a row has none.
+    `keep` names further columns to read into `Record.kept`; a missing value is None.
     """
     return islice(_rows(source_parts(source), columns, needs, keep), limit)
 
@@ -98,8 +98,8 @@ def stream_located(
 def spread(source: Source, columns: Columns = DEFAULT_COLUMNS, most: int = 20_000) -> Iterator[Record | BadRow]:
     """Yield at most so many rows, evenly spaced over the source, the same ones each time.
 
-    So what is learnt from them holds of a source that is sorted by date or topic as well. Files are counted first; of
-    datasets of the hub, which cannot be, it is the first rows.
+    So they represent a source that is sorted by date or topic, too. Files are counted first. Datasets on the hub cannot
+    be counted; they give their first rows.
 
     Raises:
         UserError: As `stream`.
@@ -111,7 +111,7 @@ def spread(source: Source, columns: Columns = DEFAULT_COLUMNS, most: int = 20_00
 
 
 def load(source: Source, columns: Columns = DEFAULT_COLUMNS, needs: Sequence[str] = ("text",)) -> list[Record]:
-    """All records of a source of which every row must be usable.
+    """All records of a source in which every row must be usable.
 
     Raises:
         UserError: as `stream`; for the first bad row, with its file, line and the number of further ones; if there
@@ -127,7 +127,7 @@ def load(source: Source, columns: Columns = DEFAULT_COLUMNS, needs: Sequence[str
 def load_usable(
     source: Source, columns: Columns = DEFAULT_COLUMNS, needs: Sequence[str] = ("text",)
 ) -> tuple[list[Record], list[BadRow]]:
-    """All records of a source, and apart from them the rows that cannot be used.
+    """The usable records of a source, and separately the rows that cannot be used.
 
     Raises:
         UserError: as `stream`, and if there are no rows.
@@ -160,7 +160,7 @@ def source_files(source: Source) -> list[AnyPath]:
 
 
 def place_of(row: BadRow) -> str:
-    """Where a bad row is, in words."""
+    """The place of a bad row, for a message."""
     where = row.file or "input"
     unit = "row" if where.endswith(".parquet") or where.startswith(PREFIX) else "line"
     return f"{where}, {unit} {row.line}"
@@ -203,7 +203,7 @@ def _matching(path: AnyPath) -> Sequence[AnyPath]:
 
 
 def _partitioned(folder: AnyPath) -> Sequence[AnyPath]:
-    """The files of a Hive-partitioned folder; those that start with a dot or an underscore are not data there."""
+    """The data files of a Hive-partitioned folder; names that start with a dot or an underscore are not data."""
     found = folder.files() if isinstance(folder, RemotePath) else filter(Path.is_file, sorted(folder.rglob("*")))
     above = len(folder.parts)
     inside = [path for path in found if "=" in path.parent.name]
@@ -216,7 +216,7 @@ def _partitioned(folder: AnyPath) -> Sequence[AnyPath]:
 
 
 def _partition_values(path: AnyPath, wanted: Sequence[str]) -> dict[str, str | None]:
-    """What the folders on the way to a file say in columns that are wanted."""
+    """The values that the folders in a file's path give for wanted columns."""
     pairs = (name.partition("=")[::2] for name in path.parts[:-1] if "=" in name)
     return {name: None if value == _HIVE_NULL else unquote(value) for name, value in pairs if name in wanted}
 
@@ -294,7 +294,7 @@ def _value(values: Mapping[str, Any], column: str) -> Any:
 
 
 def _plain(value: Any, column: str) -> Any:
-    """A value of any column as JSON can hold it: dates and the like as text, and no number that is none."""
+    """A value of any column as JSON can store it: dates and similar values as text, NaN and infinity as None."""
     if isinstance(value, str):
         return _unicode(value, column)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What a row of a corpus is. Knows nothing of files or models."""
+"""The row of a corpus. Knows nothing of files or models."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 class Record:
     """One row: the text to classify, and where known its topic and the target text to write.
 
-    `paraphrase_of` is the id of the row that this one says in other words, if it does. `kept` has further columns that
-    were asked for, as they were read. `weight` is how many rows it counts as in training; a row of a file counts as 1.
+    `paraphrase_of` is the id of the row that this row paraphrases, if any. `kept` has the values of further columns
+    that were asked for. `weight` is the row's weight in training; a row of a file has 1.
     """
 
     text: str
@@ -21,7 +21,7 @@ class Record:
     weight: float = 1.0
 
     def to_row(self) -> dict[str, str | None]:
-        """Its values in a file of records: no `kept`, no `weight`, and `paraphrase_of` only if there is one."""
+        """The row's values for a file of records, without `kept` and `weight`; `paraphrase_of` only if there is one."""
         left_out = ("kept", "weight") if self.paraphrase_of is not None else ("kept", "weight", "paraphrase_of")
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 

@@ -1,6 +1,7 @@
 """Labelled rows of a source in one file on disk, so that millions of them need no memory. Knows no model.
 
-Read with Arrow in small compressed blocks and not mapped into memory: what is touched of a map is counted as ours.
+Arrow reads the file in small compressed blocks. It is not memory-mapped, because pages read from a map count as memory
+of the process.
 """
 
 import hashlib
@@ -31,12 +32,12 @@ class RowStore:
     """The file of rows.
 
     Attributes:
-        folder: Holds it, and what is derived from it.
-        state: 64 hex digits over what it was read from.
-        rows: How many there are.
+        folder: The folder of the file and of what is derived from it.
+        state: 64 hex digits over the source.
+        rows: Number of rows.
         names: Topics, by their number in the file.
-        bad: Rows of the source that could not be used.
-        first_bad: Place and reason of the first of those.
+        bad: Number of rows of the source that could not be used.
+        first_bad: Place and reason of the first such row.
     """
 
     folder: Path
@@ -48,9 +49,10 @@ class RowStore:
 
     @classmethod
     def of(cls, source: Source, columns: Columns, folder: Path) -> "RowStore":
-        """The labelled rows of a source, read into a folder of `folder` unless they are there from an earlier call.
+        """The labelled rows of a source, read into a subfolder of `folder` unless an earlier call has done so.
 
-        Local files are told by their contents, datasets of the hub by their address. Processes wait for each other.
+        Local files are identified by their contents, datasets on the hub by their address. Processes wait for each
+        other.
 
         Raises:
             UserError: If the source cannot be read or has no rows, so many rows are unusable that something else must
@@ -84,11 +86,11 @@ class RowStore:
                 yield reader.get_batch(number).select(list(columns))
 
     def column(self, name: str) -> np.ndarray:
-        """All values (rows,) of a column without gaps, of numbers or of yes and no."""
+        """All values (rows,) of a numeric or boolean column without missing values."""
         return np.concatenate([block.column(0).to_numpy(zero_copy_only=False) for block in self.blocks([name])])
 
     def texts(self, name: str) -> Iterator[list[str | None]]:
-        """The strings of a column, some thousand at once."""
+        """The strings of a column, some thousand at a time."""
         blocks = self.blocks([name])
         while some := list(islice(blocks, 16)):
             yield [value for block in some for value in block.column(0).to_pylist()]
@@ -97,7 +99,7 @@ class RowStore:
 def text_digests(texts: Sequence[str]) -> np.ndarray:
     """A 64-bit BLAKE2b digest (n,), uint64, of each text, white space aside.
 
-    That any of 20 million texts has the digest of another one among 2,000 comes once in 500 million such sets.
+    In one of 500 million sets, some of 20 million texts has the digest of a different text among 2,000.
     """
     digests = b"".join(hashlib.blake2b(squeezed(text).encode(), digest_size=8).digest() for text in texts)
     return np.frombuffer(digests, dtype="<u8")

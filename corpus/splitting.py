@@ -1,4 +1,4 @@
-"""Stratified splits that keep rare topics where they are needed; knows labels only.
+"""Stratified splits that keep rare topics on both sides. Knows labels only.
 
 A split is the same on every machine for the same labels and seed, and how one topic is split does not depend on the
 others.
@@ -14,7 +14,7 @@ from ..common import UserError
 def stratified_split(labels: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:
     """Split row indices into (rest, held out), each sorted, with about `share` of every topic held out.
 
-    A topic with one row stays wholly in the rest; one with two or more has at least one row on each side.
+    A topic with one row stays in the rest; a topic with two or more has at least one row on each side.
 
     Raises:
         UserError: if `share` is not between 0 and 1.

@@ -1,7 +1,7 @@
-"""Records that stay on disk: what a fit chooses from a `RowStore`, as a sequence of records. Knows no model.
+"""Records that stay on disk: a view of a `RowStore` as a sequence of records. Knows no model.
 
-A view costs two numbers a row in memory. Leaving rows out, other names of topics and other topics make further views
-of the same file, so that both stages, all phases, seeds and arms share it.
+A view needs two numbers per row in memory. Selecting rows, renaming topics and changing topics make further views of
+the same file, so both stages, all phases, seeds and arms share it.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ class StoredRecords(Sequence[Record]):
 
     @property
     def topic_counts(self) -> Mapping[str, int]:
-        """Rows by topic, of those that have any."""
+        """Number of rows of each topic that has any."""
         counts = np.bincount(self.codes, minlength=len(self.names)).tolist()
         found: Counter[str] = Counter()
         for name, count in zip(self.names, counts, strict=True):
@@ -94,7 +94,7 @@ class StoredRecords(Sequence[Record]):
         return np.searchsorted(known, own) < np.searchsorted(known, own, side="right")
 
     def selected(self, chosen: np.ndarray) -> "StoredRecords":
-        """The rows where `chosen` (n,) is true, or those with the ascending places in it (m,)."""
+        """The rows where the mask `chosen` (n,) is true, or the rows at its ascending places (m,)."""
         return replace(self, rows=self.rows[chosen], codes=self.codes[chosen])
 
     def renamed(self, names: Mapping[str, str]) -> "StoredRecords":
@@ -102,7 +102,7 @@ class StoredRecords(Sequence[Record]):
         return replace(self, names=tuple(names.get(name, name) for name in self.names))
 
     def under(self, topics: Topics, indices: np.ndarray) -> "StoredRecords":
-        """The same rows, each under the topic with the given index (n,)."""
+        """The same rows, each with the topic of the given index (n,)."""
         return replace(self, codes=indices.astype(np.int32), names=topics.names)
 
 
@@ -115,14 +115,14 @@ def topic_indices(records: Sequence[Record], topics: Topics) -> np.ndarray:
 
 
 def record_weights(records: Sequence[Record]) -> np.ndarray:
-    """How many rows each record counts as (n,), float64; those on disk count as one."""
+    """The weight of each record (n,), float64; records on disk have 1."""
     if isinstance(records, StoredRecords):
         return np.ones(len(records))
     return np.asarray([record.weight for record in records], dtype=np.float64)
 
 
 def some_of(records: Sequence[Record], seed: int, most: int = 1_000_000) -> Iterator[Record]:
-    """At most so many records, each with the same chance, in their order; always the same ones for a seed."""
+    """A uniform sample of at most so many records, in their order; the same for the same seed."""
     if len(records) <= most:
         yield from records
     elif isinstance(records, StoredRecords):

@@ -68,7 +68,7 @@ class Topics:
             raise UserError('stored topics must be {"names": [...], "counts": [...]}') from error
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Plain lists, fit for JSON."""
+        """Plain lists for JSON."""
         return {"names": list(self.names), "counts": list(self.counts)}
 
     def __len__(self) -> int:
@@ -83,7 +83,7 @@ class Topics:
 
     @cached_property
     def prior(self) -> tuple[float, ...]:
-        """Shares of the counts (C,), which sum to 1; they are the training prior."""
+        """The training prior: shares of the counts (C,), which sum to 1."""
         total = sum(self.counts)
         return tuple(count / total for count in self.counts)
 
@@ -108,7 +108,7 @@ class Topics:
         return [self.index(label) for label in labels]
 
     def hint(self, name: Any) -> str:
-        """What may have been meant by an unknown name: the nearest known topic, else the first known ones."""
+        """A suggestion for an unknown name: the nearest known topic, else the first known topics."""
         if not isinstance(name, str):
             return "a topic's name is a string: put quotes around it, for YAML reads no, yes and null as values"
         near = difflib.get_close_matches(name, self.names, n=1)
@@ -119,7 +119,7 @@ class Topics:
 
 
 def spelling_key(name: str) -> str:
-    """What names that differ in case, blanks or Unicode form only have in common."""
+    """A key that is equal for names that differ only in case, blanks or Unicode form."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 

@@ -1,6 +1,6 @@
-"""What an audit reads: labels by id, training counts, and rows of any file by their number.
+"""Reads the files of an audit: labels by id, training counts, and numbered rows of any file.
 
-Knows files and columns; no predictions and no measure. A million labels take some hundred megabytes: their ids.
+Knows files and columns, but no predictions and no metric. The ids of a million labels take about a hundred megabytes.
 """
 
 import json
@@ -18,15 +18,15 @@ MOST_ROWS = 2**53  # of a topic: a larger count is no count of rows
 
 @dataclass(frozen=True)
 class AuditColumns:
-    """Which column holds what.
+    """Names of the columns.
 
     Attributes:
-        id: In predictions and labels; a row without one has its number, counted from 1.
-        topic: In predictions, the decided topic.
-        topics: In predictions, {topic: probability} of all topics or of the most probable ones.
-        label: In labels, the true topic.
-        label_id: In labels, where their ids are in another column than those of the predictions.
-        train: In training rows, the topic.
+        id: The id in predictions and labels; a row without one gets its number, counted from 1.
+        topic: The predicted topic in predictions.
+        topics: The probabilities in predictions: {topic: probability} of all topics or the most probable ones.
+        label: The true topic in labels.
+        label_id: The id in labels, if its column has another name than in predictions.
+        train: The topic in training rows.
     """
 
     id: str = "id"
@@ -82,7 +82,7 @@ def read_labels(source: Source, columns: AuditColumns) -> Labels:
 
 
 def read_counts(source: Source, column: str) -> Counter[str]:
-    """Training rows of each topic, from rows with a topic or one JSON object {topic: count}.
+    """Number of training rows of each topic, from rows with a topic or one JSON object {topic: count}.
 
     Raises:
         UserError: As `join`.
@@ -133,7 +133,7 @@ class Unusable:
         self.first = self.first or f"{place_of(BadRow(row.line, reason, None, file))}: {reason}"
 
     def check(self, usable: int) -> None:
-        """Raise a UserError where so many are unusable that something else must be wrong."""
+        """Raise a UserError if so many rows are unusable that something else must be wrong."""
         check_usable(self.rows, usable, self.first)
 
 
@@ -145,7 +145,7 @@ def values_of(row: RawRow) -> Mapping[str, Any]:
 
 
 def numbered_rows(source: Source, wanted: list[str], required: list[str]) -> Iterator[tuple[int, str, RawRow]]:
-    """Yield (number from 1 across all files, file, row), broken rows too; `required` columns must be there."""
+    """Yield (number from 1 across all files, file, row), broken rows too; raises if `required` columns are missing."""
     files = source_files(source)
     if not files:
         raise UserError(f"{source} names no file; give JSONL, CSV or Parquet files")

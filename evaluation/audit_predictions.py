@@ -1,6 +1,6 @@
-"""Measures the skew of anyone's predictions, and says in one sentence what it found.
+"""Measures the skew of any system's predictions, and sums it up in one sentence.
 
-Knows joined predictions and the balance room's measures; no model, and so it starts at once.
+Knows joined predictions and the balance room's metrics, but no model, so it starts at once.
 """
 
 import json
@@ -43,16 +43,16 @@ WITH_INTERVAL = (
 
 @dataclass(frozen=True)
 class TopicSkew:
-    """One topic: its rows, the share of rows that are it and that were decided for it, and how many were found.
+    """The skew of one topic.
 
     Attributes:
-        topic: Its name.
-        rows: With this true topic.
-        recall: None without rows.
-        true_share: Share of all rows.
-        predicted_share: Share of all rows.
+        topic: Name of the topic.
+        rows: Number of rows with this true topic.
+        recall: Share of these rows that were predicted right; None without rows.
+        true_share: Share of all rows with this true topic.
+        predicted_share: Share of all rows with this predicted topic.
         training_share: Share of the training rows; None without a training set.
-        times: Predicted over true rows, each with half a row added.
+        times: Predicted rows over true rows, each with half a row added.
     """
 
     topic: str
@@ -66,16 +66,16 @@ class TopicSkew:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was measured.
+    """The result of an audit.
 
     Attributes:
-        rows: How many were measured.
-        measures: By the names of `unskew.balance.measure`; None where there was nothing to measure on, absent where
+        rows: Number of rows measured.
+        measures: Metrics by the names of `unskew.balance.measure`; None if there was nothing to measure on, absent if
             the files do not allow it.
-        intervals: 95% bootstrap intervals of the main ones.
-        topics: Each, most frequent first: by training rows, or without a training set by rows.
-        problems: How many rows of each kind of problem, see `joining.PROBLEMS`; those without any are left out.
-        examples: The first of each, where there is something to name.
+        intervals: 95% bootstrap intervals of the main metrics.
+        topics: Skew of each topic, most frequent first by training rows, or without a training set by rows.
+        problems: Number of rows with each problem, see `labelled_predictions.PROBLEMS`; zeros are left out.
+        examples: The first row of each problem, if there is something to name.
         trained: Whether there was a training set.
     """
 
@@ -101,10 +101,10 @@ def audit(
     """Measure the skew of anyone's predictions; with `output` write audit.json and audit.png there.
 
     Args:
-        predictions: Rows with an id and the decided topic, and where known the topics' probabilities.
+        predictions: Rows with an id and the predicted topic; the topics' probabilities are optional.
         labels: Rows with an id and the true topic; each prediction is measured against the label of its id.
-        train: Rows with a topic, or a JSON object {topic: count}: the set that the predictions' maker learnt from.
-            Without it there are no bands, no prior pull and no word on where wrong predictions go.
+        train: The training set behind the predictions: rows with a topic, or a JSON object {topic: count}.
+            Without it there are no bands, no prior pull and no share of errors to more frequent topics.
         output: A folder for audit.json and audit.png; None writes nothing.
         columns: Which column holds what.
         seed: Random seed of the bootstrap.
@@ -128,7 +128,7 @@ def audit(
 
 
 def measure_skew(joined: LabelledPredictions, seed: int = 0) -> Audit:
-    """Every measure that the joined rows allow."""
+    """All metrics that the joined rows allow."""
     topics = len(joined.topics)
     rows = counted.confusion(joined.decided, joined.true, topics, topics + 1)
     measures = {name: value.item() for name, value in _of_decisions(rows, joined).items()} | _of_probabilities(joined)
@@ -146,7 +146,7 @@ def measure_skew(joined: LabelledPredictions, seed: int = 0) -> Audit:
 
 
 def _of_decisions(rows: Tensor, joined: LabelledPredictions) -> dict[str, Tensor]:
-    """Measures (...) of confusion matrices (..., C, C + 1), whose last column holds what is decided for no topic."""
+    """Metrics (...) of confusion matrices (..., C, C + 1); the last column counts rows without a predicted topic."""
     recall = counted.recall(rows)
     measures = {
         "accuracy": counted.accuracy(rows),
@@ -162,9 +162,9 @@ def _of_decisions(rows: Tensor, joined: LabelledPredictions) -> dict[str, Tensor
 
 
 def _of_probabilities(joined: LabelledPredictions) -> dict[str, float]:
-    """NLL and calibration errors, of the rows that have probabilities; nothing where none has.
+    """NLL and calibration errors of the rows that have probabilities; empty if no row has any.
 
-    The measures need only the probability of the true and of the decided topic: a matrix of one column each.
+    The metrics need only the probabilities of the true and the predicted topic: a matrix of one column each.
     """
     own = joined.own[~joined.own.isnan()]
     if len(own) == 0:
@@ -185,7 +185,7 @@ def _of_probabilities(joined: LabelledPredictions) -> dict[str, float]:
 
 
 def _intervals(rows: Tensor, joined: LabelledPredictions, seed: int) -> dict[str, tuple[float, float]]:
-    """95% percentile intervals over resampled rows; a measure that over half the resamples lack has none."""
+    """95% percentile intervals over resampled rows; a metric that over half the resamples lack gets none."""
     parts = [_of_decisions(some, joined) for some in _resampled(rows, seed)]
     intervals = {}
     for name in WITH_INTERVAL:
@@ -211,11 +211,11 @@ def wilson_interval(share: float, rows: float) -> tuple[float, float]:
 
 
 def pull_interval(rows: Tensor, counts: Counts, seed: int = 0) -> tuple[float, float] | None:
-    """The 95% interval of the prior pull by a parametric bootstrap, less its bias; None where there is no pull.
+    """The 95% interval of the prior pull by a parametric bootstrap, corrected for bias; None if there is no pull.
 
-    Resamples come from the rows as the estimate has them, with the chance of their true counts taken out: resamples of
-    the rows themselves would have that chance twice. Turned round the estimate (the "basic" interval, Davison & Hinkley
-    1997, section 5.2), the interval makes up for the bias that the resamples show.
+    Resamples are drawn from the shrunk true counts of the estimate, which have no sampling noise: resamples of the rows
+    themselves would have that noise twice. The interval is reflected about the estimate (the "basic" interval, Davison
+    & Hinkley 1997, section 5.2), which corrects the bias that the resamples show.
     """
     estimate = judged_prior_pull(rows, counts)
     if estimate != estimate:
@@ -229,7 +229,7 @@ def pull_interval(rows: Tensor, counts: Counts, seed: int = 0) -> tuple[float, f
 def _resampled(rows: Tensor, seed: int) -> Iterator[Tensor]:
     """Bootstrap resamples (R, C, D) of a confusion matrix (C, D), some at a time.
 
-    Resampling n rows is one multinomial draw over the cells: scipy.stats.bootstrap, which draws the rows, would take
+    Resampling n rows is one multinomial draw over the cells. scipy.stats.bootstrap draws rows instead, so it would need
     a million numbers for each resample of a million rows.
     """
     draw = np.random.default_rng(seed)
@@ -264,7 +264,7 @@ def _draw(path: Path, joined: LabelledPredictions) -> None:
 
 
 def verdict(audit: Audit) -> str:
-    """One plain sentence: how skewed, how sure, and whom it hits."""
+    """One plain sentence: how strong the skew is, how certain it is, and which topics it affects."""
     pull, interval = audit.measures.get("prior_pull"), audit.intervals.get("prior_pull")
     skewed = most_skewed(audit)
     rare = next((topic for topic in reversed(skewed) if topic.times < 1), None)
@@ -300,12 +300,12 @@ def _errors(audit: Audit) -> str:
 
 
 def most_skewed(audit: Audit) -> list[TopicSkew]:
-    """The topics predicted too often by the largest factors, then those too rarely, the worst last."""
+    """The topics predicted too often, largest factor first, then the topics predicted too rarely, worst last."""
     ordered = sorted(audit.topics, key=lambda topic: -topic.times)
     over = [topic for topic in ordered if topic.times > NEAR][:MOST_TOPICS]
     return over + [topic for topic in ordered if topic.times < 1 / NEAR][-MOST_TOPICS:]
 
 
 def share_text(value: float) -> str:
-    """A share as a percentage, with a decimal more where it is tiny."""
+    """A share as a percentage, with one more decimal if it is tiny."""
     return f"{value:.1%}" if value >= 0.001 or value == 0 else f"{value:.2%}"

@@ -1,4 +1,4 @@
-"""What a person reads at the end of an audit: one line, two tables, what was left out. Knows measures, runs nothing."""
+"""Prints an audit: one line, two tables, and the rows left out. Knows metrics, runs nothing."""
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +13,7 @@ ROWS = (*TOPIC_ROWS, "marginal_kl", "ece_many", "ece_medium", "ece_few")
 
 
 def print_audit(audit: Audit, console: Console) -> None:
-    """Measures with their intervals, the most over- and under-predicted topics, what was left out, and the verdict."""
+    """Print metrics with intervals, the most over- and under-predicted topics, rows left out, and the verdict."""
     console.print(_measures(audit))
     if skewed := most_skewed(audit):
         console.print(_topics(skewed, audit.trained))

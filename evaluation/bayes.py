@@ -22,7 +22,7 @@ def bayes_posterior(
         prior: Prior of the topics in that order; uniform unless given.
 
     Raises:
-        UserError: If the file is no newsroom's, or its topics are not `names`.
+        UserError: If the file does not describe a newsroom, or its topics are not `names`.
     """
     try:
         made = json.loads(Path(path).read_text("utf-8"))

@@ -1,6 +1,6 @@
-"""Measures a fitted system on labelled rows: topics against their truth, outputs against their targets.
+"""Measures a fitted system on labelled rows: topics against the true topics, outputs against the targets.
 
-Knows the pipeline, files and measures; where the rows are the newsroom's, the Bayes ceiling too.
+Knows the pipeline, files and metrics, and for newsroom rows the Bayes ceiling.
 """
 
 import json
@@ -40,22 +40,21 @@ FORMAT = 1
 
 @dataclass
 class Evaluation:
-    """What was measured.
+    """The result of an evaluation.
 
     Attributes:
-        rows: How many were measured.
-        left_out: How many could not be, for want of a text or a topic.
-        topics: Measures of the decided topics, undecided rows left out, see `unskew.balance.measure`.
-        recall: Per topic; None without rows.
-        outputs: Measures of the outputs; empty without a decoder or targets.
-        ceiling: The same measures for the Bayes-optimal classifier; empty where it is not known.
+        rows: Number of rows measured.
+        left_out: Number of rows without a text or a topic, which could not be measured.
+        topics: Metrics of the decided topics, without undecided rows, see `unskew.balance.measure`.
+        recall: Recall by topic; None without rows.
+        outputs: Metrics of the outputs; empty without a decoder or targets.
+        ceiling: The metrics of `topics` for the Bayes-optimal classifier; empty if it is not known.
         examples: A few rows with their outputs, rare topics first.
-        target_prior: The shares by topic that the decisions were right for.
-        repeated: How many rows were left out because their text is in the training set.
-        undecided: Share of the rows of each topic that stayed undecided, where the system leaves any.
-        obedience: Whether outputs follow the topic given, see `obedience`; empty where it was not asked for.
-        views: The same measures as `topics` for the most probable topics under other priors, by name: "uniform" and
-            "train".
+        target_prior: The target prior of the decisions: shares by topic.
+        repeated: Number of rows left out because their text is in the training set.
+        undecided: Share of the rows of each topic that stayed undecided, if the system leaves any.
+        obedience: Whether outputs follow the topic given, see `obedience`; empty if it was not asked for.
+        views: The metrics of `topics` for the most probable topics under other priors, by name: "uniform" and "train".
     """
 
     rows: int
@@ -90,23 +89,23 @@ def evaluate(
 
     Args:
         pipeline: The system.
-        source: Rows with topics, and for the outputs with targets.
-        output: A folder: evaluation.json, predictions.jsonl, and evaluation.png where matplotlib is installed.
-        columns: Which column holds what.
-        train: The clean training set: rows whose text is in it are left out, and its targets teach the judge of
-            whether an output fits its topic.
-        newsroom: The newsroom.json beside the rows, where they are synthetic: adds the Bayes ceiling.
+        source: Rows with topics; to measure outputs, also with targets.
+        output: A folder for evaluation.json, predictions.jsonl and, if matplotlib is installed, evaluation.png.
+        columns: Names of the columns.
+        train: The clean training set. Rows with the same text are left out, and its targets teach the judge of whether
+            an output fits its topic.
+        newsroom: The newsroom.json beside synthetic rows; adds the Bayes ceiling.
         generation: How outputs are written.
         fairness: Whether `<force_fairness>` precedes the topic.
-        target_prior: Takes the target prior from the texts of `source`, their topics unseen, as a job does: "adaptive"
-            within what the training set makes likely, "estimate" from them alone. None keeps the pipeline's own.
-        obedience: Also write some of the rows under wrong topics, and measure whether outputs follow what they were
-            given; needs `train`.
+        target_prior: How the target prior is estimated from the texts of `source`, as in a job: "adaptive" (within what
+            the training set makes likely) or "estimate" (from the texts alone). None keeps the pipeline's own.
+        obedience: Whether to write some rows also under wrong topics, and measure whether outputs follow the given
+            topic; needs `train`.
         overwrite: Whether `output` may be replaced.
 
     Raises:
-        UserError: If a topic is unseen in training, every text is in `train`, over a tenth of the rows is unusable, the
-            target prior cannot be estimated, or obedience cannot be measured.
+        UserError: If a topic is unseen in training, every text is in `train`, over a tenth of the rows are unusable,
+            the target prior cannot be estimated, or obedience cannot be measured.
     """
     output = output_folder(output)
     refuse_existing(output, overwrite, RESULT)
@@ -166,7 +165,7 @@ def evaluate(
 def _without_repeated(
     records: list[Record], trained: Sequence[Record], source: str, train: str
 ) -> tuple[list[Record], int]:
-    """The records whose text the training set does not have, and how many the others are."""
+    """The records whose text is not in the training set, and the number of the others."""
     repeated = {id(record) for record in overlapping(records, trained)}
     if not repeated:
         return records, 0
@@ -181,7 +180,7 @@ def _without_repeated(
 
 
 def _matrix(rows: Sequence[dict[str, float]], topics: Topics) -> torch.Tensor:
-    """Probabilities (n, C) from results that name every topic."""
+    """Probabilities (n, C) from results with all topics."""
     return torch.tensor([[row[name] for name in topics.names] for row in rows], dtype=torch.float64)
 
 

@@ -1,6 +1,6 @@
-"""Anyone's predictions beside their labels, joined by id.
+"""Any system's predictions and their labels, joined by id.
 
-Knows ids, topics and probabilities as they are written; no model and no measure. Predictions are streamed.
+Knows ids, topics and probabilities in files, but no model and no metric. Predictions are streamed.
 """
 
 import json
@@ -23,18 +23,18 @@ ROUNDING = 0.01  # how far from 1 written probabilities may sum
 
 @dataclass(frozen=True)
 class LabelledPredictions:
-    """Decisions beside the truth, for the n rows that have both.
+    """Predicted and true topics of the n rows that have both.
 
     Attributes:
-        topics: C topics, most frequent first: those of the training set and of the labels, with their training
-            counts; without a training set those of the labels, with their rows.
-        trained: Whether the counts are a training set's.
+        topics: C topics, most frequent first: the topics of training set and labels with their training counts, or
+            without a training set the topics of the labels with their rows.
+        trained: Whether the counts are from a training set.
         true: True topic (n,) int64.
-        decided: Decided topic (n,) int64; C where there is none or it is no known one.
-        own: Probability (n,) float64 of the true topic, nan where there are no probabilities.
-        confidence: Probability (n,) float64 of the decided topic, nan where there is none.
-        counts: How many rows (or topics) of each kind of problem; see `PROBLEMS`.
-        examples: The first of each.
+        decided: Predicted topic (n,) int64; C if it is missing or unknown.
+        own: Probability (n,) float64 of the true topic; nan without probabilities.
+        confidence: Probability (n,) float64 of the predicted topic; nan without probabilities.
+        counts: Number of rows (or topics) with each problem, see `PROBLEMS`.
+        examples: The first row (or topic) of each problem.
     """
 
     topics: Topics
@@ -126,7 +126,7 @@ def _fill(read: "_Predictions", source: Source, positions: Mapping[str, int], co
 
 
 class _Predictions:
-    """Decisions and probabilities at the places (n,) of their labels, filled as they are read."""
+    """Predicted topics and probabilities in the order (n,) of the labels, filled in as they are read."""
 
     def __init__(self, topics: Topics, true: np.ndarray) -> None:
         self.topics, self.true = topics, true
@@ -170,10 +170,10 @@ def _decided(values: Mapping[str, Any], column: str) -> str | None:
 
 
 def _probabilities(given: Any, topics: Topics) -> tuple[dict[str, float], float]:
-    """Probabilities of the known topics that a row names, and that of each one it does not.
+    """Probabilities of the known topics that a row names, and the probability of each topic that it does not name.
 
     Raises:
-        ValueError: If they are none.
+        ValueError: If the values are not probabilities.
     """
     try:
         stored = json.loads(given) if isinstance(given, str) else given  # a cell of a CSV holds JSON

@@ -1,6 +1,6 @@
-"""Whether a system's outputs follow their topic: under the right one, the encoder's and wrong ones.
+"""Measures whether a system's outputs follow their topic: the right one, the encoder's, or a wrong one.
 
-Knows the pipeline and measures of texts; no files.
+Knows the pipeline and metrics of texts, but no files.
 """
 
 from collections.abc import Sequence
@@ -25,21 +25,21 @@ def obedience(
     generation: GenerationSettings | None = None,
     rows: int = ROWS,
 ) -> Measured:
-    """What outputs follow and how good they are, by what the decoder was given.
+    """Which topic outputs follow, and how good they are, by the topic that the decoder was given.
 
     Args:
-        pipeline: With a decoder.
+        pipeline: A system with a decoder.
         records: Rows with topics and targets, not trained on.
         trained: The training rows, whose targets teach the judge.
         generation: How outputs are written.
-        rows: At most so many texts are tried, each also under three wrong topics.
+        rows: Largest number of texts to try, each also under three wrong topics.
 
     Returns:
-        Measures under "right", "decided" (the encoder's) and "wrong" topics. `topic_fit` is the share of outputs that
-        read like the topic given, `true_fit` the share that read like the true one; the others say how near outputs
-        are to the targets of the right topic (see `score_texts`). Under "targets" are the same shares of the
-        targets themselves, `topic_fit` under the wrong topics being what a decoder that ignores its topic would reach,
-        and `gap`, in nats a token (see `log_probability_gap`).
+        Metrics under "right", "decided" (the encoder's) and "wrong" topics. `topic_fit` is the share of outputs that
+        read like the topic given, `true_fit` the share that read like the true topic. The others compare outputs with
+        the targets of the right topic (see `score_texts`). Under "targets" are the same shares for the targets
+        themselves, where `topic_fit` under wrong topics is what a decoder that ignores its topic would reach, and
+        `gap`, in nats per token (see `log_probability_gap`).
 
     Raises:
         UserError: If there is no decoder, no target, or no other topic.
@@ -73,7 +73,7 @@ def obedience(
 def draw_trial(
     pipeline: HybridPipeline, records: Sequence[Record], trained: Sequence[Record], rows: int = ROWS
 ) -> tuple[Trial, list[Record]]:
-    """The texts that are tried, and the training rows with targets; refuses as `obedience` does."""
+    """The texts to try, and the training rows with targets; raises what `obedience` raises."""
     if pipeline.decoder is None:
         raise UserError("obedience is of outputs, and this system has no decoder: it was fitted with `decoder: null`")
     taught = [record for record in trained if has_target(record)]

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation or an audit, with matplotlib (the extra `plots`). Knows decisions and topics, no model."""
+"""Pictures of an evaluation or an audit, by matplotlib (the extra `plots`). Knows decisions and topics, no model."""
 
 import warnings
 from pathlib import Path
@@ -30,7 +30,7 @@ def draw_evaluation(path: Path, probabilities: torch.Tensor, labels: torch.Tenso
 
 
 def draw_audit(path: Path, joined: LabelledPredictions) -> None:
-    """Write a PNG of what `draw_evaluation` shows, as far as the joined files allow."""
+    """Write a PNG of the parts of `draw_evaluation` that the joined files allow."""
     known = ~joined.confidence.isnan()
     figure = Figure(figsize=(15 if known.any() else 12, 4.6), layout="constrained")
     axes = figure.subplots(1, 3, width_ratios=[2, 2, 1.2]) if known.any() else figure.subplots(1, 2)

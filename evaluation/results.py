@@ -1,4 +1,4 @@
-"""What evaluation.json and audit.json hold, as types. Knows no file and measures nothing."""
+"""The types of evaluation.json and audit.json. Knows no file and measures nothing."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What a person reads at the end of a command: short tables on the terminal. Knows measures, runs nothing."""
+"""Prints an evaluation as short tables on the terminal. Knows metrics, runs nothing."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ KINDS = {"right": "right topic", "decided": "the encoder's", "wrong": "wrong top
 
 
 def print_evaluation(evaluation: "Evaluation", console: Console) -> None:
-    """Topics (beside the Bayes ceiling where it is known), outputs, and a handful of examples."""
+    """Print topics (beside the Bayes ceiling, if it is known), outputs, and a few examples."""
     console.print(_topics(evaluation))
     if evaluation.outputs:
         console.print(_outputs(evaluation))

@@ -1,6 +1,6 @@
-"""How good written outputs are against their targets: ROUGE, chrF, and for slot frames the slots that are right.
+"""Metrics of outputs against their targets: ROUGE, chrF, and for slot frames the F1 of slots.
 
-Knows texts; no model of ours. ROUGE and chrF are maintained packages', nothing is rewritten here.
+Knows texts, but no model. ROUGE and chrF come from maintained packages.
 """
 
 import re
@@ -17,20 +17,20 @@ _ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
 class _Words(Tokenizer):
-    """The package's own words where they are English, and words of any other script as they are."""
+    """The package's own tokens for English words; other scripts' words unchanged."""
 
     def __init__(self) -> None:
         self._english = DefaultTokenizer(use_stemmer=True)
 
     def tokenize(self, text: str) -> list[str]:
-        """Split a text into what ROUGE compares."""
+        """Split a text into the tokens that ROUGE compares."""
         return self._english.tokenize(text) if text.isascii() else re.findall(r"\w+", text.lower())
 
 
 def score_texts(outputs: Sequence[str], targets: Sequence[str]) -> dict[str, float]:
     """ROUGE-1/2/L (mean F-measure over rows, 0 to 1, stemmed), corpus chrF (0 to 1), and the share of equal outputs.
 
-    Where all targets are slot frames also `slot_f1`: F1 over pairs of name and value, those of all rows together.
+    If all targets are slot frames, also `slot_f1`: F1 over the (name, value) pairs of all rows together.
 
     Sources: Lin 2004 as in the `rouge-score` package; Popovic 2015 as in `sacrebleu`.
     """

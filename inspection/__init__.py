@@ -1,4 +1,4 @@
-"""unskew.inspection: what a training set is like before anything is fitted on it, and what to expect of a fit."""
+"""unskew.inspection: what a training set is like before a fit, and what to expect of a fit."""
 
 import lazy_loader
 

@@ -1,7 +1,6 @@
-"""What to do before a fit, and which fit. Knows what was found; measures nothing.
+"""Recommends what to do before a fit, and which fit. Knows what was found; measures nothing.
 
-Each rule says its reason with the figures it rests on. Thresholds of shares are rules of thumb; that of accuracy is
-chance.
+Each rule gives its reason with figures. Thresholds of shares are rules of thumb; the threshold of accuracy is chance.
 """
 
 import shlex
@@ -20,7 +19,7 @@ LOW_RIGHT = 0.5
 
 
 def advise(found: Inspection, encoder: EncoderSettings, decoder: DecoderSettings | None) -> list[Advice]:
-    """What is recommended, the most urgent first."""
+    """Recommendations, the most urgent first."""
     rules: tuple[Callable[[Inspection], Advice | None], ...] = (
         _few_rows_a_topic,
         _suspects,

@@ -1,4 +1,4 @@
-"""About how long a fit takes here and how much memory: by its arithmetic and the speed of this machine's.
+"""Estimates time and memory of a fit on this machine, from its arithmetic and the machine's measured speed.
 
 Knows sizes of models and numbers of tokens; fits nothing and reads no weights. The constants are rough, and were not
 checked against fits.
@@ -29,7 +29,7 @@ FEATURES = 1 / 3  # of a training pass: forward alone
 
 @dataclass(frozen=True)
 class Size:
-    """A model's sizes: parameters in its layers, in its embeddings and output, its layers and its width."""
+    """A model's sizes: parameters of its layers, parameters of embeddings and output, number of layers, and width."""
 
     inner: int
     outer: int
@@ -43,12 +43,12 @@ def estimate_fit(
     """An estimate for each stage of a fit.
 
     Args:
-        encoder: Stage 1.
-        decoder: Stage 2; None for none.
-        clean: Rows.
-        noisy: Rows.
-        tokens: Mean tokens of a text that are read.
-        target: Mean tokens of a target.
+        encoder: Settings of stage 1.
+        decoder: Settings of stage 2; None without one.
+        clean: Number of clean rows.
+        noisy: Number of noisy rows.
+        tokens: Mean number of tokens read from a text.
+        target: Mean number of tokens of a target.
 
     Raises:
         UserError: If a base cannot be read.
@@ -77,7 +77,7 @@ def estimate_fit(
 
 
 def _tuned_passes(clean: int, tokens: float, encoder: EncoderSettings) -> tuple[float, int]:
-    """Passes over the clean rows of the recipe "tuned": those trained, and those for features."""
+    """Passes of the recipe "tuned" over the clean rows: for training, and for features."""
     epochs = encoder.clean.epochs or 0
     if clean * tokens <= FEW_TOKENS:
         return 2.0 * epochs, 4  # two halves, then all; features by the base and each of the three
@@ -87,7 +87,7 @@ def _tuned_passes(clean: int, tokens: float, encoder: EncoderSettings) -> tuple[
 def _stage(
     name: str, size: Size, tokens: float, steps: float, rate: float, batch: int, output: float, copies: int
 ) -> Estimate:
-    """Six multiplications and additions a parameter and token (Kaplan et al. 2020): two forward, four backward."""
+    """Count six operations per parameter and token (Kaplan et al. 2020): two forward, four backward."""
     seconds = 6 * (size.inner + output) * tokens / (rate * EFFICIENCY) + steps * A_STEP + STARTED
     weights = 4 * (size.inner + size.outer) * (1 + copies)
     trained = size.inner + size.outer if copies else 0  # an adapter's parameters are few
@@ -119,7 +119,7 @@ def _size(base: str | None, scratch: ScratchSettings, kind: type) -> Size:
 
 
 def _multiplications() -> float:
-    """Multiplications and additions a second in float32 of large matrices, on the device that a fit would use."""
+    """Operations per second of float32 products of large matrices, on the device that a fit would use."""
     device = choose_device()
     one = torch.ones(SIZE, SIZE, device=device)
     best = float("inf")

@@ -1,6 +1,6 @@
-"""What a fit would do, said without doing it: its rows, tokens, disk, memory and time. Writes no file.
+"""Describes a fit without running it: its rows, tokens, disk, memory and time. Writes no file.
 
-Knows the sets and the estimates; of the noisy set it reads the first rows, and counts the others.
+Knows the sets and the estimates. It reads the first rows of the noisy set, and counts the others.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ TOKEN_BYTES = 4  # of a stored token, at most
 
 @dataclass(frozen=True)
 class _Noisy:
-    """The noisy set: how many rows it has, if that can be told, and what the first are like."""
+    """The noisy set: its number of rows, if it can be counted, and the lengths of the first rows."""
 
     rows: int | None
     looked_at: int
@@ -40,7 +40,7 @@ def describe_fit(settings: FitSettings, output: str | Path, *, overwrite: bool =
     """The plan of a fit, a line for each part of it.
 
     Raises:
-        UserError: As the fit itself would before it trains, and where the disk has too little room for it.
+        UserError: If the fit would raise one before it trains, or the disk has too little room.
     """
     settings = settings.resolved()
     place = output_folder(output)

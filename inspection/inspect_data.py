@@ -1,6 +1,6 @@
-"""Inspects sets of records before a fit: reads them as a fit does, asks every question, writes the answers.
+"""Inspects sets of records before a fit: reads them as a fit does, checks them, writes the results.
 
-Knows the order of the questions and the files; each answer is its module's.
+Knows the order of the checks and the files; the checks are in other modules.
 """
 
 import json
@@ -40,16 +40,16 @@ def inspect(
     seed: int = 0,
     overwrite: bool = False,
 ) -> Inspection:
-    """Say what sets of records are like, and what to expect of a fit; write inspection.json, .html and suspects.jsonl.
+    """Describe sets of records and what to expect of a fit; write inspection.json, .html and suspects.jsonl.
 
-    With a base, and no validation set of the user's, the probe's figures are those that a fit of the recipes "probe"
-    and "tuned" begins with: the same rows, folds and choices.
+    With a base and without a validation set, the probe has the rows, folds, choices and figures that a fit of the
+    recipes "probe" and "tuned" begins with.
 
     Args:
-        data: As for `fit`.
-        output: A folder.
-        encoder: As for `fit`; its base has the features of the probe, which are TF-IDF without one.
-        decoder: As for `fit`; None for a fit of topics alone.
+        data: The sets, as for `fit`.
+        output: The folder to write.
+        encoder: Settings of stage 1, as for `fit`; the probe uses the features of its base, or TF-IDF without one.
+        decoder: Settings of stage 2, as for `fit`; None for a fit of topics alone.
         seed: Random seed of folds and split.
         overwrite: Whether `output` may be replaced.
 

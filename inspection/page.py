@@ -1,4 +1,4 @@
-"""An inspection as a page of HTML, in the style of the ablation's report. Knows what was found; measures nothing."""
+"""An inspection as an HTML page, in the style of the ablation's report. Knows what was found; measures nothing."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""What a cross-fitted probe says of the rows: what to expect, doubted labels, confusable topics, the noisy set.
+"""What a cross-fitted probe finds: expected metrics, doubted labels, confusable topics, the noisy set.
 
-Knows the encoder's probe and the balance room's measures; no file.
+Knows the encoder's probe and the balance room's metrics, but no file.
 """
 
 import logging
@@ -25,13 +25,13 @@ FEWEST_EXCHANGED = 2  # rows: one may be chance
 
 @dataclass(frozen=True)
 class Probed:
-    """The probe's answers.
+    """The probe's predictions.
 
     Attributes:
         labels: Topics (n,) of the clean rows.
-        logits: (n, C) favouring no topic; nan where a row could not be held out.
-        prior: (C,) of the clean rows.
-        fitted: Its choices, and what it says of the noisy rows.
+        logits: Logits (n, C) that favour no topic; nan for a row that could not be held out.
+        prior: Topic shares (C,) of the clean rows.
+        fitted: The probe's choices, and its predictions for the noisy rows.
     """
 
     labels: Tensor
@@ -46,12 +46,12 @@ class Probed:
 
     @property
     def alike(self) -> Tensor:
-        """Log-probabilities (n, C) with topics alike."""
+        """Log-probabilities (n, C) under a uniform prior."""
         return self.logits.double().log_softmax(-1)
 
 
 def probe_rows(sets: TrainingData, settings: EncoderSettings, seed: int) -> Probed | None:
-    """Cross-fit a probe on the clean rows; None where topics are too many for one.
+    """Cross-fit a probe on the clean rows; None if there are too many topics.
 
     Raises:
         UserError: If the base cannot be used.
@@ -89,7 +89,7 @@ def expected(probed: Probed, sets: TrainingData, settings: EncoderSettings) -> P
 
 
 def recalls(probed: Probed) -> list[float | None]:
-    """Recall (C,) with topics alike; None for topics of which no row was held out."""
+    """Recall (C,) under a uniform prior; None for topics without a held-out row."""
     known = probed.logits.isfinite().all(-1)
     if not known.any():
         return [None] * probed.logits.shape[1]
@@ -98,7 +98,7 @@ def recalls(probed: Probed) -> list[float | None]:
 
 
 def confusable(probed: Probed, sets: TrainingData) -> list[Pair]:
-    """Pairs of topics whose rows are answered as the other, most rows first."""
+    """Pairs of topics whose rows are predicted as the other topic, most rows first."""
     rows = exchanged(probed.alike, probed.labels).triu()
     counts, names = sets.topics.counts, sets.topics.names
     order = rows.flatten().argsort(descending=True, stable=True)[:MOST_PAIRS].tolist()
@@ -113,7 +113,7 @@ def confusable(probed: Probed, sets: TrainingData) -> list[Pair]:
 
 
 def describe_noisy(sets: TrainingData, probed: Probed | None) -> NoisySet | None:
-    """The noisy set beside the clean one; None where there is none."""
+    """The noisy set compared with the clean set; None if there is none."""
     if sets.noisy is None:
         return None
     fitted = probed.fitted if probed is not None else None
@@ -130,7 +130,7 @@ def describe_noisy(sets: TrainingData, probed: Probed | None) -> NoisySet | None
 
 
 def agreements(noisy: Sequence[Record], fitted: CrossFitted | None, sets: TrainingData) -> list[bool]:
-    """Of each noisy row that the probe read, whether it decides for the given topic."""
+    """Whether the probe predicts the given topic, for each noisy row that it read."""
     if fitted is None or not noisy:
         return []
     given = sets.topics.encode(str(record.topic) for record in noisy)

@@ -10,12 +10,12 @@ EXAMPLES = 500
 
 
 def find_repeats(sets: Mapping[str, Sequence[Record]]) -> list[Repeat]:
-    """A repeat for each row whose text, or nearly so, an earlier row has, in the order of sets and rows.
+    """A repeat for each row with the same or nearly the same text as an earlier row, in the order of sets and rows.
 
-    Rows of other sets are compared with those of the first alone: that two noisy rows are alike harms nobody.
+    Rows of other sets are compared with the first set only: two similar noisy rows do no harm.
 
     Args:
-        sets: Records by the name of their set, the clean one first.
+        sets: Records by the name of their set, the clean set first.
     """
     first = next(iter(sets))
     known, near, found = {}, NearDuplicates(SIMILARITY), []
@@ -36,7 +36,7 @@ def find_repeats(sets: Mapping[str, Sequence[Record]]) -> list[Repeat]:
 
 
 def summed(repeats: Sequence[Repeat], clean: str) -> Repeats:
-    """How many of each kind, with examples."""
+    """The number of repeats of each kind, with examples."""
     inside = [repeat for repeat in repeats if repeat.set == clean]
     return Repeats(
         exact=sum(repeat.exact for repeat in inside),

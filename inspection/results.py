@@ -1,4 +1,4 @@
-"""What inspection.json holds, as types. Knows no file and measures nothing."""
+"""The types of inspection.json. Knows no file and measures nothing."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""Rows that a person should look at: doubted labels, and equal texts under two topics. Knows no model."""
+"""Finds rows that a person should check: doubted labels, and equal texts with two topics. Knows no model."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,9 +14,9 @@ def find_suspects(
 
     Args:
         records: The clean rows.
-        topics: In the order of the doubts' indices.
-        doubts: None where nothing is known of the labels.
-        repeats: Repeats of the clean rows, among others.
+        topics: The topics, in the order of the doubts' indices.
+        doubts: Doubted labels; None if labels were not checked.
+        repeats: Repeats of the clean rows; other repeats are ignored.
     """
     by_id = {record.id: record for record in records}
     twins = {repeat.id: repeat for repeat in repeats if repeat.set == repeat.twin_set and not repeat.same_topic}

@@ -1,4 +1,4 @@
-"""What a person reads at the end of an inspection. Knows what was found; measures nothing."""
+"""Prints an inspection. Knows what was found; measures nothing."""
 
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +14,7 @@ LONGEST_TEXT = 70
 
 
 def print_inspection(found: Inspection, console: Console) -> None:
-    """Topics, what was found, the worst suspects, and what is recommended."""
+    """Print topics, findings, the worst suspects, and recommendations."""
     console.print(_topics(found))
     console.print(_facts(found))
     if found.worst_suspects:
@@ -26,7 +26,7 @@ def print_inspection(found: Inspection, console: Console) -> None:
 
 
 def facts(found: Inspection) -> list[tuple[str, str]]:
-    """What was found, a line each: a name and figures."""
+    """The findings, one per line: a name and figures."""
     repeats, lengths = found.repeats, found.lengths
     bands = ", ".join(f"{count} {band}" for band, count in found.bands.items())
     lines = [
@@ -57,7 +57,7 @@ _PRIORS = {"uniform": "topics alike", "train": "training shares"}
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words, no finer than an estimate is."""
+    """Seconds in words, as coarse as an estimate."""
     if seconds < 90:
         return f"{max(5, round(seconds / 5) * 5)} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

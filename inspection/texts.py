@@ -1,4 +1,4 @@
-"""What the texts and targets are like: lengths in tokens, scripts, repeated targets. Knows tokenizers; no model."""
+"""Describes texts and targets: lengths in tokens, scripts, repeated targets. Knows tokenizers, but no model."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -30,12 +30,12 @@ def text_lengths(texts: Sequence[str], settings: EncoderSettings) -> Lengths:
 
 
 def read_tokens(lengths: Lengths) -> float:
-    """About how many tokens of a text are read on average, of skewed lengths as texts have them."""
+    """An estimate of the mean number of tokens read from a text, for the skewed lengths that texts have."""
     return min(lengths.limit, lengths.median + (lengths.p95 - lengths.median) / 4)
 
 
 def describe_targets(records: Sequence[Record], settings: DecoderSettings | None) -> Targets:
-    """The records' targets, and how long they are for the decoder.
+    """The records' targets, and their lengths for the decoder.
 
     Raises:
         UserError: If the base has no tokenizer.
@@ -62,7 +62,7 @@ def describe_targets(records: Sequence[Record], settings: DecoderSettings | None
 
 
 def scripts(texts: Sequence[str]) -> dict[str, int]:
-    """Rows by the script that most of their letters are of, most frequent first; those without letters as "none"."""
+    """Rows by the script of most of their letters, most frequent first; rows without letters count as "none"."""
     found = Counter(_script(text) for text in texts)
     return dict(found.most_common())
 
@@ -76,7 +76,7 @@ def _script(text: str) -> str:
 
 @cache
 def _script_of(letter: str) -> str:
-    """Unicode names begin with the script; there is no property of it in Python's own tables."""
+    """The script of a letter: the first word of its Unicode name, because Python has no table of scripts."""
     word = unicodedata.name(letter, "unknown").split()[0].split("-")[0]
     return _CJK.get(word, word.capitalize())
 

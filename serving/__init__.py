@@ -1,4 +1,4 @@
-"""unskew.serving: a bundle behind HTTP: dynamic batches, streamed outputs, and a page that shows what a prior does."""
+"""unskew.serving: bundles over HTTP, with dynamic batches, streamed outputs and a page. Knows no jobs."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Answers in JSON and as server-sent events, from tickets. Knows no HTTP server and no model."""
+"""Turns tickets into answers, as JSON or server-sent events. Knows no HTTP server and no model."""
 
 import asyncio
 import json
@@ -11,14 +11,14 @@ from .worker import Worker
 
 
 class Listener:
-    """A ticket that is answered by a worker's thread and heard in an event loop.
+    """A ticket that a worker's thread answers and an event loop awaits.
 
     Args:
-        ask: What is wanted.
-        worker: Answers it, from now on.
+        ask: The request.
+        worker: The worker, which gets the ticket at once.
 
     Raises:
-        RequestError: If the worker takes no more.
+        RequestError: If the worker accepts no more tickets.
     """
 
     def __init__(self, ask: Ask, worker: Worker) -> None:
@@ -28,19 +28,19 @@ class Listener:
         worker.submit(self.ticket)
 
     async def answered(self) -> None:
-        """Wait for the end.
+        """Wait until the ticket has ended.
 
         Raises:
-            RequestError: If it is a bad one.
+            RequestError: If it has failed.
         """
         async for _ in self.events():
             pass
 
     async def events(self) -> AsyncIterator[Event]:
-        """What is told before the end.
+        """Yield the ticket's events until its end.
 
         Raises:
-            RequestError: If it is a bad one.
+            RequestError: If it has failed.
         """
         while True:
             event = await self._events.get()
@@ -59,7 +59,7 @@ class Listener:
 
 
 def prediction(ticket: Ticket, row: int) -> dict[str, Any]:
-    """What is said of a row, as plain values."""
+    """The prediction for a row, as plain values."""
     values = ticket.results[row].to_dict()
     if ticket.ask.topics[row] is not None:
         values["forced_topic"] = ticket.ask.topics[row]
@@ -69,7 +69,7 @@ def prediction(ticket: Ticket, row: int) -> dict[str, Any]:
 
 
 def answer(ticket: Ticket, model: str, topics: tuple[str, ...]) -> dict[str, Any]:
-    """The whole answer, as plain values."""
+    """The complete answer, as plain values."""
     return {
         "model": model,
         "results": [prediction(ticket, row) for row in range(len(ticket.results))],
@@ -83,7 +83,7 @@ def event_bytes(name: str, values: dict[str, Any]) -> bytes:
 
 
 def event_of(event: Event, ticket: Ticket, topics: tuple[str, ...]) -> bytes:
-    """What a ticket tells, as a server-sent event."""
+    """A ticket's event as a server-sent event."""
     kind, told = event
     if kind == "text":
         return event_bytes(kind, {"row": told[0] + 1, "text": told[1]})
@@ -92,7 +92,7 @@ def event_of(event: Event, ticket: Ticket, topics: tuple[str, ...]) -> bytes:
 
 
 def to_json(values: Any) -> str:
-    """Compact JSON that UTF-8 can hold."""
+    """Compact JSON that can be encoded in UTF-8."""
     text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace").decode()
 

@@ -32,9 +32,9 @@ def make_app(systems: Sequence[ServedSystem], limits: ServingLimits, metrics: Se
     """The application; its workers run from its start to its end.
 
     Args:
-        systems: At least one; the first answers requests that name none.
-        limits: What is refused.
-        metrics: Counts.
+        systems: At least one system; the first answers requests that name none.
+        limits: Limits on requests.
+        metrics: Counters of the server.
     """
 
     @asynccontextmanager
@@ -139,7 +139,7 @@ def _add_state(app: FastAPI, systems: Sequence[ServedSystem], limits: ServingLim
 async def _answered(
     listener: Listener, system: ServedSystem, request: Request, limits: ServingLimits, metrics: ServerMetrics
 ) -> bool:
-    """Wait for the answer, no longer than is allowed; whether the client has waited too."""
+    """Wait for the answer, at most the allowed time; returns whether the client is still connected."""
     ticket = listener.ticket
     answered = asyncio.ensure_future(listener.answered())
     gone = asyncio.ensure_future(_gone(request))
@@ -171,7 +171,7 @@ async def _gone(request: Request) -> None:
 async def _streamed(
     listener: Listener, system: ServedSystem, limits: ServingLimits, metrics: ServerMetrics
 ) -> AsyncIterator[bytes]:
-    """Events until the answer is whole; where whoever reads them goes, the work ends too."""
+    """Yield events until the answer is complete; if the client disconnects, the work ends too."""
     ticket, names = listener.ticket, system.pipeline.topics.names
     try:
         async with asyncio.timeout(limits.seconds):

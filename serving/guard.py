@@ -1,6 +1,6 @@
-"""Clients that are slow or send too much, and how long requests take. Knows ASGI alone.
+"""Ends requests of clients that are slow or send too much, and times requests. Knows ASGI alone.
 
-uvicorn waits for a body, and for a reader, as long as the connection lives; here both have a deadline.
+uvicorn waits for a body, and for the client to read, as long as the connection is open; here both have a deadline.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Guard:
-    """Ends requests whose client takes too long to send the body or to read a part of the answer, or sends too much.
+    """Ends a request if the client is too slow to send the body or read the answer, or sends too much.
 
     Args:
-        app: What is guarded.
-        seconds: For the body, and for each part of the answer.
-        most_bytes: Most bytes of a body.
-        ended: Called with the route, the status and the seconds of each request.
+        app: The guarded application.
+        seconds: Time limit for the body, and for each part of the answer.
+        most_bytes: Largest body in bytes.
+        ended: Function called with the route, the status and the seconds of each request.
     """
 
     def __init__(self, app: App, seconds: float, most_bytes: int, ended: Callable[[str, int, float], None]) -> None:

@@ -1,4 +1,4 @@
-"""What a server counts of itself, for Prometheus. Knows no model."""
+"""Counters of a server for Prometheus. Knows no model."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -25,24 +25,24 @@ class ServerMetrics:
         self._waiting = Gauge("unskew_waiting_texts", "Texts that wait.", ["model"], registry=self._registry)
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """A request has ended."""
+        """Count a finished request."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def batch(self, model: str, stage: str, rows: int) -> None:
-        """Rows go through a stage together."""
+        """Count a batch of rows that goes through a stage."""
         self._batches.labels(model, stage).observe(rows)
 
     def topic(self, model: str, topic: str | None) -> None:
-        """A text has been decided, or not."""
+        """Count a text as decided or undecided."""
         self._topics.labels(model, topic or "").inc()
 
     def failed(self, model: str, texts: int) -> None:
-        """A request for so many texts has failed in the model's hands."""
+        """Count the texts of a request that failed in the model."""
         self._problems.labels(model).inc(texts)
 
     def page(self, waiting: dict[str, int]) -> bytes:
-        """All of it in Prometheus' text format, with the texts that wait now for each model."""
+        """All metrics in Prometheus' text format, with the number of texts waiting for each model."""
         for model, texts in waiting.items():
             self._waiting.labels(model).set(texts)
         return generate_latest(self._registry)

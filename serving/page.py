@@ -1,6 +1,6 @@
-"""The page at /: one file, and the policy that forbids it any network but this server. Knows no model.
+"""The page at /: one file, and the policy that lets it connect to this server only. Knows no model.
 
-The one script that may run is known by its hash, so that no text of a user's can bring another.
+The policy allows one script by its hash, so a user's text cannot add another.
 """
 
 import base64
@@ -19,7 +19,7 @@ def page() -> str:
 
 @cache
 def policy() -> str:
-    """Its Content-Security-Policy."""
+    """The page's Content-Security-Policy."""
     script = page().partition("<script>")[2].partition("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (

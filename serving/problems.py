@@ -1,4 +1,4 @@
-"""What went wrong with a request, as a problem document (RFC 9457). Knows errors; knows no server."""
+"""Errors of a request as problem documents (RFC 9457). Knows errors, but no server."""
 
 import logging
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class RequestError(Exception):
     Args:
         status: The HTTP status.
         detail: What is wrong and what to do, in one line.
-        row: The text at fault, counted from 1; None where it is the request as a whole.
+        row: Number of the text at fault, counted from 1; None if it is the whole request.
     """
 
     def __init__(self, status: int, detail: str, row: int | None = None) -> None:
@@ -34,12 +34,12 @@ class RequestError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Of the response."""
+        """Headers of the response."""
         return {"Retry-After": str(RETRY_SECONDS)} if self.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
 
 
 def problem_of(error: BaseException, row: int | None = None) -> RequestError:
-    """The problem that an error is to a client; what is no fault of the client's is logged."""
+    """The problem document for an error; errors that are not the client's fault are logged."""
     if isinstance(error, RequestError):
         return error
     if isinstance(error, UserError):
@@ -53,7 +53,7 @@ def problem_of(error: BaseException, row: int | None = None) -> RequestError:
 
 
 def problem_of_validation(errors: Sequence[Any]) -> RequestError:
-    """The problem of a body that is not what it must be, by the first of pydantic's errors."""
+    """The problem document for an invalid body, from the first of pydantic's errors."""
     first = errors[0]
     kind, place = first["type"], [part for part in first["loc"] if part != "body"]
     if kind == "json_invalid":

@@ -1,6 +1,6 @@
-"""What a request may ask, checked: the options of a prediction are read off its settings. Knows no server.
+"""The bodies of requests, checked; their options come from the settings of a prediction. Knows no server.
 
-A new field of `PredictOptions` or `GenerationSettings` is an option of a request, with its default and explanation.
+A new field of `PredictOptions` or `GenerationSettings` becomes an option of a request, with its default and help.
 """
 
 import types
@@ -39,7 +39,7 @@ class _OfSettings(BaseModel):
 
 
 def _body_of(settings: type, left_out: Sequence[str] = ()) -> Any:
-    """The class of bodies with the fields of a dataclass, those of dataclasses inside it too."""
+    """The class of bodies with the fields of a dataclass, nested dataclasses included."""
     hints = get_type_hints(settings)
     explained = {p.arg_name: p.description for p in parse_docstring(settings.__doc__ or "").params}
     taken: dict[str, Any] = {}
@@ -92,10 +92,10 @@ class PredictRequest(_Options):
     )
 
     def ask(self, system: ServedSystem, most_rows: int) -> Ask:
-        """What a worker is asked.
+        """The request to a worker.
 
         Raises:
-            RequestError: If there is no text, too many, an empty one, or an option that the system cannot follow.
+            RequestError: If there are no texts or too many, a text is empty, or the system lacks an option.
             UserError: If an option is out of range.
         """
         texts = self._texts(most_rows)
@@ -188,7 +188,7 @@ class PredictAnswer(BaseModel):
 
 
 def system_named(systems: Sequence[ServedSystem], name: str | None) -> ServedSystem:
-    """The system of that name; the first without one.
+    """The system of that name; without a name, the first system.
 
     Raises:
         UserError: If there is none.

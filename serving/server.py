@@ -1,4 +1,4 @@
-"""Listening, and ending well: a socket first, then the models, then requests until a SIGTERM. Knows uvicorn."""
+"""Opens the socket, loads the models, and takes requests until a SIGTERM. Knows uvicorn, but no route."""
 
 import logging
 import signal
@@ -25,7 +25,7 @@ def serve(
     precision: Precision | None = None,
     limits: ServingLimits | None = None,
 ) -> None:
-    """Serve bundles until a SIGTERM or SIGINT; requests that have begun are then finished.
+    """Serve bundles until a SIGTERM or SIGINT; running requests are then finished.
 
     Args:
         models: Folders, or ids on the hub; the first answers requests that name none.
@@ -34,7 +34,7 @@ def serve(
         port: The port; 0 takes a free one.
         device: Where the models go; None takes a GPU if there is one.
         precision: Precision of the arithmetic, see `HybridPipeline.from_pretrained`.
-        limits: What is refused.
+        limits: Limits on requests.
 
     Raises:
         UserError: If the extra is not installed, the port is taken, or a bundle cannot be loaded.
@@ -71,7 +71,7 @@ def listening(host: str, port: int) -> Generator[socket.socket]:
     """A socket that listens.
 
     Raises:
-        UserError: If the address is none of this machine's, or the port is taken or not allowed.
+        UserError: If this machine does not have the address, or the port is taken or not allowed.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -85,7 +85,7 @@ def listening(host: str, port: int) -> Generator[socket.socket]:
 
 @contextmanager
 def _signals_end_nothing_else() -> Generator[None]:
-    """Once it has shut down, uvicorn sends itself the signal again; the command ends by itself."""
+    """Ignore the signal that uvicorn sends itself again after its shutdown; the command ends by itself."""
     kinds = (signal.SIGINT, signal.SIGTERM)
     before = {kind: signal.signal(kind, lambda *_: None) for kind in kinds}
     try:

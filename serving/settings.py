@@ -1,4 +1,4 @@
-"""What a user chooses about serving, checked. Loads no library and starts nothing."""
+"""The user's options for serving, checked. Loads no library and starts nothing."""
 
 import math
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ Stage = Literal["both", "encoder"]
 
 @dataclass(frozen=True)
 class ServingLimits:
-    """What a server takes before it refuses.
+    """Limits of a server; it refuses what exceeds them.
 
     Attributes:
-        rows: Texts in one request.
-        body_mb: Megabytes of a request's body.
-        waiting: Texts that may wait for a model; a request that would make them more is refused (503).
-        seconds: A request is ended after so long; also how long a client may take to send its body, or to read a part
-            of the answer.
+        rows: Largest number of texts in one request.
+        body_mb: Largest body of a request, in megabytes.
+        waiting: Largest number of texts that wait for a model; a request that would exceed it is refused (503).
+        seconds: Time limit of a request in seconds; also the limit for a client to send its body, or to read a part of
+            the answer.
         drain: Seconds that running requests get to finish after a SIGTERM.
     """
 

@@ -1,7 +1,7 @@
 """The `choice` question of System One over trained topics, as transformers' `serve` answers it at /v1/systemone.
 
-The shapes are those of transformers 5.23 (`cli/serving/systemone.py`, `decision/template_utils.py`). A question's
-options must be trained topics, all or some: probabilities are then those of a topic given that it is among them.
+The JSON is that of transformers 5.23 (`cli/serving/systemone.py`, `decision/template_utils.py`). A question's options
+must be trained topics, all or some; probabilities are conditional on the topic being one of them.
 """
 
 import json
@@ -18,7 +18,7 @@ MOST_QUESTIONS = 64
 
 
 class SystemOneRequest(BaseModel):
-    """A state and questions about it; only `choice` over trained topics can be asked here."""
+    """A state and questions about it; only `choice` questions over trained topics are supported."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -28,10 +28,10 @@ class SystemOneRequest(BaseModel):
     assets: dict[str, Any] = Field(default_factory=dict, description="Images: there can be none here.")
 
     def ask(self, system: ServedSystem) -> Ask:
-        """What a worker is asked: every topic's probability for the state.
+        """The request to a worker: every topic's probability for the state.
 
         Raises:
-            UserError: If there is no text, an image, or a question that is no choice between trained topics.
+            UserError: If there is no text or an image, or a question is not a choice between trained topics.
         """
         text = self.state if isinstance(self.state, str) else json.dumps(self.state, ensure_ascii=False)
         if not text.strip():

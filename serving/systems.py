@@ -20,11 +20,11 @@ class ServedSystem:
     """A loaded bundle.
 
     Attributes:
-        name: What requests call it.
-        pipeline: As loaded: a bundle that is replaced on disk changes nothing here.
-        worker: Answers for it.
-        manifest: The bundle's `unskew.json`; None for a bundle of the hub.
-        fingerprint: SHA-256 of it when it was loaded; it holds those of all weights.
+        name: Its name in requests.
+        pipeline: The loaded pipeline; replacing the bundle on disk does not change it.
+        worker: The worker that answers for it.
+        manifest: The bundle's `unskew.json`; None for a bundle on the hub.
+        fingerprint: SHA-256 of the manifest when it was loaded; the manifest has those of all weights.
     """
 
     name: str
@@ -34,7 +34,7 @@ class ServedSystem:
     fingerprint: str | None = None
 
     def describe(self) -> dict[str, Any]:
-        """What a client may want to know of it; plain values."""
+        """Information for clients, as plain values."""
         pipeline = self.pipeline
         topics, corrector = pipeline.topics, pipeline.corrector
         report = corrector.calibration.report
@@ -57,7 +57,7 @@ class ServedSystem:
         }
 
     def _replaced(self) -> bool:
-        """Whether another bundle, or none, is now where this one was read."""
+        """Whether the bundle's folder now has another bundle or none."""
         if self.manifest is None:
             return False
         try:
@@ -67,7 +67,7 @@ class ServedSystem:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of what computes."""
+    """Versions of the libraries that compute predictions."""
     return {name: version(name) for name in LIBRARIES}
 
 
@@ -78,17 +78,17 @@ def load_systems(
     device: str | None = None,
     precision: Precision | None = None,
 ) -> list[ServedSystem]:
-    """Load bundles; their workers are not started.
+    """Load bundles without starting their workers.
 
     Args:
         models: Folders, or ids on the hub.
-        limits: How many texts may wait.
+        limits: Limits on requests.
         stage: "encoder" loads stage 1 alone.
         device: Where the models go; None takes a GPU if there is one.
         precision: Precision of the arithmetic, see `HybridPipeline.from_pretrained`.
 
     Raises:
-        UserError: If no model is named, one twice, or one cannot be loaded.
+        UserError: If no model is named, a model is named twice, or one cannot be loaded.
     """
     if not models or len(set(models)) < len(models):
         raise UserError("model names the same bundle twice; give each once" if models else "give a model to serve")
@@ -108,7 +108,7 @@ def load_systems(
 
 
 def names_of(models: Sequence[str]) -> list[str]:
-    """Short names: the last folder of each, as much of the path as tells them apart."""
+    """Short names: the last folder of each path, with more of the path if needed to tell them apart."""
     parts = [Path(model).parts for model in models]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-length:]) for part in parts]

@@ -1,6 +1,6 @@
-"""A request on its way through a model: what is asked, what is known of it, and whom to tell.
+"""A request on its way through a model: the request, its results so far, and its listener.
 
-Knows results; knows neither models nor HTTP. A worker's thread fills it in, and what it tells is handed to another.
+Knows results, but neither models nor HTTP. A worker's thread fills it in and reports events to another thread.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,15 +18,15 @@ Tell = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Ask:
-    """What a request wants of a model.
+    """What a client asks of a model.
 
     Attributes:
-        texts: At least one.
-        options: As in every prediction.
-        target_prior: To be right for; "adaptive" and "estimate" take it from these texts, None is the system's own.
-        topics: For each text the topic to write under, whatever stage 1 says; None leaves it to stage 1.
+        texts: At least one text.
+        options: Options of a prediction.
+        target_prior: The target prior; "adaptive" and "estimate" take it from these texts, None is the system's own.
+        topics: A forced topic for each text; None leaves the topic to stage 1.
         write: Whether outputs are written.
-        streamed: Whether what becomes known is told at once, and not only that all is.
+        streamed: Whether each result is reported at once, not only the end.
         log_probabilities: Whether all topics' calibrated log-probabilities are kept.
     """
 
@@ -43,15 +43,15 @@ class Ticket:
     """An `Ask` with its answer so far.
 
     Args:
-        ask: What is wanted.
-        tell: Called in the worker's thread with each event; the last is ("end", a `RequestError` or None).
+        ask: The request.
+        tell: Function called in the worker's thread with each event; the last is ("end", a `RequestError` or None).
 
     Attributes:
-        results: One for each text once stage 1 has spoken, without outputs until these are written.
-        log_probabilities: Calibrated, under the training prior: a list of C for each text, where they are kept.
-        prior: The target prior of the answer (C,).
-        ended: Whether nothing more will be told.
-        cancelled: Set by whoever asked: the answer is not wanted any more.
+        results: A result for each text after stage 1; its output is added when it is written.
+        log_probabilities: Calibrated log-probabilities under the training prior, C for each text, if they are kept.
+        prior: Target prior of the answer (C,).
+        ended: Whether the last event was sent.
+        cancelled: Whether the client no longer wants the answer; set by the client's side.
     """
 
     def __init__(self, ask: Ask, tell: Tell) -> None:
@@ -67,22 +67,22 @@ class Ticket:
 
     @property
     def wanted(self) -> bool:
-        """Whether work on it makes sense."""
+        """Whether the answer is still wanted."""
         return not (self.ended or self.cancelled)
 
     def decide(self, results: Sequence[Result], log_probabilities: list[list[float]], prior: tuple[float, ...]) -> None:
-        """Stage 1 has spoken."""
+        """Store the results of stage 1."""
         self.results, self.log_probabilities, self.prior = list(results), log_probabilities, prior
         for row in range(len(results)):
             self._say(("topics", row))
 
     def grow(self, row: int, text: str) -> None:
-        """A row's output so far: what is new of it is told. Half a character waits for its other half."""
+        """Report the new part of a row's output. An incomplete character waits for its rest."""
         if not text.endswith("\ufffd"):
             self._tell_text(row, text)
 
     def finish(self, row: int, output: str | None) -> None:
-        """A row has its output, or gets none."""
+        """Store a row's output; None if it gets none."""
         self._tell_text(row, output or "")
         self.results[row] = replace(self.results[row], output=output)
         self._say(("result", row))
@@ -91,7 +91,7 @@ class Ticket:
             self._end(None)
 
     def fail(self, problem: RequestError) -> None:
-        """There will be no answer."""
+        """End the ticket with an error."""
         self._end(problem)
 
     def _tell_text(self, row: int, text: str) -> None:

@@ -29,7 +29,7 @@ CPU_WINDOW, GPU_WINDOW = 64, 256  # outputs written together: more hardly helps,
 
 @dataclass(frozen=True)
 class _Row:
-    """A text of a ticket; once stage 1 has spoken, with the topic to write under."""
+    """A text of a ticket; after stage 1, with the topic to write under."""
 
     ticket: Ticket
     index: int
@@ -159,7 +159,7 @@ class Worker:
         return self._pipeline.with_target_prior(prior)  # pyright: ignore[reportArgumentType]
 
     def _write(self) -> None:
-        """Stage 2 over one window: rows that are written alike, the first of each ticket before anyone's second."""
+        """Stage 2 over one window of rows with equal options; each ticket's first row comes before any second row."""
         self._to_write = [row for row in self._to_write if row.ticket.wanted]
         if not self._to_write:
             return

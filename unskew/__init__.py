@@ -1,6 +1,6 @@
 """unskew: topic-conditioned generation that does not copy the label frequencies of a small training set.
 
-The front door: what most programs need. Everything else is in the rooms, `unskew.balance`, `unskew.encoder`, ...
+This module has what most programs need. Everything else is in the rooms: `unskew.balance`, `unskew.encoder`, ...
 """
 
 import lazy_loader

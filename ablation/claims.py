@@ -1,18 +1,18 @@
-"""What the figures say in words: the headline, and each claim that the design rests on. Knows the results' arms alone.
+"""Puts the figures into words: the headline, and a verdict on each claim of the design. Knows the results' arms alone.
 
-The criteria, none of them bent to a result:
+No criterion was adapted to a result:
 
-A difference is *told apart* where its p, corrected over all arms, is under 0.05. An arm *beats* another where both
-macro-F1 and balanced accuracy are told apart in its favour: macro-F1 alone rewards guesses that are spread evenly over
-the topics, even of a model that has learnt nothing, whereas the balanced accuracy of any guess made without looking is
-1 / C on average. The headline names as winner the contender that is beaten by none and beats one; the contenders are
-the arms of that role and the baseline. A claim is listed where its arms were run.
+A difference is *told apart* if its p, corrected over all arms, is under 0.05. An arm *beats* another if both macro-F1
+and balanced accuracy are told apart in its favour. Macro-F1 alone is not enough: it rewards guesses that are spread
+evenly over the topics, even if the model has learnt nothing, but the balanced accuracy of any blind guess is 1 / C on
+average. The contenders are the arms of that role and the baseline. The winner is the contender that no other beats and
+that beats at least one. A claim is listed if its arms were run.
 
-With fewer than five seeds nothing of this is said: the figures are those of "these runs", and no claim is judged.
+With fewer than five seeds the headline describes "these runs", and no claim is judged.
 
-A claim *holds* where its difference is told apart in the claimed direction, *holds partly* where the mean goes that way
-without being told apart, and *does not hold here* otherwise. Prior pull is less where its distance from 0 is; where the
-test rows come in the shares of the training set there is nothing to be pulled toward, and no claim of it is judged.
+A claim *holds* if its difference is told apart in the claimed direction, *holds partly* if the mean has that direction
+but is not told apart, and *does not hold here* otherwise. Less prior pull means a smaller distance from 0. If the test
+rows have the shares of the training set, prior pull cannot be measured, and no claim about it is judged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,15 +22,15 @@ from typing import Any
 from .settings import SIGNIFICANT, AblationSettings
 from .statistics import MIN_SEEDS
 
-PULLED = 0.1  # prior pull from which decisions count as dragged: above what an ideal classifier shows
+PULLED = 0.1  # least prior pull of decisions that count as dragged: more than that of an ideal classifier
 ALIKE = "the test rows come in the training set's shares, where pull cannot be told from chance"
-LISTENS = 0.9  # share of outputs that read like their topic from which a decoder counts as following it
-EQUAL_LABELS = "hybrid_clean"  # its encoder has seen the labels that the decoder has, and no noisy ones
+LISTENS = 0.9  # least share of outputs that read like their topic, for a decoder that follows it
+EQUAL_LABELS = "hybrid_clean"  # its encoder has the decoder's labels, and no noisy ones
 
 HOLDS, PARTLY, FAILS, UNKNOWN = "holds", "holds partly", "does not hold here", "not measured"
 UNJUDGED = "not judged"
 
-# A cure's name in a sentence, and the arm that has it alone.
+# A cure's name in a sentence, and the arm that has only this cure.
 CURES = {
     "re-weighting the loss of the topic token": "decoder_class_balanced",
     "LoRA": "decoder_lora",
@@ -44,7 +44,7 @@ Claim = dict[str, str]
 
 
 def write_headline(arms: Sequence[Arm], settings: AblationSettings) -> str:
-    """One sentence: who wins, by how much, or that nobody does."""
+    """One sentence: which arm wins and by how much, or that none does."""
     by_name = {arm["name"]: arm for arm in arms}
     contenders = [name for name in settings.contenders if name in by_name]
     if len(contenders) < 2:
@@ -66,7 +66,7 @@ def write_headline(arms: Sequence[Arm], settings: AblationSettings) -> str:
 
 
 def judge_claims(arms: Sequence[Arm], settings: AblationSettings, topics: int, shifted: bool) -> list[Claim]:
-    """Every claim with its verdict and figure; `shifted` says whether the test rows have other shares than training."""
+    """Each claim with its verdict and figure; `shifted`: whether test rows have other shares than training rows."""
     by_name = {arm["name"]: arm for arm in arms}
     base = settings.compared_with
     if base not in by_name:
@@ -90,7 +90,7 @@ def judge_claims(arms: Sequence[Arm], settings: AblationSettings, topics: int, s
 
 
 def told_apart(arm: Arm, reference: str, measure: str) -> int:
-    """1 where the arm's measure is larger than the reference's, -1 where smaller, 0 where it cannot be told."""
+    """1 if the arm's metric is significantly larger than the reference's, -1 if smaller, 0 if neither."""
     found = arm["against"].get(reference, {}).get(measure)
     if found is None or found["p_corrected"] is None or found["p_corrected"] >= SIGNIFICANT:
         return 0
@@ -119,7 +119,7 @@ def _differences(arms: Mapping[str, Arm], contenders: Sequence[str], settings: A
 
 
 def _margin(arms: Mapping[str, Arm], a: str, b: str) -> str:
-    """The difference in macro-F1 with its interval, whichever of the two it was computed against."""
+    """The difference in macro-F1 with its interval; either arm may be the reference."""
     forward = arms[a]["against"].get(b, {}).get("macro_f1")
     backward = arms[b]["against"].get(a, {}).get("macro_f1")
     if forward is not None:
@@ -203,7 +203,7 @@ def _listens(arm: Arm | None) -> Claim:
 
 
 def _seeds(arms: Sequence[Arm], settings: AblationSettings) -> int:
-    """Of the arm that the others are compared with, or of the first there is."""
+    """Number of seeds of the baseline, or of the first arm."""
     compared = [arm for arm in arms if arm["name"] in (settings.compared_with, settings.recommended)] or list(arms)
     return len(compared[0]["runs"]) if compared else 0
 

@@ -1,7 +1,7 @@
-"""Compares two runs on the same rows, in pairs: which of two finished evaluations is better, in what, and how surely.
+"""Compares two finished evaluations on the same rows: which is better, in which metric, and how surely.
 
-Knows joined predictions and the statistics of paired rows; no model. One run each says nothing of what another seed
-would give: intervals and p-values are over test rows alone.
+Knows joined predictions and the statistics of paired rows, but no model. Intervals and p-values are over test rows
+only: with one run each, they do not say what another seed would give.
 """
 
 import json
@@ -31,7 +31,7 @@ from .statistics import RESAMPLES, Resampler, holm, interval_of
 
 COMPARISON_RESULT = "comparison.json"
 LABELS = AuditColumns(label="true_topic")  # as `unskew evaluate` writes them
-MOST_DRAWN = 2 * 10**8  # rows times resamples
+MOST_DRAWN = 2 * 10**8  # rows times resamples at a time
 OF_TRAINING = ("recall_many", "recall_medium", "recall_few", "prior_pull", "errors_to_frequent")
 
 
@@ -46,15 +46,15 @@ def compare(
 ) -> Comparison:
     """Compare two runs in pairs, B less A; with `output` write comparison.json there.
 
-    Accuracy, and the recall of each topic, by McNemar's exact test (Holm's correction over topics); every measure with
-    a 95% interval by a bootstrap of the rows, the same ones for both.
+    Accuracy and the recall of each topic are tested by McNemar's exact test (with Holm's correction over topics). Every
+    metric has a 95% interval by a bootstrap of the rows, the same resamples for both runs.
 
     Args:
         run_a: A folder of `unskew evaluate`, or predictions as `unskew audit` reads them.
-        run_b: The same of another system, on the same rows.
-        labels: Rows with an id and the true topic, where the predictions have no column true_topic.
-        train: The training set of both, or its counts: adds bands and the prior pull.
-        output: A folder; None writes nothing.
+        run_b: Another system's run on the same rows, in either form.
+        labels: Rows with an id and the true topic; needed if the predictions have no column true_topic.
+        train: The training set of both, or its counts; adds bands and the prior pull.
+        output: The folder for comparison.json; None writes nothing.
         overwrite: Whether `output` may be replaced.
 
     Raises:
@@ -86,7 +86,7 @@ def _predictions(run: str | Path) -> Path:
 
 
 def _refuse_other_rows(files: list[Path], names: tuple[str, str]) -> None:
-    """Refuse runs whose rows, or whose rows' true topics, differ."""
+    """Refuse runs with different rows or different true topics."""
     truths = []
     for file in files:
         its = read_labels(str(file), LABELS)
@@ -142,13 +142,13 @@ def _topics(joined: LabelledPredictions, right: list[Tensor]) -> list[ComparedTo
 
 
 def mcnemar(one: Tensor, other: Tensor) -> float:
-    """Two-sided exact p of equally many rows (n,) right in one alone and in the other alone (McNemar 1947)."""
+    """Two-sided exact p that as many rows (n,) are right in only one run as in only the other (McNemar 1947)."""
     alone, other_alone = int((one & ~other).sum()), int((~one & other).sum())
     return float(binomtest(alone, alone + other_alone).pvalue) if alone + other_alone else 1.0
 
 
 def _resampled(joined: LabelledPredictions) -> Mapping[str, Tensor]:
-    """The resampled values (B,) of every measure."""
+    """The resampled values (B,) of every metric."""
     if (joined.decided == len(joined.topics)).any():
         raise UserError("some predictions name no topic of the labels; compare runs that decide for every row")
     rows = len(joined.true)

@@ -1,4 +1,4 @@
-"""What comparison.json holds, as types. Knows no file and measures nothing."""
+"""The types of comparison.json. Knows no file and measures nothing."""
 
 from pydantic import Field
 

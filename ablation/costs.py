@@ -1,8 +1,8 @@
-"""What a training run cost and what it saw: seconds, peak memory, rows, tokens, their order, the first weights.
+"""Measures a training run: seconds, peak memory, rows, tokens, their order, the initial weights.
 
-Knows Lightning's hooks; knows nothing of arms. Peak memory is the most that torch held on a GPU; without one the
-largest resident set of the process during the run (Linux: VmHWM, set back at its start; elsewhere the process's
-maximum so far), interpreter and libraries included.
+Knows Lightning's hooks, but nothing of arms. Peak memory is the most that torch allocated on a GPU. Without a GPU it is
+the largest resident set of the process during the run (on Linux VmHWM, reset at its start; elsewhere the process's
+maximum so far), including interpreter and libraries.
 """
 
 import hashlib
@@ -28,15 +28,15 @@ _MIB = 2**20
 
 @dataclass
 class Cost:
-    """Of one training run, or of several.
+    """The cost of one or more training runs.
 
     Attributes:
-        seconds: Seconds of training, its validations included; over all pieces of an interrupted run.
-        memory: Peak, in MiB.
-        rows: Rows trained on, repeats included.
-        tokens: Their tokens, padding left out.
-        order: Hex digits over all batches in their order; equal for equal rows in an equal order.
-        start: Hex digits over the first weights, adapters left out.
+        seconds: Seconds of training with validation, over all parts of an interrupted run.
+        memory: Peak memory in MiB.
+        rows: Number of rows trained on, repeats included.
+        tokens: Number of their tokens, without padding.
+        order: Hex digits over all batches in their order; equal for equal rows in the same order.
+        start: Hex digits over the initial weights, without adapters.
     """
 
     seconds: float = 0.0
@@ -48,18 +48,18 @@ class Cost:
 
 
 class CostMeter(Callback):
-    """Writes the cost of a run into its folder; give it to a trainer. An interrupted run's pieces add up."""
+    """A trainer callback that writes the cost of a run into its folder. The parts of an interrupted run add up."""
 
     def __init__(self) -> None:
         self.cost = Cost()
         self._began = 0.0
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Start again: one meter serves the phases of a fit one after the other."""
+        """Start again; one meter is used for all phases of a fit."""
         self.cost = Cost()
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Note the first weights; a run that goes on has them from its checkpoint."""
+        """Record the initial weights; a resumed run has them in its checkpoint."""
         self.cost.start = self.cost.start or weights_digest(pl_module)
         reset_peak_memory()
         self._began = time.monotonic()
@@ -67,7 +67,7 @@ class CostMeter(Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Count what is seen."""
+        """Count rows and tokens."""
         mask, ids = batch["attention_mask"], batch["input_ids"]
         self.cost.rows += len(ids)
         self.cost.tokens += int(mask.sum())
@@ -85,18 +85,18 @@ class CostMeter(Callback):
         return {**asdict(self.cost), "seconds": seconds, "memory": max(self.cost.memory, peak_memory())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self.cost = Cost(**state_dict)
 
 
 def read_costs(folders: Sequence[Path]) -> dict[str, Cost]:
-    """The cost of each run by the name of its phase ("base", "clean", ...); runs without a file are left out."""
+    """The cost of each run by its phase ("base", "clean", ...); runs without a file are left out."""
     files = {folder.name.rpartition("-")[0]: folder / FILE for folder in folders}
     return {name: Cost(**json.loads(file.read_text("utf-8"))) for name, file in files.items() if file.exists()}
 
 
 def weights_digest(module: nn.Module) -> str:
-    """32 hex digits over a model's weights, whatever they are called there; adapters and their rows are left out."""
+    """32 hex digits over a model's weights, independent of their names; adapters and their rows are left out."""
     tensors = {
         hashlib.blake2b(parameter.detach().float().cpu().numpy().tobytes(), digest_size=16).hexdigest()
         for name, parameter in module.named_parameters()
@@ -106,7 +106,7 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def reset_peak_memory() -> None:
-    """Begin a new peak, where the system can."""
+    """Reset the peak memory, if the system can."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return
@@ -117,7 +117,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory() -> float:
-    """The peak in MiB."""
+    """The peak memory in MiB."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / _MIB
     try:

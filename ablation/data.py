@@ -1,6 +1,6 @@
-"""The rows of an ablation: what a seed trains and chooses on, and what all of them are measured on.
+"""The rows of an ablation: training and validation rows of each seed, and the test rows of all.
 
-Knows sets of records; no model.
+Knows sets of records, but no model.
 """
 
 import logging
@@ -17,16 +17,16 @@ log = logging.getLogger("unskew")
 
 @dataclass(frozen=True)
 class TestRows:
-    """What every arm is measured on.
+    """The test rows of every arm.
 
     Attributes:
         records: The rows (n).
         topics: The topics in the order of every figure, with their clean training counts.
         targets: Index of each row's topic (n,).
-        outputs: Which rows an output is written for.
+        outputs: The rows for which an output is written.
     """
 
-    __test__ = False  # the name is no test's
+    __test__ = False  # pytest would collect the class by its name
 
     records: list[Record]
     topics: Topics
@@ -35,16 +35,16 @@ class TestRows:
 
     @property
     def texts(self) -> list[str]:
-        """Of all rows."""
+        """Texts of all rows."""
         return [record.text for record in self.records]
 
 
 def read_training(
     settings: AblationSettings, seed: int, cache: Path | None = None, *, synthetic: bool = False
 ) -> TrainingData:
-    """The sets of one seed, within the budget; with the synthetic rows where they are asked for.
+    """The sets of one seed, within the budget; with the synthetic rows if they are asked for.
 
-    The noisy rows stay in the folder `cache`, which all seeds and arms share.
+    The noisy rows are stored in the folder `cache`, which all seeds and arms share.
     """
     data = settings.data if synthetic else replace(settings.data, synthetic=None)
     targets = any(arm.write for arm in settings.chosen.values())
@@ -61,7 +61,7 @@ def _within(settings: AblationSettings, sets: TrainingData, seed: int) -> Traini
     train = _share(sets.train[:clean], settings.budget, seed)
     topics = Topics.from_labels(str(record.topic) for record in train)
     noisy = sets.noisy and sets.noisy[: max(1, round(settings.budget * len(sets.noisy)))]
-    validation = _share(sets.validation, settings.budget, seed)  # who has few rows to train on can spare few
+    validation = _share(sets.validation, settings.budget, seed)  # with few training rows, only a few can be held out
     return TrainingData(train + sets.train[clean:], validation, noisy, topics)
 
 
@@ -85,19 +85,19 @@ def read_test(settings: AblationSettings, training: TrainingData) -> TestRows:
 
 
 def _share(records: list[Record], share: float, seed: int) -> list[Record]:
-    """So much of every topic, and of each at least a row."""
+    """This share of every topic, at least one row of each."""
     kept, _ = stratified_split([str(record.topic) for record in records], 1 - share, seed)
     return [records[i] for i in kept]
 
 
 def contents(settings: AblationSettings) -> list[str | None]:
-    """A fingerprint of each file of rows; None where there is none. Datasets of a hub count by their name."""
+    """A fingerprint of each file of rows; None without a file. Datasets on a hub count by their name."""
     given = (settings.data.train, settings.data.noisy, settings.data.validation, settings.test, settings.newsroom)
     return [None if place is None else _contents(place) for place in given]
 
 
 def synthetic_contents(settings: AblationSettings) -> str | None:
-    """The same of the synthetic rows."""
+    """A fingerprint of the synthetic rows."""
     return None if settings.data.synthetic is None else _contents(settings.data.synthetic)
 
 
@@ -106,7 +106,7 @@ def _contents(place: str) -> str:
 
 
 def _some(records: list[Record], most: int | None) -> list[int]:
-    """Row numbers, each topic in proportion and with at least one row where it has two; always the same ones."""
+    """Row numbers in proportion to the topics, at least one for a topic with two rows; the same on each call."""
     if most is None or most >= len(records):
         return list(range(len(records)))
     return stratified_split([str(record.topic) for record in records], most / len(records), 0)[1]

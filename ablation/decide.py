@@ -34,12 +34,12 @@ class TopicDecisions:
 
     Attributes:
         decisions: Topic indices (n,).
-        probabilities: (n, C) under the arm's prior; None where there are none.
-        chosen: Whether anything was decided: given topics are no decisions.
-        seconds: To decide all rows.
-        costs: Costs of the training behind it, by stage and phase.
-        trainable: Parameters trained last.
-        free: The topics (n,) that free generation names, None where it names none; empty if it was not asked.
+        probabilities: Probabilities (n, C) under the arm's prior; None without any.
+        chosen: Whether the topics were decided by the arm; given topics are not decisions.
+        seconds: Seconds to decide all rows.
+        costs: Costs of the training, by stage and phase.
+        trainable: Number of parameters trained in the last phase.
+        free: The topic of each row (n,) in free generation, None if it names none; empty if it was not run.
     """
 
     decisions: Tensor
@@ -52,7 +52,7 @@ class TopicDecisions:
 
 
 def choose(arm: ArmSettings, stages: FittedStages, test: TestRows) -> TopicDecisions:
-    """The arm's topics for the test rows; fits what it needs."""
+    """The arm's topics for the test rows; fits the models that it needs."""
     if arm.decide == "gold":
         return TopicDecisions(torch.tensor(test.targets), chosen=False)
     if arm.decide == "shuffled":
@@ -86,7 +86,7 @@ def _of_model(arm: ArmSettings, stages: FittedStages, test: TestRows) -> TopicDe
         choice.free, _ = cached(
             fitted, ("free", arm.fairness), lambda: model.generate_topics(texts, fairness=arm.fairness)
         )
-    if arm.decide == "head":  # what it was put on was trained first
+    if arm.decide == "head":  # the head's base was trained first
         before = stages.decoder(arm).costs
         choice.costs |= {f"decoder, {phase}": cost for phase, cost in before.items() if phase == "base"}
     return choice
@@ -116,8 +116,8 @@ def divide_by_prior(logits: Tensor, reference: Tensor) -> Tensor:
     """Probabilities (n, C) of logits (n, C) after dividing by the mean probability over reference logits (m, C).
 
     With content-free texts it is contextual calibration, W = diag(p_cf)^-1, b = 0 (Zhao et al. 2021, section 5). With
-    the unlabelled rows themselves it is in the manner of batch calibration (Zhou et al. 2024, eqs. 1 and 2), who
-    subtract the rows' mean score where this divides by their mean probability. Both are normalised over the topics.
+    the unlabelled rows themselves it resembles batch calibration (Zhou et al. 2024, eqs. 1 and 2), which subtracts the
+    rows' mean score; this function divides by their mean probability. Both are normalised over the topics.
     """
     prior = mean_posterior(reference.softmax(-1))
     return prior_correct(logits, prior / prior.sum(), uniform_prior(logits.shape[-1])).exp()
@@ -136,7 +136,7 @@ def _logits(fitted: Fitted, texts: Sequence[str], name: str, topics: Topics, fai
 
 
 def _wrong(test: TestRows, seed: int) -> Tensor:
-    """A wrong topic for each row, each of the others as likely."""
+    """A wrong topic for each row, drawn uniformly from the others."""
     draw, topics = random.Random(f"{seed}/wrong"), len(test.topics)
     return torch.tensor([(target + draw.randrange(1, topics)) % topics for target in test.targets])
 
@@ -178,7 +178,7 @@ def _bayes(path: str | None, test: TestRows) -> TopicDecisions:
     """The exact posterior under a uniform prior.
 
     Raises:
-        UserError: if the newsroom is not given, or not that of the rows.
+        UserError: if the newsroom is not given, or the rows are from another one.
     """
     if path is None:
         raise UserError("the Bayes ceiling needs --newsroom, the newsroom.json beside the rows; or leave the arm out")

@@ -1,4 +1,4 @@
-"""The figures of one run: an arm with one seed. Knows choices, outputs and measures; trains nothing itself."""
+"""The figures of one run: an arm with one seed. Knows decisions, outputs and metrics; trains nothing itself."""
 
 from typing import Any
 
@@ -54,10 +54,10 @@ MEASURES = {
 
 
 def run_arm(arm: ArmSettings, stages: FittedStages, test: TestRows) -> dict[str, Any]:
-    """Fit, choose, write and measure: plain values, see `measures`, `recall`, `shares`, `reliability` in the results.
+    """Fit, decide, write and measure; returns plain values: `measures`, `recall`, `shares`, `reliability`.
 
-    Beside them what resampling needs: `decisions` (n,), `nll` (n,) and `confidence` (n,) or None, `rows` {measure:
-    value of each output}; and `outputs`, `start` and `order` of the clean phase, for the check of equal terms.
+    For resampling it adds `decisions` (n,), `nll` (n,) and `confidence` (n,) or None, and `rows` {metric: value of each
+    output}; for the check of equal terms, `outputs`, `start` and `order` of the clean phase.
     """
     choice = choose(arm, stages, test)
     outputs, seconds, writer = _write(arm, stages, test, choice)
@@ -91,7 +91,7 @@ def run_arm(arm: ArmSettings, stages: FittedStages, test: TestRows) -> dict[str,
 def _write(
     arm: ArmSettings, stages: FittedStages, test: TestRows, choice: TopicDecisions
 ) -> tuple[list[str], float, Fitted | None]:
-    """Outputs for the rows that get one, the seconds they took, and what wrote them."""
+    """Outputs for the rows that get one, the seconds they took, and the decoder that wrote them."""
     if not arm.write:
         return [], 0.0, None
     fitted = stages.decoder(arm)
@@ -140,7 +140,7 @@ def _costs(
 def _output_measures(
     outputs: list[str], test: TestRows, decisions: Tensor, judge: TopicJudge | FrameJudge
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Of all outputs, and of each."""
+    """Metrics of all outputs together, and of each output."""
     records = [test.records[i] for i in test.outputs]
     given = [test.topics.names[decisions[i]] for i in test.outputs]
     rows = {

@@ -1,6 +1,6 @@
-"""Fits what arms need, and keeps it while the next arm needs the same. Knows both rooms' fits, and their costs.
+"""Fits the models of arms, and keeps a model while the next arm needs the same. Knows both rooms' fits and costs.
 
-The rooms keep each phase in a folder named after its inputs, so arms that differ later share what comes before.
+The rooms store each phase in a folder named after its inputs, so arms share the phases in which they do not differ.
 """
 
 import shutil
@@ -41,17 +41,17 @@ Answer = TypeVar("Answer")
 
 @dataclass
 class Fitted:
-    """A fitted model and what it has said so far.
+    """A fitted model with its cached predictions.
 
     Attributes:
         model: Model of one of the stages.
-        settings: It was fitted with.
-        model_prior: The prior that its softmax holds, by whether `<force_fairness>` is given.
-        links: What undoes its loss, likewise.
-        trainable: How many parameters were trained last.
-        costs: Costs of the training runs behind it, by phase.
-        base: Folder of the model that the last phase began with, where that was trained here.
-        said: What the model was asked, with the answer and the seconds it took.
+        settings: Settings of its fit.
+        model_prior: The prior of its softmax, by whether `<force_fairness>` is given.
+        links: The functions that undo its loss, by the same.
+        trainable: Number of parameters trained in the last phase.
+        costs: Costs of its training runs, by phase.
+        base: Folder of the model that the last phase began with, if that was trained here.
+        said: Cached results by question, with the seconds each took.
     """
 
     model: Any
@@ -77,26 +77,26 @@ class FittedStages:
     def __init__(self, settings: AblationSettings, seed: int, folder: Path, cache: Path) -> None:
         self.settings, self.seed, self.folder, self.cache = settings, seed, folder, cache
         self._encoders: dict[str, Fitted] = {}
-        self._decoder: tuple[str, Fitted] | None = None  # decoders can be large, so one at a time
+        self._decoder: tuple[str, Fitted] | None = None  # decoders can be large, so only one is kept
 
     @cached_property
     def plain(self) -> TrainingData:
-        """What is trained and chosen on."""
+        """The training and validation rows."""
         return read_training(self.settings, self.seed, self.cache)
 
     @cached_property
     def enriched(self) -> TrainingData:
-        """The same with the synthetic rows."""
+        """The training and validation rows, with the synthetic rows."""
         return read_training(self.settings, self.seed, self.cache, synthetic=True)
 
     @cached_property
     def judge(self) -> TopicJudge | FrameJudge:
-        """Has learnt from the clean targets what each topic's outputs read like."""
+        """A classifier that has learnt from the clean targets what each topic's outputs read like."""
         taught = [record for record in self.plain.train if has_target(record)]
         return judge_taught_by(taught)
 
     def sets(self, arm: ArmSettings) -> TrainingData:
-        """What an arm trains on."""
+        """The sets that an arm trains on."""
         return self.enriched if arm.synthetic else self.plain
 
     def decoder(self, arm: ArmSettings) -> Fitted:
@@ -105,7 +105,7 @@ class FittedStages:
         encoder = replace(self.settings.encoder_of(arm), trainer={}) if arm.relabel else None
         key = fingerprint(replace(settings, trainer={}), arm.synthetic, encoder)
         if self._decoder is None or self._decoder[0] != key:
-            self._decoder = None  # the one before goes before the next is made
+            self._decoder = None  # frees the old decoder before the next is made
             sets = self.sets(arm)
             if arm.relabel:
                 sets = replace(sets, noisy=self._relabelled(arm, sets))
@@ -143,7 +143,7 @@ class FittedStages:
         return self._encoders[key]
 
     def _scratch_base(self, fitted: Fitted) -> Path:
-        """The base trained here, with its tokenizer: a folder that a classifier can begin from."""
+        """The folder of the base trained here, with its tokenizer; a classifier can begin from it."""
         place = self.folder / "head-base"
         if not place.exists():
             with replacing_folder(place) as new:
@@ -157,7 +157,7 @@ class FittedStages:
             decoder: TopicDecoder = fit_decoder(
                 sets.train, sets.validation, sets.noisy, sets.topics, measured, self.folder / "decoder", self.seed
             )
-        if isinstance(decoder.model, PeftModel):  # as it is used: with the adapter in its weights
+        if isinstance(decoder.model, PeftModel):  # with the adapter merged into its weights, as it is used
             decoder.model = merge(decoder.model)
         decoder.model.to(choose_device())  # pyright: ignore[reportArgumentType]
         kinds = {False, settings.fairness} if settings.topic_loss is not None else set()
@@ -182,7 +182,7 @@ class FittedStages:
 
 
 def cached(fitted: Fitted, question: Any, answer: Callable[[], Answer]) -> tuple[Answer, float]:
-    """The answer to a question about a model and the seconds it took: arms that share the model share it."""
+    """A cached result of a model and the seconds it took; arms that share the model share it."""
     if question not in fitted.said:
         begun = time.monotonic()
         found = answer()

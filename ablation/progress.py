@@ -1,4 +1,4 @@
-"""How far an ablation is: a bar for each seed on a terminal, a plain line for each run elsewhere. Knows names only."""
+"""Progress of an ablation: a bar for each seed on a terminal, a line for each run elsewhere. Knows names only."""
 
 import logging
 import sys
@@ -14,11 +14,11 @@ log = logging.getLogger("unskew")
 
 
 class ProgressBoard:
-    """Arms and seeds, done and to do.
+    """Finished and remaining runs.
 
     Args:
         titles: Titles of the arms, by name.
-        seeds: Each arm runs once with each.
+        seeds: Seeds; each arm runs once with each.
     """
 
     def __init__(self, titles: Mapping[str, str], seeds: Sequence[int]) -> None:
@@ -28,7 +28,7 @@ class ProgressBoard:
         self._found = 0
 
     def begin(self, finished: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> None:
-        """Say what is there already: measures by arm and seed."""
+        """Show finished runs: metrics by arm and seed."""
         for name, own in finished.items():
             for seed in own.keys() & self._figures.keys():
                 self._figures[seed][name] = _figure(own[seed])
@@ -36,11 +36,11 @@ class ProgressBoard:
         log.info("%d arms, %d seeds: %d runs are there already", len(self._titles), len(self._seeds), self._found)
 
     def start(self, name: str, seed: int) -> None:
-        """Say which run begins."""
+        """Show that a run begins."""
         log.info("== seed %d: %s", seed, self._titles[name])
 
     def done(self, name: str, seed: int, measures: Mapping[str, Any], seconds: float) -> None:
-        """Say how a run ended, and how long the rest will take."""
+        """Show how a run ended, and how long the rest will take."""
         self._figures[seed][name] = _figure(measures)
         left = (time.monotonic() - self._begun) / (self._done - self._found) * (self._total - self._done)
         log.info(
@@ -75,7 +75,7 @@ class ProgressBoard:
 
 
 def _figure(measures: Mapping[str, Any]) -> str:
-    """The most telling figure of a run."""
+    """The main figure of a run."""
     for name, title in (("macro_f1", "macro-F1"), ("topic_fit", "topic fit")):
         if measures.get(name) is not None:
             return f"{title} {measures[name]:.3f}"

@@ -1,7 +1,7 @@
-"""Seeds at the same time, on several processes, GPUs or machines. Knows Ray; what a seed's work is it is told.
+"""Runs seeds at the same time, on several processes, GPUs or machines. Knows Ray, but not the work of a seed.
 
-A task is a seed and not an arm: the arms of a seed share their warm-ups, which two tasks would train twice. Several
-machines (RAY_ADDRESS names their cluster) must see the sets and the output folder under the same paths.
+A task is a seed, not an arm: the arms of a seed share their warm-ups, which two tasks would train twice. Several
+machines (RAY_ADDRESS names their cluster) must have the sets and the output folder at the same paths.
 """
 
 import logging
@@ -15,7 +15,7 @@ from ..common import UserError
 
 
 def map_seeds(work: Callable[[int], None], seeds: Sequence[int], workers: int) -> None:
-    """Call `work` with each seed, so many at once; the first failure is raised here.
+    """Call `work` with each seed, several at a time; raises the first failure.
 
     Raises:
         UserError: if Ray is not installed.
@@ -28,7 +28,7 @@ def map_seeds(work: Callable[[int], None], seeds: Sequence[int], workers: int) -
     here = Path.cwd()
 
     def task(seed: int) -> None:
-        os.chdir(here)  # relative paths mean what they mean to the user
+        os.chdir(here)  # so that relative paths are relative to the user's folder
         logging.basicConfig(format="%(message)s", level=logging.WARNING)
         logging.getLogger("unskew").setLevel(logging.INFO)
         work(seed)

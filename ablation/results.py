@@ -1,8 +1,8 @@
-"""From finished runs to results.json. Knows runs, statistics and claims as plain values; trains nothing.
+"""Makes results.json from finished runs. Knows runs, statistics and claims as plain values; trains nothing.
 
-`assemble` gives the whole of it; every value is plain JSON. The interval of a mean covers seeds and test rows where
-rows decide the measure (with one seed, rows alone), otherwise it is the t interval over seeds. `p_corrected` is Holm's
-over all arms, for each measure and reference arm; None where there are too few seeds to judge.
+`assemble` returns all of it as plain JSON values. If a metric depends on test rows, the interval of its mean covers
+seeds and rows (with one seed, rows only); otherwise it is the t interval over seeds. `p_corrected` is Holm's over all
+arms, for each metric and reference arm; None with too few seeds.
 """
 
 import os
@@ -29,7 +29,7 @@ from .settings import AblationSettings
 from .statistics import Difference, Resampler, Runs, differences, holm, interval_of, seed_interval
 from .stored import FORMAT
 
-LONGEST_TEXT = 600  # characters of a text among the examples
+LONGEST_TEXT = 600  # characters of an example's text
 MOST_EXAMPLES = 12
 _PACKAGES = ("unskew", "torch", "transformers", "peft", "lightning", "scikit-learn")
 
@@ -37,14 +37,14 @@ _PACKAGES = ("unskew", "torch", "transformers", "peft", "lightning", "scikit-lea
 def assemble(
     settings: AblationSettings, runs: Mapping[str, Runs], test: TestRows, rows: Mapping[str, int], command: str
 ) -> dict[str, Any]:
-    """The results of the runs there are; arms without any are left out.
+    """The results of all finished runs; arms without a run are left out.
 
     Args:
         settings: Settings of the ablation.
-        runs: By arm and seed, in the order of the arms.
-        test: What they were measured on.
+        runs: Runs by arm and seed, in the order of the arms.
+        test: The test rows.
         rows: Sizes of the sets.
-        command: That made them.
+        command: The command that made the runs.
     """
     resampler = Resampler(test)
     drawn = {name: resampler.measures(own) for name, own in runs.items()}
@@ -83,7 +83,7 @@ def assemble(
 
 
 def unequal_terms_said(settings: AblationSettings, arms: Sequence[Arm], rows: Mapping[str, int]) -> list[str]:
-    """What each arm of the headline has learnt its topics from; nothing where all have the same."""
+    """The data from which each arm of the headline has learnt its topics; empty if it is the same for all."""
     by_name = {arm["name"]: arm for arm in arms}
     found = {name: _learnt_from(settings, by_name[name], rows) for name in settings.contenders if name in by_name}
     if len({tuple(terms) for terms in found.values()}) < 2:
@@ -110,7 +110,7 @@ def _learnt_from(settings: AblationSettings, arm: Arm, rows: Mapping[str, int]) 
 
 
 def machine() -> str:
-    """What it ran on, in words that name no machine."""
+    """A description of the hardware, without the machine's name."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return f"{cores} cores ({platform.machine()}, {sys.platform}), {gpu}"
@@ -145,12 +145,12 @@ def _interval(own: Runs, measure: str, drawn: Mapping[int, Mapping[str, Tensor]]
 def _against(
     reference: str, runs: Mapping[str, Runs], drawn: Mapping[str, Mapping[int, Any]], settings: AblationSettings
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """By arm and measure; the correction is over the arms."""
+    """Differences by arm and metric; p is corrected over the arms."""
     found: dict[str, dict[str, Difference]] = {}
     for name in runs:
         own: Runs = runs[name]
         values = drawn[name]
-        if settings.chosen[name].decide == "bayes":  # no seed enters it, so its one run stands for each
+        if settings.chosen[name].decide == "bayes":  # it has one run, which counts for every seed
             own = dict.fromkeys(runs[reference], next(iter(own.values())))
             values = dict.fromkeys(runs[reference], next(iter(values.values())))
         if name != reference:
@@ -168,7 +168,7 @@ def _against(
 
 
 def _judged(found: Mapping[str, Mapping[str, Difference]], measure: str) -> dict[str, float]:
-    """P by arm, of those with seeds enough to have one."""
+    """The p of each arm that has enough seeds."""
     p_values = {name: own[measure].p for name, own in found.items() if measure in own}
     return {name: p for name, p in p_values.items() if p is not None}
 
@@ -199,7 +199,7 @@ def _budget(settings: AblationSettings, runs: Mapping[str, Runs], rows: Mapping[
 def _plain(settings: AblationSettings) -> dict[str, Any]:
     stored = asdict(settings)
     for stage in ("encoder", "decoder"):
-        del stored[stage]["trainer"]  # of this machine, and not always plain data
+        del stored[stage]["trainer"]  # they describe this machine, and are not always plain data
     stored["seeds"] = list(settings.run_seeds)
     stored["arms"] = {
         name: {key: value for key, value in arm.items() if value not in ("", {}, False)}
@@ -210,7 +210,7 @@ def _plain(settings: AblationSettings) -> dict[str, Any]:
 
 
 def _examples(runs: Mapping[str, Runs], test: TestRows) -> list[dict[str, Any]]:
-    """Rows on which arms decide differently, rarest topics first, two of a topic at most."""
+    """Rows on which arms decide differently, rarest topics first, at most two for each topic."""
     first = {name: next(iter(own.values())) for name, own in runs.items()}
     deciding = [run["decisions"] for run in first.values() if run["measures"]["accuracy"] is not None]
     differing = [i for i in test.outputs if len({decisions[i] for decisions in deciding}) > 1]

@@ -1,7 +1,7 @@
-"""Runs an ablation: every arm with every seed, each once, going on where an earlier call stopped.
+"""Runs an ablation: every arm once with every seed, resuming where an earlier call stopped.
 
 Knows the order of the work and the files in OUTPUT: runs/ARM-SEED-FINGERPRINT.json with the figures and predictions of
-each finished run, fits/ with the checkpoints that arms share, results.json. What an arm does is other modules'.
+each finished run, fits/ with the checkpoints that arms share, results.json. It does not know what an arm does.
 """
 
 import json
@@ -31,7 +31,7 @@ log = logging.getLogger("unskew")
 RESULTS = "results.json"
 RUNS = "runs"
 ROWS = "fits/rows"
-MEASURED = 4  # raised when what is trained or measured changes, so that older runs are not mixed in
+MEASURED = 4  # increased when training or metrics change, so that older runs are not mixed in
 
 Runs = dict[str, dict[int, dict[str, Any]]]
 
@@ -44,25 +44,25 @@ def ablate(
     rerun: bool = False,
     workers: int | None = None,
 ) -> dict[str, Any]:
-    """Run what has not been run; write and return the results of all arms asked for.
+    """Run the missing runs; write and return the results of all arms asked for.
 
-    Interrupted, it writes the results of the finished runs before it passes the interruption on.
+    On an interruption it writes the results of the finished runs, and then raises the interruption.
 
     Args:
         settings: The comparison.
-        output: Its folder.
-        command: What the results name as the command that made them.
-        rerun: Whether finished runs are done again; what was fitted is still used.
-        workers: So many seeds at a time, each a Ray task; None runs them here, one after the other.
+        output: Folder of the ablation.
+        command: The command line to record in the results.
+        rerun: Whether finished runs are done again; fitted models are still used.
+        workers: Number of seeds to run at the same time, as Ray tasks; None runs them here, one after the other.
 
     Raises:
-        UserError: If an input cannot be used, or the folder holds other things.
+        UserError: If an input cannot be used, or the folder contains something else.
     """
     output = output_folder(output)
     if output.exists() and any(output.iterdir()) and not (output / RUNS).is_dir():
         raise UserError(f"the folder {output} holds other things (no {RUNS}); choose another name")
     check_writable(output)
-    (output / RUNS).mkdir(exist_ok=True)  # from now on the folder is known for an ablation's
+    (output / RUNS).mkdir(exist_ok=True)  # this marks the folder as an ablation's
     with said_once():
         return _ablate(settings, output, command, rerun, workers)
 
@@ -81,7 +81,7 @@ def _ablate(settings: AblationSettings, output: Path, command: str, rerun: bool,
             work.read_finished()
         work.check_same_start()
     except KeyboardInterrupt:
-        work.read_finished()  # what workers have done
+        work.read_finished()  # runs that workers have finished
         if any(work.runs.values()):
             work.write(command, training)
         raise
@@ -90,7 +90,7 @@ def _ablate(settings: AblationSettings, output: Path, command: str, rerun: bool,
 
 @contextmanager
 def said_once() -> Generator[None]:
-    """Inside the block a warning is said once: each seed reads the same files, and finds the same faults."""
+    """Log each warning once in the block: every seed reads the same files, and finds the same faults."""
     said: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
@@ -117,7 +117,7 @@ class _Work:
             self.read_finished()
 
     def check_bases(self, training: TrainingData) -> None:
-        """Refuse decoders that could not be fitted, before anything is."""
+        """Refuse decoders that could not be fitted, before any fit starts."""
         checked: list[DecoderSettings] = []
         for seed, name in self._all():
             arm, decoder = self.settings.chosen[name], self.settings.decoder_of(self.settings.chosen[name])
@@ -130,11 +130,11 @@ class _Work:
                 checked.append(decoder)
 
     def run_seed(self, seed: int) -> None:
-        """What is missing of one seed."""
+        """Do the missing runs of one seed."""
         self.run((seed,))
 
     def run(self, seeds: Sequence[int]) -> None:
-        """What is missing, seed by seed; arms that share models one after the other."""
+        """Do the missing runs, seed by seed; arms that share models come one after the other."""
         board = ProgressBoard({name: arm.title for name, arm in self.settings.chosen.items()}, seeds)
         missing = [(seed, name) for seed, name in self._all() if seed in seeds and seed not in self.runs[name]]
         board.begin({name: {seed: run["measures"] for seed, run in own.items()} for name, own in self.runs.items()})
@@ -150,7 +150,7 @@ class _Work:
             board.done(name, seed, run["measures"], time.monotonic() - begun)
 
     def write(self, command: str, training: TrainingData) -> dict[str, Any]:
-        """results.json of what there is."""
+        """Write results.json for the finished runs."""
         rows = {
             "train": len(training.train),
             "validation": len(training.validation),
@@ -162,13 +162,13 @@ class _Work:
         return results
 
     def _all(self) -> Iterator[tuple[int, str]]:
-        """Every seed and arm; of a seed, arms with equal models come together."""
+        """Every seed and arm; within a seed, arms with equal models come together."""
         groups: dict[str, list[str]] = defaultdict(list)
         for name, arm in self.settings.chosen.items():
             groups[self.settings.fit_key(arm)].append(name)
         for number, seed in enumerate(self.settings.run_seeds):
             for names in groups.values():
-                # No seed enters the exact posterior.
+                # The exact posterior does not depend on the seed.
                 yield from (
                     (seed, name) for name in names if number == 0 or self.settings.chosen[name].decide != "bayes"
                 )
@@ -197,7 +197,7 @@ class _Work:
                 self.runs[name][seed] = _read_run(path)
 
     def check_same_start(self) -> None:
-        """Warn of arms that claim the baseline's terms and did not have them."""
+        """Warn about arms that claim the baseline's terms and did not have them."""
         base = self.runs.get(self.settings.compared_with, {})
         claiming = [name for name, arm in self.settings.chosen.items() if arm.same_start]
         for name, seed in ((name, seed) for name in claiming for seed in base if seed in self.runs[name]):
@@ -210,7 +210,7 @@ def _read_run(path: Path) -> dict[str, Any]:
 
 
 def unequal_terms(run: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """In what the clean training of two runs differed: first weights, rows and their order, number of tokens."""
+    """The differences in the clean training of two runs: initial weights, rows and their order, number of tokens."""
     pairs = {
         "first weights": (run["start"], other["start"]),
         "rows and order": (run["order"], other["order"]),
@@ -220,7 +220,7 @@ def unequal_terms(run: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def _possible(settings: AblationSettings) -> list[str]:
-    """The arms for which there is what they need; the others are named."""
+    """The arms that can be run with the given data; the names of the others are logged."""
     lacking = {name: f"it needs {need}" for name, arm in settings.chosen.items() for need in _needs(arm, settings)}
     for name, reason in lacking.items():
         log.warning("the arm %s is left out: %s", name, reason)

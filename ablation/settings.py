@@ -1,4 +1,4 @@
-"""What can be set of an ablation: arms as data over shared defaults. Knows both stages' settings; runs nothing."""
+"""Settings of an ablation: arms as data over shared defaults. Knows both stages' settings; runs nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -18,16 +18,16 @@ Settings = TypeVar("Settings", DecoderSettings, EncoderSettings)
 
 PLAIN_LOSS = LossSettings("cross_entropy", weights="none")
 SIGNIFICANT = 0.05  # corrected p below which a difference is marked
-UNDECIDED = ("gold", "shuffled")  # topics that nobody decided on
+UNDECIDED = ("gold", "shuffled")  # `decide` values that give topics instead of deciding them
 
 
 @dataclass(frozen=True)
 class ArmSettings:
-    """One row of the comparison: what differs from the shared settings.
+    """One row of the comparison: its differences from the shared settings.
 
     Attributes:
-        title: What tables call it.
-        group: Its place in them: decoder, encoder, hybrid (its encoder decides) or reference.
+        title: Title in tables.
+        group: Group in tables: decoder, encoder, hybrid (its encoder decides) or reference.
         role: In the headline: the "baseline" that the others are compared with, or a "contender" for the lead. Where no
             arm has one, the first arm is the baseline, and all that decide topics are contenders.
         decide: Who picks the topic. "decoder": its topic token, in one forward pass; "head": a classification head on
@@ -44,10 +44,10 @@ class ArmSettings:
             that prior.
         fairness: Whether `<force_fairness>` precedes the topic when the arm is used.
         synthetic: Whether the synthetic rows of `data.synthetic` join the clean ones.
-        relabel: Whether its decoder meets the noisy rows under the topics that the arm's encoder decides on, as
-            `unskew fit` has it; otherwise under their own, wrong in part.
-        same_start: Whether it claims the first weights, rows, order and tokens of the baseline; checked as it runs.
-        note: What a reader should know of it.
+        relabel: Whether its decoder gets the noisy rows with the topics that the arm's encoder predicts, as in
+            `unskew fit`; otherwise with their own topics, some of them wrong.
+        same_start: Whether it claims the initial weights, rows, order and tokens of the baseline; checked in the run.
+        note: A note for readers.
     """
 
     title: str
@@ -104,22 +104,23 @@ class AblationSettings:
     """A comparison.
 
     Attributes:
-        data: The sets; each seed holds out validation rows of its own.
-        test: Labelled rows that nothing is trained or chosen on.
+        data: The sets; each seed holds out its own validation rows.
+        test: Labelled test rows, not used for training or choices.
         definitions: The arms by name, in the order of the tables, each a few settings over the shared ones; best given
             in a config.
         encoder: Stage 1, shared by the arms that have one.
         decoder: Stage 2, shared by the arms that have one.
-        arms: Which of the definitions to run, as a,b,c; all unless given.
+        arms: Names of the arms to run, as a,b,c; all unless given.
         seeds: Random seeds of splits, weights and order, as 0,1,2; each arm runs once with each. With fewer than five,
             runs are described and not judged.
-        newsroom: The newsroom.json beside synthetic rows: adds the Bayes ceiling.
-        outputs: Test rows, each topic in proportion, for which outputs are written; topics are measured on all.
-        budget: Share of the clean rows of each topic, validation rows included, and of the noisy rows: 0.1 for a quick
+        newsroom: The newsroom.json beside synthetic rows; adds the Bayes ceiling.
+        outputs: Number of test rows for which outputs are written, in proportion to the topics; topics are measured on
+            all rows.
+        budget: Share of the clean rows of each topic, validation rows included, and of the noisy rows; 0.1 for a quick
             look.
-        test_rows: At most so many test rows, each topic in proportion; all unless given.
-        baseline: The arm that the others are compared with; unless given, the one whose role is baseline.
-        recommended: The second such arm.
+        test_rows: Largest number of test rows, in proportion to the topics; all unless given.
+        baseline: The arm to compare the others with; unless given, the arm whose role is baseline.
+        recommended: A second arm to compare the others with.
         title: Title of the report.
     """
 
@@ -166,7 +167,7 @@ class AblationSettings:
 
     @property
     def chosen(self) -> dict[str, ArmSettings]:
-        """The definitions that `arms` names, in their own order."""
+        """The definitions of the arms to run, in the order of `definitions`."""
         if self.arms is None:
             return self.definitions
         names = [name.strip() for name in self.arms.split(",")] if isinstance(self.arms, str) else self.arms
@@ -185,14 +186,14 @@ class AblationSettings:
 
     @property
     def compared_with(self) -> str:
-        """The baseline's name: as given, the arm of that role, or the first arm that decides topics."""
+        """The baseline's name: the one given, else the arm of that role, else the first arm that decides topics."""
         decides = [name for name, arm in self.chosen.items() if arm.decide not in UNDECIDED]
         roles = [name for name, arm in self.chosen.items() if arm.role == "baseline"]
         return self.baseline or next(iter([*roles, *decides, *self.chosen]))
 
     @property
     def contenders(self) -> list[str]:
-        """Arms that the headline may name, the baseline last: those of that role, or all that decide, no bounds."""
+        """Arms that the headline may name, baseline last: the arms of that role, or all that decide, without bounds."""
         roles = [name for name, arm in self.chosen.items() if arm.role == "contender"]
         deciding = [n for n, arm in self.chosen.items() if arm.decide not in UNDECIDED and arm.group != "reference"]
         others = roles or deciding
@@ -200,12 +201,12 @@ class AblationSettings:
 
     @property
     def hybrid(self) -> str | None:
-        """The arm that claims about the hybrid are judged by: a contender if there is one, else the first."""
+        """The arm for claims about the hybrid: a contender if there is one, else the first hybrid."""
         arms = [name for name, arm in self.chosen.items() if arm.group == "hybrid"]
         return next((name for name in arms if self.chosen[name].role == "contender"), arms[0] if arms else None)
 
     def decoder_of(self, arm: ArmSettings) -> DecoderSettings:
-        """Stage 2 of an arm: one that does not decide by its topic token is not trained to."""
+        """Stage 2 of an arm; it is trained to decide by its topic token only if the arm does so."""
         settings = overridden(self.decoder, arm.decoder)
         if arm.decide == "decoder":
             return settings if settings.topic_loss is not None else replace(settings, topic_loss=PLAIN_LOSS)
@@ -216,14 +217,14 @@ class AblationSettings:
         return overridden(self.encoder, arm.encoder)
 
     def fit_key(self, arm: ArmSettings) -> str:
-        """Equal for arms that train the same models: they run one after the other and share them."""
+        """A key that is equal for arms that train the same models; such arms run in sequence and share them."""
         decoder = self.decoder_of(arm) if arm.fits_decoder else None
         encoder = self.encoder_of(arm) if arm.fits_encoder else None
         return fingerprint(_plain(decoder), _plain(encoder), arm.synthetic, arm.relabel)
 
 
 def overridden(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """`settings` with some fields changed; a mapping changes the fields it names of a nested one.
+    """`settings` with some fields changed; a mapping changes the named fields of a nested setting.
 
     Raises:
         UserError: if there is no such field, or a value does not fit it.
@@ -242,7 +243,7 @@ def _overridden(settings: Any, changes: Mapping[str, Any]) -> Any:
             values[name] = value
             continue
         current = getattr(settings, name)
-        # A loss that is named stands for itself: the fields of the one before may have no meaning for it.
+        # A new loss starts from its defaults: the fields of the old one may have no meaning for it.
         afresh = current is None or (nested is LossSettings and "name" in value)
         values[name] = _overridden(nested() if afresh else current, value)
     try:
@@ -258,5 +259,5 @@ def _dataclass_of(settings: Any, name: str) -> type | None:
 
 
 def _plain(settings: DecoderSettings | EncoderSettings | None) -> Any:
-    """Without the trainer's arguments: they say where a fit runs, and need not be plain."""
+    """The settings without the trainer's arguments, which say where a fit runs and need not be plain values."""
     return None if settings is None else replace(settings, trainer={})

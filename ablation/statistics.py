@@ -1,9 +1,9 @@
-"""How sure the figures are: error from seeds and from test rows together, p-values, correction for many arms.
+"""Intervals and p-values from seeds and test rows together, corrected for many arms.
 
-Knows runs (plain values) and topics; no model and no file. Seeds and test rows are crossed: every seed's model is
-measured on the same rows. So a mean over seeds errs in two ways (Obuchowski & Rockette 1995 have the same design,
-readers and cases): by the seeds, whose variance is seen in S values, and by the rows, which all seeds share, whose
-variance is the covariance between seeds in a bootstrap of the rows. A difference of two arms is paired in both.
+Knows runs (plain values) and topics, but no model and no file. Seeds and test rows are crossed: every seed's model is
+measured on the same rows. So a mean over seeds has two errors (Obuchowski & Rockette 1995 have the same design with
+readers and cases). The variance from seeds is estimated from S values. The variance from rows, which all seeds share,
+is the covariance between seeds in a bootstrap of the rows. A difference of two arms is paired in both.
 """
 
 import math
@@ -29,15 +29,15 @@ RESAMPLES = 5000
 MIN_SEEDS = 5  # with fewer, no difference is judged
 POINTS = 20_000
 
-Runs = Mapping[int, Mapping[str, Any]]  # by seed
+Runs = Mapping[int, Mapping[str, Any]]  # runs by seed
 
 
 @dataclass(frozen=True)
 class Difference:
-    """An arm's measure less a reference arm's: mean over seeds, 95% interval, two-sided p.
+    """An arm's metric minus a reference arm's: mean over seeds, 95% interval, two-sided p.
 
-    With fewer than `MIN_SEEDS` seeds p is None: such runs are described, not judged. With one seed the interval knows
-    test rows alone.
+    With fewer than `MIN_SEEDS` seeds p is None: such runs are described, not judged. With one seed the interval covers
+    test rows only.
     """
 
     difference: float
@@ -46,11 +46,11 @@ class Difference:
 
 
 class Resampler:
-    """Resamples of the test rows, the same ones for every arm and seed.
+    """Resamples of the test rows, the same for every arm and seed.
 
     Args:
-        test: The rows.
-        resamples: How many (B).
+        test: The test rows.
+        resamples: Number of resamples (B).
     """
 
     def __init__(self, test: TestRows, resamples: int = RESAMPLES) -> None:
@@ -61,7 +61,7 @@ class Resampler:
         self._outputs = _weights(len(test.outputs), resamples, generator)
 
     def measures(self, runs: Runs) -> dict[int, dict[str, Tensor]]:
-        """By seed: the resampled values (B,) of every measure that rows decide."""
+        """The resampled values (B,) of every metric that depends on rows, by seed."""
         return {seed: self._of_run(run) for seed, run in runs.items()}
 
     def _of_run(self, run: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -104,13 +104,13 @@ class Resampler:
 def differences(
     arm: Runs, reference: Runs, own: Mapping[int, Mapping[str, Tensor]], its: Mapping[int, Mapping[str, Tensor]]
 ) -> dict[str, Difference]:
-    """The arm less the reference, in every measure that both have, over the seeds that both have.
+    """The arm minus the reference, in every metric and over all seeds that both have.
 
     Args:
-        arm: Its runs by seed.
-        reference: Those of the reference arm.
+        arm: Runs of the arm by seed.
+        reference: Runs of the reference arm by seed.
         own: `Resampler.measures` of the arm.
-        its: Those of the reference arm.
+        its: `Resampler.measures` of the reference arm.
     """
     seeds = [seed for seed in reference if seed in arm]
     found = {}
@@ -128,7 +128,7 @@ def differences(
 def interval_of(values: Sequence[float], drawn: Tensor) -> tuple[float, float]:
     """95% interval of the mean over seeds of values (S,), with their bootstrap over rows `drawn` (S, B).
 
-    One seed: percentiles of the bootstrap, which know nothing of what another seed would give. More: see `two_sided`.
+    One seed: percentiles of the bootstrap, without the error from seeds. More seeds: see `two_sided`.
     """
     drawn = drawn[:, ~drawn.isnan().any(0)]
     if len(values) == 1:
@@ -144,19 +144,19 @@ def interval_of(values: Sequence[float], drawn: Tensor) -> tuple[float, float]:
 def two_sided(values: Sequence[float], drawn: Tensor) -> float:
     """Two-sided p of a mean over seeds of values (S,) against 0, with their bootstrap over rows `drawn` (S, B).
 
-    The mean is normal around its expectation with the variance v + r. r, from the rows, is known well: thousands of
-    resamples. v, from the seeds, is known from S values alone: s^2 / S is distributed as v chi2 / (S - 1); so
-    p is the normal tail averaged over that chi2. That is the Behrens-Fisher solution where one variance is known: it is
-    the t test over seeds where rows do not matter, the z test over rows where seeds do not, and in between it errs on
-    the safe side, which the Satterthwaite approximation does not at three to five seeds, least of all in the far tails
-    that a correction for many arms needs (`benchmarks/results/statistics.md`).
+    The mean is normal around its expectation with the variance v + r. r, from the rows, is known well from thousands of
+    resamples. v, from the seeds, is estimated from only S values: s^2 / S is distributed as v chi2 / (S - 1). So p is
+    the normal tail averaged over that chi2: the Behrens-Fisher solution with one known variance. It is the t test over
+    seeds if rows do not matter, the z test over rows if seeds do not, and conservative in between. The Satterthwaite
+    approximation is not conservative at three to five seeds, least of all in the far tails that a correction for many
+    arms needs (`benchmarks/results/statistics.md`).
     """
     center, deviations = abs(mean(values)), _deviations(values, drawn[:, ~drawn.isnan().any(0)])
     return 1.0 if center == 0 else _tail(center, deviations)
 
 
 def seed_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95% t interval of a mean over seeds, for figures that no rows decide; None for fewer than two."""
+    """The 95% t interval of a mean over seeds, for figures that do not depend on rows; None for fewer than two."""
     if len(values) < 2:
         return None
     half = float(student.ppf((1 + LEVEL) / 2, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
@@ -164,7 +164,7 @@ def seed_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Corrected p by name, such that 5% bounds the chance of any false finding among them (Holm 1979)."""
+    """Corrected p by name: at 5%, the chance of any false finding among them is at most 5% (Holm 1979)."""
     corrected, largest = {}, 0.0
     for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
         largest = max(largest, min(1.0, p * (len(p_values) - rank)))
@@ -173,7 +173,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _deviations(values: Sequence[float], drawn: Tensor) -> np.ndarray:
-    """Standard deviations (POINTS,) that the mean over S > 1 seeds may have, equally likely."""
+    """Equally likely standard deviations (POINTS,) of the mean over S > 1 seeds."""
     seeds = len(values)
     plausible = variance(values) / seeds * (seeds - 1) / _quantiles(seeds - 1)
     return np.sqrt(plausible + shared_row_variance(drawn))
@@ -182,7 +182,7 @@ def _deviations(values: Sequence[float], drawn: Tensor) -> np.ndarray:
 def shared_row_variance(drawn: Tensor) -> float:
     """The variance that all seeds share: the mean covariance between seeds of values (S, B), at least 0.
 
-    What rows add to each seed on its own is part of the variance between seeds already.
+    The variance that rows add to each seed separately is already part of the variance between seeds.
     """
     seeds = len(drawn)
     total, single = drawn.sum(0).var().item(), drawn.var(1).sum().item()

@@ -1,4 +1,4 @@
-"""What results.json holds, as types, and the check of one before a report is made of it. Knows no file."""
+"""The types of results.json, and a check of results before a report is made. Knows no file."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -117,10 +117,10 @@ class StoredResults(Artefact):
 
 
 def check_results(results: Any) -> None:
-    """Check results, just made or read back.
+    """Check results, just made or read from the file.
 
     Raises:
-        UserError: If they are of another format, or not what results must be; names the first wrong field.
+        UserError: If they have another format or do not fit the definition; names the first wrong field.
     """
     found = results.get("format") if isinstance(results, Mapping) else None
     if found != FORMAT:

@@ -16,7 +16,7 @@ from docstring_parser import parse as parse_docstring
 
 from .settings_argument import NAME, settings_of
 
-COLUMN = 30  # where explanations begin
+COLUMN = 30  # column where explanations begin
 WIDEST = 118
 _TITLES = {
     "ArmSettings": "an arm",
@@ -89,7 +89,7 @@ def _groups(function: Callable[..., int]) -> Iterator[tuple[str, list[Option]]]:
     shapes = Counter(option.shape for option in _deep(own) if option.shape)
     shapes.update(
         [option.shape for option in own if option.shape and get_origin(option.hint) is dict]
-    )  # of many names: no options
+    )  # dictionaries of settings are not options
     yield "options", [option for option in own if not option.shape or shapes[option.shape] > 1]
     for option in own:
         if option.shape and shapes[option.shape] == 1:

@@ -41,7 +41,7 @@ COMMANDS = {
     "synthesise": "write rows for rare topics, to be read and trained on",
     "newsroom": "make the synthetic corpus whose best possible classifier is known",
 }
-JOB = "job"  # takes words and no options
+JOB = "job"  # takes positional words, no options
 RESUMABLE = ("ablate", "fit", "predict")
 USAGE = "usage: unskew COMMAND [--help] [--config FILE] [--option VALUE ...]\n\ncommands:\n" + "\n".join(
     f"  {name:<10} {what}" for name, what in {**COMMANDS, JOB: "show the state of a job: job status FOLDER"}.items()
@@ -94,7 +94,7 @@ def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:
     parser.add_function_arguments(function, skip={NAME} if shape else None)
     if shape is not None:
         parser.add_class_arguments(shape)
-    for action in parser._actions:  # a switch is turned on by its name alone, and by `: true` in a file
+    for action in parser._actions:  # `--switch` alone turns a switch on; in a file it is `switch: true`
         if action.default is False and action.nargs is None:
             action.nargs, action.const = "?", True
     return parser, function

@@ -14,9 +14,9 @@ from ..common import UserError, one_line
 from .settings_argument import NAME
 
 LONGEST = 400
-MOST = 2**63 - 1  # what the libraries below count with
+MOST = 2**63 - 1  # integers of the libraries are 64-bit
 _GIVEN = "Given value: "
-# Lines of the parser's that say nothing of what is wrong.
+# Lines of the parser that do not say what is wrong.
 _AROUND = (
     "Does not validate against",
     "Subtypes:",

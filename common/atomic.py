@@ -196,6 +196,6 @@ def _explained(path: Target, always: bool = False) -> Generator[None]:
 
 
 def _disk_full(error: Exception) -> bool:
-    # safetensors and pyarrow report the system's message in exceptions of their own.
+    # safetensors and pyarrow wrap the system's message in their own exceptions.
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     return full or os.strerror(errno.ENOSPC) in str(error)

@@ -1,6 +1,6 @@
 """The colours of pages and pictures, each for a light and a dark screen. Knows nothing else."""
 
-# Light and dark of each; the light ones differ from one another, for they are found by their value.
+# (light, dark); light colours are unique, because pages find them by value.
 COLOURS = {
     "ink": ("#1b2430", "#e8ecf2"),
     "muted": ("#5a6675", "#9fabba"),

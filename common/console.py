@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-WIDTH = 120  # of tables that go into a file or a pipe
+WIDTH = 120  # columns of tables that go into a file or a pipe
 
 
 def make_console() -> Console:

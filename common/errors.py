@@ -3,7 +3,7 @@
 The command line prints its message as one line, without a traceback.
 """
 
-LONGEST = 1000  # characters of a message: what it quotes may come from data
+LONGEST = 1000  # characters of a message, because it may quote data
 
 
 class UserError(ValueError):

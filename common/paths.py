@@ -9,7 +9,7 @@ from .atomic import write_text
 from .errors import UserError
 
 LEAST_FREE = 100 * 10**6
-LONGEST_NAME = 150  # bytes of an output's; the system takes 255, and a writer's host and process are beside it
+LONGEST_NAME = 150  # bytes of an output's name; the system allows 255, and temporary names add host and process
 
 _OTHER_NAME = "choose another name"
 

@@ -30,7 +30,7 @@ Item = TypeVar("Item")
 ProgressKind = Literal["auto", "json", "none"]
 Tell = Callable[[int, int], None]
 
-# Seconds from one showing to the next.
+# Seconds between two updates.
 _BAR = 0.1
 _JSON = 1.0
 _LINES = 15.0

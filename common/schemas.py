@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from .errors import UserError
 from .storage import AnyPath, RemotePath
 
-LARGEST = 2**29  # bytes of a file that is read whole: a manifest with a million shards has half of it
+LARGEST = 2**29  # bytes of a file; a manifest with a million shards has half as many
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=1, le=2**31)]

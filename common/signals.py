@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 SOME_ROWS_BAD = 3  # done, but some rows could not be processed
-DRIFTED = 4  # done, but the rows are not like those of the training set: a threshold was passed
+DRIFTED = 4  # done, but a threshold was exceeded: rows differ from the training set
 
 
 class Terminated(KeyboardInterrupt):

@@ -10,7 +10,7 @@ from ..common import UserError
 from .records import Record
 from .topics import Topics, spellings
 
-MOST_UNUSABLE = 0.1  # share of rows: beyond it a wrong column or format is likelier than a few bad rows
+MOST_UNUSABLE = 0.1  # share of bad rows beyond which a wrong column or format is likely
 
 
 def check_training(records: Sequence[Record], name: str = "the training set") -> list[str]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ..common import AnyPath, UserError, local_or_open
 from .lines import BLOCK, Line, count_lines, not_utf8, opened, read_lines, too_long
 
-# An unclosed quote in a CSV swallows what follows it: no more than this many characters.
+# Most characters that an unclosed quote in a CSV may swallow.
 LARGEST_FIELD = 2**24
 PARQUET_BATCH = 256
 _HEAD = 100
@@ -81,7 +81,7 @@ def count_rows(path: AnyPath, lines: int | None = None) -> int | None:
         try:
             return pyarrow.parquet.read_metadata(local_or_open(path)).num_rows
         except (pyarrow.ArrowException, OSError):
-            return None  # reading it will say what is wrong
+            return None  # the error is reported when the file is read
     if format_of(path) != "jsonl":
         return None
     return count_lines(path) if lines is None else lines
@@ -213,7 +213,7 @@ def _json_rows(path: AnyPath, wanted: list[str]) -> Iterator[RawRow]:
 
 def _is_array(path: AnyPath) -> bool:
     """Whether the first character that is not blank opens a JSON array."""
-    with suppress(OSError, EOFError, zlib.error), opened(path) as file:  # reading on says what is wrong
+    with suppress(OSError, EOFError, zlib.error), opened(path) as file:  # the error is reported when reading goes on
         while block := file.read(BLOCK):
             if start := block.removeprefix(codecs.BOM_UTF8).lstrip():
                 return start.startswith(b"[")
@@ -297,7 +297,7 @@ def _parquet_rows(path: AnyPath, wanted: list[str], required: list[str], every: 
 
     number = 0
     try:
-        # With a buffer size, a row group is read bit by bit instead of whole.
+        # With a buffer size, a row group is read in pieces.
         with pyarrow.parquet.ParquetFile(local_or_open(path), buffer_size=2**20, pre_buffer=False) as file:
             found = file.schema_arrow.names
             known = {*found, *_nested(file.schema)}
@@ -313,7 +313,7 @@ def _parquet_rows(path: AnyPath, wanted: list[str], required: list[str], every: 
                     yield _parquet_row(number, batch, index, batch.schema.names, names)
     except UserError:
         raise
-    except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: of names that are no UTF-8
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: column names that are not UTF-8
         remedy = "check its permissions, or write it again"
         raise UserError(f"cannot read {path} beyond row {number}: {error}; {remedy}") from error
 

@@ -11,7 +11,7 @@ from ..common import UserError
 from .formats import RawRow, class_name
 
 PREFIX = "hf://"
-HUB_FILES = ("hf://datasets/", "hf://buckets/")  # addresses of single files, and of no dataset
+HUB_FILES = ("hf://datasets/", "hf://buckets/")  # addresses of single files, not of a dataset
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class HubDataset:
         try:
             dataset = self._open()
             names = _class_names(dataset.features or {})
-            if set(required) <= set(dataset.features or {}):  # else the message about a missing one lists them all
+            if set(required) <= set(dataset.features or {}):  # else the error of a missing column lists them all
                 dataset = dataset.select_columns([name for name in dataset.features if name in wanted])
             for number, row in enumerate(dataset, start=1):
                 named = {column: class_name(row[column], known) for column, known in names.items() if column in row}

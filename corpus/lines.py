@@ -10,7 +10,7 @@ from typing import IO
 from ..common import AnyPath, UserError
 
 LONGEST_LINE = 2**25  # bytes: a file without line ends would fill the memory
-BLOCK = 2**20  # bytes at a time of what is read past
+BLOCK = 2**20  # bytes read at a time when a line is skipped
 
 Line = tuple[int, bytes | None]
 

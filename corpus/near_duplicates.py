@@ -6,7 +6,7 @@ from typing import Any
 _PERMUTATIONS = 128
 _WORDS = 3
 _CHARACTERS = 5
-_FEW_WORDS = 8  # of texts with fewer, and of those in scripts without spaces, characters are compared
+_FEW_WORDS = 8  # shorter texts, and scripts without spaces, are compared by characters
 
 
 class NearDuplicates:
@@ -20,10 +20,10 @@ class NearDuplicates:
     """
 
     def __init__(self, similarity: float) -> None:
-        import datasketch  # takes a quarter of a second, which reading records should not cost
+        import datasketch  # imported here: it takes a quarter of a second, which readers of records should not pay
 
         self._make = datasketch.MinHash
-        # A little below: the hashes only estimate, and the exact comparison follows.
+        # A little lower, because hashes only estimate; the exact comparison follows.
         self._index: Any = datasketch.MinHashLSH(threshold=max(0.1, similarity - 0.1), num_perm=_PERMUTATIONS)
         self._similarity = similarity
         self._texts: list[tuple[str, str]] = []

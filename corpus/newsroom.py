@@ -223,7 +223,7 @@ class Newsroom:
         return words, np.concatenate(used, axis=1)
 
     def _posterior(self, log_likelihood: Floats, prior: ArrayLike | None) -> Floats:
-        with np.errstate(divide="ignore"):  # a prior may rule topics out
+        with np.errstate(divide="ignore"):  # a prior may be 0 for a topic
             joint = log_likelihood + np.log(self._checked_prior(prior))
         joint = np.exp(joint - joint.max(axis=1, keepdims=True))
         return joint / joint.sum(axis=1, keepdims=True)

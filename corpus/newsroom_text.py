@@ -86,6 +86,6 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _shuffled(words: Sequence[str], keys: Sequence[float]) -> list[str]:
-    # Equal words get equal keys and come together, so that dealing them out puts them in different sentences.
+    # Equal words get equal keys and become neighbours, so dealing them out puts them into different sentences.
     key = dict(zip(words, keys, strict=False))
     return sorted(words, key=key.__getitem__)

@@ -24,7 +24,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 # Ordered from the most to the least frequent topic of a long tail. The families take turns, so that each of them has
-# a frequent, a middling and a rare topic, and copying the prior means falling for the frequent sibling.
+# a frequent, a middling and a rare topic; a model that copies the prior predicts the frequent sibling.
 TOPICS: dict[str, TopicWords] = {
     "energy": TopicWords(
         "materials",
@@ -88,7 +88,7 @@ TOPICS: dict[str, TopicWords] = {
     ),
 }
 
-# Words that siblings share evenly: they tell the family and nothing within it.
+# Words that siblings share evenly: they tell the family, but not the topic.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "materials": _words(
         "prices exports stockpiles shortages quotas shipments buyers contracts warehouses tariffs suppliers"
@@ -100,7 +100,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# Words every topic uses alike.
+# Words that every topic uses equally often.
 COMMON: tuple[str, ...] = _words(
     "plans meetings weeks delays questions answers letters visitors phones roads weather costs hopes doubts changes "
     "rumours friends families neighbours offices buildings mornings evenings surprises"
@@ -123,11 +123,11 @@ PLACES: tuple[str, ...] = _words(
 NUMBERS: tuple[int, int] = (10, 999)  # both inclusive
 
 # How many words of each kind a text has (inclusive), whatever its topic. Common words fill it up to the total.
-# A thin text has no telling word at all: then nobody can do better than guess among siblings.
+# A thin text has no telling word at all: the best prediction is a guess among siblings.
 TELLING_WORDS: tuple[int, int] = (11, 14)
 FAMILY_WORDS: tuple[int, int] = (2, 4)
 CONTENT_WORDS: tuple[int, int] = (15, 20)
-CONTENT_SENTENCES: int = 4  # over so many sentences they are spread
+CONTENT_SENTENCES: int = 4  # number of sentences they are spread over
 
 # Frames for a list of content words. At most four fixed words: a text stays within 35-55 words.
 CONTENT_FRAMES: tuple[str, ...] = (

@@ -307,7 +307,7 @@ def _plain(value: Any, column: str) -> Any:
 
 
 def _unicode(text: str, column: str | None) -> str:
-    # JSON can spell half of a surrogate pair, which no tokenizer takes and no file can hold.
+    # JSON can contain half of a surrogate pair, which no tokenizer accepts and no UTF-8 file can store.
     if not text.isascii():
         try:
             text.encode()

@@ -22,7 +22,7 @@ from .hub import HubDataset
 from .reading import Columns, Source, place_of, source_parts, stream
 from .records import Record
 
-BLOCK = 512  # rows that are read together
+BLOCK = 512  # rows that are read at a time
 TEXTS = ("id", "text", "target")
 _ROWS, _ABOUT, _FORMAT = "rows.arrow", "about.json", 1
 
@@ -65,7 +65,7 @@ class RowStore:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{place}.lock"):
             if not place.exists():
-                # Compressed in blocks, rows take less than the files that they come in, unless those are compressed.
+                # Compressed in blocks, rows take less space than their source files, unless those are compressed.
                 check_disk(folder, sum(part.stat().st_size for part in parts if not isinstance(part, HubDataset)))
                 with replacing_folder(place) as new:
                     _write(source, columns, new)

@@ -13,7 +13,7 @@ from typing import Any
 from ..common import UserError
 from ..corpus import BadRow, RawRow, Source, as_label, check_usable, place_of, read_rows, source_files
 
-MOST_ROWS = 2**53  # of a topic: a larger count is no count of rows
+MOST_ROWS = 2**53  # rows of a topic; a larger number cannot be a count of rows
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _stored_counts(source: Source) -> Counter[str] | None:
     try:
         stored = json.loads(files[0].read_bytes())
     except (OSError, ValueError, RecursionError):
-        return None  # JSON lines, perhaps; whoever reads them says what is wrong
+        return None  # it may be JSON lines; their reader reports errors
     if not isinstance(stored, dict) or any(type(count) is not int or count < 0 for count in stored.values()):
         return None
     for topic, count in stored.items():

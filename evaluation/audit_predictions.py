@@ -28,9 +28,9 @@ AUDIT_RESULT = "audit.json"
 FORMAT = 1
 RESAMPLES = 1000
 EDGES = torch.tensor([0.025, 0.975], dtype=torch.float64)
-MOST_TOPICS = 5  # at each end
-NEAR = 1.1  # times: a topic predicted this much too often or too rarely is not worth a line
-CELLS_AT_ONCE = 2**22  # of resampled matrices: 32 MB
+MOST_TOPICS = 5  # topics shown at each end
+NEAR = 1.1  # factor: a topic is listed if it is predicted this much too often or too rarely
+CELLS_AT_ONCE = 2**22  # cells of resampled matrices at a time: 32 MB
 # Not of the worst topic's recall, the divergence and the calibration errors: a resample is more uneven than its rows
 # were, which shifts these all one way.
 WITH_INTERVAL = (

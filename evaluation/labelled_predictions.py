@@ -18,7 +18,7 @@ from ..common import UserError
 from ..corpus import Source, Topics, as_label
 from .audit_files import AuditColumns, Labels, Unusable, numbered_rows, read_counts, read_labels, values_of
 
-ROUNDING = 0.01  # how far from 1 written probabilities may sum
+ROUNDING = 0.01  # largest distance from 1 of the sum of written probabilities
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class _Predictions:
 def _decided(values: Mapping[str, Any], column: str) -> str | None:
     try:
         return as_label(values, column)
-    except ValueError:  # a list, say: an answer, but no topic
+    except ValueError:  # such as a list: a prediction, but not a topic
         return json.dumps(values[column], default=str)
 
 
@@ -176,12 +176,12 @@ def _probabilities(given: Any, topics: Topics) -> tuple[dict[str, float], float]
         ValueError: If the values are not probabilities.
     """
     try:
-        stored = json.loads(given) if isinstance(given, str) else given  # a cell of a CSV holds JSON
+        stored = json.loads(given) if isinstance(given, str) else given  # a CSV cell contains JSON
     except RecursionError:
         raise ValueError("the probabilities are nested too deep") from None
     if not isinstance(stored, Mapping):
         raise ValueError("the probabilities are no object {topic: probability}")
-    values = {str(name): value for name, value in stored.items() if value is not None}  # Parquet names every topic
+    values = {str(name): value for name, value in stored.items() if value is not None}  # Parquet has nulls for the rest
     if not all(isinstance(value, int | float) and 0 <= value <= 1 + ROUNDING for value in values.values()):
         raise ValueError("a probability is no number from 0 to 1")
     total = float(sum(values.values()))

@@ -12,7 +12,7 @@ from ..decoder import GenerationSettings, Trial, has_target, judge_taught_by, lo
 from ..pipeline import HybridPipeline
 from .text_metrics import score_texts
 
-ROWS = 240  # texts that are tried, each topic as often as the others where it can
+ROWS = 240  # number of texts to try, balanced over topics as far as possible
 QUALITY = ("rougeL", "chrf", "exact", "slot_f1")
 
 Measured = dict[str, dict[str, float]]

@@ -14,7 +14,7 @@ from ..corpus import Topics
 from .labelled_predictions import LabelledPredictions
 
 INK, TRUE, TRAIN = "#3366aa", "#999999", "#cc6633"
-MOST_NAMES = 40  # more topic names than that cannot be read
+MOST_NAMES = 40  # beyond this number topic names are unreadable
 
 
 def draw_evaluation(path: Path, probabilities: torch.Tensor, labels: torch.Tensor, topics: Topics) -> None:
@@ -74,5 +74,5 @@ def _name_topics(axes: Axes, topics: Topics) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box in the picture; the JSON has the name
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a missing letter is a box; the JSON has it
         figure.savefig(path, dpi=110)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ..common import METRIC_TITLES, printable
 
-if TYPE_CHECKING:  # it brings the models' libraries, which an audit has no use for
+if TYPE_CHECKING:  # it loads the models' libraries, which an audit does not need
     from .evaluate_system import Evaluation
 
 TOPIC_ROWS = (

@@ -18,13 +18,13 @@ from ..runtime import read_config
 from ..training import CHECKPOINT_COPIES, ScratchSettings
 from .results import Estimate
 
-SIZE = 1024  # of the matrices that are multiplied to measure the machine
+SIZE = 1024  # side of the matrices whose product measures the machine's speed
 STARTED = 8.0  # seconds: reading weights, checkpoints, calibration
-A_STEP = 0.03  # seconds of a training step beside its arithmetic
-EFFICIENCY = 0.5  # of a model's multiplications beside those of large matrices
-LIBRARIES = 0.8  # gigabytes of a process that has loaded them
-ACTIVATIONS = 40  # bytes kept of each token, layer and unit of width for the backward pass
-FEATURES = 1 / 3  # of a training pass: forward alone
+A_STEP = 0.03  # seconds of a training step on top of its arithmetic
+EFFICIENCY = 0.5  # speed of a model's products relative to products of large matrices
+LIBRARIES = 0.8  # gigabytes of a process that has loaded the libraries
+ACTIVATIONS = 40  # bytes kept for the backward pass, per token, layer and unit of width
+FEATURES = 1 / 3  # cost of a forward pass relative to a training pass
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _tuned_passes(clean: int, tokens: float, encoder: EncoderSettings) -> tuple[
     """Passes of the recipe "tuned" over the clean rows: for training, and for features."""
     epochs = encoder.clean.epochs or 0
     if clean * tokens <= FEW_TOKENS:
-        return 2.0 * epochs, 4  # two halves, then all; features by the base and each of the three
+        return 2.0 * epochs, 4  # tuned on two halves, then on all rows; features by the base and by each of the three
     return max(1, min(epochs, encoder.max_steps * encoder.rows_per_batch // clean)) * 1.0, 2
 
 
@@ -110,7 +110,7 @@ def _size(base: str | None, scratch: ScratchSettings, kind: type) -> Size:
             model = kind.from_config(config)
     except UserError:
         raise
-    except Exception as error:  # of many kinds: files may hold anything
+    except Exception as error:  # of many kinds: files may contain anything
         raise UserError(f"{base!r} cannot be read ({first_line(error)}): give a hub id or a folder") from error
     total, table = sum(weight.numel() for weight in model.parameters()), model.get_input_embeddings().weight
     text = config.get_text_config()

@@ -16,8 +16,8 @@ from .costs import estimate_fit
 from .results import Estimate
 from .texts import describe_targets, read_tokens, text_lengths
 
-LOOKED_AT = 2000  # noisy rows
-TOKEN_BYTES = 4  # of a stored token, at most
+LOOKED_AT = 2000  # noisy rows to read
+TOKEN_BYTES = 4  # most bytes of a stored token
 
 
 @dataclass(frozen=True)

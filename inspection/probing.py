@@ -18,9 +18,9 @@ from .results import NoisySet, Pair, Probe
 
 log = logging.getLogger("unskew")
 
-MOST_CELLS = 2**26  # rows times topics: beyond it a probe's answers fill the memory
+MOST_CELLS = 2**26  # rows times topics; beyond it a probe's predictions fill the memory
 MOST_PAIRS = 30
-FEWEST_EXCHANGED = 2  # rows: one may be chance
+FEWEST_EXCHANGED = 2  # least rows of a pair; one row may be chance
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from ..encoder import EncoderSettings
 from ..runtime import encode_user_text, read_tokenizer, train_tokenizer
 from .results import Lengths, RepeatedTarget, Targets
 
-LONGEST = 8192  # tokens that are counted
+LONGEST = 8192  # most tokens to count
 MOST_TARGETS = 20
-_MARKS = 2  # of a text's start and end
+_MARKS = 2  # special tokens at a text's start and end
 _CJK = {"CJK": "Han", "HIRAGANA": "Japanese", "KATAKANA": "Japanese"}
 
 
@@ -86,7 +86,7 @@ def _lengths(texts: Sequence[str], learnt: Sequence[str], base: str | None, voca
         tokenizer = read_tokenizer(base) if base else train_tokenizer(learnt, vocabulary)
     except UserError:
         raise
-    except Exception as error:  # of many kinds: files may hold anything
+    except Exception as error:  # of many kinds: files may contain anything
         raise UserError(
             f"the tokenizer of {base!r} cannot be read ({first_line(error)}): give a hub id or folder"
         ) from error

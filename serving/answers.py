@@ -54,7 +54,7 @@ class Listener:
     def _tell(self, event: Event) -> None:
         try:
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
-        except RuntimeError:  # the loop has ended: nobody listens any more
+        except RuntimeError:  # the event loop has ended, and with it the listener
             self.ticket.cancelled = True
 
 

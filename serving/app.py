@@ -24,7 +24,7 @@ from .settings import ServingLimits
 from .systemone import SystemOneRequest
 from .systems import ServedSystem, library_versions
 
-CLIENT_GONE = 499  # what nginx calls it; nobody reads it
+CLIENT_GONE = 499  # nginx's code for a client that has disconnected; nobody reads it
 PROBLEM: dict[int | str, Any] = {"4XX": {"description": "A problem document (RFC 9457)", "content": {MEDIA_TYPE: {}}}}
 
 

@@ -18,7 +18,7 @@ from .problems import RequestError
 from .systems import ServedSystem
 from .ticket import Ask
 
-SUM_TOLERANCE = 1e-3  # shares are rounded when they are written down
+SUM_TOLERANCE = 1e-3  # written shares are rounded
 
 
 class _OfSettings(BaseModel):
@@ -133,9 +133,7 @@ class PredictRequest(_Options):
     def _check_prior(self, system: ServedSystem) -> None:
         if not isinstance(self.target_prior, dict):
             return
-        system.pipeline.corrector.with_target_prior(
-            self.target_prior
-        )  # refuses unknown topics and shares that are none
+        system.pipeline.corrector.with_target_prior(self.target_prior)  # refuses unknown topics and invalid shares
         total = sum(self.target_prior.values())
         if abs(total - 1) > SUM_TOLERANCE:
             raise UserError(f"target_prior sums to {total:.4g}; give shares that sum to 1")

@@ -49,7 +49,7 @@ def serve(
     from .systems import load_systems
 
     limits, metrics = limits or ServingLimits(), ServerMetrics()
-    with listening(host, port) as found:  # before the models: a port in use is said at once
+    with listening(host, port) as found:  # before the models load, so that a port in use is reported at once
         systems = load_systems(models, limits, stage, device, precision)
         config = uvicorn.Config(
             make_app(systems, limits, metrics),

@@ -98,7 +98,7 @@ def load_systems(
         seen = file_sha256(manifest) if manifest.is_file() else None
         pipeline = HybridPipeline.from_pretrained(model, device, precision=precision, with_decoder=stage == "both")
 
-        # Whatever is done to the files from here on: weights that stay mapped from them would change too.
+        # Copies the weights, because memory-mapped weights would change with their files.
         for stage_model in (pipeline.encoder, pipeline.decoder):
             if stage_model is not None:
                 copy_from_mmap(stage_model.model)

@@ -24,7 +24,7 @@ from .ticket import Ask, Ticket
 log = logging.getLogger("unskew")
 
 Item = TypeVar("Item")
-CPU_WINDOW, GPU_WINDOW = 64, 256  # outputs written together: more hardly helps, and whoever comes next waits longer
+CPU_WINDOW, GPU_WINDOW = 64, 256  # outputs written together; more hardly helps, and the next request waits longer
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Worker:
         self._stopping = False
         self._window = CPU_WINDOW if pipeline.encoder.model.device.type == "cpu" else GPU_WINDOW
         self._thread = threading.Thread(target=self._run, name="unskew-worker", daemon=True)
-        self.fault: str | None = None  # of the model itself: a text that harms nobody fails too
+        self.fault: str | None = None  # set if the model itself is broken: a known-good text fails too
 
     def start(self, on_batch: Callable[[str, int], None]) -> None:
         """Begin to answer; `on_batch` is called with the stage ("encoder", "decoder") and the rows of each batch."""
@@ -154,7 +154,7 @@ class Worker:
         if prior is None:
             return self._pipeline
         if prior in ("adaptive", "estimate"):
-            # Errors from held-out rows take seconds, and a request is not told them.
+            # Errors from held-out rows take seconds, and an answer does not contain them.
             prior = target_of_rows(prior, replace(self._pipeline.corrector, rows=None), logits).shares
         return self._pipeline.with_target_prior(prior)  # pyright: ignore[reportArgumentType]
 
@@ -197,7 +197,7 @@ class Worker:
             if len(items) == 1:
                 self._look_for_fault()
                 return [error]
-        middle = len(items) // 2  # out of the handler, whose error holds on to memory
+        middle = len(items) // 2  # outside the handler, because its error keeps memory alive
         return [*self._each(work, items[:middle]), *self._each(work, items[middle:])]
 
     def _look_for_fault(self) -> None:

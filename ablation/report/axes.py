@@ -1,7 +1,7 @@
-"""What the pictures of an ablation show, drawn into matplotlib axes (the extra `plots`).
+"""Draws the pictures of an ablation into matplotlib axes (the extra `plots`).
 
-Knows figures and axes; sizes, files and the page belong to `report_plots`. Every colour is one of `COLOURS`,
-for the page exchanges them for its own, light or dark.
+Knows figures and axes, but no sizes, files or pages (see `files` and `svg`). Every colour is one of `COLOURS`, because
+the page replaces these by its own, light or dark.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from ...corpus import BANDS
 from .values import Arm, Results, band_recall, bounds, difference, interval, is_told_apart, mean, number
 
 INK = {name: light for name, (light, _) in COLOURS.items()}
-MOST_NAMES = 40  # more topic names than that cannot be read
+MOST_NAMES = 40  # beyond this number topic names are unreadable
 
 
 def short(name: str, most: int) -> str:
@@ -31,14 +31,14 @@ def two_lines(title: str, width: int) -> str:
 
 
 def largest_share(results: Results, arms: Sequence[Arm]) -> float:
-    """The largest share any of the arms, the truth or the training set has: the common end of the axes."""
+    """The largest share in the arms, the true topics and the training set: the common end of the axes."""
     topics = results["topics"]
     predicted = [max(run["shares"].values(), default=0.0) for arm in arms for run in arm["runs"]]
     return max([*predicted, *topics["true_shares"], max(topics["counts"]) / sum(topics["counts"])])
 
 
 def draw_shares(axes: Axes, results: Results, arm: Arm, largest: float) -> None:
-    """Predicted against true shares per topic, most frequent in training first, with the training prior drawn in."""
+    """Draw predicted against true shares by topic, most frequent in training first, with the training prior."""
     topics = results["topics"]
     order = np.argsort(-np.asarray(topics["counts"]), kind="stable")
     prior = (np.asarray(topics["counts"]) / sum(topics["counts"]))[order]
@@ -70,7 +70,7 @@ def _shares_by_rank(axes: Axes, prior: np.ndarray, true: np.ndarray, seeds: np.n
     ranks = np.arange(1, len(prior) + 1)
     axes.set_yscale("log")
     axes.fill_between(ranks, true, 1e-9, color=INK["true"], step="mid", linewidth=0, label="true")
-    # A topic that is never predicted is below the axis rather than nowhere.
+    # A topic that is never predicted is drawn below the axis.
     predicted = np.maximum(seeds.mean(0), 1e-9)
     axes.step(ranks, predicted, where="mid", color=INK["predicted"], linewidth=1, label="predicted")
     axes.plot(ranks, np.maximum(prior, 1e-9), color=INK["train"], linewidth=2, label="training prior")
@@ -80,7 +80,7 @@ def _shares_by_rank(axes: Axes, prior: np.ndarray, true: np.ndarray, seeds: np.n
 
 
 def draw_reliability(axes: Axes, arm: Arm) -> None:
-    """Share right against mean confidence, a line for each seed, dots as large as their bins are full."""
+    """Draw accuracy against mean confidence, a line for each seed; the size of a dot is the size of its bin."""
     axes.plot([0, 1], [0, 1], color=INK["muted"], linewidth=1, linestyle=(0, (4, 3)))
     for run in arm["runs"]:
         bins = np.array([point for point in run["reliability"] if point[2]], dtype=float).reshape(-1, 3)
@@ -92,7 +92,7 @@ def draw_reliability(axes: Axes, arm: Arm) -> None:
 
 
 def draw_bands(axes: Axes, results: Results, arms: Sequence[Arm], longest: int) -> None:
-    """Recall by band, one row for each arm."""
+    """Draw recall by band, one row for each arm."""
     recalls = [band_recall(results, arm) for arm in arms]
     for offset, band in zip((-0.24, 0, 0.24), BANDS, strict=True):
         found = [(row + offset, *its[band]) for row, its in enumerate(recalls) if band in its]
@@ -106,7 +106,7 @@ def draw_bands(axes: Axes, results: Results, arms: Sequence[Arm], longest: int) 
 
 
 def draw_differences(axes: Axes, results: Results, arms: Sequence[Arm], reference: Arm, longest: int) -> None:
-    """Differences of the primary measure to a reference arm; full dots are told apart from none."""
+    """Draw differences of the primary metric to a reference arm; filled dots are significant."""
     primary = results["primary"]
     axes.axvline(0, color=INK["muted"], linewidth=1)
     for row, arm in enumerate(arms):
@@ -124,7 +124,7 @@ def draw_differences(axes: Axes, results: Results, arms: Sequence[Arm], referenc
 
 
 def draw_cost(axes: Axes, results: Results, arms: Sequence[Arm], cost: str, named: Mapping[str, str]) -> None:
-    """The primary measure against a cost; the arms in `named` (name: label) are written beside their dots."""
+    """Draw the primary metric against a cost; the arms in `named` (name: label) have labels beside their dots."""
     primary = results["primary"]
     shown = [arm for arm in arms if mean(arm, cost) is not None and mean(arm, primary) is not None]
     for place, arm in enumerate(arms):
@@ -146,7 +146,7 @@ def draw_cost(axes: Axes, results: Results, arms: Sequence[Arm], cost: str, name
 
 
 def cost_tip(results: Results, arm: Arm, cost: str) -> str:
-    """What a dot of `draw_cost` is, in words."""
+    """The tooltip of a dot of `draw_cost`."""
     primary = results["primary"]
     figure = f"{results['measures'][primary]['title']} {number(mean(arm, primary))} {bounds(interval(arm, primary))}"
     return f"{arm['title']}: {figure.rstrip()}, {results['measures'][cost]['title']} {number(mean(arm, cost))}"
@@ -155,7 +155,7 @@ def cost_tip(results: Results, arm: Arm, cost: str) -> str:
 def _scale_cost(axes: Axes, values: Sequence[float]) -> None:
     positive = [value for value in values if value > 0]
     if positive and max(positive) > 20 * min(positive):
-        # A cost of nothing (no trained parameters) has a place too, which a plain logarithm lacks.
+        # A logarithmic axis with a place for a cost of 0 (no trained parameters).
         scale = "log" if len(positive) == len(values) else "symlog"
         axes.set_xscale(scale, **({"linthresh": min(positive)} if scale == "symlog" else {}))
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -165,7 +165,7 @@ def _scale_cost(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _label(axes: Axes, dots: Sequence[tuple[float, float]], named: Sequence[tuple[float, float, str]]) -> None:
-    """Write labels beside their dots, at the nearest place where they cover no dot and no other label.
+    """Write labels beside their dots, at the nearest place where a label covers no dot and no other label.
 
     Boxes (left, right, lower, upper) are in points.
     """
@@ -188,7 +188,7 @@ def _label(axes: Axes, dots: Sequence[tuple[float, float]], named: Sequence[tupl
             _, rise, left, box = best
             taken.append(box)
             text = {"ha": "right" if left else "left", "va": "center", "color": INK["ink"], "fontsize": 10, "zorder": 5}
-            # A label that had to move says by a line whose it is.
+            # A line joins a label that had to move with its dot.
             line = {
                 "arrowstyle": "-",
                 "color": INK["muted"],

@@ -29,15 +29,15 @@ from .axes import (
 )
 from .values import Arm, Results, arms_run, difference, key_arms, measured, references
 
-DPI = 150  # of the PNG files
-NAMELESS = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}  # the same figures, the same bytes
+DPI = 150  # resolution of the PNG files
+NAMELESS = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}  # equal figures give equal bytes
 
 Draw = Callable[[Axes], None]
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A file of pictures in a grid: titles with what draws them, and the inches of each."""
+    """A file of pictures in a grid: titles with the functions that draw them, and the size of each in inches."""
 
     name: str
     drawn: Sequence[tuple[str, Draw]]
@@ -47,7 +47,7 @@ class Plot:
 
 
 def save_plots(results: Results, folder: Path) -> list[Path]:
-    """Write each picture as PNG and SVG; the paths of all."""
+    """Write each picture as PNG and SVG; returns all paths."""
     return [path for plot in _plots(results) if plot.drawn for path in _save(plot, folder)]
 
 
@@ -93,51 +93,51 @@ def _save(plot: Plot, folder: Path) -> list[Path]:
 
 
 def bands_of(results: Results, longest: int) -> Draw:
-    """Draws recall by band, all arms."""
+    """A function that draws recall by band for all arms."""
     return lambda axes: draw_bands(axes, results, arms_run(results), longest)
 
 
 def differences_of(results: Results, reference: Arm, longest: int) -> Draw:
-    """Draws the differences to a reference arm, all arms."""
+    """A function that draws the differences of all arms to a reference arm."""
     return lambda axes: draw_differences(axes, results, arms_run(results), reference, longest)
 
 
 def shares_of(results: Results, arm: Arm, largest: float) -> Draw:
-    """Draws the shares of an arm."""
+    """A function that draws the shares of an arm."""
     return lambda axes: draw_shares(axes, results, arm, largest)
 
 
 def reliability_of(arm: Arm) -> Draw:
-    """Draws the reliability curves of an arm."""
+    """A function that draws the reliability curves of an arm."""
     return lambda axes: draw_reliability(axes, arm)
 
 
 def cost_of(results: Results, cost: str) -> Draw:
-    """Draws the primary measure against a cost, all arms, the key arms by name."""
+    """A function that draws the primary metric of all arms against a cost, with the names of the key arms."""
     named = {arm["name"]: part for part, arm in key_arms(results).items()}
     return lambda axes: draw_cost(axes, results, arms_run(results), cost, named)
 
 
 def compared(results: Results) -> dict[str, Arm]:
-    """The reference arms, by letter, that there are differences to."""
+    """The reference arms that have differences to them, by letter."""
     primary, arms = results["primary"], arms_run(results)
     lettered = references(results).items()
     return {letter: its for letter, its in lettered if any(difference(arm, its, primary) for arm in arms)}
 
 
 def has_reliability(arm: Arm) -> bool:
-    """Whether the arm has confidences to judge."""
+    """Whether the arm has confidences."""
     return any(run["reliability"] for run in arm["runs"])
 
 
 def rows_height(arms: Sequence[Arm], longest: int) -> float:
-    """Inches that a picture with a row for each arm needs."""
+    """Height in inches of a picture with a row for each arm."""
     wrapped = any("\n" in two_lines(arm["title"], longest) for arm in arms)
     return 0.9 + (0.36 if wrapped else 0.27) * len(arms)
 
 
 def shares_height(results: Results) -> float:
-    """Inches that a picture of shares needs."""
+    """Height in inches of a picture of shares."""
     topics = len(results["topics"]["names"])
     return 0.7 + 0.24 * topics if topics <= MOST_NAMES else 3.4
 
@@ -146,9 +146,9 @@ def shares_height(results: Results) -> float:
 def style(more: Mapping[str, Any] | None = None) -> Generator[None]:
     """The settings of matplotlib for all pictures, and `more`."""
     settings: dict[Any, Any] = {
-        # Names of topics and arms are text, dollars in them too.
+        # Names of topics and arms are plain text, even with dollar signs.
         "text.parse_math": False,
-        # Ids come of the content alone, not of the hour.
+        # Ids depend on the content, not on the time.
         "svg.hashsalt": "unskew",
         "font.size": 10,
         "axes.edgecolor": INK["line"],
@@ -171,6 +171,6 @@ def style(more: Mapping[str, Any] | None = None) -> Generator[None]:
     }
     settings.update(more or {})
     with mpl.rc_context(settings), warnings.catch_warnings():
-        # A letter that matplotlib's font lacks is a box in the PNG; the page has it, for its letters are the browser's.
+        # A letter that matplotlib's font lacks is a box in the PNG; the page uses the browser's fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield

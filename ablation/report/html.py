@@ -1,4 +1,4 @@
-"""The page of a report: what its template is filled with. Knows figures and the template, no files of the user's."""
+"""The page of a report: the values of its template. Knows figures and the template, but no files of the user."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from .values import (
 )
 
 TEMPLATES = Path(__file__).with_name("templates")
-MOST_ANSWERS = 6  # of an example, before the others are folded away
+MOST_ANSWERS = 6  # outputs of an example to show before the others are folded away
 VERDICTS = {
     "holds": "good",
     "holds partly": "partly",
@@ -41,7 +41,7 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure of the table of arms."""
+    """A cell of the table of arms."""
 
     group: str
     text: str
@@ -52,7 +52,7 @@ class Cell:
 
 
 def render_report(results: Results) -> str:
-    """The whole page as HTML; without pictures where matplotlib is not installed."""
+    """The whole page as HTML; without pictures if matplotlib is not installed."""
     table = _table(results)
     return render_page(
         TEMPLATES / "report.html.j2",
@@ -84,7 +84,7 @@ def _asset(name: str) -> str:
 
 
 def _columns(results: Results) -> list[dict[str, Any]]:
-    """The measures that are in the table, group by group; each knows which order shows the best first."""
+    """The metrics of the table by group, each with the sort order that shows the best first."""
     return [
         {"name": name, "group": group, "title": results["measures"][name]["title"], **_direction(results, name)}
         for group in TITLES
@@ -126,14 +126,14 @@ def _seeds(arm: Arm) -> set[int]:
 
 
 def _examples(results: Results) -> list[dict[str, Any]]:
-    """The examples, rarest topic first, their arms in the order of the table; topics are marked right or wrong."""
+    """The examples, rarest topic first, with arms in the order of the table; topics are marked right or wrong."""
     counts = dict(zip(results["topics"]["names"], results["topics"]["counts"], strict=True))
     ordered = sorted(results["examples"], key=lambda its: counts.get(its["true_topic"], 0))
     return [{**its, "count": counts.get(its["true_topic"]), **_answers(results, its["arms"])} for its in ordered]
 
 
 def _answers(results: Results, answers: Mapping[str, Any]) -> dict[str, list[tuple[str, Any]]]:
-    """Those shown at once, and those to unfold where there are many: the arms of the pictures come first."""
+    """The outputs to show and, if there are many, the outputs to fold away; the arms of the pictures come first."""
     given = [(arm["name"], answers[arm["name"]]) for arm in arms_run(results) if arm["name"] in answers]
     if len(given) <= MOST_ANSWERS:
         return {"first": given, "others": []}

@@ -1,6 +1,6 @@
-"""Pictures of an ablation as SVG inside the page, in the page's own colours, light or dark, and its own letters.
+"""Pictures of an ablation as SVG inside the page, in the page's font and colours, light or dark.
 
-Knows matplotlib (the extra `plots`) and SVG; what a picture shows is in `axes`.
+Knows matplotlib (the extra `plots`) and SVG, but not what a picture shows (see `axes`).
 """
 
 import io
@@ -29,12 +29,12 @@ from .files import (
 )
 from .values import Arm, Results, arms_run, measured
 
-NARROW, WIDE = 5.0, 11.0  # inches of 72 CSS pixels: the width of a phone, and of a desktop
+NARROW, WIDE = 5.0, 11.0  # in inches of 72 CSS pixels: widths of a phone and of a desktop
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture of the page: SVG for narrow and, where it differs, for wide screens, with a title and a note."""
+    """A picture of the page: SVG for narrow and, if it differs, for wide screens, with a title and a note."""
 
     title: str
     svg: str
@@ -50,7 +50,7 @@ def bands_panel(results: Results) -> Panel:
 
 
 def difference_panels(results: Results) -> list[Panel]:
-    """Differences of the primary measure to each reference arm."""
+    """Differences of the primary metric to each reference arm."""
     height, panels = rows_height(arms_run(results), 24), []
     for letter, reference in compared(results).items():
         title = f"Against {letter}: {reference['title']}"
@@ -80,7 +80,7 @@ def reliability_panels(arms: Sequence[Arm], notes: Sequence[str]) -> list[Panel]
 
 
 def cost_panels(results: Results) -> list[Panel]:
-    """The primary measure against each cost; each dot says which arm it is."""
+    """The primary metric against each cost; each dot has a tooltip with its arm."""
     primary, panels = results["measures"][results["primary"]]["title"], []
     for cost in measured(results, "cost"):
         title = results["measures"][cost]["title"]
@@ -93,7 +93,7 @@ def cost_panels(results: Results) -> list[Panel]:
 
 
 def _svg(name: str, title: str, width: float, height: float, draw: Draw) -> str:
-    """An SVG element; `name` makes its ids its own."""
+    """An SVG element; `name` makes its ids unique in the page."""
     file = io.StringIO()
     size = 11 if width == NARROW else 10
     with style({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": size}):
@@ -105,15 +105,15 @@ def _svg(name: str, title: str, width: float, height: float, draw: Draw) -> str:
 
 def _themed(svg: str, title: str) -> str:
     svg = svg[svg.index("<svg") :]
-    # What is referred to keeps its id, and so does what is to get a title; all others would occur twice in the page.
+    # Elements that are referenced or get a title keep their id; other ids would occur twice in the page.
     kept = set(re.findall(r'(?:url\(|href=")#([\w-]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda id: id[0] if id[1] in kept or id[1].startswith("arm-") else "", svg)
     for name, (light, _) in COLOURS.items():
         svg = svg.replace(light, f"var(--{name})")
-    # Hundredths of a pixel are seen by nobody, and matplotlib's six digits are half of the page.
+    # Nobody sees hundredths of a pixel, and matplotlib's six digits would double the page.
     svg = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # The page's letters, in the size drawn.
+    # The page's font, in the size drawn.
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     view = re.search(r'viewBox="[^"]*"', svg)
     head = f'<svg {view[0] if view else ""} role="img" aria-label="{escape(title)}">'

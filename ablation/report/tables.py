@@ -1,4 +1,4 @@
-"""The figures of an ablation as CSV for a spreadsheet and as Markdown for a paper or README. Knows no files."""
+"""The figures of an ablation as CSV for a spreadsheet, and as Markdown for a paper or README. Knows no files."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ TITLES = {"topics": "Topics", "outputs": "Outputs", "cost": "Cost"}
 
 
 def as_csv(results: Results) -> str:
-    """One row for each arm and measure: mean, interval, how many seeds, and the differences to the reference arms."""
+    """One row for each arm and metric: mean, interval, number of seeds, and differences to the reference arms."""
     file = io.StringIO()
     against = [reference["name"] for reference in references(results).values()]
     compared = ("difference", "low", "high", "p", "p_corrected")
@@ -47,7 +47,7 @@ def as_csv(results: Results) -> str:
 
 
 def as_markdown(results: Results) -> str:
-    """A table for each group of measures; the best in bold where it is apart, differences told apart in letters."""
+    """A table for each group of metrics; a clear best is bold, and letters mark significant differences."""
     parts = [f"# {markdown_text(results['title'])}", markdown_text(results["headline"])]
     parts += [markdown_text("; ".join(results.get("terms", ())))]
     for group, title in TITLES.items():

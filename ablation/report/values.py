@@ -1,6 +1,6 @@
-"""What the figures of an ablation say: which arm leads, what is told apart from what, how a number is written.
+"""Reads the figures of an ablation: the leading arm, significant differences, the format of numbers.
 
-Knows the results dict (docs of `write_report`) and nothing of files, pages or pictures.
+Knows the results dict (see `write_report`), but no files, pages or pictures.
 """
 
 import math
@@ -22,12 +22,12 @@ GROUPS = {
     "hybrid": "Hybrid: encoder decides, decoder writes",
     "reference": "Bounds, for reference",
 }
-LETTERS = "ABCDEF"  # of the reference arms
+LETTERS = "ABCDEF"  # letters of the reference arms
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A difference to a reference arm that is told apart from none.
+    """A significant difference to a reference arm.
 
     Attributes:
         letter: Letter of the reference arm.
@@ -48,7 +48,7 @@ def arms_run(results: Results) -> list[Arm]:
 
 
 def arms_not_run(results: Results) -> list[Arm]:
-    """The arms that are in the results without a run."""
+    """The arms in the results that have no run."""
     return [arm for arm in results["arms"] if not arm["runs"]]
 
 
@@ -60,13 +60,13 @@ def references(results: Results) -> dict[str, Arm]:
 
 
 def mean(arm: Arm, measure: str) -> float | None:
-    """The arm's mean over seeds; None where it was not measured."""
+    """The arm's mean over seeds; None if it was not measured."""
     value = arm["mean"].get(measure)
     return value if value is not None and math.isfinite(value) else None
 
 
 def interval(arm: Arm, measure: str) -> tuple[float, float] | None:
-    """The arm's interval; None where there is none, as with a single seed."""
+    """The arm's interval; None without one, as with a single seed."""
     ends = arm["interval"].get(measure)
     if mean(arm, measure) is None or ends is None or any(end is None or not math.isfinite(end) for end in ends):
         return None
@@ -74,22 +74,22 @@ def interval(arm: Arm, measure: str) -> tuple[float, float] | None:
 
 
 def runs_measured(arm: Arm, measure: str) -> int:
-    """How many of the arm's runs have a figure for the measure."""
+    """The number of the arm's runs that have a figure for the metric."""
     return sum(run["measures"].get(measure) is not None for run in arm["runs"])
 
 
 def measured(results: Results, group: str) -> list[str]:
-    """The measures of a group that any arm has a figure for, in the order given."""
+    """The metrics of a group for which any arm has a figure, in the order given."""
     arms, measures = arms_run(results), results["measures"].items()
     return [name for name, its in measures if its["group"] == group and any(mean(a, name) is not None for a in arms)]
 
 
 def standings(results: Results, measure: str) -> dict[str, Standing]:
-    """Which arm is best, and which are not told apart from it, by the name of the arm.
+    """The best arm, or the arms tied for the lead, by the name of the arm.
 
-    Best is one arm alone, and only where its interval and that of every other arm are apart; where they overlap, the
-    leader and all that overlap it are "tied". Nothing is said without intervals, with fewer than five seeds, or where
-    all arms are tied. Arms of the group "reference" are bounds, not contenders.
+    An arm is "best" only if its interval overlaps no other arm's interval. Otherwise the leader and all arms that
+    overlap it are "tied". The result is empty without intervals, with fewer than five seeds, or if all arms are tied.
+    Arms of the group "reference" are bounds, not contenders.
     """
     if len(results["seeds"]) < MIN_SEEDS:
         return {}
@@ -106,7 +106,7 @@ def standings(results: Results, measure: str) -> dict[str, Standing]:
 
 
 def _badness(arm: Arm, measure: str, better: str) -> tuple[float, float, float]:
-    """Mean and interval on a scale where less is better."""
+    """Mean and interval on a scale on which less is better."""
     value, (low, high) = arm["mean"][measure], arm["interval"][measure]
     if better == "higher":
         return -value, -high, -low
@@ -117,7 +117,7 @@ def _badness(arm: Arm, measure: str, better: str) -> tuple[float, float, float]:
 
 
 def is_better(results: Results, arm: Arm, reference: Arm, measure: str) -> bool:
-    """Whether the arm's mean is better than the reference's, in the measure's own direction."""
+    """Whether the arm's mean is better than the reference's, in the metric's own direction."""
     own, other = mean(arm, measure), mean(reference, measure)
     if own is None or other is None:
         return False
@@ -128,7 +128,7 @@ def is_better(results: Results, arm: Arm, reference: Arm, measure: str) -> bool:
 
 
 def difference(arm: Arm, reference: Arm, measure: str) -> Mapping[str, Any] | None:
-    """The paired difference to a reference arm; None where there is none."""
+    """The paired difference to a reference arm; None without one."""
     found = arm.get("against", {}).get(reference["name"], {}).get(measure)
     return found if found and found.get("difference") is not None else None
 
@@ -150,14 +150,14 @@ def marks(results: Results, arm: Arm, measure: str) -> list[Mark]:
 
 
 def key_arms(results: Results) -> dict[str, Arm]:
-    """The arms that pictures show first, by the part they play; those that were not run are left out.
+    """The arms that pictures show first, by their role; arms that were not run are left out.
 
-    The best of a group is the one with the best primary measure.
+    The best arm of a group has the best primary metric.
     """
     run, named = arms_run(results), list(results["reference_arms"])
     by_name = {arm["name"]: arm for arm in run}
     others = [arm for arm in run if arm["group"] == "decoder" and arm["name"] not in named]
-    # A reference arm alone may be either of the two.
+    # A single reference arm may be the baseline or the recommended arm.
     first = "plain" if len(named) > 1 else "reference"
     picked = {
         first: by_name.get(named[0]) if named else None,
@@ -176,7 +176,7 @@ def _leader(results: Results, arms: Sequence[Arm]) -> Arm | None:
 
 
 def band_recall(results: Results, arm: Arm) -> dict[str, tuple[float, tuple[float, float] | None]]:
-    """Recall by band with its interval: the measures recall_BAND, else the mean over the band's topics and seeds."""
+    """Recall by band with its interval: the metrics recall_BAND, else the mean over the band's topics and seeds."""
     found = {}
     for band in BANDS:
         value, ends = mean(arm, f"recall_{band}"), interval(arm, f"recall_{band}")
@@ -195,7 +195,7 @@ def _topics_recall(results: Results, arm: Arm, band: str) -> float | None:
 
 
 def number(value: float | None, sign: bool = False) -> str:
-    """A figure as a person reads it: three decimals below ten, fewer above, k, M and G from ten thousand."""
+    """A figure for people: three decimals below ten, fewer above, and k, M and G from ten thousand."""
     if value is None:
         return "–"
     size, plus = abs(value), "+" if sign else ""
@@ -208,7 +208,7 @@ def number(value: float | None, sign: bool = False) -> str:
 
 
 def bounds(ends: Sequence[float] | None) -> str:
-    """An interval in brackets; empty where there is none."""
+    """An interval in brackets; empty without one."""
     return "" if ends is None else f"[{number(ends[0])}, {number(ends[1])}]"
 
 

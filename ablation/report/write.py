@@ -1,6 +1,6 @@
-"""The report of an ablation: a page, a table for a spreadsheet, one for a paper, and pictures.
+"""Writes the report of an ablation: a page, a table for a spreadsheet, a table for a paper, and pictures.
 
-Knows the results alone, as they are in results.json: nothing is run, trained or measured here.
+Knows only the content of results.json; runs, trains and measures nothing.
 """
 
 import logging
@@ -16,19 +16,19 @@ log = logging.getLogger("unskew")
 
 
 def write_report(results: dict[str, Any], folder: Path) -> list[Path]:
-    """Write report.html, results.csv, table.md and plots/*.png, *.svg into `folder`; other files there stay.
+    """Write report.html, results.csv, table.md and plots/*.png, *.svg into `folder`; other files there are kept.
 
-    Without matplotlib (the extra `plots`) the page has no pictures and says so, and no plots are written.
+    Without matplotlib (the extra `plots`) no plots are written, and the page says that it has no pictures.
 
     Args:
-        results: What results.json holds, just made or read back.
-        folder: Made where it is missing.
+        results: Content of results.json, just made or read from the file.
+        folder: The folder to write; made if it is missing.
 
     Returns:
         The files written, report.html first.
 
     Raises:
-        UserError: If the results are of another format, or the folder cannot be written.
+        UserError: If the results have another format, or the folder cannot be written.
     """
     check_results(results)
     results = page_values(results)

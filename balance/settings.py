@@ -144,7 +144,7 @@ class DecisionSettings:
 
     Attributes:
         tune: Metric to tune offsets of the log-probabilities for: macro_f1 or balanced_accuracy.
-        costs: Costs as {true topic: {decided topic: cost}}, 1 where not named; the least expected decides.
+        costs: Costs as {true topic: {decided topic: cost}}, else 1; the lowest expected cost wins.
         accuracy: Share of decided rows to be right, with 95% certainty; less sure rows stay undecided.
         undecided: Share of rows to leave undecided.
         min_confidence: Smallest probability to decide at, or {topic: probability}.

@@ -34,7 +34,7 @@ class EncoderSettings:
         recipe: Way to train. "probe" fits a linear head on the frozen base, in seconds to a minute; "tuned" (default
             with a `base`) fine-tunes from there and keeps what is better on held-out rows; "phases" (default from
             scratch) trains in the order noisy, head, clean.
-        names: Whether to train on topic names as rows too, unless that hurts (not in phases).
+        names: Whether topic names are rows too, unless that hurts (not in phases).
         scratch: Size of the model from scratch.
         max_tokens: Most tokens of a text that are read, special tokens included.
         tokens_per_batch: Padded tokens in a training batch, before `accumulate_grad_batches`.
@@ -44,7 +44,7 @@ class EncoderSettings:
             4e-3 from scratch.
         noisy_loss: Loss of the warm-up. By default generalised cross-entropy with q 0.5 and weights effective_number,
             which wrong topics affect little.
-        head: Training of the head in "phases", on a frozen body and the clean set; left out unless given.
+        head: Training of the head in "phases", on a frozen body and the clean set; default none.
         head_loss: Loss of that head training; balanced, whatever the last phase uses.
         clean: Fine-tuning of everything on the clean set. By default 2 epochs at 1e-4 for "tuned"; for "phases" 5 at
             1e-4 with a `base`, 6 at 1e-3 from scratch. "tuned" uses only its epochs and learning rate.

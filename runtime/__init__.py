@@ -1,4 +1,4 @@
-"""unskew.runtime: how a model runs: precision, memory, batches by length, tokenizers; no stage, no training."""
+"""unskew.runtime: how a model runs: precision, memory, batches, tokenizers. Knows no stage and no training."""
 
 import lazy_loader
 

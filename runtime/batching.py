@@ -1,4 +1,4 @@
-"""Batches of rows of similar length under a budget of padded tokens. Knows lengths only, not what the rows are."""
+"""Batches of rows of similar length under a budget of padded tokens. Knows lengths; knows nothing of the rows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, Sampler
 
 from ..common import UserError
 
-_WINDOW_BATCHES = 50  # rows are sorted within a window of about this many batches, so that epochs still differ
+_WINDOW_BATCHES = 50  # rows are sorted within windows of about this many batches, so that epochs still differ
 
 
 def group_by_length(
@@ -22,8 +22,8 @@ def group_by_length(
     Args:
         rows: Row indices.
         lengths: Tokens of every row, indexed by row.
-        tokens_per_batch: Rows times the longest row of a batch stay at or below this; a longer row is alone.
-        max_rows: At most this many rows in a batch.
+        tokens_per_batch: Most padded tokens in a batch (rows times its longest row); a longer row is alone.
+        max_rows: Most rows in a batch.
     """
     own = np.asarray(lengths)[np.asarray(rows, dtype=np.int64)]
     order = np.argsort(-own, kind="stable")
@@ -32,7 +32,7 @@ def group_by_length(
 
 
 def _cuts(lengths: np.ndarray, tokens: int, max_rows: int | None) -> list[int]:
-    """Where the batches of rows sorted longest first begin, and where the last one ends."""
+    """Starts of the batches of rows sorted longest first, and the end of the last batch."""
     cuts = [0]
     while cuts[-1] < len(lengths):
         room = max(1, tokens // max(1, int(lengths[cuts[-1]])))
@@ -43,24 +43,24 @@ def _cuts(lengths: np.ndarray, tokens: int, max_rows: int | None) -> list[int]:
 class TokenBudgetBatches(Sampler[list[int]]):
     """A `batch_sampler`: every row of an epoch once, grouped by length, under a budget of padded tokens.
 
-    The batches of an epoch depend on `seed` and the epoch alone, so a resumed run sees what the uninterrupted one
-    would, and the ranks of a distributed run agree without speaking. Each rank gets the same number of batches
-    (the last are repeated from the start of the epoch where they do not divide evenly). Of an epoch two numbers a row
-    are held, in arrays: millions of rows cost some 16 bytes each.
+    The batches of an epoch depend only on `seed` and the epoch. So a resumed run sees the batches of an uninterrupted
+    run, and distributed ranks agree without communication. Each rank gets the same number of batches; if they do not
+    divide evenly, batches from the start of the epoch are repeated. An epoch takes two numbers per row in memory, about
+    16 bytes.
 
     Args:
         lengths: Tokens of every row.
-        tokens_per_batch: Budget of padded tokens, see `group_by_length`.
+        tokens_per_batch: Most padded tokens in a batch, see `group_by_length`.
         shuffle: Whether rows and batches change order from epoch to epoch.
         seed: Random seed of the shuffling.
-        sampler: Gives the rows of an epoch, repeats allowed (tempered sampling); None takes every row once.
-        max_rows: At most this many rows in a batch.
+        sampler: Sampler of an epoch's rows, which may repeat (tempered sampling); None takes every row once.
+        max_rows: Most rows in a batch.
         rank: Rank of this process.
         world_size: Number of processes.
 
     Attributes:
-        start: Batches of the chosen epoch that are passed over, because a resumed run has done them.
-        most: Batches at which an epoch is cut; None takes all.
+        start: Batches of the chosen epoch to skip, because a resumed run has done them.
+        most: Most batches of an epoch; None takes all.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class TokenBudgetBatches(Sampler[list[int]]):
 
     @property
     def sampler(self) -> "TokenBudgetBatches":
-        """Itself: Lightning looks for `set_epoch` on a batch sampler's `sampler`."""
+        """This object, because Lightning looks for `set_epoch` on a batch sampler's `sampler`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
@@ -109,7 +109,7 @@ class TokenBudgetBatches(Sampler[list[int]]):
         return len(self._own(self._of_epoch()))
 
     def _own(self, epoch: "_Epoch") -> np.ndarray:
-        """The numbers of this rank's batches."""
+        """The batch numbers of this rank."""
         order = epoch.order
         spare = np.resize(order, -len(order) % self._world)
         return np.concatenate([order, spare])[self._rank :: self._world][: self.most]
@@ -160,7 +160,7 @@ class _Epoch:
 
 
 class RowIndices(Dataset[int]):
-    """Gives the sampler's indices back as they are: what a view is of its row is decided where batches are made."""
+    """Gives the sampler's indices back unchanged; views of rows are made with the batches."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows

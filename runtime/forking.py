@@ -1,6 +1,6 @@
-"""Refuses what would hang: a model used in a process that was forked from one that had used a model. Knows processes.
+"""Refuses to use a model in a fork of a process that has used one. Knows processes; knows no model.
 
-A fork copies the calling thread alone. torch's other threads, and those of the tokenizers, are awaited for ever.
+A fork copies only the calling thread, so it would wait forever for the other threads of torch and the tokenizers.
 """
 
 import os
@@ -13,10 +13,10 @@ _first_user: int | None = None  # process id
 
 
 def refuse_after_fork() -> None:
-    """Note that this process uses a model.
+    """Record that this process uses a model.
 
     Raises:
-        UserError: If the process that this one was forked from did, and more than one thread would be used here.
+        UserError: If the parent of this fork used a model, and more than one thread would be used here.
     """
     global _first_user
     if _first_user is None:
@@ -29,6 +29,6 @@ def refuse_after_fork() -> None:
 
 
 def _uses_threads() -> bool:
-    # The tokenizers keep to one thread after a fork unless they are told otherwise.
+    # The tokenizers use one thread after a fork unless told otherwise.
     told = os.environ.get("TOKENIZERS_PARALLELISM", "").lower()
     return torch.get_num_threads() > 1 or told in ("true", "1", "on", "yes", "y", "t")

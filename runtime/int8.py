@@ -1,13 +1,13 @@
-"""Linear layers in 8-bit integers, for inference on an x86 CPU.
+"""Linear layers in 8-bit integers, for inference on an x86 CPU. Knows nothing but linear layers.
 
-Weights are rounded once, with a scale for each output; inputs as they come, with a scale for each row (token), so that
-a row's result does not depend on those beside it, as it would under one scale for the whole batch. Both symmetric,
-after Zafrir et al. 2019, "Q8BERT" (arXiv:1910.06188). The product is oneDNN's, through the operator that
-torch's own compiler emits for quantised models. Knows linear layers alone.
+Weights are rounded once, with a scale for each output. Inputs are rounded at each call, with a scale for each row
+(token), so that a row's result does not depend on the rest of the batch. Both are symmetric, after Zafrir et al. 2019,
+"Q8BERT" (arXiv:1910.06188). The product is oneDNN's, through the operator that torch's own compiler emits for quantised
+models.
 
-Inputs go in as unsigned bytes around a middle: x86 multiplies unsigned by signed bytes, and for signed by signed ones
-oneDNN has, without AMX, a routine thousands of times slower. Without VNNI pairs of products are added in 16 bits, which
-the whole range would overflow: there inputs have 7 bits.
+Inputs are unsigned bytes around a midpoint: x86 multiplies unsigned by signed bytes, and without AMX oneDNN's routine
+for signed by signed is thousands of times slower. Without VNNI, pairs of products are added in 16 bits, which the full
+range would overflow, so inputs have 7 bits.
 """
 
 from functools import cache
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 LARGEST = 127
-_SMALLEST = 1e-20  # of a scale: rows of zeros stay zeros
+_SMALLEST = 1e-20  # scale, so that rows of zeros stay zeros
 
 
 def int8_available() -> bool:
@@ -27,15 +27,15 @@ def int8_available() -> bool:
 
 @cache
 def largest_input() -> int:
-    """What a row's largest input is rounded to: 127, or 63 where this CPU has no VNNI."""
+    """The integer for a row's largest input: 127, or 63 if this CPU has no VNNI."""
     return 127 if torch.cpu.get_capabilities().get("avx512_vnni") else 63
 
 
 class Int8Linear(nn.Module):
-    """A linear layer's stand-in.
+    """A replacement for a linear layer.
 
     Args:
-        linear: Copied, with weight (out, in).
+        linear: Layer to copy, with weight (out, in).
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -49,14 +49,14 @@ class Int8Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(..., in) to (..., out), in the type of `inputs`."""
+        """Outputs (..., out) of inputs (..., in), in the type of `inputs`."""
         rows = inputs.reshape(-1, self.in_features)
         largest = largest_input()
         scale = _scale(rows, largest)
         middle = largest + 1
         rounded = (rows / scale).round_().add_(middle).to(torch.uint8)
         multiply: Any = torch.ops.onednn.qlinear_pointwise
-        # Input scale 1: each row's own comes after the product, which knows only one for all.
+        # Input scale 1: the operator takes one scale for all rows, so each row's scale is applied after it.
         product = multiply(
             rounded, 1.0, middle, self._weight, self._scale, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
@@ -67,7 +67,7 @@ class Int8Linear(nn.Module):
 
 
 def quantize_linears(model: nn.Module) -> None:
-    """Put an `Int8Linear` in the place of every linear layer, in place; what is tied to one keeps its own weights."""
+    """Replace every linear layer by an `Int8Linear`, in place; tied modules keep their own weights."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Linear:
@@ -75,6 +75,6 @@ def quantize_linears(model: nn.Module) -> None:
 
 
 def _scale(rows: Tensor, largest: int) -> Tensor:
-    # Not abs().amax() or a norm: these take several times as long here.
+    # abs().amax() or a norm would take several times as long here.
     magnitude = torch.maximum(rows.amax(dim=1, keepdim=True), -rows.amin(dim=1, keepdim=True))
     return (magnitude.float() / largest).clamp_(min=_SMALLEST)

@@ -1,4 +1,4 @@
-"""In which arithmetic a fitted model runs. Knows linear layers and devices; knows no stage and no training."""
+"""The arithmetic that a fitted model runs in. Knows linear layers and devices; knows no stage and no training."""
 
 from typing import get_args
 
@@ -12,10 +12,10 @@ from .settings import Precision
 
 
 def choose_precision(precision: Precision | None, device: torch.device) -> Precision:
-    """The precision asked for, or where that is None the one with the reference's outputs (CPU) or speed (GPU).
+    """The given precision; for None, the exact one on a CPU and the fast one on a GPU.
 
     Raises:
-        UserError: If there is no such precision, or not on this device.
+        UserError: If the precision does not exist, or not on this device.
     """
     if precision is None:
         return "float32" if device.type == "cpu" else "bfloat16"
@@ -29,7 +29,7 @@ def choose_precision(precision: Precision | None, device: torch.device) -> Preci
 
 
 def to_precision(model: nn.Module, precision: Precision) -> None:
-    """Bring a model's weights to a precision, in place; "int8" is of its linear layers alone and cannot be undone."""
+    """Convert a model's weights to a precision, in place. "int8" converts only linear layers and cannot be undone."""
     if precision == "int8":
         quantize_linears(model.float())
         copy_from_mmap(model)
@@ -38,5 +38,5 @@ def to_precision(model: nn.Module, precision: Precision) -> None:
 
 
 def is_quantized(model: nn.Module) -> bool:
-    """Whether some of a model's weights have been rounded to int8, so that it is no longer the one to save."""
+    """Whether some weights of a model have been rounded to int8, so that it must not be saved."""
     return any(isinstance(module, Int8Linear) for module in model.modules())

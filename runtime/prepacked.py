@@ -1,8 +1,8 @@
-"""Linear layers with weights prepacked for oneDNN, for inference on a CPU: the same results, sooner.
+"""Linear layers with weights prepacked for oneDNN: faster inference on a CPU. Knows nothing but linear layers.
 
-torch's own layer has its weights arranged in every call, or reads them as they are, which costs most where the rows are
-few: in every step of writing. Here oneDNN arranges them once, through the operators that torch's own compiler emits for
-frozen models. Knows linear layers alone.
+torch's own layer rearranges its weights in every call, or reads them unarranged. That costs most with few rows, as in
+every step of generation. Here oneDNN arranges them once, through the operators that torch's own compiler emits for
+frozen models. The results are the same.
 """
 
 from collections import Counter
@@ -13,24 +13,24 @@ from torch import Tensor, nn
 
 from .memory import copy_from_mmap
 
-ROWS = 1024  # of the inputs that the arrangement is chosen for; with more or fewer it is nearly as fast
-SMALLEST = 1 << 17  # weights; in smaller layers the call itself costs more than is won
+ROWS = 1024  # of inputs for which the arrangement is chosen; with more or fewer it is nearly as fast
+SMALLEST = 1 << 17  # weights; in smaller layers the call costs more than it saves
 
 
 def packable(dtype: torch.dtype) -> bool:
-    """Whether this processor and this build of torch have a product of packed weights of that type."""
+    """Whether this processor and this build of torch can multiply with packed weights of that type."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class PrepackedLinear(nn.Module):
-    """A linear layer's stand-in that cannot be trained; its state dict is the layer's, so it is saved as one.
+    """A replacement for a linear layer that cannot be trained; it has the same state dict, so it is saved as one.
 
-    `weight` is no parameter and has no storage: of use for its type and shape.
+    `weight` is not a parameter and has no storage; only its type and shape can be used.
 
     Args:
-        linear: Copied, with weight (out, in).
+        linear: Layer to copy, with weight (out, in).
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -41,14 +41,14 @@ class PrepackedLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """Of shape (out, in); some models ask a layer for its type."""
+        """A tensor of shape (out, in), because some models ask a layer for its type."""
         return self._weight
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(..., in) to (..., out).
+        """Outputs (..., out) of inputs (..., in).
 
         Raises:
-            RuntimeError: If a gradient is asked for: the product would leave it out in silence.
+            RuntimeError: If a gradient is needed, which the product would silently leave out.
         """
         if inputs.requires_grad and torch.is_grad_enabled():
             raise RuntimeError("this model was loaded for inference; load it with transformers or PEFT to train it")
@@ -86,16 +86,16 @@ class PrepackedLinear(nn.Module):
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_weight": self._weight.to_dense()}  # the arranged one has no storage to copy
+        return {**self.__dict__, "_weight": self._weight.to_dense()}  # the packed weight has no storage to copy
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({**state, "_weight": _packed(state["_weight"])})
 
 
 def prepack_linears(model: nn.Module) -> None:
-    """Put a `PrepackedLinear` in the place of every linear layer on a CPU that gains by it, in place; tied ones stay.
+    """Replace every untied linear layer on a CPU that is faster so by a `PrepackedLinear`, in place.
 
-    If there is one, the whole model is frozen, and lets go of the files that it was read from.
+    If any layer is replaced, the whole model is frozen, and its memory-mapped weights are copied.
     """
     uses = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
     for parent in list(model.modules()):

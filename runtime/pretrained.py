@@ -1,7 +1,6 @@
-"""Reads a pretrained model and its tokenizer, from a folder or the hub, and checks both.
+"""Reads a pretrained model and its tokenizer, from a folder or the hub, and checks both. Knows no stage.
 
-No code of their own is run, weights are safetensors, and the padding token is one for both. Knows transformers; knows
-no stage.
+No code from the folder is run, weights must be safetensors, and model and tokenizer get the same padding token.
 """
 
 from pathlib import Path
@@ -15,15 +14,15 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from ..common import UserError
 from .finite import check_finite
 
-LARGEST_LIMIT = 1 << 24  # tokens; tokenizers without a limit say 1e30
+LARGEST_LIMIT = 1 << 24  # tokens; tokenizers without a limit have 1e30
 
 
 def read_config(reference: str | Path) -> PreTrainedConfig:
     """A model's configuration.
 
     Raises:
-        UserError: If it is an adapter, or names code of its own for its attention.
-        Exception: Many kinds, if there is none or it cannot be read.
+        UserError: If it is an adapter, or its attention needs its own code.
+        Exception: If there is none or it cannot be read; of many kinds.
     """
     if find_adapter_config_file(str(reference)) is not None:
         raise UserError(
@@ -37,16 +36,16 @@ def read_config(reference: str | Path) -> PreTrainedConfig:
 
 
 def read_tokenizer(reference: str | Path, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:
-    """A model's tokenizer; its padding token becomes that of `config` too, for batches are made with it.
+    """A model's tokenizer. Its padding token, which batches are padded with, is set in `config` too.
 
-    A tokenizer without one takes the configuration's, if it is no ordinary piece of text, or its end token.
+    A tokenizer without a padding token takes the configuration's, unless that is ordinary text, or its own end token.
 
     Raises:
         UserError: If there is no tokenizer, or no token to pad with.
-        Exception: Many kinds, if there is no tokenizer or it cannot be read.
+        Exception: If there is no tokenizer or it cannot be read; of many kinds.
     """
     tokenizer = AutoTokenizer.from_pretrained(reference, trust_remote_code=False)
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a folder that holds none
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers' result for a folder without a tokenizer
         raise UserError(f"{reference} cannot be loaded: it has no tokenizer; put tokenizer.json beside its weights")
     parts = [] if config is None else [config, config.get_text_config()]
     if tokenizer.pad_token_id is None:
@@ -63,17 +62,17 @@ def read_tokenizer(reference: str | Path, config: PreTrainedConfig | None = None
 def read_model(
     auto: Any, reference: str | Path, config: PreTrainedConfig, dtype: torch.dtype = torch.float32
 ) -> tuple[PreTrainedModel, set[str]]:
-    """A model in evaluation mode on the CPU, and the names of those of its weights that the files lack: they are new.
+    """A model in evaluation mode on the CPU, and the names of weights that the files lack, which are new.
 
     Args:
-        auto: The class of transformers that makes it, `AutoModelForCausalLM` or the like.
+        auto: Class of transformers that makes it, such as `AutoModelForCausalLM`.
         reference: Hub id or folder.
-        config: From `read_config`.
-        dtype: Data type of the weights, whatever the files hold.
+        config: Configuration from `read_config`.
+        dtype: Data type of the weights, whatever the type in the files.
 
     Raises:
         UserError: If a weight is NaN or infinite.
-        Exception: Many kinds, if the files are missing or damaged.
+        Exception: If the files are missing or damaged; of many kinds.
     """
     model, info = auto.from_pretrained(
         reference,
@@ -88,10 +87,10 @@ def read_model(
 
 
 def refuse_missing(missing: set[str], reference: str | Path) -> None:
-    """Refuse weights that would be random.
+    """Refuse a model whose missing weights would be random.
 
     Raises:
-        UserError: If there are any.
+        UserError: If any weight is missing.
     """
     if missing:
         raise UserError(
@@ -101,10 +100,10 @@ def refuse_missing(missing: set[str], reference: str | Path) -> None:
 
 
 def grow_embedding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, multiple: int | None = None) -> None:
-    """Give every token a row, in place: some tokenizers have had tokens added that their model does not know.
+    """Give every token an embedding row, in place: some tokenizers have added tokens that their model does not know.
 
-    A new row begins as the mean of all old ones, so that it is the same whenever the model is read; rows that fill the
-    matrix up to a multiple of `multiple` are zeros.
+    A new row is the mean of all old rows, so that it is the same whenever the model is read. Rows that pad the matrix
+    to a multiple of `multiple` are zeros.
     """
     before = len(embedding_matrices(model)[0])
     needed = 1 + max(tokenizer.get_vocab().values())
@@ -118,7 +117,7 @@ def grow_embedding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, m
 
 
 def embedding_matrices(model: PreTrainedModel) -> list[nn.Parameter]:
-    """The input embedding's weight and, if it is not the same matrix, the output one's."""
+    """The weight of the input embedding and, if it is another matrix, of the output embedding."""
     found: list[nn.Parameter] = []
     for module in (model.get_input_embeddings(), model.get_output_embeddings()):
         weight = getattr(module, "weight", None)
@@ -128,18 +127,18 @@ def embedding_matrices(model: PreTrainedModel) -> list[nn.Parameter]:
 
 
 def positions(config: PreTrainedConfig) -> int | None:
-    """Tokens that a model can place; None where it has no limit, or says none that makes sense."""
+    """The number of positions of a model; None if it has no limit, or states an absurd one."""
     return sensible_limit(getattr(config.get_text_config(), "max_position_embeddings", None))
 
 
 def sensible_limit(tokens: Any) -> int | None:
-    """A number of tokens, or None where it is none, negative or absurd."""
+    """A number of tokens, or None if it is not a number, negative or absurd."""
     return int(tokens) if isinstance(tokens, int | float) and 0 < tokens <= LARGEST_LIMIT else None
 
 
 def same_logits(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Whether two float32 results for one row differ by no more than rounding, which is far below 1% of the largest.
+    """Whether two float32 results for one row differ only by rounding, which is far below 1% of the largest.
 
-    A row at wrong positions, or one that sees its padding, differs by far more.
+    A row at wrong positions, or one that sees its padding, differs much more.
     """
     return bool((first - second).abs().max() <= 0.01 * first.abs().max())

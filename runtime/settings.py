@@ -1,4 +1,4 @@
-"""In which arithmetic a model may run. Loads no library."""
+"""Names of the arithmetic that a model may run in. Loads no library."""
 
 from typing import Literal
 

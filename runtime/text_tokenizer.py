@@ -1,7 +1,7 @@
-"""A tokenizer that many threads can read texts with, because nothing of it changes from call to call.
+"""A tokenizer that threads can share, because calls do not change it. Knows nothing but tokenizers.
 
-Knows tokenizers alone. transformers sets splitting and truncation on the shared tokenizer in each of its own calls,
-and another thread may change them before the text is read.
+transformers sets splitting and truncation on the shared tokenizer in each of its own calls, and another thread may
+change them before the text is read.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from transformers import PreTrainedTokenizerBase
 
 
 class TextTokenizer:
-    """Reads texts in which a special token is plain characters.
+    """Reads texts, taking special tokens in them as plain characters.
 
     Args:
-        tokenizer: Set up here, once: from then on it must not be called. Give `private` one that others use.
+        tokenizer: Tokenizer that is changed here and must not be called afterwards; use `private` for a shared one.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        self._backend: Any = getattr(tokenizer, "backend_tokenizer", None)  # None: written in Python, and stateless
+        self._backend: Any = getattr(tokenizer, "backend_tokenizer", None)  # None if written in Python, so stateless
         if self._backend is not None:
             self._backend.encode_special_tokens = True  # as characters
             self._backend.no_truncation()
@@ -28,7 +28,7 @@ class TextTokenizer:
 
     @classmethod
     def private(cls, tokenizer: PreTrainedTokenizerBase) -> "TextTokenizer":
-        """A copy of its own; tokens that are added to `tokenizer` later are not in it."""
+        """A reader with its own copy of `tokenizer`, without tokens that are added later."""
         return cls(deepcopy(tokenizer))
 
     def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
@@ -39,9 +39,9 @@ class TextTokenizer:
         return [row.ids[:max_tokens] for row in encoded]
 
     def encode_with_special(self, texts: Sequence[str], max_tokens: int) -> list[tuple[list[int], list[int]]]:
-        """Ids of each text between the model's special tokens, at most `max_tokens` in all, and which are special (1).
+        """Ids of each text between the model's special tokens, at most `max_tokens`, and a mask of the special ones.
 
-        Both lists have a row's length.
+        Both lists of a text have the same length.
         """
         if self._backend is None:
             rows = self._call(texts, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)

@@ -1,6 +1,6 @@
-"""Tokenizers: training a small one from texts, and reading users' text without obeying it.
+"""Trains small tokenizers, and reads users' text as plain text. Knows nothing of topics or control tokens.
 
-Knows nothing of topics or of control tokens: what is special in a tokenizer is so for every caller.
+A special token of a tokenizer is special for every caller.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,14 +25,14 @@ Row = TypeVar("Row")
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer: no text is unknown to it, and digits stay single so that numbers copy.
+    """Train a byte-level BPE tokenizer. No text is unknown to it, and each digit is a token, so that numbers copy.
 
     Args:
-        texts: What to learn the merges from; read once.
-        vocabulary: At most this many tokens, the 256 bytes and the marks (padding, start, end) included.
+        texts: Texts to learn the merges from; read once.
+        vocabulary: Most tokens, including the 256 bytes and the special tokens (padding, start, end).
     """
     tokenizer = Tokenizer(models.BPE())
-    # A word is the same token at the start of a text as inside it.
+    # Makes a word the same token at the start of a text and inside it.
     tokenizer.normalizer = normalizers.Prepend(" ")  # pyright: ignore[reportAttributeAccessIssue]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -51,14 +51,14 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 def encode_user_text(
     tokenizer: PreTrainedTokenizerBase | TextTokenizer, texts: Sequence[str], max_tokens: int
 ) -> list[list[int]]:
-    """Token ids of users' text, at most `max_tokens` each: no mark is added, and none written in the text counts.
+    """Token ids of users' texts, at most `max_tokens` each, without special tokens; those written in a text are plain.
 
-    Of a long text only as much is read as those tokens need: see `read_prefixes`.
+    A long text is read only as far as those tokens need, see `read_prefixes`.
 
     Args:
-        tokenizer: A `TextTokenizer` where threads may share it; any other is set up to read texts.
+        tokenizer: A `TextTokenizer`, which threads may share; any other tokenizer is changed to read texts.
         texts: Any strings.
-        max_tokens: What follows them is left out.
+        max_tokens: Most tokens of a text; the rest is left out.
     """
     if not texts:
         return []
@@ -76,17 +76,17 @@ def read_prefixes(
     encode: Callable[[list[str]], list[Row]],
     length: Callable[[Row], int],
 ) -> list[Row]:
-    """Rows of the first tokens of each text, from a prefix that doubles until it has enough tokens or is the whole.
+    """The first tokens of each text, from a prefix that doubles until it has enough tokens or is the whole text.
 
-    A text of 100,000 words costs no more than its start; one that starts with thousands of blanks, or with one endless
-    word, of which a tokenizer makes few tokens or none, still keeps what follows.
+    A text of 100,000 words costs no more than its start. A text that starts with thousands of blanks or one endless
+    word, which give few tokens or none, is still read further.
 
     Args:
         texts: Any strings that the tokenizer takes.
         characters: Length of the first prefix.
-        max_tokens: The tokens of a full row.
-        encode: Strings to rows, cut at `max_tokens`.
-        length: How many tokens a row has.
+        max_tokens: Tokens of a full row.
+        encode: Function from strings to rows, cut at `max_tokens`.
+        length: Function from a row to its number of tokens.
     """
     rows = encode([text[:characters] for text in texts])
     short = [i for i, text in enumerate(texts) if len(text) > characters and length(rows[i]) < max_tokens]
@@ -98,5 +98,5 @@ def read_prefixes(
 
 
 def _whole(text: str) -> str:
-    """Without halves of surrogate pairs, which a Python string can hold and no tokenizer takes."""
+    """The text without lone surrogates, which a Python string can have and no tokenizer accepts."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

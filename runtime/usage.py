@@ -1,4 +1,4 @@
-"""What a stage has done so far: rows, tokens, seconds. Knows no stage and no job."""
+"""Counts of a stage's work: rows, tokens, seconds. Knows no stage and no job."""
 
 import time
 from collections.abc import Generator
@@ -11,13 +11,13 @@ _lock = Lock()
 
 @dataclass
 class Usage:
-    """Counts that only grow; threads may add to one.
+    """Counts that only grow; threads may add to the same object.
 
     Attributes:
-        rows: Texts.
-        tokens_read: Tokens of prompts and texts, padding apart.
-        tokens_written: Tokens of outputs, the end token included.
-        seconds: Wall-clock seconds at work; the sum over threads.
+        rows: Number of texts.
+        tokens_read: Tokens of prompts and texts, without padding.
+        tokens_written: Tokens of outputs, including the end token.
+        seconds: Wall-clock seconds of work, summed over threads.
     """
 
     rows: int = 0
@@ -34,7 +34,7 @@ class Usage:
 
     @contextmanager
     def timed(self) -> Generator[None]:
-        """Count the seconds of a block, also of one that fails."""
+        """Count the seconds of a block, also if it fails."""
         start = time.perf_counter()
         try:
             yield
@@ -43,5 +43,5 @@ class Usage:
                 self.seconds += time.perf_counter() - start
 
     def since(self, before: "Usage") -> "Usage":
-        """What was added since an earlier copy."""
+        """The difference from an earlier copy."""
         return Usage(**{name: value - getattr(before, name) for name, value in vars(self).items()})

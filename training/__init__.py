@@ -1,4 +1,4 @@
-"""unskew.training: what the trainings of both stages share, on Lightning: phases, runs, checkpoints; neither stage."""
+"""unskew.training: training shared by both stages, on Lightning: phases, runs, checkpoints. Knows neither stage."""
 
 import lazy_loader
 

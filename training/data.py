@@ -1,6 +1,6 @@
-"""Batches of a phase as Lightning wants them: grouped by length, shared out among ranks.
+"""The batches of a phase as a Lightning data module: grouped by length, divided among ranks.
 
-Knows the lengths of rows, not what they hold.
+Knows the lengths of rows; knows nothing of their contents.
 """
 
 import logging
@@ -40,13 +40,14 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
     """Training and validation batches, grouped by length under a budget of padded tokens. Subclasses give `collate`.
 
     Args:
-        train: Rows to learn from.
-        validation: Rows to measure on; None measures nothing.
+        train: Rows to train on.
+        validation: Rows to validate on; None validates nothing.
         pad_id: Padding token id.
         tokens_per_batch: Budget of padded tokens.
         seed: Random seed of the order of the rows.
-        sampler: The rows of an epoch; a repeated row becomes another view by span dropout. None takes each once.
-        max_rows: At most this many rows in a training batch.
+        sampler: Sampler of an epoch's rows, in which span dropout makes a new view of a repeated row; None takes each
+            row once.
+        max_rows: Most rows in a training batch.
     """
 
     def __init__(
@@ -69,15 +70,15 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
 
     @abstractmethod
     def collate(self, rows: R, indices: list[int]) -> Batch:
-        """One batch of tensors, of the rows with these indices."""
+        """One batch of tensors from the rows with these indices."""
 
     def limit(self, steps: int | None, tokens: int | None) -> None:
-        """End training after so many optimiser steps, or the steps that read so many tokens on average."""
+        """End training after `steps` optimiser steps, or after the steps that read `tokens` tokens on average."""
         self._most = steps, tokens
 
     @cached_property
     def most_steps(self) -> int | None:
-        """Optimiser steps at most; None leaves it to the epochs. Needs a trainer where it is told in tokens."""
+        """Most optimiser steps; None if only the epochs limit training. A limit in tokens needs a trainer."""
         steps, tokens = self._most
         if tokens is None:
             return steps
@@ -89,7 +90,7 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
         return within if steps is None else min(steps, within)
 
     def train_dataloader(self) -> DataLoader:
-        """This rank's share of the current epoch; sets `rows_per_batch`, the mean that losses are divided by."""
+        """This rank's share of the current epoch. Sets `rows_per_batch`, the mean that losses are divided by."""
         batches = self._batches(self.train, shuffle=True)
         batches.set_epoch(self._epoch)
         sampled = range(len(self.train)) if self._sampler is None else self._sampler(self._epoch)
@@ -99,7 +100,7 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
         return self._loader(self.train, batches)
 
     def count(self, sampled: Sequence[int], batches: int) -> None:
-        """Note the means that losses are divided by: of an epoch's rows, over the batches of all ranks."""
+        """Set the means that losses are divided by: an epoch's rows over the batches of all ranks."""
         self.rows_per_batch = len(sampled) / batches
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
@@ -139,7 +140,7 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
 
     @property
     def _steps_before(self) -> int:
-        """Optimiser steps of the epochs before this one."""
+        """Optimiser steps of earlier epochs."""
         if self.trainer is None:
             return 0
         loop = self.trainer.fit_loop

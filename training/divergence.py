@@ -1,7 +1,7 @@
 """Ends a run at its first number that is not finite. Knows Lightning's steps; knows nothing of what is trained.
 
-Without it a model of NaNs would be saved, as its loss is never worse than another; and early stopping ends such a run
-as if it were done.
+Otherwise a model of NaNs would be saved, since NaN never compares as worse, and early stopping would end the run as if
+it were done.
 """
 
 from typing import Any
@@ -13,14 +13,14 @@ from torch.nn.utils import get_total_norm
 
 from ..common import UserError
 
-MOST = 50.0  # of a validation measure, a share or nats: on average the truth would have a probability under 1e-21
+MOST = 50.0  # of a validation metric, a share or nats: the truth would have a mean probability under 1e-21
 
 
 class StopAtDivergence(Callback):
-    """Raises a `UserError` at the first loss, gradient norm or validation measure that is NaN, infinite or absurd.
+    """Raises a `UserError` at the first loss, gradient norm or validation metric that is NaN, infinite or absurd.
 
-    It looks once a step, before the weights change: a loss that is not finite on one of several processes makes the
-    shared gradients so on all, and all of them stop.
+    It checks once a step, before the weights change. If the loss is not finite on one of several processes, the shared
+    gradients are not finite on any, and all of them stop.
 
     Args:
         name: Name of the run, for the message.
@@ -29,14 +29,14 @@ class StopAtDivergence(Callback):
     def __init__(self, name: str) -> None:
         self._name = name
         self._losses: list[Tensor] = []
-        self._rate = 0.0  # of the last step: the schedule has moved on by the time that an epoch is looked at
+        self._rate = 0.0  # of the last step; at an epoch's end the schedule has already moved on
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Keep the loss; of several batches in a step, all of them."""
+        """Keep the losses of all batches of the step."""
         self._losses.append(loss.detach())
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """Look at the step's losses and at its gradients, on the device in one go."""
+        """Check the step's losses and gradients in one operation on the device."""
         self._rate = optimizer.param_groups[0]["lr"]
         loss = torch.stack(self._losses).sum()
         self._losses.clear()
@@ -47,7 +47,7 @@ class StopAtDivergence(Callback):
         self._stop(trainer, *what, f"at step {trainer.global_step + 1}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at what the epoch's validation measured and at the weights, before a checkpoint keeps them."""
+        """Check the epoch's validation metrics and the weights before a checkpoint keeps them."""
         for name, value in trainer.callback_metrics.items():
             if name.startswith("validation/") and not value <= MOST:
                 self._stop(trainer, name.replace("/", " "), value, f"after step {trainer.global_step}")
@@ -65,7 +65,7 @@ class StopAtDivergence(Callback):
 
 
 def _scaled(trainer: Trainer) -> bool:
-    """Whether float16 gradients are scaled: such a step may overflow, and is then left out."""
+    """Whether float16 gradients are scaled; a step that overflows is then skipped."""
     return getattr(trainer.precision_plugin, "scaler", None) is not None
 
 
@@ -75,5 +75,5 @@ def _gradient_norm(optimizer: Any) -> Tensor:
 
 
 def _whole(value: Any) -> Tensor:
-    """Over all processes, where the weights are shared among them."""
+    """The whole tensor if its parts are on several processes."""
     return value.full_tensor() if hasattr(value, "full_tensor") else value

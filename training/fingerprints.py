@@ -1,6 +1,6 @@
-"""What of a run's surroundings changes its weights, in a form that can be fingerprinted.
+"""The inputs of a run that change its weights, in a form to fingerprint.
 
-Knows what a base's folder holds and which trainer options matter; nothing of either stage.
+Knows the files of a base and the trainer options that matter; knows neither stage.
 """
 
 import json
@@ -12,16 +12,16 @@ from typing import Any
 
 from ..common import file_fingerprint
 
-_READ = ("json", "safetensors", "jinja", "txt", "model")  # endings of the files that a base is read from
-# A fit may go on with these changed: where it runs, and who watches.
+_READ = ("json", "safetensors", "jinja", "txt", "model")  # file endings that are read from a base
+# A fit may resume with these changed: where it runs, and what logs it.
 _FREE = frozenset({"accelerator", "devices", "strategy", "num_nodes", "callbacks", "logger"})
 
 
 def base_contents(base: str | None) -> str | None:
-    """64 hex digits over a local base's settings, tokenizer and weights; None for no base or one of the hub.
+    """64 hex digits over a local base's settings, tokenizer and weights; None without a base or for one on the hub.
 
     Raises:
-        UserError: if a file of the folder cannot be read.
+        UserError: If a file of the folder cannot be read.
     """
     if base is None or not Path(base).is_dir():
         return None
@@ -29,13 +29,13 @@ def base_contents(base: str | None) -> str | None:
 
 
 def tokenizer_contents(tokenizer: Any) -> str:
-    """All that a tokenizer has learnt and been set to, as JSON; of one written in Python its vocabulary."""
+    """A tokenizer's vocabulary and settings as JSON; only the vocabulary of a tokenizer written in Python."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return json.dumps(tokenizer.get_vocab(), sort_keys=True) if backend is None else backend.to_str()
 
 
 def trainer_choices(trainer: Mapping[str, Any]) -> dict[str, str]:
-    """The `lightning.Trainer` arguments that change a run's weights, each as a text that stays equal between runs."""
+    """The `lightning.Trainer` arguments that change a run's weights, each as a text that is the same in every run."""
     return {
         name: json.dumps(value, sort_keys=True, default=_text) for name, value in trainer.items() if name not in _FREE
     }

@@ -1,6 +1,6 @@
-"""Loggers by name: Lightning's own, refused at once where their library is missing, and never the end of a fit.
+"""Lightning's loggers by name. A missing library is an error at once; a failing logger never ends a fit.
 
-Knows names, Lightning and a folder; not what is logged.
+Knows names, Lightning and a folder; knows nothing of what is logged.
 """
 
 import logging
@@ -27,12 +27,12 @@ def check_logger(name: LoggerName) -> None:
 
 
 def make_logger(name: LoggerName, folder: Path, run: str) -> Logger:
-    """Lightning's logger of that name, for a run, its files in a folder; one that fails is left alone from then on.
+    """Lightning's logger of that name for a run. A tracker that fails is not used again.
 
     Args:
-        name: csv, tensorboard, mlflow or wandb.
-        folder: Folder of its files; mlflow and wandb keep theirs where their own settings say.
-        run: What the tracker calls the run.
+        name: Name of the logger: csv, tensorboard, mlflow or wandb.
+        folder: Folder of its files; mlflow and wandb follow their own settings.
+        run: Name of the run in the tracker.
 
     Raises:
         UserError: If its library is not installed.
@@ -44,7 +44,7 @@ def make_logger(name: LoggerName, folder: Path, run: str) -> Logger:
 
 
 class Forgiving(Logger):
-    """A tracker's logger, opened when first needed; after its first failure it is said once and not asked again."""
+    """A tracker's logger, opened when first needed. Its first failure is logged once, and it is not used again."""
 
     def __init__(self, tracker: LoggerName, folder: Path, run: str) -> None:
         super().__init__()
@@ -65,17 +65,17 @@ class Forgiving(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Log measures at a step."""
+        """Log metrics at a step."""
         self._ask("log_metrics", metrics, step)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Log what a run was made with."""
+        """Log a run's settings."""
         self._ask("log_hyperparams", params)
 
     @rank_zero_only
     def save(self) -> None:
-        """Write what is pending."""
+        """Write pending data."""
         self._ask("save")
 
     @rank_zero_only
@@ -89,7 +89,7 @@ class Forgiving(Logger):
         try:
             self._inner = self._inner or _open(self._tracker, self._folder, self._run)
             getattr(self._inner, method)(*given)
-        except Exception as error:  # of each tracker's own kinds
+        except Exception as error:  # each tracker has its own kinds
             self._failed = True
             log.warning(
                 "%s: %s does not answer (%s); the fit goes on without it", self._run, self._tracker, first_line(error)
@@ -100,7 +100,7 @@ def _open(tracker: LoggerName, folder: Path, run: str) -> Logger:
     if tracker == "tensorboard":
         return TensorBoardLogger(folder, name="tensorboard", version="")
     if tracker == "mlflow":
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else a dead server holds a fit up for minutes
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # otherwise a dead server delays a fit by minutes
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         return MLFlowLogger(experiment_name=PROJECT, run_name=run, tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"))
     return WandbLogger(project=PROJECT, name=run, save_dir=folder)

@@ -1,6 +1,6 @@
-"""One phase of training: its settings, optimiser, learning-rate schedule, and what of it a checkpoint holds.
+"""One phase of training: settings, optimiser, learning-rate schedule, and the contents of its checkpoints.
 
-Knows Lightning; the loss and the batches are its subclasses'.
+Knows Lightning; knows no loss and no batches, which subclasses give.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from transformers import get_linear_schedule_with_warmup
 from .settings import PhaseSettings
 from .sharding import shard
 
-CHECKPOINT_COPIES = 2 * 3  # of what is trained: in the best and the last checkpoint, each with AdamW's two moments
+CHECKPOINT_COPIES = 2 * 3  # of the trained weights: the best and the last checkpoint, each with AdamW's two moments
 
 
 def checkpoint_bytes(model: nn.Module) -> int:
@@ -25,11 +25,11 @@ def checkpoint_bytes(model: nn.Module) -> int:
 class PhaseModule(lightning.LightningModule):
     """A model in one phase of training. Subclasses give `training_step` and `validation_step`.
 
-    Checkpoints hold the trained parameters and buffers alone: a frozen base of billions of weights is on disk already.
+    Checkpoints have only the trained parameters and buffers; a frozen base of billions of weights is on disk already.
 
     Args:
-        model: A transformers (or PEFT) model; parameters that do not require gradients stay as they are.
-        phase: Length and speed.
+        model: Transformers (or PEFT) model; parameters that do not require gradients are not changed.
+        phase: Length and speed of the phase.
         rates: Learning-rate factor per parameter name (layer-wise decay); absent names have 1.
     """
 
@@ -42,12 +42,12 @@ class PhaseModule(lightning.LightningModule):
 
     @property
     def done_share(self) -> float:
-        """The share of the phase's optimiser steps that are done, in [0, 1]; goes on where a checkpoint stopped."""
+        """The share of the phase's optimiser steps that are done, in [0, 1], including steps before a resume."""
         return min(1.0, self.trainer.global_step / self.total_steps)
 
     @property
     def total_steps(self) -> int:
-        """The phase's optimiser steps, at least one: those of its epochs, or of its budget where that is less."""
+        """The phase's optimiser steps, at least one: those of its epochs or of its budget, whichever is less."""
         within = max(1, int(self.trainer.estimated_stepping_batches))
         return within if self._budget is None else min(within, self._budget)
 
@@ -56,7 +56,7 @@ class PhaseModule(lightning.LightningModule):
         return getattr(getattr(self.trainer, "datamodule", None), "most_steps", None)
 
     def configure_model(self) -> None:
-        """Share the weights out where the strategy does."""
+        """Shard the weights if the strategy does."""
         shard(self.model, self.device_mesh)
 
     def on_fit_start(self) -> None:
@@ -64,7 +64,7 @@ class PhaseModule(lightning.LightningModule):
         self.model.train()
 
     def configure_optimizers(self) -> Any:
-        """AdamW, decaying matrices only, with a linear warm-up and decay over the steps of the phase."""
+        """AdamW, with weight decay on matrices only, and linear warm-up and decay over the steps of the phase."""
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
@@ -81,7 +81,7 @@ class PhaseModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_end(self) -> None:
-        """Stop where the budget is spent."""
+        """Stop if the budget is spent."""
         if self._budget is not None and self.trainer.global_step >= self._budget:
             self.trainer.should_stop = True
 

@@ -1,4 +1,4 @@
-"""The phases of a fit, one after another, each in a folder named after all that its weights depend on.
+"""The phases of a fit, one after another, each in a folder named after everything that its weights depend on.
 
 Knows runs, folders and records; knows no model and no loss.
 """
@@ -23,20 +23,19 @@ log = logging.getLogger("unskew")
 
 @dataclass
 class Phases:
-    """One fit's phases: what they share, and the fingerprint of all that the next one's weights depend on.
+    """The phases of one fit: shared options, and the fingerprint of everything that the next phase depends on.
 
-    A finished phase is not run again, and a changed input makes a new folder rather than a wrong reuse. A dependency
-    that is added late (`depend_on`) leaves the folders of the phases before it alone, so that fits which differ in it
-    share them.
+    A finished phase is not run again, and a changed input gets a new folder. A dependency that is added late
+    (`depend_on`) does not change the folders of earlier phases, so fits that differ only in it share them.
 
     Attributes:
-        stage: What the log calls the fit: "encoder", "decoder".
-        folder: Holds a folder for each phase.
+        stage: Name of the fit in the log: "encoder" or "decoder".
+        folder: Folder with a folder for each phase.
         seed: Random seed of weights, order and dropout.
-        monitor: The validation measure that decides which weights are best.
-        mode: Whether `monitor` is to be large or small.
+        monitor: Validation metric that decides which weights are best.
+        mode: Whether `monitor` should be large or small.
         trainer: Further arguments of `lightning.Trainer`.
-        state: 64 hex digits.
+        state: Fingerprint so far, 64 hex digits.
     """
 
     stage: str
@@ -48,7 +47,7 @@ class Phases:
     state: str
 
     def depend_on(self, *parts: Any) -> None:
-        """Let every later phase's folder depend on these values too (JSON-able, dataclasses or paths)."""
+        """Make every later phase's folder depend on these values too (JSON values, dataclasses or paths)."""
         self.state = fingerprint(self.state, *parts)
 
     def run(
@@ -59,7 +58,7 @@ class Phases:
         data: PhaseData[Any],
         callbacks: Sequence[Callback] = (),
     ) -> Path:
-        """Train `module` to its best validated weights, or load those of an earlier run; returns the phase's folder."""
+        """Train `module` to its best validated weights, or load those of an earlier run. Returns the phase's folder."""
         data.limit(settings.max_steps, settings.most_tokens)
         given = {**self.trainer, "callbacks": [*self.trainer.get("callbacks", ()), *callbacks]}
         options = RunOptions(
@@ -79,13 +78,13 @@ class Phases:
 
 
 def record_contents(records: Sequence[Record], *, targets: bool) -> str | list[list[str | None]]:
-    """What training reads of records, for a fingerprint: text, topic, with `targets` the target, and paraphrases.
+    """The parts of records that training reads, for a fingerprint: text, topic, paraphrases, and targets if `targets`.
 
-    Records on disk have a fingerprint already.
+    Records on disk already have a fingerprint.
     """
     if isinstance(records, StoredRecords):
         return records.state
-    named = {record.paraphrase_of for record in records}  # ids count only where a paraphrase names one
+    named = {record.paraphrase_of for record in records}  # ids count only if a paraphrase names them
     return [
         [
             r.text,

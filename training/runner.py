@@ -1,7 +1,7 @@
-"""Runs a Lightning module to its best weights, resumably. Knows Lightning and a folder, not what is trained.
+"""Runs a Lightning module to its best weights, resumably. Knows Lightning and a folder; not what is trained.
 
-A run that was interrupted goes on from its last checkpoint, also inside an epoch. Because the batches and the random
-state of a step depend on the seed and the step alone, it ends with the weights of an uninterrupted run.
+An interrupted run resumes at its last checkpoint, also inside an epoch. The batches and the random state of a step
+depend only on the seed and the step, so it ends with the weights of an uninterrupted run.
 """
 
 import copy
@@ -36,19 +36,19 @@ _noted: ContextVar[list[Path] | None] = ContextVar("noted", default=None)
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run needs beyond its module and data.
+    """The options of a run besides its module and data.
 
     Attributes:
-        folder: Holds checkpoints, logs and, once the run has ended, `done.json`.
-        name: What the progress bar and the log lines call it.
-        epochs: At most.
+        folder: Folder of checkpoints, logs and, once the run has ended, `done.json`.
+        name: Name in the progress bar and log lines.
+        epochs: Most epochs.
         seed: Random seed.
-        monitor: The validation measure that decides which weights are best; None takes the last, and validates nothing.
-        mode: Whether `monitor` is to be large or small.
+        monitor: Validation metric that decides which weights are best; None takes the last and validates nothing.
+        mode: Whether `monitor` should be large or small.
         patience: Epochs without improvement before the run stops.
         trainer: Further arguments of `lightning.Trainer` (accelerator, devices, strategy, precision, ...); the strategy
             "fsdp" is FSDP2, see `sharding`.
-        checkpoint_minutes: Minutes from one checkpoint to the next inside an epoch: what a kill costs at most.
+        checkpoint_minutes: Minutes between checkpoints inside an epoch, which is the most that a kill costs.
     """
 
     folder: Path
@@ -65,12 +65,11 @@ class RunOptions:
 def run(
     module: lightning.LightningModule, data: lightning.LightningDataModule, options: RunOptions
 ) -> dict[str, float]:
-    """Train `module` to its best validated weights, going on from the last checkpoint of `options.folder`.
+    """Train `module` to its best validated weights, resuming at the last checkpoint in `options.folder`.
 
-    A run that has already ended is not repeated: its weights are loaded.
+    A run that has already ended is not repeated; its weights are loaded.
 
-    Returns:
-        The validation measures of the best epoch.
+    Returns: The validation metrics of the best epoch.
 
     Raises:
         UserError: If training diverges, `options.trainer` does not fit, or the disk has no room for the checkpoints.
@@ -85,13 +84,13 @@ def run(
     measures = next(state["best_measures"] for state in checkpoint["callbacks"].values() if "best_measures" in state)
     if trainer is not None and trainer.is_global_zero:
         write_text(done, json.dumps({"best_epoch": checkpoint["epoch"] + 1, "measures": measures}) + "\n")
-        _last(options).unlink(missing_ok=True)  # with the optimiser's state the larger of the two
+        _last(options).unlink(missing_ok=True)  # the larger of the two, with the optimiser's state
     return measures
 
 
 @contextmanager
 def record_runs() -> Generator[list[Path]]:
-    """A list to which every `run` inside the block adds its folder, in order; a run that had already ended too."""
+    """A list to which every `run` in the block adds its folder, in order, even if the run had already ended."""
     folders: list[Path] = []
     token = _noted.set(folders)
     try:
@@ -101,7 +100,7 @@ def record_runs() -> Generator[list[Path]]:
 
 
 def _note(folder: Path) -> None:
-    """Add a run's folder to the list of whoever is tracing."""
+    """Add a run's folder to the lists of `record_runs`."""
     folders = _noted.get()
     if folders is not None:
         folders.append(folder)
@@ -111,7 +110,7 @@ def _fit(
     module: lightning.LightningModule, data: lightning.LightningDataModule, options: RunOptions
 ) -> lightning.Trainer:
     if options.trainer.get("strategy") == sharding.NAME:
-        module = copy.deepcopy(module)  # what is shared out stays so; the best weights are loaded into the original
+        module = copy.deepcopy(module)  # a sharded module stays sharded; the best weights are loaded into the original
     last = _last(options)
     if last.exists():
         log.info("%s: going on from the last checkpoint", options.name)
@@ -120,26 +119,26 @@ def _fit(
     trainer = _make_trainer(options)
     try:
         with warnings.catch_warnings():
-            # A cut epoch is one of the sampler's, not of the loader's, where Lightning looks.
+            # The sampler resumes inside an epoch, not the loader, where Lightning looks.
             warnings.filterwarnings("ignore", ".*your dataloader is not resumable")
             trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     except SystemExit:
-        if trainer.interrupted:  # Lightning ends the process; whoever called decides that here
+        if trainer.interrupted:  # Lightning would end the process; here the caller decides
             raise KeyboardInterrupt from None
         raise
     return trainer
 
 
 def check_trainer(name: str, trainer: Mapping[str, Any], folder: Path) -> None:
-    """Refuse arguments of `lightning.Trainer` that no run can begin with, before hours of other work.
+    """Refuse arguments of `lightning.Trainer` that cannot work, before hours of other work.
 
     Args:
         name: Name of the stage, for the message.
-        trainer: The arguments.
-        folder: Where checkpoints would go; nothing is written.
+        trainer: Arguments of `lightning.Trainer`.
+        folder: Folder that checkpoints would go to; nothing is written.
 
     Raises:
-        UserError: If they do not fit this machine or each other.
+        UserError: If the arguments do not fit this machine or each other.
     """
     others = {option: value for option, value in trainer.items() if option != "logger"}
     _make_trainer(RunOptions(folder, name, 1, 0, trainer=others))
@@ -188,8 +187,8 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
         "enable_progress_bar": terminal,
         "default_root_dir": options.folder,
         "plugins": [AtomicCheckpoints()],
-        "use_distributed_sampler": False,  # the batches are shared out among the ranks already
-        "reload_dataloaders_every_n_epochs": 1,  # the number of batches may differ from epoch to epoch
+        "use_distributed_sampler": False,  # the batches are already divided among the ranks
+        "reload_dataloaders_every_n_epochs": 1,  # the number of batches may differ between epochs
     }
     if taken := sorted(ours.keys() & given):
         raise UserError(f"{options.name}: the trainer options {', '.join(taken)} are set by unskew; leave them out")
@@ -204,7 +203,7 @@ def _bf16(accelerator: str) -> bool:
 
 
 class _Best(ModelCheckpoint):
-    """Keeps the measures of the best epoch beside its weights."""
+    """Keeps the metrics of the best epoch beside its weights."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -224,7 +223,7 @@ class _Best(ModelCheckpoint):
 
 
 class _ReseedEachStep(Callback):
-    """Sets the random state at each step's start, so that it does not depend on where a run was resumed."""
+    """Sets the random state at the start of each step, so that it does not depend on where a run was resumed."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -236,7 +235,7 @@ class _ReseedEachStep(Callback):
 
 
 class _Bar(RichProgressBar):
-    """A bar for each epoch that goes away with it; what was measured stays, as the line that a log file has too."""
+    """A progress bar for each epoch, removed at its end. The metrics stay as a log line."""
 
     def __init__(self, name: str) -> None:
         super().__init__(console_kwargs={"stderr": True})
@@ -248,21 +247,21 @@ class _Bar(RichProgressBar):
             self.progress.live.transient = True
 
     def _get_train_description(self, current_epoch: int) -> str:
-        # A private name of Lightning's, which counts epochs from 0; the test on a terminal would notice.
+        # A private name of Lightning, which counts epochs from 0; the test on a terminal would catch a change.
         return f"{self._name}: epoch {current_epoch + 1} of {self.trainer.max_epochs}"
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
-        """None beside the bar: the version number of the logger says nothing."""
+        """No metrics beside the bar, where Lightning would show the logger's version number."""
         return {}
 
 
 class _LogEachEpoch(Callback):
-    """One plain line an epoch, on a terminal above the bar."""
+    """Logs one plain line per epoch, above the bar on a terminal."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    # Not at the end of validation: there the module has not yet logged what it measured.
+    # Not at the end of validation, when the module has not logged its metrics yet.
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         measures = {
             name.removeprefix("validation/"): float(value)

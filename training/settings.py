@@ -1,4 +1,4 @@
-"""What a user chooses about any training: how long, how fast, and how large a model from scratch. Loads no library."""
+"""Settings of any training: length, speed, and the size of a model from scratch. Loads no library."""
 
 import math
 from collections.abc import Mapping
@@ -8,20 +8,20 @@ from typing import Literal
 from ..common import UserError
 
 LoggerName = Literal["csv", "tensorboard", "mlflow", "wandb"]
-CHECKPOINT_MINUTES = 10.0  # inside an epoch, unless given
-MOST = {"layers": 1000, "width": 32_768, "heads": 1000, "vocabulary": 1_000_000}  # of a model from scratch
+CHECKPOINT_MINUTES = 10.0  # the default inside an epoch
+MOST = {"layers": 1000, "width": 32_768, "heads": 1000, "vocabulary": 1_000_000}  # limits of a model from scratch
 _UNITS = {"k": 10**3, "M": 10**6, "B": 10**9}
 
 
 @dataclass(frozen=True)
 class ScratchSettings:
-    """Size of a model that starts from random weights, for corpora too peculiar or machines too small for a base.
+    """Size of a model with random initial weights, for corpora too unusual or machines too small for a base.
 
     Attributes:
-        layers: Transformer blocks.
+        layers: Number of transformer blocks.
         width: Hidden size; must be a multiple of `heads`.
-        heads: Attention heads.
-        vocabulary: At most this many tokens in the tokenizer trained with it.
+        heads: Number of attention heads.
+        vocabulary: Most tokens in its tokenizer, which is trained with it.
     """
 
     layers: int = 2
@@ -49,14 +49,14 @@ class PhaseSettings:
     """How long and how fast a phase trains.
 
     Attributes:
-        epochs: Passes over the rows at most; 0 leaves the phase out. What suits the model unless given.
-        learning_rate: Peak of the schedule. What suits the model unless given.
-        warmup_share: Share of the steps in which the rate rises; then it falls to 0. Linear.
-        weight_decay: Decoupled (AdamW), on matrices only.
-        patience: Epochs without improvement of the monitored measure before the phase stops.
-        max_steps: Optimiser steps at most; the last epoch is cut short there.
-        max_tokens: Tokens read at most, by the mean of a step; 200M is 200 million.
-        checkpoint_minutes: From one checkpoint to the next inside an epoch.
+        epochs: Most passes over the rows; 0 leaves the phase out. The default depends on the model.
+        learning_rate: Peak learning rate of the schedule. The default depends on the model.
+        warmup_share: Share of the steps with a rising rate, before it falls to 0; both linear.
+        weight_decay: Decoupled weight decay (AdamW), on matrices only.
+        patience: Epochs without improvement of the monitored metric before the phase stops.
+        max_steps: Most optimiser steps; the last epoch is cut short there.
+        max_tokens: Most tokens to read, by the mean of a step; 200M is 200 million.
+        checkpoint_minutes: Minutes between checkpoints inside an epoch.
     """
 
     epochs: int | None = None
@@ -66,7 +66,7 @@ class PhaseSettings:
     patience: int = 3
     max_steps: int | None = None
     max_tokens: int | str | None = None
-    # Changes no weights, so it is no part of a phase's fingerprint.
+    # Does not change weights, so it is not part of a phase's fingerprint.
     checkpoint_minutes: float = field(default=CHECKPOINT_MINUTES, compare=False)
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class PhaseSettings:
 
     @property
     def rate(self) -> float:
-        """The learning rate of settings that are resolved."""
+        """The learning rate of resolved settings."""
         assert self.learning_rate is not None
         return self.learning_rate
 
@@ -105,11 +105,11 @@ class PhaseSettings:
 
     @property
     def is_left_out(self) -> bool:
-        """Whether there is nothing to train."""
+        """Whether the phase is left out."""
         return self.epochs == 0
 
     def resolved(self, usual: "PhaseSettings") -> "PhaseSettings":
-        """These settings, with what was left open taken from `usual`."""
+        """These settings, with missing values taken from `usual`."""
         return replace(
             self,
             epochs=usual.epochs if self.epochs is None else self.epochs,
@@ -118,7 +118,7 @@ class PhaseSettings:
 
 
 def as_count(value: int | str | None) -> int | None:
-    """A positive whole number, or one as 200k, 200M or 1.5B; None stays None.
+    """A positive whole number, also from texts like 200k, 200M or 1.5B; None stays None.
 
     Raises:
         ValueError: For anything else.
@@ -134,7 +134,7 @@ def as_count(value: int | str | None) -> int | None:
 
 
 def too_fast(base: str | None, phases: Mapping[str, PhaseSettings | None], highest: float, common: str) -> list[str]:
-    """A problem for each learning rate that would wipe out a pretrained base; none without one."""
+    """A problem for each learning rate that would ruin a pretrained base; none without a base."""
     if base is None:
         return []
     return [

@@ -1,6 +1,6 @@
-"""A model's weights shared among processes (FSDP2), by Lightning's strategy for it. Knows no stage and no data.
+"""Shards a model's weights among processes (FSDP2), by Lightning's strategy. Knows no stage and no data.
 
-Lightning's own "fsdp" is torch's older FSDP, on GPUs alone, where it refuses to clip gradients by their norm.
+Lightning's own "fsdp" is torch's older FSDP, which runs only on GPUs and refuses to clip gradients by norm.
 """
 
 from lightning.pytorch.strategies import ModelParallelStrategy
@@ -8,24 +8,25 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 
-NAME = "fsdp"  # as trainer option `strategy`
+NAME = "fsdp"  # of the trainer option `strategy`
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """All processes share one model's weights; each has rows of its own. Checkpoints are whole files."""
+    """Processes shard one model's weights and have their own rows. Checkpoints are whole files."""
 
     def __init__(self) -> None:
         super().__init__(save_distributed_checkpoint=False)
 
     def setup_environment(self) -> None:
-        """Take every process for the sharding: only now is it known how many there are."""
-        # Lightning's private names, for its arguments are wanted before; the test with two processes would notice.
+        """Use every process for the sharding; their number is known only now."""
+        # Lightning's private names, as its arguments are needed earlier; the test with two processes would catch a
+        # change.
         self._data_parallel_size, self._tensor_parallel_size = self.num_processes * self.num_nodes, 1
         super().setup_environment()
 
 
 def shard(model: nn.Module, mesh: DeviceMesh | None) -> None:
-    """Share out a model's weights block by block, in place; nothing without a mesh, which other strategies have not."""
+    """Shard a model's weights block by block, in place. Other strategies have no mesh; without one, do nothing."""
     if mesh is None:
         return
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]

@@ -1,6 +1,7 @@
-"""Rows of token ids in a file, made once of the texts of a `RowStore`. Knows no tokenizer and no model.
+"""Rows of token ids in a file, made once from the texts of a `RowStore`. Knows no tokenizer and no model.
 
-Each row is read when it is wanted, with `pread`, and not mapped: what was touched of a map counts as the process's own.
+Each row is read when needed, with `pread` instead of mmap, because touched pages of a map count as the process's
+memory.
 """
 
 import os
@@ -22,13 +23,13 @@ _LENGTHS, _SMALL, _LARGE = "lengths.int32", "tokens.uint16", "tokens.int32"
 
 @dataclass(frozen=True, eq=False)
 class TokenFile(Sequence[np.ndarray]):
-    """Rows of token ids, int32 (T_i,), of which memory holds place and length alone.
+    """Rows of token ids, int32 (T_i,); only their positions and lengths are in memory.
 
     Attributes:
-        file: Open for reading.
+        file: File, open for reading.
         dtype: Data type of an id in the file.
-        starts: Where each row begins (n,), in ids.
-        lengths: Ids of each row (n,), int32.
+        starts: Start of each row (n,), in ids.
+        lengths: Number of ids of each row (n,), int32.
     """
 
     file: Any
@@ -52,14 +53,14 @@ class TokenFile(Sequence[np.ndarray]):
 
 
 def token_file(records: StoredRecords, column: str, kind: Any, largest_id: int, encode: Encode) -> TokenFile:
-    """The tokens of each record, made once for the whole store by whoever comes first; processes wait for each other.
+    """The tokens of each record, made once for the whole store by the first process; others wait for it.
 
     Args:
         records: Records of a store.
-        column: Which of their strings: "text" or "target"; a missing one is empty.
-        kind: All that the tokens depend on beside the strings: JSON-able.
-        largest_id: An upper bound, which decides how many bytes an id takes.
-        encode: Strings to token ids, at least one of them at once.
+        column: Column to tokenise, "text" or "target"; a missing value counts as empty.
+        kind: Everything besides the strings that the tokens depend on, as JSON values.
+        largest_id: Upper bound of the ids, which decides the bytes per id.
+        encode: Function from at least one string to token ids.
 
     Raises:
         UserError: If the disk is full.
@@ -84,7 +85,7 @@ def _write(place: Path, name: str, store: RowStore, column: str, encode: Encode)
         (place / _LENGTHS).open("wb") as lengths,
         showing("auto", f"tokenise {column}s", store.rows) as tell,
     ):
-        # Tokenizers written in Rust share the texts of one call out among all cores.
+        # Tokenizers written in Rust divide the texts of one call among all cores.
         for texts in store.texts(column):
             rows = encode([text or "" for text in texts])
             np.fromiter(chain.from_iterable(rows), dtype=dtype).tofile(tokens)

@@ -1,4 +1,4 @@
-"""unskew.pipeline: joins the two stages: fitting, bundles, prediction, synthetic rows."""
+"""unskew.pipeline: joins the two stages: fitting, bundles, prediction, synthetic rows. Knows no jobs."""
 
 import lazy_loader
 

@@ -1,10 +1,10 @@
-"""The folder that holds a fitted system: its layout, its checks, its versions. Knows no model.
+"""The folder of a fitted system: its layout, checks and versions. Knows no model.
 
 unskew.json    format version, topics with counts, priors, calibration, settings, the size of every other file, and the
                SHA-256 of weights and tokenizers; see `manifest`
 encoder/       transformers layout, safetensors
-decoder/       PEFT or transformers layout, safetensors; absent where only topics are predicted
-held_out.safetensors  what the encoder said of rows held out, and their topics; absent where there were none
+decoder/       PEFT or transformers layout, safetensors; absent if only topics are predicted
+held_out.safetensors  log-probabilities and topics of held-out rows; absent if there are none
 metrics.json   measured on the validation rows
 README.md      the model card
 """
@@ -46,7 +46,7 @@ Save = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Contents:
-    """What `read` found: the folders of the stages, the held-out rows, and the plain values about them."""
+    """The result of `read`: the folders of the stages, the file of held-out rows, and plain values."""
 
     encoder: Path
     decoder: Path | None
@@ -66,19 +66,19 @@ def write(
     description: Mapping[str, Any],
     metrics: Mapping[str, Any],
 ) -> None:
-    """Write a bundle under a temporary name and put it in place at the end.
+    """Write a bundle under a temporary name, and move it into place at the end.
 
     Args:
-        folder: The bundle; an earlier bundle or an empty folder is replaced, anything else is refused.
-        encoder: Saves stage 1 to the folder it is called with.
-        decoder: Saves stage 2 likewise; None where there is none.
-        held_out: Saves the held-out rows to the file it is called with; None where there are none.
+        folder: Folder of the bundle; an earlier bundle or an empty folder is replaced, anything else is refused.
+        encoder: Function that saves stage 1 to a given folder.
+        decoder: Function that saves stage 2 to a given folder; None without a decoder.
+        held_out: Function that saves the held-out rows to a given file; None without such rows.
         corrector: Topics, priors, calibration and decision.
         description: Settings and fingerprints.
-        metrics: Measured on the validation rows.
+        metrics: Metrics on the validation rows.
 
     Raises:
-        UserError: If the folder holds other things, cannot be written, or the disk is full; what was there survives.
+        UserError: If the folder has other contents, cannot be written, or the disk is full; its contents survive.
     """
     output = output_folder(folder)
     refuse_existing(output, overwrite=True, marker=MANIFEST)
@@ -103,11 +103,11 @@ def write(
 
 
 def read(folder: str | Path) -> Contents:
-    """Check a bundle and say where its parts are; one by URL, or of the hub, is first copied here.
+    """Check a bundle and find its parts; a bundle from a URL or the hub is copied here first.
 
     Raises:
-        UserError: If it is missing, no bundle, of a newer format, a file is missing, cut short or changed, a value in
-            one is not what it must be, or there are files that no bundle holds.
+        UserError: If it is missing, not a bundle or of a newer format, a file is missing, truncated or changed, a value
+            is invalid, or there are files that do not belong in a bundle.
     """
     if is_url(str(folder)):
         place = local_copy(str(folder), MANIFEST)
@@ -134,15 +134,15 @@ def read(folder: str | Path) -> Contents:
 
 
 def adapts(description: Mapping[str, Any]) -> bool:
-    """Whether a bundle of this description leaves its target prior to each job's own rows."""
+    """Whether a bundle with this description adapts its target prior to each job's rows."""
     return description.get("settings", {}).get("target_prior") == "adaptive"
 
 
 def push(repo_id: str, save: Save, *, private: bool, token: str | None) -> str:
-    """Save a bundle to a temporary folder and upload it; returns its address.
+    """Save a bundle to a temporary folder and upload it. Returns its address.
 
     Raises:
-        UserError: If the hub cannot be reached, or does not take it.
+        UserError: If the hub cannot be reached, or refuses the bundle.
     """
     from huggingface_hub import HfApi
 
@@ -186,7 +186,7 @@ def _fetch(repo_id: str) -> Path:
 
 
 def _is_offline(error: BaseException | None) -> bool:
-    """Whether a connection failed, or none was allowed, somewhere down the chain of causes."""
+    """Whether a failed or forbidden connection is among the causes of an error."""
     while error is not None:
         name = type(error).__name__
         if isinstance(error, ConnectionError | TimeoutError) or "Connect" in name or "Timeout" in name:

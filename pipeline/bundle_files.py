@@ -1,7 +1,7 @@
-"""The files of a bundle against its manifest, and against what a bundle may hold. Loads no model.
+"""Checks the files of a bundle against its manifest and against the allowed kinds. Loads no model.
 
-Everything is checked before a model's library sees the folder: a hostile configuration is refused by its numbers, and
-not by the memory that it fills.
+Everything is checked before a model's library reads the folder, so a hostile configuration is refused by its numbers
+before it fills the memory.
 """
 
 import os
@@ -16,34 +16,34 @@ from ..common import Artefact, UserError, file_sha256, read_artefact
 from .manifest import Manifest
 
 FIT_AGAIN = "restore it or fit again"
-# What could run code when it is read, or be read in place of the weights that were checked.
+# Files that could run code when read, or be read instead of the checked weights.
 CODE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".onnx", ".npy", ".npz", ".joblib", ".py"}
-# Sizes in a model's configuration that cannot be larger than the largest side of its weights.
+# Sizes in a model's configuration that cannot exceed the largest side of its weights.
 SIDES = ("hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "head_dim", "embedding_size")
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 
 
 class _EncoderTokenizer(Artefact):
-    """tokenizer_config.json of the encoder, whose limit is the number of tokens that are read."""
+    """tokenizer_config.json of the encoder; its limit is the number of tokens that are read."""
 
     model_max_length: int = Field(ge=1, le=2**24)
 
 
 class _Config(Artefact):
-    """A model's config.json: whatever an architecture needs."""
+    """A model's config.json, with whatever an architecture needs."""
 
 
 def is_exact(path: Path) -> bool:
-    """Whether a file must be as it was written: weights and tokenizers; texts for people and paths may be edited."""
+    """Whether a file must not be changed: weights and tokenizers. Texts for people and paths may be edited."""
     return path.suffix == ".safetensors" or path.name == "tokenizer.json"
 
 
 def check_files(place: Path, manifest: Manifest) -> None:
-    """Compare the files of a bundle with its manifest, and their kinds and sizes with what a bundle may hold.
+    """Compare the files of a bundle with its manifest, and check their kinds and sizes.
 
     Raises:
-        UserError: Naming the first file that is missing, cut short, changed, no data, or asks for a model larger than
-            its weights.
+        UserError: If a file is missing, truncated, changed, not data, or asks for a model larger than its weights;
+            names the first.
     """
     for name in manifest.files | dict.fromkeys(manifest.sha256, 0):
         file = place / name
@@ -84,7 +84,7 @@ def _walk(place: Path) -> Iterator[Path]:
 
 
 def _check_model(folder: Path) -> None:
-    """Refuse a configuration whose sizes its weights cannot have: it would fill the memory before it fails."""
+    """Refuse a configuration whose sizes do not fit its weights: it would fill the memory before it fails."""
     config: dict[str, Any] = read_artefact(folder / "config.json", _Config, remedy=FIT_AGAIN).plain()
     tensors, side = _measure(folder)
     for names, most in ((SIDES, side), (LAYERS, tensors)):
@@ -99,7 +99,7 @@ def _check_model(folder: Path) -> None:
 
 
 def _measure(folder: Path) -> tuple[int, int]:
-    """How many tensors the weights have, and the largest side of one."""
+    """The number of tensors in the weights, and the largest side of one."""
     tensors, side = 0, 0
     for path in sorted(folder.glob("*.safetensors")):
         try:

@@ -1,6 +1,6 @@
-"""The model card of a bundle: what it is for, what it was fitted on, how skewed it was measured to be.
+"""The model card of a bundle: its purpose, its training data and its measured skew.
 
-Knows the plain values that a bundle records.
+Knows the plain values in a bundle; knows no model.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _SHOWN = (
 
 
 def model_card(corrector: Mapping[str, Any], description: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    """Markdown with the metadata block that the hub reads."""
+    """The card as Markdown, with the metadata block that the hub reads."""
     topics = Topics.from_dict(corrector["topics"])
     decoder = description.get("decoder_facts")
     writes = "writes an output conditioned on it" if decoder else "writes nothing: it was fitted without a decoder"

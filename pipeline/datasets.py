@@ -1,4 +1,4 @@
-"""The sets of records that a fit uses: read, checked against each other, split. Knows records, no model."""
+"""Reads the sets of records for a fit, checks them against each other and splits them. Knows records, no model."""
 
 import logging
 from collections import Counter
@@ -33,7 +33,7 @@ from .settings import DataSettings
 
 log = logging.getLogger("unskew")
 
-Spellings = Mapping[str, Sequence[str]]  # of topics, see `spellings`
+Spellings = Mapping[str, Sequence[str]]  # spellings of topics, see `spellings`
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class TrainingData:
     """Records to fit on.
 
     Attributes:
-        train: The clean set, less what is held out; then the synthetic rows, if there are any.
-        validation: Held out of it.
-        noisy: None where there is none.
-        topics: With their counts in the clean rows, those held out included: synthetic rows say nothing of how frequent
-            a topic is, so the training prior leaves them out. What prior a loss teaches is another matter: there all
-            rows that are trained on count.
+        train: Clean set without the held-out rows, then the synthetic rows, if there are any.
+        validation: Held-out clean rows.
+        noisy: Noisy set; None without one.
+        topics: Topics with their counts in all clean rows, including held-out ones. Synthetic rows say nothing about
+            the frequency of topics, so the training prior leaves them out. The prior that a loss teaches counts all
+            training rows.
         is_split: Whether `validation` was split off the clean set, so that a recipe that needs none may train on it.
         unusable: Rows of the clean set without a text or topic.
-        unknown_topics: Rows of the noisy set by topic that the clean set lacks: they are left out.
+        unknown_topics: Number of noisy rows by topic that the clean set lacks; they are left out.
     """
 
     train: list[Record]
@@ -62,7 +62,7 @@ class TrainingData:
 
     @property
     def clean(self) -> list[Record]:
-        """Every clean row, in the order in which a recipe that holds rows out by itself trains on them."""
+        """Every clean row, in the order for a recipe that holds rows out by itself."""
         return [*self.train, *self.validation] if self.is_split else self.train
 
     def __str__(self) -> str:
@@ -71,18 +71,18 @@ class TrainingData:
 
 
 def read_sets(settings: DataSettings, seed: int, targets: bool = False, cache: Path | None = None) -> TrainingData:
-    """Read the sets, and see to it that nothing validated on was trained on.
+    """Read the sets, and keep validation texts out of the training sets.
 
     Args:
-        settings: Where they are.
+        settings: Settings that name the sets.
         seed: Random seed of the split.
-        targets: Whether there must be targets to learn to write.
-        cache: A folder for the noisy rows, which stay there and out of memory; None holds them in memory.
+        targets: Whether targets are required, to train a decoder.
+        cache: Folder for the noisy rows, which keeps them out of memory; None keeps them in memory.
 
     Raises:
-        UserError: If a file or a row cannot be used, or a text is in two sets that the user gave apart.
+        UserError: If a file or a row cannot be used, or a text is in two sets that must be separate.
     """
-    columns = replace(settings.columns, paraphrase_of=None)  # of synthetic rows alone
+    columns = replace(settings.columns, paraphrase_of=None)  # only for synthetic rows
     clean, unusable = load_labelled(settings.train, columns)
     if settings.corrections is not None:
         clean = _corrected(clean, settings.corrections, settings.train)
@@ -113,10 +113,10 @@ def read_sets(settings: DataSettings, seed: int, targets: bool = False, cache: P
 
 
 def load_labelled(source: Source, columns: Columns) -> tuple[list[Record], list[BadRow]]:
-    """Records with a topic, and the unusable rows, which are said.
+    """Records with a topic, and the unusable rows, which are logged.
 
     Raises:
-        UserError: If the source cannot be read, or so many rows are unusable that something else must be wrong.
+        UserError: If the source cannot be read, or too many rows are unusable.
     """
     records, bad = load_usable(source, columns, needs=("text", "topic"))
     if bad:
@@ -127,7 +127,7 @@ def load_labelled(source: Source, columns: Columns) -> tuple[list[Record], list[
 
 
 def _corrected(clean: list[Record], corrections: str, train: str) -> list[Record]:
-    """The clean rows with the topics that a person gave some of them; without those that were given none."""
+    """The clean rows with topics corrected by a person, without rows whose corrected topic is null."""
     rows, bad = load_usable(corrections, Columns())
     if bad:
         raise UserError(f"{place_of(bad[0])}: {bad[0].reason}; corrections need `id`, `text` and `topic`")
@@ -155,7 +155,7 @@ def _split(clean: Sequence[Record], share: float, seed: int) -> tuple[list[Recor
 
 
 def _respelt(records: list[Record], same: Spellings) -> list[Record]:
-    """The records with each topic in its most frequent spelling."""
+    """The records, with each topic in its most frequent spelling."""
     if not same:
         return records
     names = {key: names[0] for key, names in same.items()}
@@ -163,7 +163,7 @@ def _respelt(records: list[Record], same: Spellings) -> list[Record]:
 
 
 def _paraphrase_column(settings: DataSettings) -> str:
-    """The column that names a paraphrase's original: `of` in files of version 0.1.0."""
+    """The column with the id of a paraphrase's original: `of` in files of version 0.1.0."""
     first = next(stream(str(settings.synthetic), replace(settings.columns, paraphrase_of="of")), None)
     old = isinstance(first, Record) and first.paraphrase_of is not None
     return "of" if old else "paraphrase_of"
@@ -194,7 +194,7 @@ def _noisy_in_memory(
 ) -> tuple[Sequence[Record], Mapping[str, int]]:
     rows = _respelt(load_labelled(source, columns)[0], same)
     known = [record for record in rows if record.topic in topics]
-    leaks = {id(record) for record in overlapping(known, validation)}  # their own ids need not be unique
+    leaks = {id(record) for record in overlapping(known, validation)}  # the records' own ids may not be unique
     _say_left_out(source, len(rows) - len(known), len(leaks))
     unknown = Counter(str(record.topic) for record in rows if record.topic not in topics)
     return [record for record in known if id(record) not in leaks], unknown

@@ -1,7 +1,7 @@
-"""Fits a whole system: both stages, the calibration between them, the bundle.
+"""Fits a whole system: both stages, the calibration between them, and the bundle.
 
-Knows the order of the steps; each step is its room's. The stages keep their checkpoints in `OUTPUT.work`, so an
-interrupted fit goes on, and a stage whose inputs have not changed is not fitted again.
+Knows the order of the steps; knows nothing of how a step works. The stages keep their checkpoints in `OUTPUT.work`, so
+an interrupted fit resumes, and a stage whose inputs have not changed is not fitted again.
 """
 
 import logging
@@ -34,8 +34,8 @@ from .settings import FitSettings
 
 log = logging.getLogger("unskew")
 
-OBEDIENCE_ROWS = 48  # held-out texts that a fit writes under their own topic and another, to say whether it listens
-PRIORS: tuple[Literal["uniform", "train"], ...] = ("uniform", "train")  # whose meaning is said after a fit
+OBEDIENCE_ROWS = 48  # held-out texts that are written under their own and another topic, to measure obedience
+PRIORS: tuple[Literal["uniform", "train"], ...] = ("uniform", "train")  # metrics under both are logged
 
 
 def fit(
@@ -44,10 +44,10 @@ def fit(
     """Fit a system and write its bundle. Fits in several threads of a process wait for each other.
 
     Args:
-        settings: The user's choices.
-        output: The bundle's folder. Beside it, `OUTPUT.work` keeps the checkpoints that let a fit go on.
-        overwrite: Whether a bundle that is there may be replaced; it is, once the new one is whole.
-        logger: Where the curves and the final measures go; a tracker that does not answer does not stop the fit.
+        settings: Settings of the fit.
+        output: Folder of the bundle. Beside it, `OUTPUT.work` keeps the checkpoints from which a fit resumes.
+        overwrite: Whether an existing bundle may be replaced, once the new one is whole.
+        logger: Tracker for the curves and the final metrics; one that does not answer does not stop the fit.
 
     Raises:
         UserError: If an input cannot be used, or `output` exists and must not be replaced.
@@ -64,7 +64,7 @@ def fit(
 
 
 def check_fit(settings: FitSettings, output: Path, *, overwrite: bool) -> None:
-    """Refuse what can be refused before a row is read, and write nothing.
+    """Check what can be checked before a row is read; writes nothing.
 
     Raises:
         UserError: If `output` exists and must not be replaced, or a stage's trainer cannot be made.
@@ -76,7 +76,7 @@ def check_fit(settings: FitSettings, output: Path, *, overwrite: bool) -> None:
 
 
 def _logging_to(logger: LoggerName, settings: FitSettings) -> FitSettings:
-    """The settings with that logger in both stages, where their trainers name none."""
+    """The settings with that logger in both stages, unless their trainers name one."""
     encoder, decoder = settings.encoder, settings.decoder
     return replace(
         settings,
@@ -116,7 +116,7 @@ def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline
 
 
 def _obedience(decoder: TopicDecoder, sets: TrainingData) -> dict[str, Any]:
-    """Whether outputs follow the topic given, said and returned as a measure; nothing where it cannot be told."""
+    """Measure and log whether outputs follow the given topic; empty if that cannot be measured."""
     taught = [record for record in sets.train if has_target(record)]
     topics = sorted({str(record.topic) for record in taught})
     if len(topics) < 2:
@@ -135,7 +135,7 @@ def _obedience(decoder: TopicDecoder, sets: TrainingData) -> dict[str, Any]:
 
 
 def _fit_encoder(sets: TrainingData, settings: FitSettings, folder: Path) -> FittedEncoder:
-    """Stage 1; where its recipe holds rows out by itself, on every clean row."""
+    """Fit stage 1; a recipe that holds rows out by itself gets every clean row."""
     train, validation = sets.train, sets.validation
     if sets.is_split and settings.encoder.recipe_in_force != "phases":
         train, validation = sets.clean, []
@@ -151,7 +151,7 @@ def _decide(
     held_out = fitted.held_out
     if held_out is None:
         log.warning("no rows to validate on: the probabilities are not calibrated")
-        log.info("decision: %s", corrector.decision)  # refuses here, and not after the decoder, what needs such rows
+        log.info("decision: %s", corrector.decision)  # if it cannot be fitted, raises before the decoder is fitted
         return corrector, {}
     logits, labels = held_out.logits, held_out.labels
     if settings.model_prior == "mean_posterior":
@@ -191,6 +191,6 @@ def _description(settings: FitSettings, decoder: TopicDecoder | None) -> dict[st
     stored = asdict(settings)
     for stage in ("encoder", "decoder"):
         if stored[stage]:
-            del stored[stage]["trainer"]  # of this machine, and not always plain data
+            del stored[stage]["trainer"]  # specific to this machine, and not always plain data
     stored["data"] |= {name: Path(path).name for name, path in stored["data"].items() if isinstance(path, str)}
     return {"settings": stored, "decoder_facts": facts}

@@ -1,4 +1,4 @@
-"""held_out.safetensors of a bundle: `logits` (n, C) float16 and `labels` (n,) int32 of rows held out. No model.
+"""held_out.safetensors of a bundle: `logits` (n, C) float16 and `labels` (n,) int32 of held-out rows. Knows no model.
 
 Bundles of 0.1.0 call the labels `targets`.
 """
@@ -19,10 +19,10 @@ def save_rows(rows: HeldOutRows, path: Path) -> None:
 
 
 def load_rows(path: Path, topics: int) -> HeldOutRows:
-    """Read the file of a system with so many topics.
+    """Read the file of a system with this number of topics.
 
     Raises:
-        UserError: If it is no such file, or does not fit the topics.
+        UserError: If it is not such a file, or does not fit the topics.
     """
     try:
         found = load_file(path)

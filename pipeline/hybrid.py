@@ -1,4 +1,4 @@
-"""The two stages joined: texts in, topics and written outputs out, streamed.
+"""The two stages joined: texts in, topics and written outputs out, as a stream.
 
 Knows both stages and how a topic passes from one to the other; knows no files of records.
 """
@@ -27,16 +27,16 @@ from .settings import WINDOW, PredictOptions
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the pipeline says of one text.
+    """The result of the pipeline for one text.
 
     Attributes:
-        topic: The topic decided for, which is the most probable one under the target prior unless the system's
-            `decision` says otherwise; None ("undecided") below the asked-for confidence.
-        confidence: The probability of that topic, decided or not.
-        topics: The most probable topics with their probabilities, most probable first.
-        output: The text written under that topic; None where the system has no decoder, or the row is undecided and
-            nothing was to be written then.
-        topic_set: The topics of the conformal set, most probable first; None where no sets were asked for.
+        topic: Decided topic: the most probable one under the target prior, unless the system's `decision` says
+            otherwise. None ("undecided") below the required confidence.
+        confidence: Probability of that topic, decided or not.
+        topics: Most probable topics with their probabilities, in descending order.
+        output: Text written under that topic; None without a decoder, or for an undecided row if nothing is written for
+            those.
+        topic_set: Topics of the conformal set, most probable first; None if no sets were requested.
     """
 
     topic: str | None
@@ -46,7 +46,7 @@ class Result:
     topic_set: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON; `topic_set` only where there is one."""
+        """Plain values, fit for JSON; `topic_set` only if there is one."""
         values = asdict(self)
         topics = values.pop("topic_set")
         return values if topics is None else {**values, "topic_set": list(topics)}
@@ -57,8 +57,8 @@ class Decided:
     """A result before its output is written.
 
     Attributes:
-        result: Without an output.
-        write_under: The topic that its output is written under; None for an undecided text that gets none.
+        result: Result without an output.
+        write_under: Topic that the output is written under; None for an undecided text without an output.
     """
 
     result: Result
@@ -66,7 +66,7 @@ class Decided:
 
 
 def choose_device(name: str | torch.device | None = None) -> torch.device:
-    """The device of that name; None takes a GPU if there is one.
+    """The device with that name; None takes a GPU if there is one.
 
     Raises:
         UserError: If there is no such device.
@@ -82,16 +82,15 @@ def choose_device(name: str | torch.device | None = None) -> torch.device:
 class HybridPipeline:
     """A fitted two-stage system.
 
-    Threads may share one. Processes may not inherit one that has been used: a fork of a process that has used a model
-    would wait for ever for torch's threads, so it gets a `UserError`. Start workers by spawn or forkserver and load the
-    bundle in each, or fork before a model is used.
+    Threads may share it. A fork of a process that has used a model would hang on torch's threads, so it gets a
+    `UserError`. Start workers by spawn or forkserver and load the bundle in each, or fork before a model is used.
 
     Args:
         encoder: Stage 1.
         decoder: Stage 2; None for a topic classifier alone.
-        corrector: From the encoder's logits to probabilities.
-        description: What else the bundle records: settings, fingerprints, versions; plain values.
-        metrics: Measured on the validation rows; plain values.
+        corrector: Corrector from the encoder's logits to probabilities.
+        description: Settings, fingerprints and versions in the bundle, as plain values.
+        metrics: Metrics on the validation rows, as plain values.
     """
 
     def __init__(
@@ -133,43 +132,44 @@ class HybridPipeline:
 
         Args:
             texts: Any iterable of non-empty strings, however long.
-            top_k: How many topics a result names.
-            generation: How outputs are written: greedily unless it says otherwise.
+            top_k: Number of topics in a result.
+            generation: Settings of generation; greedy unless given.
             fairness: Whether `<force_fairness>` precedes the topic.
-            window: Texts held at once; batches are formed by length within it. On a GPU the next window is read and
-                classified while one is written.
-            min_confidence: A text whose topic has a smaller probability stays undecided, whatever the system's
-                `decision` asks for: its `topic` is None.
-            write_undecided: Whether undecided texts get an output all the same, under the topic they would have.
-            sets: An error rate: results then have a conformal set, which holds the true topic but for that share.
-            sets_kind: What is promised of the sets, see `unskew.balance.ConformalSets`.
+            window: Texts in memory at once, within which batches are formed by length. On a GPU the next window is read
+                and classified while one is written.
+            min_confidence: Smallest probability at which a text gets a topic, whatever the system's `decision`; below
+                it, its `topic` is None.
+            write_undecided: Whether undecided texts get an output too, under the topic they would have.
+            sets: Error rate of conformal sets, which miss the true topic for at most that share of rows; None makes no
+                sets.
+            sets_kind: Kind of promise of the sets, see `unskew.balance.ConformalSets`.
 
         Raises:
-            UserError: If `texts` is a single string, or one of them is empty or no string, an option is out of range or
-                asks for a guidance that the decoder cannot give, or the system's `decision` cannot be worked out.
+            UserError: If `texts` is a single string, one of them is empty or not a string, an option is out of range,
+                the decoder cannot give the requested guidance, or the system's `decision` cannot be fitted.
         """
         if isinstance(texts, str):
             raise UserError("texts is one string; give a list of strings, or [text]")
         options = PredictOptions(top_k, generation, fairness, min_confidence, write_undecided, window, sets, sets_kind)
-        # On a CPU either stage takes all cores by itself.
+        # On a CPU, either stage uses all cores by itself.
         overlap = self.encoder.model.device.type != "cpu"
         return self._answered(self._classified(_windows(iter(texts), window), overlap), options)
 
     def results(self, texts: Sequence[str], logits: torch.Tensor, options: PredictOptions) -> Iterator[Result]:
-        """Results of texts whose logits (n, C) by stage 1 are known, as the system itself yields them.
+        """Results for texts with known logits (n, C) of stage 1, as in a call of the system.
 
         Raises:
-            UserError: As for the system itself.
+            UserError: As in a call of the system.
         """
         windows = (slice(start, start + options.window) for start in range(0, len(texts), options.window))
         return self._answered(((list(texts[own]), logits[own]) for own in windows), options)
 
     def probabilities(self, texts: Sequence[str]) -> torch.Tensor:
-        """Float32 probabilities (n, C) of the topics under the target prior: stage 1 alone."""
+        """Float32 probabilities (n, C) of the topics under the target prior, by stage 1 alone."""
         return self.corrector(self.encoder.logits(texts))
 
     def check_guidance(self, options: PredictOptions) -> None:
-        """Raise a `UserError` where outputs cannot be guided as `options` ask."""
+        """Raise a `UserError` if outputs cannot be guided as `options` ask."""
         if self.decoder is not None and options.generation is not None:
             self.decoder.check_guidance(options.generation)
 
@@ -181,14 +181,14 @@ class HybridPipeline:
         fairness: bool = False,
         watch: Watch | None = None,
     ) -> list[str]:
-        """Outputs for texts under given topics: stage 2 alone.
+        """Outputs for texts under given topics, by stage 2 alone.
 
         Args:
             texts: Any strings.
-            topics: A topic for each text.
-            generation: How outputs are written: greedily unless it says otherwise.
+            topics: Topics, one for each text.
+            generation: Settings of generation; greedy unless given.
             fairness: Whether `<force_fairness>` precedes the topic.
-            watch: Sees outputs grow and may end them, see `TopicDecoder.generate`.
+            watch: Callback that sees outputs grow and may end them, see `TopicDecoder.generate`.
 
         Raises:
             UserError: If the system has no decoder, or a topic is unknown.
@@ -199,21 +199,21 @@ class HybridPipeline:
 
     @property
     def usage(self) -> dict[str, Usage]:
-        """What each stage has done so far; systems that share a stage share its counts."""
+        """The counts of each stage's work so far; systems that share a stage share its counts."""
         stages = {"encoder": self.encoder, "decoder": self.decoder}
         return {name: replace(stage.usage) for name, stage in stages.items() if stage is not None}
 
     @property
     def adapts(self) -> bool:
-        """Whether the target prior was left to each job's own rows when the system was fitted."""
+        """Whether the system was fitted to adapt its target prior to each job's rows."""
         return bundle.adapts(self.description)
 
     def with_target_prior(self, prior: TargetPrior) -> "HybridPipeline":
-        """The same system, right for another target prior; what its decision was tuned for is tuned again."""
+        """The same system for another target prior; its decision is tuned again."""
         return self._with(self.corrector.with_target_prior(prior))
 
     def with_decision(self, decision: DecisionSettings) -> "HybridPipeline":
-        """The same system with another decision in place of the one it was fitted with."""
+        """The same system with another decision."""
         return self._with(self.corrector.with_decision(decision))
 
     def _with(self, corrector: PosteriorCorrector) -> "HybridPipeline":
@@ -222,14 +222,14 @@ class HybridPipeline:
     def _answered(
         self, classified: Iterator[tuple[list[str], torch.Tensor]], options: PredictOptions
     ) -> Iterator[Result]:
-        """Results of windows with their logits; mistakes in what is asked for are said now, not at the first result."""
+        """Results of windows with their logits. Invalid options raise at once, not at the first result."""
         self.check_guidance(options)
         fitted = None if options.sets is None else self.corrector.sets(options.sets, options.sets_kind)
         _ = self.corrector.decision
         return (result for held, logits in classified for result in self._results(held, logits, options, fitted))
 
     def _classified(self, windows: Iterator[list[str]], overlap: bool) -> Iterator[tuple[list[str], torch.Tensor]]:
-        """Windows with their logits; with `overlap` the next one's are found while the caller is busy."""
+        """Windows with their logits; with `overlap`, the next window is classified while the caller is busy."""
 
         def step() -> tuple[list[str], torch.Tensor] | None:
             held = next(windows, None)
@@ -255,10 +255,10 @@ class HybridPipeline:
     def decide(
         self, logits: torch.Tensor, options: PredictOptions, fitted: ConformalSets | None = None
     ) -> list[Decided]:
-        """Results without outputs, from logits (n, C) of stage 1; `fitted` makes their conformal sets.
+        """Results without outputs, from logits (n, C) of stage 1, with conformal sets from `fitted`.
 
         Raises:
-            UserError: If the system's `decision` cannot be worked out.
+            UserError: If the system's `decision` cannot be fitted.
         """
         probabilities = self.corrector(logits)
         values, indices = probabilities.topk(min(options.top_k, len(self.topics)), dim=-1)
@@ -279,12 +279,12 @@ class HybridPipeline:
     def _sets(
         self, logits: torch.Tensor, probabilities: torch.Tensor, chosen: torch.Tensor, sets: ConformalSets | None
     ) -> list[tuple[str, ...]] | list[None]:
-        """The conformal set of each row, most probable topic under the target prior first."""
+        """The conformal set of each row, with the most probable topic under the target prior first."""
         if sets is None:
             return [None] * len(logits)
         members = sets(self.corrector.alike(logits))
         order = probabilities.argsort(dim=-1, descending=True, stable=True).cpu()
-        # The topic that is decided for, under the target prior and the decision, is always in its set.
+        # The decided topic is always in the row's set.
         members = members.scatter(-1, chosen[:, None], True).tolist()
         names = self.topics.names
         return [tuple(names[i] for i in row if own[i]) for row, own in zip(order.tolist(), members, strict=True)]
@@ -302,7 +302,7 @@ class HybridPipeline:
         return outputs
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write a bundle, whole or not at all: a bundle that is there survives any failure."""
+        """Write a bundle, whole or not at all; an existing bundle survives any failure."""
         bundle.write(
             folder,
             encoder=self.encoder.save_pretrained,
@@ -326,23 +326,23 @@ class HybridPipeline:
         """Read a bundle.
 
         Args:
-            folder: A local bundle, its URL in object storage, or the id of one on the hub.
-            device: Where the models go; None takes a GPU if there is one.
-            merge: Fold the adapter into its base: faster, with the same outputs.
+            folder: Local folder of a bundle, its URL in object storage, or its id on the hub.
+            device: Device of the models; None takes a GPU if there is one.
+            merge: Whether to fold the adapter into its base, which is faster and gives the same outputs.
             precision: Precision of the arithmetic. "float32" and "bfloat16" are for both stages. "int8" (on a CPU) is
-                for the decoder, whose weights cannot be saved then, beside an encoder in float32. None is float32, on
-                a GPU with a decoder in bfloat16.
-            backend: What runs the decoder: "torch", or "vllm" (the extra `vllm`) on the first GPU.
-            with_decoder: False loads stage 1 alone, whatever the bundle holds.
+                for the decoder, which then cannot be saved, with an encoder in float32. None is float32; on a GPU the
+                decoder is in bfloat16.
+            backend: Library that runs the decoder: "torch", or "vllm" (the extra `vllm`) on the first GPU.
+            with_decoder: Whether to load the decoder, if the bundle has one.
 
         Raises:
-            UserError: If the bundle is missing, incomplete, truncated, or of a newer format, or the precision or the
-                writer is unknown or not to be had on the device.
+            UserError: If the bundle is missing, incomplete, truncated or of a newer format, or the precision or the
+                backend is unknown or not available on the device.
         """
         device = choose_device(device)
-        check_backend(backend, choose_precision(precision, device), device)  # refused before anything is read
+        check_backend(backend, choose_precision(precision, device), device)  # before anything is read
         contents = bundle.read(folder)
-        # Unless asked for, the encoder stays in float32: its probabilities were calibrated so, and it is the small one.
+        # By default the encoder stays in float32: its probabilities were calibrated so, and it is small.
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         with _readable(folder):
             encoder = TopicEncoder.from_pretrained(contents.encoder, device, dtype)
@@ -354,10 +354,10 @@ class HybridPipeline:
         return cls(encoder, decoder, corrector, contents.description, contents.metrics)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
-        """Upload the bundle to the Hugging Face hub; returns its address.
+        """Upload the bundle to the Hugging Face hub. Returns its address.
 
         Raises:
-            UserError: If the decoder is an adapter to a base that is on this machine alone.
+            UserError: If the decoder is an adapter to a base that is only on this machine.
         """
         base = self.decoder and self.decoder.base
         if self.decoder and base and not self.decoder.base_is_ours and Path(base).exists():
@@ -370,7 +370,7 @@ class HybridPipeline:
 
 @contextmanager
 def _readable(folder: str | Path) -> Generator[None]:
-    """Files may hold anything, and the libraries that read them raise errors of many kinds."""
+    """Turn errors of reading into a `UserError`: the libraries raise many kinds."""
     try:
         yield
     except (UserError, MemoryError, torch.OutOfMemoryError):

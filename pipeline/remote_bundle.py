@@ -1,4 +1,4 @@
-"""A bundle in object storage, copied to this machine once. Knows objects and a cache folder; not what they hold."""
+"""A bundle in object storage, copied once to this machine. Knows objects and a cache folder; not their contents."""
 
 import os
 from pathlib import Path
@@ -9,17 +9,17 @@ from ..common import RemotePath, UserError, check_disk, fingerprint, replacing_f
 
 
 def local_copy(url: str, marker: str) -> Path:
-    """The folder on this machine that holds a bundle's objects as they are now; processes wait for each other.
+    """A folder on this machine with a copy of a bundle's current objects. Processes wait for each other.
 
     Copies are kept in $XDG_CACHE_HOME/unskew/bundles (else ~/.cache) under a fingerprint of names, sizes and versions,
-    so an object that is replaced makes another copy.
+    so a replaced object leads to another copy.
 
     Args:
-        url: The folder.
-        marker: An object that only a bundle has.
+        url: URL of the bundle's folder.
+        marker: Name of an object that every bundle has.
 
     Raises:
-        UserError: If it is no bundle, cannot be read, was changed while it was copied, or the disk is full.
+        UserError: If it is not a bundle, cannot be read, changes while it is copied, or the disk is full.
     """
     source = RemotePath.parse(url)
     if not (source / marker).is_file():

@@ -1,4 +1,4 @@
-"""What a user chooses about fitting a whole system. Knows the settings of both stages; runs nothing."""
+"""Settings of fitting and using a whole system. Knows the settings of both stages; runs nothing."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -9,25 +9,25 @@ from ..corpus import Columns
 from ..decoder import DecoderSettings, GenerationSettings
 from ..encoder import EncoderSettings
 
-HARMLESS = "The committee met on Monday and agreed to meet again."  # if this fails too, no text is at fault
-WINDOW = 1024  # texts held at once: long enough to sort by length, short enough to stream
+HARMLESS = "The committee met on Monday and agreed to meet again."  # if this fails too, the fault is not in a text
+WINDOW = 1024  # texts in memory at once: enough to sort by length, few enough to stream
 
 ModelPrior = Literal["loss", "mean_posterior"]
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Where the records are.
+    """The sets of records.
 
     Attributes:
-        train: The small clean set: a file, a glob, or a dataset id; each row has a topic, and for the decoder a target.
-        noisy: A large set whose topics need not be right; None goes without.
-        corrections: suspects.jsonl of `unskew inspect`, its topics corrected; a null topic drops the row.
-        synthetic: Rows that `unskew synthesise` wrote and a person read, trained on with the clean ones.
+        train: Small clean set (file, glob or dataset id) with topics and, for the decoder, targets.
+        noisy: Large set whose topics may be wrong; None uses none.
+        corrections: File suspects.jsonl of `unskew inspect`, corrected; a null topic drops the row.
+        synthetic: Rows from `unskew synthesise`, checked by a person, to train on with the clean rows.
         validation: Held-out clean rows; None splits them off `train`.
-        validation_share: The share of `train` split off, each topic in proportion.
-        columns: Which column holds what, in all of the sets.
-        merge_spellings: Take topics that differ in case, blanks or Unicode form only as one, not with a warning.
+        validation_share: Share of `train` to split off, each topic in proportion.
+        columns: Names of the columns, in all of the sets.
+        merge_spellings: Merge topics that differ only in case, blanks or Unicode form, instead of a warning.
     """
 
     train: str
@@ -46,17 +46,17 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What a call of a pipeline asks of every text.
+    """Options of a call of a pipeline.
 
     Attributes:
-        top_k: How many topics a result names.
-        generation: How outputs are written; None: greedily.
+        top_k: Number of topics in a result.
+        generation: Settings of generation; None is greedy.
         fairness: Whether `<force_fairness>` precedes the topic.
-        min_confidence: A text whose topic has a smaller probability is undecided: its topic is None.
-        write_undecided: Whether undecided texts get an output all the same, under the topic they would have.
-        window: Texts held at once; batches are formed by length within it.
-        sets: Error rate of conformal sets; None goes without.
-        sets_kind: What is promised of the sets, see `unskew.balance.ConformalSets`.
+        min_confidence: Smallest probability at which a text gets a topic; below it, its topic is None.
+        write_undecided: Whether undecided texts get an output too, under the topic they would have.
+        window: Texts in memory at once, within which batches are formed by length.
+        sets: Error rate of conformal sets; None makes none.
+        sets_kind: Kind of promise of the sets, see `unskew.balance.ConformalSets`.
     """
 
     top_k: int = 5
@@ -79,17 +79,17 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class FitSettings:
-    """A whole system.
+    """Settings of a fit of a whole system.
 
     Attributes:
-        data: The records.
+        data: Sets of records.
         encoder: Stage 1.
         decoder: Stage 2; null fits the topic classifier alone.
-        calibration: Calibration of probabilities, kept where held-out NLL improves. Unless given, phases have
-            bias_corrected_temperature, and the recipes "tuned" and "probe" none (they fit a scale).
+        calibration: Calibration of probabilities, kept if held-out NLL improves. Default: bias_corrected_temperature
+            for phases, none for "tuned" and "probe", which fit a scale.
         model_prior: Source of the prior that is divided out: the loss (with counts), or held-out rows.
-        target_prior: To be right for: uniform, train, shares, or each job's own rows.
-        decision: Which topic a text gets under the target prior, and when none.
+        target_prior: Prior to predict for: uniform, train, shares, or each job's own rows.
+        decision: Decision rule that gives a text its topic, or none, under the target prior.
         seed: Random seed.
     """
 
@@ -103,7 +103,7 @@ class FitSettings:
     seed: int = 0
 
     def resolved(self) -> "FitSettings":
-        """With what was left open in either stage filled in as suits its base."""
+        """These settings, with defaults for the base of each stage filled in."""
         usual: CalibrationKind = "bias_corrected_temperature" if self.encoder.recipe_in_force == "phases" else "none"
         return replace(
             self,

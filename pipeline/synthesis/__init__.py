@@ -1,1 +1,1 @@
-"""unskew.pipeline.synthesis: new rows for rare topics, written by a decoder and agreed to by the encoder."""
+"""unskew.pipeline.synthesis: new rows for rare topics, written by a decoder and confirmed by the encoder."""

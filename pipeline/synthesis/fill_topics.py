@@ -1,7 +1,7 @@
-"""Synthetic rows for rare topics: written by a decoder, agreed to by the encoder, unlike every row there is.
+"""Synthetic rows for rare topics: written by a decoder, confirmed by the encoder, unlike all existing rows.
 
-Knows the bundle, the two stages' parts in this, and the files. The rows are for a person to read, and to strike,
-before `unskew fit --data.synthetic` trains on them; those that were not kept are written too, with why.
+Knows the bundle, both stages and the files; trains nothing on the rows. A person should read and prune them before
+`unskew fit --data.synthetic` trains on them. Rejected rows are written too, with the reasons.
 """
 
 import logging
@@ -33,15 +33,16 @@ def synthesise(
     overwrite: bool = False,
     **options: Any,
 ) -> Synthesis:
-    """Write rows for rare topics to `output`, and those that were not kept to OUTPUT.rejected.jsonl.
+    """Write rows for rare topics to `output`, and rejected rows to OUTPUT.rejected.jsonl.
 
     Args:
-        model: A bundle: a folder, or its id on the hub. Its encoder judges; its decoder's base learns to write.
-        data: The sets the bundle was fitted on. The same validation rows are held out, with the same seed.
-        output: The JSON lines to write.
-        device: cpu, cuda, cuda:1, ...; None takes a GPU where there is one.
-        overwrite: Whether what is at output may be replaced.
-        options: Those of `SynthesisSettings`.
+        model: Folder of a bundle, or its id on the hub. Its encoder judges the texts; its decoder's base learns to
+            write them.
+        data: Sets that the bundle was fitted on. With the same seed, the same validation rows are held out.
+        output: File of JSON lines to write.
+        device: Device, such as cpu, cuda or cuda:1; None takes a GPU if there is one.
+        overwrite: Whether an existing output may be replaced.
+        options: Options of `SynthesisSettings`.
 
     Raises:
         UserError: If an option is out of range, no topic is rare, or `output` exists and must not be replaced.
@@ -87,16 +88,16 @@ def fill(
     folder: Path,
     name: str,
 ) -> None:
-    """Write and sort the rows that `result` wants, with their outputs.
+    """Write and filter the rows that `result` needs, with their outputs.
 
     Args:
-        result: Says how many of which topic; takes the rows.
-        pipeline: Judges, right for a uniform prior, and writes the outputs.
-        sets: What the writer learns from, and what its texts must not be like.
-        settings: The user's choices.
-        decoder: Settings of the writer, from `generator_settings`.
+        result: Wanted numbers of rows by topic; receives the rows.
+        pipeline: System for a uniform prior, which judges the texts and writes the outputs.
+        sets: Sets that the text generator learns from and that its texts must not repeat.
+        settings: Settings of the synthesis.
+        decoder: Settings of the text generator, from `generator_settings`.
         folder: Folder of its checkpoints.
-        name: What the rows say that they come from.
+        name: Name of the model in the rows.
     """
     duplicates = NearDuplicates(settings.filter.similarity)
     noisy = relabelled(sets.noisy or (), pipeline.encoder, pipeline.corrector)
@@ -121,7 +122,7 @@ def _tallies(pipeline: HybridPipeline, sets: TrainingData, settings: SynthesisSe
 
 
 def _decoder_settings(pipeline: HybridPipeline, model: str) -> DecoderSettings:
-    """What the bundle's decoder was fitted with; how it was trained on some machine is not stored."""
+    """The settings that the bundle's decoder was fitted with; its trainer arguments are not stored."""
     stored = pipeline.description.get("settings", {}).get("decoder")
     if not stored:
         raise UserError(f"{model} was fitted without a decoder; give one with --decoder.base, or fit one")
@@ -129,7 +130,7 @@ def _decoder_settings(pipeline: HybridPipeline, model: str) -> DecoderSettings:
 
 
 def _add_targets(result: Synthesis, pipeline: HybridPipeline) -> None:
-    """Give the rows kept the output that the bundle writes for them; without a decoder they have none."""
+    """Give each kept row the bundle's output for it; without a decoder there is none."""
     if pipeline.decoder is None or not result.kept:
         return
     targets = pipeline.write([row["text"] for row in result.kept], [row["topic"] for row in result.kept])
@@ -138,7 +139,7 @@ def _add_targets(result: Synthesis, pipeline: HybridPipeline) -> None:
 
 
 def _named(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
-    """The row under the user's names of columns, so that it reads as the other sets do."""
+    """The row with the user's column names, so that it can be read like the other sets."""
     names = {
         "id": columns.id,
         "text": columns.text,

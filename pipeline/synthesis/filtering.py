@@ -1,4 +1,4 @@
-"""Written texts, sorted into those kept and those rejected, with why. Knows a bundle, a writer and texts; no file."""
+"""Sorts written texts into kept and rejected ones, with reasons. Knows a bundle, a generator and texts; no file."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from .text_generator import Candidate, write_candidates
 
 
 class SyntheticFilter:
-    """Asks a writer for texts, and keeps those that a pipeline agrees with and that are like no other.
+    """Asks a generator for texts, and keeps those whose topic the pipeline confirms and that are unlike all others.
 
     Args:
-        pipeline: Right for a uniform prior: a rare topic is not to be doubted for being rare.
+        pipeline: System for a uniform prior, so that a rare topic is not doubted for being rare.
         generator: Generator of the texts.
-        records: The rows that may be paraphrased.
-        duplicates: Holds every text that none may be like; the kept ones are added.
+        records: Rows that may be paraphrased.
+        duplicates: Index of the texts that new ones must not be like; kept texts are added.
         settings: Settings of the filter.
-        options: How texts are written.
-        model: What the rows say they come from.
+        options: Settings of generation.
+        model: Name of the model in the rows.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class SyntheticFilter:
             self._records[str(record.topic)].append(record)
 
     def fill(self, result: Synthesis, attempts: int) -> None:
-        """Write what is missing and sort it, again for what then still is, at most so many times."""
+        """Write and filter missing rows, and repeat for those still missing, at most `attempts` times."""
         for attempt in range(1, attempts + 1):
             if result.missing:
                 self._attempt(result, attempt)
@@ -60,7 +60,7 @@ class SyntheticFilter:
             self._sort(result, candidate, row[self._pipeline.topics.index(candidate.topic)])
 
     def _judge(self, texts: Sequence[str]) -> list[list[float]]:
-        """The encoder's probabilities (n, C); a blank text is of no topic."""
+        """The encoder's probabilities (n, C); all 0 for a blank text."""
         nothing = [0.0] * len(self._pipeline.topics)
         whole = [text for text in texts if text.strip()]
         judged = iter(self._pipeline.probabilities(whole).tolist() if whole else [])
@@ -92,7 +92,7 @@ class SyntheticFilter:
         self._duplicates.add(name, candidate.text)
 
     def _rejection_reason(self, tally: TopicCounts, text: str, confidence: float) -> str | None:
-        """Why a text is not kept; None if it is."""
+        """The reason why a text is rejected; None if it is kept."""
         if len(text.split()) < self._settings.min_words:
             return "too short"
         if confidence < self._settings.agreement:

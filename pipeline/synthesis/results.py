@@ -1,4 +1,4 @@
-"""What became of the rows that were asked for, topic by topic. Plain data."""
+"""The results of a synthesis, by topic. Plain data that knows no model."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +8,7 @@ PROVENANCE = ("source", "paraphrase_of", "confidence", "seed", "model", "reason"
 
 @dataclass
 class TopicCounts:
-    """What became of one topic's rows: `rows` it has, `asked` for, `written`, `agreed` to, `duplicates`, `kept`."""
+    """Numbers of one topic's rows: existing `rows`, `asked` for, `written`, `agreed` to, `duplicates`, `kept`."""
 
     rows: int
     asked: int
@@ -20,7 +20,7 @@ class TopicCounts:
 
 @dataclass
 class Synthesis:
-    """The rows kept and those rejected, as they are written, and the tally of each topic that rows were asked for."""
+    """The kept and the rejected rows so far, and the counts of each topic that rows were asked for."""
 
     tallies: dict[str, TopicCounts]
     kept: list[dict[str, Any]] = field(default_factory=list)
@@ -28,6 +28,6 @@ class Synthesis:
 
     @property
     def missing(self) -> dict[str, int]:
-        """Rows still wanting, by topic."""
+        """Numbers of missing rows, by topic."""
         wanting = {topic: tally.asked - tally.kept for topic, tally in self.tallies.items()}
         return {topic: count for topic, count in wanting.items() if count > 0}

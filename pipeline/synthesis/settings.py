@@ -1,4 +1,4 @@
-"""What a user chooses about synthetic rows. Loads no model."""
+"""Settings of synthetic rows. Loads no model."""
 
 from dataclasses import dataclass, field
 
@@ -10,13 +10,13 @@ DIVERSE = GenerationSettings(sample=True, temperature=0.7, top_p=0.95)
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """Which written texts are kept.
+    """The filter of written texts.
 
     Attributes:
-        agreement: The encoder's probability of the intended topic, all topics expected alike, must reach this.
-        similarity: A text is a near-duplicate where its likeness to another (the Jaccard index of three-word
-            sequences) reaches this.
-        min_words: A text with fewer is too short; 1 for scripts without spaces.
+        agreement: Smallest probability of the intended topic by the encoder, under a uniform prior.
+        similarity: Similarity to another text (Jaccard index of three-word sequences) from which a text is a
+            near-duplicate.
+        min_words: Fewest words of a text; use 1 for scripts without spaces.
     """
 
     agreement: float = 0.5
@@ -37,16 +37,16 @@ class FilterSettings:
 
 @dataclass(frozen=True)
 class SynthesisSettings:
-    """Which rows are written, and how.
+    """The rows to write, and how to write them.
 
     Attributes:
-        threshold: Topics with fewer clean training rows than this get new ones.
-        per_topic: Rows to add to each such topic; as many as it lacks of the threshold unless given.
-        attempts: How many times a topic is tried for the rows that it still lacks.
-        filter: Which of the written texts are kept.
-        generation: How texts are written; they are always sampled, with `seed`.
-        max_text_tokens: Most tokens of a text; as many as the bundle's decoder reads unless given.
-        decoder: How the writer is trained; as the bundle's decoder was unless given.
+        threshold: Number of clean training rows below which a topic gets new rows.
+        per_topic: Rows to add to each such topic; by default as many as it lacks to reach the threshold.
+        attempts: Most attempts to write the rows that a topic still lacks.
+        filter: Filter of the written texts.
+        generation: Settings of generation; texts are always sampled, with `seed`.
+        max_text_tokens: Most tokens of a text; by default as many as the bundle's decoder reads.
+        decoder: Settings of the text generator; by default those of the bundle's decoder.
         seed: Random seed.
     """
 

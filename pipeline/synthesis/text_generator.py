@@ -1,8 +1,8 @@
-"""New texts of a topic, written by a decoder: what it learns from, and what it is asked for. Knows no encoder.
+"""Writes new texts of a topic with a decoder: its training records and its prompts. Knows no encoder.
 
-A writer is a decoder like any other, fitted on derived records: a numbered cue and the topic lead to the whole text
-("new"), or the text with spans left out leads back to it ("paraphrase", as a denoising model learns to fill gaps:
-Lewis et al. 2020, section 2.2). Whether what it writes is of its topic is for others to judge.
+A text generator is an ordinary decoder, fitted on derived records. Either a numbered cue and the topic lead to the
+whole text ("new"), or the text with spans left out leads to the whole text ("paraphrase", as a denoising model learns
+to fill gaps: Lewis et al. 2020, section 2.2). Whether a text has its topic is not checked here.
 """
 
 import random
@@ -19,7 +19,7 @@ PROMPT = (
     "Write a text of the topic. If only a number is given, write a new text; if a text with gaps is given, "
     "write it out in words of your own.\n\nGiven: {text}\n\nTopic and text: "
 )
-LEFT_OUT = 0.4  # share of a text's spans: with less, a paraphrase is its original
+LEFT_OUT = 0.4  # share of a text's spans; with less, a paraphrase repeats its original
 _NUMBERS = 1000
 _AT_ONCE = 512
 
@@ -28,7 +28,7 @@ Source = Literal["new", "paraphrase"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A written text: of which topic, whether from the topic alone, or from which record."""
+    """A written text, its topic, and whether it came from the topic alone or from which record."""
 
     text: str
     topic: str
@@ -45,15 +45,15 @@ def fit_text_generator(
     folder: str | Path,
     seed: int = 0,
 ) -> TopicDecoder:
-    """Fit a writer on the texts of both sets, resumably; arguments and errors are those of `fit_decoder`.
+    """Fit a text generator on the texts of both sets, resumably. Arguments and errors as in `fit_decoder`.
 
     Args:
-        train: The clean set; each row teaches both kinds.
-        validation: Held out of it.
-        noisy: The noisy set; its rows teach one kind each, in turn.
+        train: Clean set; each row gives a record of both kinds.
+        validation: Held-out clean rows.
+        noisy: Noisy set; its rows give a record of one kind each, in turn.
         topics: Topics of the clean set.
-        settings: From `generator_settings`.
-        folder: Where checkpoints and logs go.
+        settings: Settings from `generator_settings`.
+        folder: Folder of checkpoints and logs.
         seed: Random seed.
     """
     return fit_decoder(
@@ -68,13 +68,13 @@ def fit_text_generator(
 
 
 def generator_settings(settings: DecoderSettings, max_text_tokens: int | None = None) -> DecoderSettings:
-    """The settings of a writer on the same base as a decoder with `settings`.
+    """The settings of a text generator on the same base as a decoder with `settings`.
 
-    The rows of rare topics, which it is for, are drawn more often; the prompt asks for a text.
+    Rows of rare topics are sampled more often, and the prompt asks for a text.
 
     Args:
         settings: Settings of the decoder.
-        max_text_tokens: Most tokens of a text to write; None takes as many as that decoder reads.
+        max_text_tokens: Most tokens of a written text; None takes as many as that decoder reads.
     """
     return replace(
         settings,
@@ -94,13 +94,13 @@ def write_candidates(
     records: Mapping[str, Sequence[Record]],
     options: GenerationSettings,
 ) -> Iterator[Candidate]:
-    """Yield texts of each topic: under even numbers new ones, under odd ones paraphrases of its records in turn.
+    """Yield texts of each topic: new ones for even numbers, paraphrases of its records in turn for odd numbers.
 
     Args:
-        generator: From `fit_text_generator`.
-        numbers: Which texts to write, by topic: one of the same number, topic and seed is the same text.
-        records: The rows to paraphrase, by topic; a topic without gets new texts alone.
-        options: How they are written.
+        generator: Text generator from `fit_text_generator`.
+        numbers: Numbers of the texts to write, by topic. The same number, topic and seed give the same text.
+        records: Rows to paraphrase, by topic; a topic without rows gets only new texts.
+        options: Settings of generation.
     """
     asked = [
         _ask(topic, number, records.get(topic, ()), options.seed) for topic, own in numbers.items() for number in own
@@ -113,7 +113,7 @@ def write_candidates(
 
 
 def _ask(topic: str, number: int, records: Sequence[Record], seed: int) -> tuple[str, Candidate]:
-    """What is put in for one candidate, and the candidate without its text."""
+    """The input for one candidate, and the candidate without its text."""
     if number % 2 == 0 or not records:
         return _cue(number), Candidate("", topic, "new", None)
     turn, place = divmod(number // 2, len(records))
@@ -131,7 +131,7 @@ def _lessons(record: Record, seed: int) -> tuple[Record, Record]:
 
 
 def _cue(number: int) -> str:
-    """A number, so that texts of one topic differ: what is written depends on what is given, topic and seed alone."""
+    """A number that makes texts of one topic differ: a text depends only on input, topic and seed."""
     return str(number)
 
 

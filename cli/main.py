@@ -35,6 +35,7 @@ COMMANDS = {
     "predict": "name topics and write outputs for a file of texts",
     "evaluate": "measure a bundle on labelled rows",
     "compare": "compare two evaluations on the same rows, in pairs",
+    "tune": "search settings of stage 1 on held-out rows",
     "ablate": "compare the hybrid with the decoder alone, cure by cure",
     "audit": "measure the skew of anyone's predictions",
     "serve": "answer requests over HTTP, with a page to try a bundle",
@@ -42,7 +43,7 @@ COMMANDS = {
     "newsroom": "make the synthetic corpus whose best possible classifier is known",
 }
 JOB = "job"  # takes positional words, no options
-RESUMABLE = ("ablate", "fit", "predict")
+RESUMABLE = ("ablate", "fit", "predict", "tune")
 USAGE = "usage: unskew COMMAND [--help] [--config FILE] [--option VALUE ...]\n\ncommands:\n" + "\n".join(
     f"  {name:<10} {what}" for name, what in {**COMMANDS, JOB: "show the state of a job: job status FOLDER"}.items()
 )

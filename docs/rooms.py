@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 # From the top down; rooms of one row do not import each other.
-ROWS = [["cli"], ["ablation"], ["evaluation", "jobs", "inspection", "serving"], ["pipeline"], ["encoder", "decoder"],
-        ["training"], ["balance", "runtime"], ["corpus"], ["common"]]  # fmt: skip
+ROWS = [["cli"], ["ablation"], ["evaluation", "jobs", "inspection", "serving", "tuning"], ["pipeline"],
+        ["encoder", "decoder"], ["training"], ["balance", "runtime"], ["corpus"], ["common"]]  # fmt: skip
 WIDTH, HEIGHT, GAP = 1040, 46, 34
 
 

@@ -17,7 +17,7 @@ from .tokens import pad, pad_id_of, tokenize
 
 log = logging.getLogger("unskew")
 
-CPU_TOKENS = 2048  # more would only add padding; the cores are already busy
+CPU_TOKENS = 1024  # more would only add padding; the cores are already busy
 GPU_TOKENS = 65_536
 
 

@@ -8,6 +8,7 @@ keep a short one waiting. A batch that fails is halved until the row at fault is
 import logging
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..balance import target_of_rows
-from ..pipeline import HARMLESS, HybridPipeline
+from ..pipeline import HARMLESS, Decided, HybridPipeline
 from .problems import RequestError, problem_of
 from .ticket import Ask, Ticket
 
@@ -25,6 +26,9 @@ log = logging.getLogger("unskew")
 
 Item = TypeVar("Item")
 CPU_WINDOW, GPU_WINDOW = 64, 256  # outputs written together; more hardly helps, and the next request waits longer
+# Clients that ask again as soon as they are answered are waited for so long; otherwise every other batch would hold one
+# request alone.
+RETURN_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Worker:
         self._to_write: list[_Row] = []
         self._changed = threading.Condition()
         self._stopping = False
+        self._answered = 0  # requests that the last batch answered, and when that was
+        self._answered_at = 0.0
         self._window = CPU_WINDOW if pipeline.encoder.model.device.type == "cpu" else GPU_WINDOW
         self._thread = threading.Thread(target=self._run, name="unskew-worker", daemon=True)
         self.fault: str | None = None  # set if the model itself is broken: a known-good text fails too
@@ -103,12 +109,22 @@ class Worker:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._arrived or self._to_write or self._stopping)
+                self._wait_for_returning()
                 tickets = [ticket for ticket in self._arrived if ticket.wanted]
                 self._arrived.clear()
                 if self._stopping and not (tickets or self._to_write):
                     return
+            before = {row.ticket for row in self._to_write}
             self._classify(tickets)
             self._write()
+            asked = before.union(tickets)
+            self._answered, self._answered_at = sum(ticket.ended for ticket in asked), time.monotonic()
+
+    def _wait_for_returning(self) -> None:
+        """Until as many requests have arrived as were just answered, for a moment: a lone request waits for nobody."""
+        left = self._answered_at + RETURN_SECONDS - time.monotonic()
+        if left > 0:
+            self._changed.wait_for(lambda: len(self._arrived) >= self._answered or self._stopping, left)
 
     def _classify(self, tickets: Sequence[Ticket]) -> None:
         """Stage 1 over all rows of all tickets, and what each ticket makes of its own."""
@@ -117,26 +133,44 @@ class Worker:
             return
         self._on_batch("encoder", len(rows))
         found = iter(self._each(self._logits, rows))
+        alike: dict[Any, list[tuple[Ticket, torch.Tensor]]] = {}
         for ticket in tickets:
             own = [next(found) for _ in ticket.ask.texts]
+            fault = next((i for i, logits in enumerate(own) if isinstance(logits, BaseException)), None)
+            if fault is None:
+                alike.setdefault(_way_of_deciding(ticket), []).append((ticket, torch.stack(own)))
+            else:
+                ticket.fail(problem_of(own[fault], fault + 1))
+        for group in alike.values():
+            self._decide_alike([ticket for ticket, _ in group], [logits for _, logits in group])
+
+    def _decide_alike(self, tickets: Sequence[Ticket], logits: Sequence[torch.Tensor]) -> None:
+        """Decide for tickets that ask alike, together: what takes as long for one row as for many is done once."""
+        try:
+            pipeline = self._aimed(tickets[0].ask, logits[0])
+            options = tickets[0].ask.options
+            sets = None if options.sets is None else pipeline.corrector.sets(options.sets, options.sets_kind)
+            decided = iter(pipeline.decide(torch.cat(list(logits)), options, sets))
+        except Exception as error:
+            for ticket in tickets:
+                ticket.fail(problem_of(error))
+            return
+        for ticket, own in zip(tickets, logits, strict=True):
             try:
-                faults = ((i, logits) for i, logits in enumerate(own) if isinstance(logits, BaseException))
-                for index, fault in faults:
-                    raise problem_of(fault, index + 1)
-                self._decide(ticket, torch.stack(own))
-            except Exception as error:
+                self._take(ticket, pipeline, [next(decided) for _ in own], own)
+            except Exception as error:  # of this ticket alone
                 ticket.fail(problem_of(error))
 
     def _logits(self, rows: Sequence[_Row]) -> list[Any]:
         return list(self._pipeline.encoder.logits([row.text for row in rows]))
 
-    def _decide(self, ticket: Ticket, logits: torch.Tensor) -> None:
-        ask = ticket.ask
-        pipeline = self._aimed(ask, logits)
-        options = ask.options
-        sets = None if options.sets is None else pipeline.corrector.sets(options.sets, options.sets_kind)
-        decided = pipeline.decide(logits, options, sets)
-        results = [own.result for own in decided]
+    def _take(self, ticket: Ticket, pipeline: HybridPipeline, decided: Sequence[Decided], logits: torch.Tensor) -> None:
+        """Hand a ticket what was decided; what is to be written for it waits from now on.
+
+        Raises:
+            RequestError: If the model gives no numbers.
+        """
+        ask, results = ticket.ask, [own.result for own in decided]
         for index, result in enumerate(results):
             if not math.isfinite(result.confidence):
                 raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "the model gives no number for it", index + 1)
@@ -214,3 +248,11 @@ class Worker:
 def _way_of_writing(row: _Row) -> tuple[Any, ...]:
     options = row.ticket.ask.options
     return options.generation, options.fairness
+
+
+def _way_of_deciding(ticket: Ticket) -> Any:
+    """Equal for tickets that are decided alike; a prior that is taken from a ticket's own rows is like no other."""
+    prior = ticket.ask.target_prior
+    if prior in ("adaptive", "estimate"):
+        return ticket
+    return ticket.ask.options, tuple(prior.items()) if isinstance(prior, dict) else prior

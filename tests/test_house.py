@@ -22,9 +22,10 @@ BELOW = {
 BELOW["training"] = {*BELOW["balance"], "balance", "runtime"}
 BELOW |= {stage: {*BELOW["training"], "training"} for stage in STAGES}
 BELOW["pipeline"] = {*BELOW["encoder"], *STAGES}
-BELOW |= {room: {*BELOW["pipeline"], "pipeline"} for room in ("jobs", "evaluation", "inspection", "serving")}
+ABOVE_PIPELINE = ("jobs", "evaluation", "inspection", "serving", "tuning")
+BELOW |= {room: {*BELOW["pipeline"], "pipeline"} for room in ABOVE_PIPELINE}
 BELOW["ablation"] = {*BELOW["jobs"], "jobs", "evaluation"}
-BELOW["cli"] = {*BELOW["ablation"], "ablation", "inspection", "serving"}
+BELOW["cli"] = {*BELOW["ablation"], "ablation", "inspection", "serving", "tuning"}
 
 PUBLIC = ["HybridPipeline", "TopicClassifier", "UserError", "__version__", "audit", "evaluate", "fit", "predict"]
 

@@ -93,6 +93,7 @@ OUTPUTS = {
     "compare": ["--run_a", "../rows.jsonl", "--run_b", "../rows.jsonl"],
     "predict": ["--model", "none", "--input", "../rows.jsonl"],
     "fit": ["--data.train", "../rows.jsonl"],
+    "tune": ["--data.train", "../rows.jsonl"],
     "evaluate": ["--model", "none", "--input", "../rows.jsonl"],
     "audit": ["--predictions", "../rows.jsonl", "--labels", "../rows.jsonl"],
     "synthesise": ["--model", "none", "--data.train", "../rows.jsonl"],

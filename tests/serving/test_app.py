@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+from unskew.serving.server import listening
 from unskew.serving.systems import names_of
 
 
@@ -89,6 +91,13 @@ def test_system_one_refuses_what_a_classifier_cannot_answer(client, change, said
     found = client.call("POST", "/v1/systemone", {"state": "wheat", "questions": {"q": CHOICE}, **change})
     assert found.status == 422
     assert said in found.json["detail"]
+
+
+def test_an_answer_does_not_wait_for_its_head_to_be_acknowledged():
+    with listening("127.0.0.1", 0) as found, socket.create_connection(found.getsockname()):
+        connection, _ = found.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_names_are_as_short_as_tells_them_apart():

@@ -1,5 +1,6 @@
 """Whatever a client sends gets an answer or a problem document that says what to do, and hurts nobody else."""
 
+import asyncio
 import json
 import shutil
 import socket
@@ -10,6 +11,7 @@ import pytest
 
 from unskew.common import UserError
 from unskew.serving import ServingLimits, serve
+from unskew.serving.guard import Guard
 from unskew.serving.server import listening
 
 LONG = "wheat " * 100_000
@@ -187,6 +189,21 @@ def test_a_client_that_sends_too_slowly_is_told_so(fitted, load, serving):
         assert b"408" in connection.recv(1000)
         connection.close()
         assert client.get("/health").status == 200
+
+
+def test_a_client_that_reads_too_slowly_is_given_up():
+    ended = []
+
+    async def answer(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def never_read(message):
+        await asyncio.Event().wait()
+
+    guard = Guard(answer, seconds=0.05, most_bytes=10, ended=lambda *told: ended.append(told))
+    with pytest.raises(OSError, match="does not read"):
+        asyncio.run(guard({"type": "http", "headers": []}, None, never_read))
+    assert [(route, status) for route, status, _ in ended] == [("other", 200)]
 
 
 def test_more_than_can_wait_is_refused(fitted, load, serving):

@@ -136,6 +136,16 @@ def test_what_the_server_refuses_is_said(opened):
     playwright.expect(page.locator("#systems .problem").first).to_have_text("text 1 is empty; leave it out")
 
 
+def test_topics_alone_have_bars_and_no_output(watched, serving, load, fitted, texts):
+    with serving(load(fitted[1], stage="encoder")) as client:
+        page = watched.open(f"http://127.0.0.1:{client.port}/", DESKTOP, "light")
+        page.locator("#systems section").first.wait_for()
+        predict(page, texts[0])
+        assert shares(page) == pytest.approx(said_by_server(client, texts[0])["topics"], abs=1e-5)
+        assert page.locator("#systems .output").count() == 0
+    assert watched.said == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_never_scrolls_sideways(opened, texts, tmp_path, scheme):
     page = opened(PHONE, scheme)

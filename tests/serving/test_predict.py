@@ -123,17 +123,21 @@ def test_a_stream_tells_topics_then_the_output_as_it_grows(client, texts):
 
 
 def test_requests_at_the_same_time_share_batches_and_keep_their_own_answers(client, texts):
-    kinds = [{"top_k": 1}, {"target_prior": "train"}, {"fairness": True}, {"write": False}, {"generation": SHORT}]
+    priors = ["train", "adaptive", {"harvest": 0.25, "football": 0.75}]
+    kinds = [{"top_k": 1}, {"fairness": True}, {"write": False}, {"generation": SHORT}, {"sets": 0.3}]
+    kinds += [{"target_prior": prior} for prior in priors]
     bodies = [{"text": text, **kind} for text in texts[:6] for kind in kinds]
     alone = [client.predict(body).json for body in bodies]
     with ThreadPoolExecutor(len(bodies)) as many:
         together = list(many.map(lambda body: client.predict(body).json, bodies))
     for one, other in zip(alone, together, strict=True):
         [first], [second] = one["results"], other["results"]
-        assert (first["topic"], first["output"]) == (second["topic"], second["output"])
+        for name in ("topic", "topic_set", "output"):
+            assert first.get(name) == second.get(name)
         assert first["topics"] == pytest.approx(second["topics"], abs=1e-5)
     metrics = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")
-    batches = {name: float(value) for name, value in metrics.items() if 'stage="encoder"' in name}
+    first = f'model="{alone[0]["model"]}",stage="encoder"'
+    batches = {name: float(value) for name, value in metrics.items() if first in name}
     [requests] = [value for name, value in batches.items() if name.startswith("unskew_batch_rows_count")]
     [rows] = [value for name, value in batches.items() if name.startswith("unskew_batch_rows_sum")]
     assert requests < rows
@@ -146,6 +150,26 @@ def test_the_second_system_is_asked_by_its_name(client, systems, texts):
     assert found["model"] == second
     same(found["results"][0], next(systems[1].pipeline(texts[:1], generation=GENERATION)))
     assert set(found["results"][0]["topics"]) < set(client.predict({"text": texts[0]}).json["results"][0]["topics"])
+
+
+def test_two_systems_keep_their_own_topics(client, texts):
+    second = client.get("/info").json["models"][1]
+    [missing] = set(topic_names(client, 0)) - set(topic_names(client, 1))
+    refused = client.predict({"text": texts[0], "model": second["name"], "topic": missing})
+    assert refused.status == 422
+    assert f"no topic {missing!r}; there are {', '.join(topic_names(client, 1))}" in refused.json["detail"]
+    prior = client.predict({"text": texts[0], "model": second["name"], "target_prior": {missing: 1.0}})
+    assert prior.status == 422
+    assert missing in prior.json["detail"]
+    bodies = [{"text": text, "model": name} for text in texts[:4] for name in (second["name"], None)]
+    with ThreadPoolExecutor(len(bodies)) as many:
+        found = list(many.map(lambda body: client.predict(body).json, bodies))
+    for body, answer in zip(bodies, found, strict=True):
+        assert set(answer["results"][0]["topics"]) == set(topic_names(client, 0 if body["model"] is None else 1))
+
+
+def topic_names(client, system):
+    return [topic["name"] for topic in client.get("/info").json["models"][system]["topics"]]
 
 
 def test_stage_one_alone(fitted, load, serving, texts, pipeline):

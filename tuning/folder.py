@@ -1,0 +1,131 @@
+"""A study's folder: what it is a study of, one at work at a time. Knows files and settings; runs nothing.
+
+study.json says what is tuned and on which rows, journal.log (Optuna's) which values were tried, trials/0003.json what
+a trial found; trials/0003 and 0003.work are there while it is at work. trials.csv and best.yaml are for the user.
+"""
+
+import json
+import shutil
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from ..common import UserError, fingerprint, output_folder, write_text
+from ..pipeline import FitSettings, TrainingData
+from ..training import base_contents, record_contents
+from .space import Space
+
+STUDY, LOCK, TRIALS, ROWS = "study.json", ".lock", "trials", "rows"
+MOST_DIFFERENCES = 3
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Where a study keeps what it knows.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @classmethod
+    @contextmanager
+    def locked(cls, path: str | Path, overwrite: bool = False) -> Generator["StudyFolder"]:
+        """The folder, made if missing, for one search at a time; emptied of another study where that is asked for.
+
+        Raises:
+            UserError: If another search works in it, or it holds other things than a study.
+        """
+        place = output_folder(path)
+        names = {path.name for path in place.iterdir()} if place.is_dir() else set()
+        if STUDY not in names and names - {LOCK, TRIALS, ROWS}:  # without one it ended before the rows were read
+            raise UserError(f"{path} holds other things than a study; give another --output")
+        (place / TRIALS).mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(place / LOCK, timeout=0):
+                if overwrite:
+                    _empty(place)
+                yield cls(place)
+        except Timeout:
+            raise UserError(f"another search works in {path}; wait for it, or give another --output") from None
+
+    def check(self, identity: Mapping[str, Any]) -> None:
+        """Write down what the study is of, or see that it is of that.
+
+        Raises:
+            UserError: If it is of something else.
+        """
+        file = self.path / STUDY
+        asked = json.loads(json.dumps(identity, default=str))
+        if not file.is_file():
+            write_text(file, json.dumps(asked, indent=2) + "\n")
+            return
+        try:
+            found = json.loads(file.read_text("utf-8"))
+        except ValueError as error:
+            raise UserError(f"{file} is damaged ({error}); give another --output") from error
+        if found != asked:
+            there, here = _flat(found), _flat(asked)
+            names = sorted(name for name in {*there, *here} if there.get(name) != here.get(name))
+            said = [f"{name} is {there.get(name)} there and {here.get(name)} here" for name in names]
+            raise UserError(
+                f"{self.path} is a study of something else: {'; '.join(said[:MOST_DIFFERENCES])}; give another --output"
+            )
+
+    @property
+    def rows(self) -> Path:
+        """Where noisy rows are kept."""
+        return self.path / ROWS
+
+    def result(self, number: int) -> Path:
+        """The file of a finished trial's result."""
+        return self.path / TRIALS / f"{number:04}.json"
+
+    def bundle(self, number: int) -> Path:
+        """Where a trial that is at work writes."""
+        return self.path / TRIALS / f"{number:04}"
+
+    def write_best(self, settings: FitSettings) -> None:
+        """Write settings as `fit --config` reads them."""
+        write_text(self.path / "best.yaml", yaml.safe_dump(asdict(settings), sort_keys=False, allow_unicode=True))
+
+
+def _empty(place: Path) -> None:
+    """Delete a study, what says that it is one last."""
+    for path in sorted(place.iterdir(), key=lambda path: path.name == STUDY):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+    (place / TRIALS).mkdir()
+
+
+def identity_of(settings: FitSettings, sets: TrainingData, space: Space) -> dict[str, Any]:
+    """What must be equal for two searches to be one study; where rows come from may differ, what they are may not."""
+    stage = asdict(settings.encoder)
+    del stage["trainer"]  # of this machine
+    noisy = None if sets.noisy is None else record_contents(sets.noisy, targets=False)
+    return {
+        "encoder": stage,
+        "calibration": settings.calibration,
+        "model_prior": settings.model_prior,
+        "seed": settings.seed,
+        "contents of the base": base_contents(settings.encoder.base),
+        "clean rows": fingerprint(record_contents(sets.train, targets=False)),
+        "validation rows": fingerprint(record_contents(sets.validation, targets=False)),
+        "noisy rows": fingerprint(noisy),
+        "space": {name: asdict(searched) for name, searched in space.items()},
+    }
+
+
+def _flat(values: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(values, dict):
+        return {name: values}
+    parts = (_flat(value, f"{name}.{key}".lstrip(".")) for key, value in values.items())
+    return {key: value for part in parts for key, value in part.items()}

@@ -1,0 +1,190 @@
+"""The search itself: a default, then what Optuna suggests, each fitted and judged; it goes on where it was.
+
+Knows Optuna and how to fit; which settings are searched and which trial is kept are its neighbours'. What a trial tries
+depends on the seed, its number and the results before it, so a study that was interrupted tries what it would have.
+"""
+
+import logging
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from ..common import UserError, first_line
+from ..pipeline import FitSettings, fit, read_sets
+from ..runtime import is_out_of_memory
+from .folder import StudyFolder, identity_of
+from .held_out_loss import losses_of, rows_of
+from .results import DEFAULT, StudyResult, TrialResult
+from .space import OneOf, Range, Space, search_space, value_of, with_values
+
+log = logging.getLogger("unskew")
+
+RANDOM_TRIALS = 4  # before the tree of Parzen estimators has something to go by
+
+
+def tune(
+    settings: FitSettings,
+    output: str | Path,
+    *,
+    minutes: float | None = 30.0,
+    trials: int | None = None,
+    overwrite: bool = False,
+) -> StudyResult:
+    """Search settings of stage 1 for the lowest calibrated log-loss on held-out rows; the outputs' stage is not fitted.
+
+    The folder gets `trials.csv` and `best.yaml`. A call with the same folder goes on, and finishes first what
+    was interrupted.
+
+    Args:
+        settings: Settings of the fit; what is searched starts here.
+        output: The study's folder, made if missing.
+        minutes: No trial is begun that would end later, if it takes as long as the longest so far; the default is
+            always fitted. None: no limit.
+        trials: In all, the default and those of earlier calls included. None: no limit.
+        overwrite: Whether a study that is there is deleted first.
+
+    Raises:
+        UserError: If Optuna is not installed, the folder is a study of something else, or the default cannot be fitted.
+    """
+    _check_limits(minutes, trials)
+    optuna = _optuna()
+    settings = settings.resolved()
+    with StudyFolder.locked(output, overwrite) as folder:
+        sets = read_sets(settings.data, settings.seed, cache=folder.rows)
+        space = search_space(settings, bool(sets.noisy))
+        folder.check(identity_of(settings, sets, space))
+        searched = _open(optuna, folder, {name: value_of(settings, name) for name in space})
+        end = None if minutes is None else monotonic() + 60 * minutes
+        done = StudyResult([])
+        while True:
+            done = StudyResult([*done.trials, *_finished(searched, folder)[len(done.trials) :]])
+            if done.trials and _enough(done, end, trials):
+                break
+            number, values = _next(optuna, searched, space, settings.seed)
+            result = _run(folder, number, with_values(settings, values), values, done)
+            result.save(folder.result(number))
+            _tell(optuna, searched, result)
+            _say(StudyResult([*done.trials, result]))
+        done.write_table(folder.path / "trials.csv")
+        folder.write_best(with_values(settings, done.kept.values))
+    return done
+
+
+def _check_limits(minutes: float | None, trials: int | None) -> None:
+    if minutes is not None and not minutes > 0:
+        raise UserError(f"minutes is {minutes}, must be positive")
+    if trials is not None and trials < 1:
+        raise UserError(f"trials is {trials}, must be positive")
+    if minutes is None and trials is None:
+        raise UserError("give minutes or trials: a search without either would never end")
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise UserError("tuning needs Optuna; run pip install 'unskew[tune]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def _open(optuna: Any, folder: StudyFolder, default: dict[str, Any]) -> Any:
+    """The study, whose first trial is the default."""
+    journal = optuna.storages.journal.JournalFileBackend(str(folder.path / "journal.log"))
+    searched = optuna.create_study(
+        study_name="unskew", storage=optuna.storages.JournalStorage(journal), load_if_exists=True
+    )
+    if not searched.trials:
+        searched.enqueue_trial(default)
+    return searched
+
+
+def _finished(searched: Any, folder: StudyFolder) -> list[TrialResult]:
+    """Results of trials from the first on, up to one that has none yet."""
+    found = []
+    for number in range(len(searched.trials)):
+        if not folder.result(number).is_file():
+            break
+        found.append(TrialResult.load(folder.result(number)))
+    return found
+
+
+def _enough(done: StudyResult, end: float | None, trials: int | None) -> bool:
+    if trials is not None and len(done.trials) >= trials:
+        return True
+    longest = max(trial.seconds for trial in done.trials)
+    return end is not None and monotonic() + longest > end
+
+
+def _next(optuna: Any, searched: Any, space: Space, seed: int) -> tuple[int, dict[str, Any]]:
+    """The trial that was interrupted, else a new one."""
+    begun = [trial for trial in searched.trials if trial.state == optuna.trial.TrialState.RUNNING]
+    waiting = sum(trial.state == optuna.trial.TrialState.WAITING for trial in searched.trials)
+    number = begun[0].number if begun else len(searched.trials) - waiting
+    searched.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, seed=1000 * seed + number)
+    # A trial that was interrupted gives what it was given before.
+    trial = optuna.trial.Trial(searched, begun[0]._trial_id) if begun else searched.ask()
+    return trial.number, {name: _suggest(trial, name, values) for name, values in space.items()}
+
+
+def _suggest(trial: Any, name: str, values: Range | OneOf) -> Any:
+    if isinstance(values, OneOf):
+        return trial.suggest_categorical(name, values.values)
+    if values.whole:
+        return trial.suggest_int(name, int(values.low), int(values.high))
+    return trial.suggest_float(name, values.low, values.high, log=values.log)
+
+
+def _run(
+    folder: StudyFolder, number: int, settings: FitSettings, values: dict[str, Any], done: StudyResult
+) -> TrialResult:
+    """Fit and judge; a fit that cannot be done is a result too, but for the default."""
+    if folder.result(number).is_file():  # told to nobody: it ended in between
+        return TrialResult.load(folder.result(number))
+    bundle, begun = folder.bundle(number), monotonic()
+    try:
+        with _quiet():
+            corrector = fit(replace(settings, decoder=None), bundle, overwrite=True).corrector
+        losses, rows = tuple(losses_of(corrector)), rows_of(corrector)
+        failure = None if not done.trials or rows == done.default.rows else "it held out other rows than the default"
+    except (UserError, RuntimeError, MemoryError) as error:
+        if number == DEFAULT or not (isinstance(error, UserError) or is_out_of_memory(error)):
+            raise
+        losses, rows, failure = (), "", first_line(error)
+    seconds = monotonic() - begun
+    for left in (bundle, bundle.with_name(bundle.name + ".work")):
+        shutil.rmtree(left, ignore_errors=True)
+    return TrialResult(number, values, seconds, () if failure else losses, rows, failure)
+
+
+def _tell(optuna: Any, searched: Any, result: TrialResult) -> None:
+    if result.failure is None:
+        searched.tell(result.number, result.loss)
+    else:
+        searched.tell(result.number, state=optuna.trial.TrialState.FAIL)
+
+
+def _say(done: StudyResult) -> None:
+    trial = done.trials[-1]
+    values = ", ".join(f"{name} {_short(value)}" for name, value in trial.values.items())
+    found = f"log-loss {trial.loss:.4f}" if trial.failure is None else f"failed: {trial.failure}"
+    log.info("trial %d, %.0f s: %s (%s)", trial.number, trial.seconds, found, values)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """A trial's own lines are not said."""
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

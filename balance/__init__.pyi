@@ -1,4 +1,5 @@
 from .calibration import (
+    FLOOR,
     Calibration,
     CalibrationReport,
     fit_calibration,
@@ -58,6 +59,7 @@ __all__ = [
     "shrunk_em_prior",
     "BINS",
     "Calibration",
+    "FLOOR",
     "CalibrationKind",
     "CalibrationReport",
     "ConfidenceThreshold",

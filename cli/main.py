@@ -38,6 +38,7 @@ COMMANDS = {
     "tune": "search settings of stage 1 on held-out rows",
     "ablate": "compare the hybrid with the decoder alone, cure by cure",
     "audit": "measure the skew of anyone's predictions",
+    "export": "take a bundle to other runtimes: transformers, ONNX, OpenVINO, GGUF",
     "serve": "answer requests over HTTP, with a page to try a bundle",
     "synthesise": "write rows for rare topics, to be read and trained on",
     "newsroom": "make the synthetic corpus whose best possible classifier is known",

@@ -6,6 +6,7 @@ from .judges import FrameJudge, TopicJudge, are_frames, judge_taught_by, make_ju
 from .obedience import Obedience, Trial, judge_obedience, log_probability_gap, measure_obedience
 from .preparation import check_base
 from .sampling import has_target, topic_loss_link, topic_prior_from_loss
+from .saving import save_plain
 from .settings import BALANCED_RATIO, Backend, DecoderSettings, GenerationSettings
 from .stored import StoredAdapter, StoredDecoder
 from .templates import INSTRUCTION, PLAIN, TEMPLATES
@@ -46,6 +47,7 @@ __all__ = [
     "measure_obedience",
     "merge",
     "parse_frame",
+    "save_plain",
     "topic_loss_link",
     "topic_token",
 ]

@@ -307,7 +307,7 @@ class TopicDecoder:
         progress: Progress | None,
         watch: Watch | None = None,
     ) -> list[list[int]]:
-        suppressed = self._suppressed
+        suppressed = self.never_written
         end_id: Any = self.tokenizer.eos_token_id
         rows = [[*ids, *mark] for ids, mark in zip(prompts, topic_tokens, strict=True)]
         if self._vllm is not None:
@@ -344,8 +344,13 @@ class TopicDecoder:
         return Engine(self.model, self._sequencer.prefix, pad_id, end_id)
 
     @property
-    def _suppressed(self) -> list[int]:
-        """Control tokens, and rows of the embedding that belong to no token."""
+    def sequencer(self) -> Sequencer:
+        """What builds its sequences: to be asked, not changed."""
+        return self._sequencer
+
+    @property
+    def never_written(self) -> list[int]:
+        """Ids that no output holds: control tokens, and rows of the embedding that belong to no token."""
         embedding: Any = self.model.get_input_embeddings()
         rows = len(embedding.weight)
         return [*self.control.ids, *range(len(self.tokenizer), rows)]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 # From the top down; rooms of one row do not import each other.
-ROWS = [["cli"], ["ablation"], ["evaluation", "jobs", "inspection", "serving", "tuning"], ["pipeline"],
+ROWS = [["cli"], ["ablation"], ["evaluation", "jobs", "inspection", "exporting", "serving", "tuning"], ["pipeline"],
         ["encoder", "decoder"], ["training"], ["balance", "runtime"], ["corpus"], ["common"]]  # fmt: skip
-WIDTH, HEIGHT, GAP = 1040, 46, 34
+WIDTH, HEIGHT, GAP = 1400, 46, 34
 
 
 def lines_of(room: str) -> int:

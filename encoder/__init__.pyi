@@ -4,11 +4,12 @@ from .cross_fit import CrossFitted, cross_fit
 from .fitted import FittedEncoder, HeldOut
 from .fitting import fit_encoder
 from .probed_base import MOST_NOISY
+from .reading import read_classifier
 from .recipe import FEW_TOKENS, fit_topic_encoder
 from .relabel import relabelled
 from .sampling import topic_loss_link, topic_prior_from_loss
 from .settings import EncoderSettings
-from .tokens import tokenize
+from .tokens import pad, pad_id_of, tokenize
 from .topic_encoder import TopicEncoder
 
 __all__ = [
@@ -17,6 +18,9 @@ __all__ = [
     "CrossFitted",
     "cross_fit",
     "tokenize",
+    "pad",
+    "pad_id_of",
+    "read_classifier",
     "make_base",
     "FittedEncoder",
     "HeldOut",

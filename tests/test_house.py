@@ -22,10 +22,10 @@ BELOW = {
 BELOW["training"] = {*BELOW["balance"], "balance", "runtime"}
 BELOW |= {stage: {*BELOW["training"], "training"} for stage in STAGES}
 BELOW["pipeline"] = {*BELOW["encoder"], *STAGES}
-ABOVE_PIPELINE = ("jobs", "evaluation", "inspection", "serving", "tuning")
+ABOVE_PIPELINE = ("jobs", "evaluation", "inspection", "exporting", "serving", "tuning")
 BELOW |= {room: {*BELOW["pipeline"], "pipeline"} for room in ABOVE_PIPELINE}
 BELOW["ablation"] = {*BELOW["jobs"], "jobs", "evaluation"}
-BELOW["cli"] = {*BELOW["ablation"], "ablation", "inspection", "serving", "tuning"}
+BELOW["cli"] = {*BELOW["ablation"], "ablation", "inspection", "exporting", "serving", "tuning"}
 
 PUBLIC = ["HybridPipeline", "TopicClassifier", "UserError", "__version__", "audit", "evaluate", "fit", "predict"]
 

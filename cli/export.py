@@ -1,0 +1,23 @@
+"""`unskew export`: its options, and what it prints. Parses nothing and loads no model before it must."""
+
+from ..exporting import ExportSettings
+
+MOST_USED = ("model", "output", "format")
+
+
+def command(model: str, output: str, settings: ExportSettings, overwrite: bool = False) -> int:
+    """Take a bundle to another runtime.
+
+    Args:
+        model: A bundle: a folder, or its id on the hub.
+        output: The folder to write; its README has the lines that load it.
+        settings: What is exported, and as what.
+        overwrite: Replace an earlier export at output.
+    """
+    from ..exporting import export as run
+
+    done = run(model, output, settings, overwrite)
+    checked = "" if done.difference is None else f"; probabilities within {done.difference:.1g} of the bundle's"
+    print(f"written: {done.folder} ({' and '.join(done.stages)} as {settings.format}{checked})")
+    print(f"how to load it: {done.folder / 'README.md'}")
+    return 0

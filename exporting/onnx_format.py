@@ -1,0 +1,86 @@
+"""The encoder as ONNX: written by torch's exporter, checked in ONNX Runtime. Knows no tokenizer and no bundle."""
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..common import UserError
+from .encoder_files import Run, reason
+from .encoder_graph import INPUTS, OUTPUTS, EncoderGraph
+
+FILE = "model.onnx"
+METADATA = "unskew"
+
+
+def write_onnx(
+    graph: EncoderGraph, example: dict[str, torch.Tensor], description: Mapping[str, Any], file: Path
+) -> None:
+    """Write the graph, rows and tokens free, with the description in its metadata.
+
+    Raises:
+        UserError: If the model has an operator that ONNX lacks.
+    """
+    free = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in INPUTS}
+    try:
+        with _quietly():
+            program: Any = torch.onnx.export(
+                graph,
+                (),
+                kwargs=example,
+                dynamo=True,
+                input_names=list(INPUTS),
+                output_names=list(OUTPUTS),
+                dynamic_shapes=free,
+                verbose=False,
+            )
+        program.model.metadata_props[METADATA] = json.dumps(description, ensure_ascii=False)
+        program.save(str(file))
+    except Exception as error:  # of many kinds, with long reports
+        raise UserError(
+            f"the encoder ({type(graph.model).__name__}) cannot be written as ONNX: {reason(error)}; "
+            "export it as openvino or merged"
+        ) from error
+
+
+def open_onnx(file: Path) -> Run:
+    """Log-probabilities by ONNX Runtime, on the CPU.
+
+    Raises:
+        UserError: If it lacks an operator that the file asks for.
+    """
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except Exception as error:  # of many kinds, which are no subclasses of one
+        raise UserError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot open the encoder: {reason(error)}; "
+            "try a newer onnxruntime, or export as openvino or merged"
+        ) from error
+
+    def run(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        return session.run(["log_probabilities"], dict(inputs))[0]
+
+    return run
+
+
+@contextlib.contextmanager
+def _quietly() -> Generator[None]:
+    """Without the exporter's own remarks, on the screen and in logs, on what is not installed or will be deprecated."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

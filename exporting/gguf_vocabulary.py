@@ -64,7 +64,9 @@ def read_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> GgufVocabu
 
 
 def _splitting(stored: Any) -> str:
-    steps = stored["pretokenizers"] if stored and stored["type"] == "Sequence" else [stored or {"type": "none"}]
+    steps: list[dict[str, Any]] = (
+        stored["pretokenizers"] if stored and stored["type"] == "Sequence" else [stored or {"type": "none"}]
+    )
     kinds = [step["type"] for step in steps]
     last = steps[-1]
     if kinds[-1] == "ByteLevel" and not last["add_prefix_space"]:

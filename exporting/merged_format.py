@@ -19,7 +19,7 @@ def write_decoder(decoder: TopicDecoder, folder: Path) -> None:
     `generate` then writes greedily, ends where the decoder ends, and never writes a control token.
     """
     tokenizer = decoder.tokenizer
-    save_plain(decoder.model, folder)
+    save_plain(decoder.model, folder)  # pyright: ignore[reportArgumentType] merged as it was read
     tokenizer.save_pretrained(folder)
     GenerationConfig(
         do_sample=False,

@@ -67,7 +67,7 @@ def open_onnx(file: Path) -> Run:
         ) from error
 
     def run(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        return session.run(["log_probabilities"], dict(inputs))[0]
+        return np.asarray(session.run(["log_probabilities"], dict(inputs))[0])
 
     return run
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
 import torch
 from jsonargparse import ArgumentParser
 
@@ -47,13 +48,16 @@ class Server:
         name: Title of its line in the table.
         port: Where it listens.
         bodies: What is sent, one a row.
-        found: By the number of clients, a dictionary for each repeat: seconds, p50 and p99 in milliseconds.
+        found: By the number of clients, a dictionary for each repeat: seconds, p50 and p99 in milliseconds, and
+            requests a second of the server's processor time, which other work on the machine hardly changes.
+        process: Once it runs.
     """
 
     name: str
     port: int
     bodies: list[str]
     found: dict[int, list[dict[str, float]]] = field(default_factory=dict)
+    process: psutil.Process | None = None
 
     def ask(self, body: str) -> dict[str, Any]:
         """One answer, both servers' in one shape."""
@@ -69,13 +73,20 @@ class Server:
         write_text(bodies, "\n".join(self.bodies) + "\n")
         command = ["wrk", "-t1", f"-c{clients}", "-d3600", "--timeout", "600", "-s", str(HERE / "serving.lua")]
         told = {**os.environ, "BODIES": str(bodies), "REQUESTS": str(requests)}
+        before = self._processor_seconds()
         done = subprocess.run(
             [*command, f"http://127.0.0.1:{self.port}/predict"], env=told, capture_output=True, text=True, check=True
         )
         found = json.loads(done.stdout.strip().splitlines()[-1])
         if found["failed"]:
             raise SystemExit(f"{self.name}: {found['failed']:.0f} requests failed")
-        self.found.setdefault(clients, []).append({**found, "rate": requests / found["seconds"]})
+        figures = {"rate": requests / found["seconds"], "cpu_rate": requests / (self._processor_seconds() - before)}
+        self.found.setdefault(clients, []).append({**found, **figures})
+
+    def _processor_seconds(self) -> float:
+        assert self.process is not None
+        times = self.process.cpu_times()
+        return times.user + times.system
 
     def figure(self, clients: int, name: str) -> float:
         """The median over the repeats."""
@@ -124,7 +135,7 @@ def prepare(pipe: HybridPipeline, new_tokens: int, folder: Path) -> None:
 
 
 @contextmanager
-def started(command: Sequence[str], port: int, threads: int) -> Generator[None]:
+def started(server: Server, command: Sequence[str], threads: int) -> Generator[None]:
     """A server from when it listens until the block ends."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with subprocess.Popen([sys.executable, *command], env=environment) as process:
@@ -133,9 +144,10 @@ def started(command: Sequence[str], port: int, threads: int) -> Generator[None]:
                 if process.poll() is not None:
                     raise SystemExit(f"{command} ended")
                 with socket.socket() as one:
-                    if one.connect_ex(("127.0.0.1", port)) == 0:
+                    if one.connect_ex(("127.0.0.1", server.port)) == 0:
                         break
                 time.sleep(0.1)
+            server.process = psutil.Process(process.pid)
             yield
         finally:
             process.terminate()
@@ -190,7 +202,7 @@ def table(servers: Sequence[Server], loop: Loop) -> str:
     head = [
         "",
         *(f"{count} client{'s' * (count > 1)}: p50, p99 ms; requests/s" for count in clients),
-        "saturation, rows/s",
+        "saturation, rows/s (a second of the server's processor time)",
     ]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for server in servers:
@@ -198,7 +210,8 @@ def table(servers: Sequence[Server], loop: Loop) -> str:
             f"{server.figure(count, 'p50'):.1f}, {server.figure(count, 'p99'):.1f}; {server.figure(count, 'rate'):.2f}"
             for count in clients
         ]
-        lines.append(f"| {server.name} | {' | '.join(cells)} | {server.saturation:.2f} |")
+        of_processor = max(server.figure(count, "cpu_rate") for count in clients)
+        lines.append(f"| {server.name} | {' | '.join(cells)} | {server.saturation:.2f} ({of_processor:.2f}) |")
     alone = [f"{median(loop.singles):.1f}; {1000 / median(loop.singles):.2f}", *[""] * (len(clients) - 1)]
     batch = max(map(loop.rate, loop.rates))
     lines.append(f"| `HybridPipeline` in a loop | {' | '.join(alone)} | {batch:.2f} |")
@@ -278,8 +291,8 @@ def main() -> None:
         program = str(Path(sys.executable).with_name("unskew"))
         serve = [program, "serve", "--model", bundle, "--stage", given.stage, "--port", str(own.port)]
         with (
-            started([*serve, "--device", "cpu", "--limits.seconds", "3600"], own.port, given.threads),
-            started([str(HERE / "serving_plain.py"), bundle, str(plain.port)], plain.port, given.threads),
+            started(own, [*serve, "--device", "cpu", "--limits.seconds", "3600"], given.threads),
+            started(plain, [str(HERE / "serving_plain.py"), bundle, str(plain.port)], given.threads),
         ):
             print(same_answers((own, plain), loop, texts), flush=True)
             for _ in range(given.repeats):

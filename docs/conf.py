@@ -6,6 +6,7 @@ project = "unskew"
 copyright = "the unskew developers"  # noqa: A001 Sphinx names it so
 release = importlib.metadata.version("unskew")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 myst_fence_as_directive = ["math"]
 # Pages of the repository outside docs/: they read as well there, and links to them go to the repository.

@@ -1,4 +1,4 @@
-"""unskew.jobs: batch jobs that survive interruptions: shards, manifests, resuming, one machine or many."""
+"""unskew.jobs: batch jobs that survive interruptions: shards, manifests, one machine or many. Knows no evaluation."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What a job would do, said without doing it: every check that needs no model, and not one file written."""
+"""Describes what a job would do, after every check that needs no model. Loads no model and writes no file."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,10 +16,10 @@ _LOOKED_AT = 100
 
 
 def describe(system: ModelHandle, job: JobSettings) -> str:
-    """The plan of a job, a line for each part of it.
+    """The plan of a job, a line for each part.
 
     Raises:
-        UserError: As the job itself would before it loads the models.
+        UserError: As in the job itself before it loads the models.
     """
     return "\n".join(_lines(system, job))
 

@@ -1,8 +1,8 @@
-"""Result rows as bytes and back, in each format; shards joined to one file. Knows no model and no job.
+"""Encodes and decodes result rows in each format, and joins shards to one file. Knows no model and no job.
 
-All that is known of an output format is here: its ending in `RowFormat`, a branch in `encode`, `rows_of` and `join`.
-The same rows give the same bytes, which is how two runs can be compared. Parts of a compressed file follow each other
-as they are: members of gzip and frames of zstd may be joined.
+Everything about an output format is here: its ending in `RowFormat`, and a branch in `encode`, `rows_of` and `join`.
+The same rows give the same bytes, so two runs can be compared. Compressed shards are simply concatenated, as members of
+gzip and frames of zstd may be.
 """
 
 import csv
@@ -26,13 +26,13 @@ _COPIED = 2**20
 
 @dataclass(frozen=True)
 class Layout:
-    """How result rows are written.
+    """The format and columns of result rows.
 
     Attributes:
-        form: The format.
+        form: Output format.
         sets: Whether rows have a `topic_set`.
-        keep: Input columns that are passed through: as they were read in JSON lines; elsewhere as text, JSON where
-            the value is no string.
+        keep: Input columns to pass through: unchanged in JSON lines, elsewhere as text, with JSON for values that are
+            not strings.
     """
 
     form: RowFormat
@@ -41,12 +41,12 @@ class Layout:
 
     @property
     def names(self) -> list[str]:
-        """The columns, in their order."""
+        """The columns, in order."""
         return [*NAMES, *([SET] if self.sets else []), *self.keep]
 
 
 def format_of_name(name: str) -> RowFormat | None:
-    """The format that a file's ending names, if any."""
+    """The format of a file's ending, if any."""
     return next((form for form in FORMATS if name.lower().endswith(f".{form}")), None)
 
 
@@ -68,13 +68,13 @@ def encode(rows: Sequence[Row], layout: Layout) -> bytes:
 
 
 def encode_lines(rows: Iterable[Row]) -> bytes:
-    """JSON lines. A lone surrogate, which UTF-8 cannot hold, becomes its JSON escape."""
+    """JSON lines. A lone surrogate, which UTF-8 cannot encode, becomes a JSON escape."""
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
     return "".join(lines).encode("utf-8", "backslashreplace")
 
 
 def rows_of(file: IO[bytes], layout: Layout) -> Iterator[Row]:
-    """The rows of a shard, or of shards joined; encoded again, they give the same bytes."""
+    """The rows of a shard or of joined shards; encoded again, they give the same bytes."""
     match layout.form:
         case "parquet":
             yield from _parquet_rows(file)
@@ -91,7 +91,7 @@ def rows_of(file: IO[bytes], layout: Layout) -> Iterator[Row]:
 
 
 def join(parts: Iterable[AnyPath], layout: Layout, file: IO[bytes]) -> None:
-    """Write the rows of all parts, in order, to one open file; holds one part's row group at most."""
+    """Write the rows of all parts, in order, to one open file, with at most one row group of a part in memory."""
     paths = list(parts)
     if not paths:
         file.write(encode([], layout))
@@ -108,7 +108,7 @@ def join(parts: Iterable[AnyPath], layout: Layout, file: IO[bytes]) -> None:
 
 def _encode_csv(rows: Sequence[Row], layout: Layout) -> bytes:
     text = io.StringIO()
-    # All texts in quotes: Python 3.11 leaves a lone carriage return without, which it cannot read again.
+    # All texts are quoted: Python 3.11 does not quote a lone carriage return, and then cannot read it.
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerow(layout.names)
     for row in rows:
@@ -130,7 +130,7 @@ def _text(value: Any) -> str | None:
 def _schema(layout: Layout) -> Any:
     import pyarrow as pa
 
-    # A list of pairs and not a map: pandas, Polars and `datasets` read it alike, and it keeps the order.
+    # A list of pairs, not a map: pandas, Polars and `datasets` read it alike, and it keeps the order.
     topics = pa.list_(pa.struct([("topic", pa.string()), ("probability", pa.float64())]))
     types = {"confidence": pa.float64(), "topics": topics, SET: pa.list_(pa.string())}
     return pa.schema([(name, types.get(name, pa.string())) for name in layout.names])

@@ -1,6 +1,6 @@
-"""A first pass of stage 1 over a job's rows, for the prior they seem to have. Knows no file that is written.
+"""A first pass of stage 1 over a job's rows, to estimate their prior. Knows nothing of the job's output.
 
-A row that the encoder cannot take is left out here; the job itself sets it apart.
+A row that the encoder cannot process is left out here; the job itself reports it as an error.
 """
 
 import logging
@@ -26,10 +26,10 @@ log = logging.getLogger("unskew")
 def prior_of_rows(
     system: ModelHandle, job: JobSettings, kind: Literal["adaptive", "estimate"]
 ) -> "AdaptedPrior | ShiftEstimate":
-    """The prior of a job's rows: of at most `estimate_rows` of them, spread evenly over its input.
+    """The prior of a job's rows, from at most `estimate_rows` of them, spread evenly over the input.
 
     Raises:
-        UserError: If the rows do not determine it, for "estimate"; "adaptive" refuses nothing.
+        UserError: For "estimate", if the rows do not determine the prior; "adaptive" refuses nothing.
     """
     import torch
 
@@ -64,7 +64,7 @@ def _logits(pipeline: Any, texts: Sequence[str]) -> "Iterator[Tensor]":
 
 
 def _once_more(pipeline: Any, texts: Sequence[str]) -> "Tensor | None":
-    """As in `predict_shard`: the logits of a single text that failed, or None where the text is at fault."""
+    """As in `predict_shard`: the logits of a single text that failed, or None if the text is at fault."""
     try:
         _finite(pipeline, [HARMLESS])
     except NotFiniteError as error:

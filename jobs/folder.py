@@ -7,13 +7,13 @@ OUTPUT.job/            (OUTPUT itself, where that is a folder)
   done/                written last: rows, bytes and SHA-256 of a finished shard
   .lock                held by the process that works here
 
-Every file is written whole or not at all, and a shard without its file in `done` does not count: so whatever
-interrupts a job, what it finds again is whole shards.
+Every file is written whole or not at all, and a shard without its file in `done` does not count. So after any
+interruption, a job finds only whole shards.
 
-In object storage the layout is the same, but there is no lock: a lease would rest on clocks, and none is needed. The
-manifest of a new job is created only where there is none, so of two runs at once the first one's plan holds. A shard's
-bytes follow from the plan, so equal runs write equal objects. A run whose manifest is no longer there, is another one
-or is finished stops before it stores a shard; and at the end every shard is held against the SHA-256 in its record.
+In object storage the layout is the same, but there is no lock: a lease would depend on clocks, and none is needed. The
+manifest of a new job is created only if there is none, so the first of two simultaneous runs sets the plan. A shard's
+bytes depend only on the plan, so equal runs write equal objects. A run stops before it stores a shard if its manifest
+is gone, replaced or finished. At the end every shard is compared with the SHA-256 in its record.
 """
 
 import hashlib
@@ -54,11 +54,11 @@ _SHARD = re.compile(rf"part-[0-9]{{5,}}\.({'|'.join(map(re.escape, ('json', *FOR
 
 @dataclass(frozen=True)
 class JobPaths:
-    """Where a job writes.
+    """The paths that a job writes to.
 
     Attributes:
-        output: The file or folder asked for.
-        folder: The working folder.
+        output: Output file or folder.
+        folder: Working folder.
         form: Format of the result rows.
     """
 
@@ -68,10 +68,10 @@ class JobPaths:
 
     @classmethod
     def of(cls, output: str) -> "JobPaths":
-        """The place that an output's name means.
+        """The paths for the name of an output.
 
         Raises:
-            UserError: If its ending is that of another format, or nothing can be written there.
+            UserError: If the name has the ending of another format, or nothing can be written there.
         """
         path = any_path(output)
         form = format_of_name(path.name)
@@ -87,7 +87,7 @@ class JobPaths:
 
     @property
     def is_folder(self) -> bool:
-        """Whether the shards are the result."""
+        """Whether the output is a folder of shards."""
         return self.output == self.folder
 
     @property
@@ -109,10 +109,10 @@ class JobPaths:
 
 
 def read_manifest(place: JobPaths) -> dict[str, Any] | None:
-    """What an earlier run wrote; None without one.
+    """The manifest of an earlier run; None without one.
 
     Raises:
-        UserError: If it is of a newer version, or no job's.
+        UserError: If it is of a newer version, or not a job's manifest.
     """
     path = place.folder / MANIFEST
     try:
@@ -122,15 +122,15 @@ def read_manifest(place: JobPaths) -> dict[str, Any] | None:
 
 
 def write_manifest(place: JobPaths, manifest: Mapping[str, Any], new: bool = False) -> None:
-    """Write it whole or not at all; a `new` one replaces none in object storage."""
+    """Write the manifest whole or not at all. In object storage a `new` one does not replace another."""
     with replacing(place.folder / MANIFEST, new=new) as file:
         file.write(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
 def check_own(place: JobPaths, manifest: Mapping[str, Any]) -> None:
-    """Raise a UserError where a run elsewhere has ended this job, or begun another one in its place.
+    """Raise a UserError if another run has ended this job or begun another job in its place.
 
-    On a file system the lock sees to that.
+    On a file system the lock prevents that.
     """
     if isinstance(place.folder, Path):
         return
@@ -144,7 +144,7 @@ def check_own(place: JobPaths, manifest: Mapping[str, Any]) -> None:
 
 
 def store(place: JobPaths, shard: ShardResult, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a shard's files, its record last; returns the record, which is bound to the plan."""
+    """Write a shard's files, with its record last. Returns the record, which is bound to the plan."""
     with replacing(place.part(shard.index), "wb") as file:
         file.write(shard.content)
     if shard.bad:
@@ -169,11 +169,11 @@ def store(place: JobPaths, shard: ShardResult, plan: Mapping[str, Any]) -> dict[
 
 
 def finished_shards(place: JobPaths, plan: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """The records of the plan's finished shards whose files are there in their size, by index."""
+    """The records of the plan's finished shards whose files exist with the recorded size, by index."""
     found: dict[int, dict[str, Any]] = {}
     bound = fingerprint(plan)
     for path in sorted((place.folder / "done").glob("part-*.json")):  # pyright: ignore[reportArgumentType] all of a kind
-        with suppress(UserError, OSError):  # a record that cannot be read is a shard to be done again
+        with suppress(UserError, OSError):  # an unreadable record means that the shard is done again
             record = read_artefact(path, ShardRecord).plain()
             if path != place.done(record["index"]) or record.get("plan", bound) != bound:
                 continue
@@ -193,24 +193,24 @@ def finish(
     report: Mapping[str, Any],
     before: "Standing | None" = None,
 ) -> None:
-    """Join the shards, write the manifest's end, and only then clear away; may be repeated after a kill at any point.
+    """Join the shards, write the final manifest, and only then clean up. May be repeated after a kill at any point.
 
     Args:
-        place: Where the job writes.
-        manifest: As it was written.
-        shards: The records of all of them, in order.
-        layout: Layout of their rows.
-        report: What the job did and cost.
-        before: What may be replaced; None: anything.
+        place: Paths of the job.
+        manifest: Manifest as it was written.
+        shards: Records of all shards, in order.
+        layout: Layout of the rows.
+        report: Report of the job's work and cost.
+        before: State of the output that may be replaced; None allows anything.
 
     Raises:
-        UserError: If a shard is not what was written, which the next run then does again; or if something appeared
-            where the output goes.
+        UserError: If a shard was changed, which the next run then does again, or the output was changed by something
+            else.
     """
     for shard in shards:
         _check(place, shard)
     _refuse_new(place, before)
-    write_manifest(place, {**manifest, "joining": True})  # from here on an output that is there is ours
+    write_manifest(place, {**manifest, "joining": True})  # from here on, an existing output is ours
     bad = [place.bad(shard["index"]) for shard in shards if shard["error_bytes"]]
     with ExitStack() as stack:
         if bad:
@@ -238,18 +238,18 @@ def finish(
 
 
 def clear(place: JobPaths, parts: bool = True) -> None:
-    """Remove the records of shards, and with `parts` the shards; nothing that a job does not write."""
+    """Remove the records of shards and, with `parts`, the shards; removes only files that a job writes."""
     for folder in (place.done(0).parent, place.bad(0).parent):
         for path in _own(folder):
             path.unlink(missing_ok=True)
-        with suppress(OSError):  # it holds other things
+        with suppress(OSError):  # the folder has other contents
             folder.rmdir()
     for path in _own(place.folder) if parts else ():
         path.unlink(missing_ok=True)
 
 
 def unrecorded(place: JobPaths, manifest: Mapping[str, Any]) -> list[AnyPath]:
-    """The shards' files that no record speaks for: a kill leaves those of one shard, which the job writes again."""
+    """Shard files without a record. A kill leaves at most those of one shard, which the job writes again."""
     known = {place.done(shard["index"]).stem for shard in manifest.get("shards", [])}
     known |= {path.stem for path in _own(place.done(0).parent)}
     found = [path for folder in (place.folder, place.bad(0).parent) for path in _own(folder)]
@@ -260,12 +260,12 @@ Standing = dict[AnyPath, tuple[int, int, int] | None]
 
 
 def standing(place: JobPaths) -> Standing:
-    """What is where the output goes: inode, size and modification time (ns) of each file, or None."""
+    """The state of the output's files: inode, size and modification time (ns) of each, None if it is missing."""
     return {path: _identity(path) for path in ([] if place.is_folder else [place.output]) + [place.errors]}
 
 
 def is_intact(place: JobPaths, manifest: Mapping[str, Any]) -> bool:
-    """Whether the output of a finished job is what was written."""
+    """Whether the output of a finished job is unchanged."""
     finished = manifest["finished"]
     if bool(finished["errors"]) != place.errors.is_file():
         return False
@@ -278,10 +278,10 @@ def is_intact(place: JobPaths, manifest: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def locked(place: JobPaths) -> Generator[None]:
-    """Hold the folder, which is made where it is missing; freed by the system however the process ends.
+    """Lock the folder, which is created if missing. The system frees the lock however the process ends.
 
     Raises:
-        UserError: If another process holds it.
+        UserError: If another process has the lock.
     """
     if isinstance(place.folder, RemotePath):
         yield
@@ -302,7 +302,7 @@ def locked(place: JobPaths) -> Generator[None]:
 
 
 def _own(folder: AnyPath) -> list[AnyPath]:
-    """The files in a folder that have the names of a shard's, and what killed writers of such files left."""
+    """The files in a folder with names of shard files, and temporary files left by killed writers."""
     left = [path for path in folder.glob(".part-*.tmp") if _SHARD.fullmatch(path.name[1:].partition("~")[0])]
     return [path for path in sorted(folder.glob("part-*")) if _SHARD.fullmatch(path.name)] + left
 
@@ -316,7 +316,7 @@ def _identity(path: AnyPath) -> tuple[int, int, int] | None:
 
 
 def _is_new(path: AnyPath, before: Standing | None) -> bool:
-    """Whether an output may replace nothing at all."""
+    """Whether an output must not replace anything."""
     return before is not None and before[path] is None
 
 

@@ -1,8 +1,8 @@
-"""What a job's results depend on besides its settings, in a form that two runs can compare.
+"""The inputs of a job besides its settings, in a form that two runs can compare.
 
-Knows files, the hub's addresses and a bundle's layout; loads no model. Files are compared by content and not by date:
-a restored backup is the same input, a rewrite within the same second is not, and reading a file takes a second or two
-for each gigabyte, where predicting it takes hours.
+Knows files, hub addresses and the layout of a bundle; loads no model. Files are compared by content, not by date: a
+restored backup is the same input, a rewrite within the same second is not. Reading a gigabyte takes a second or two,
+while predicting it takes hours.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ _LIBRARIES = ("unskew", "torch", "transformers")
 
 @dataclass(frozen=True)
 class InputState:
-    """What the input was when the job looked.
+    """The input as the job first read it.
 
     Attributes:
-        parts: Name, bytes and SHA-256 of each file; address and revision of each dataset of the hub.
-        rows: How many rows there are; None where counting would mean parsing.
-        seen: Each file as it was: whether one changed while the job ran.
+        parts: Name, bytes and SHA-256 of each file; address and revision of each dataset on the hub.
+        rows: Number of rows; None if counting would need parsing.
+        seen: State of each file, to detect changes while the job runs.
     """
 
     parts: list[dict[str, Any]]
@@ -37,7 +37,7 @@ class InputState:
     seen: "list[FileState]"
 
     def check_unchanged(self) -> None:
-        """Raise a UserError if a file has been written to since, even if it was put back."""
+        """Raise a UserError if a file has been written since, even if its old contents are back."""
         for before in self.seen:
             if file_state(any_path(before.name)) != before:
                 raise UserError(
@@ -47,7 +47,7 @@ class InputState:
 
 
 class FileState(NamedTuple):
-    """What tells that a file was written to: the change time moves at every write, and cannot be set back."""
+    """The state of a file, which shows writes: the change time moves at every write and cannot be set back."""
 
     name: str
     device: int
@@ -81,12 +81,12 @@ def input_state(source: Source) -> InputState:
 
 
 def bundle_state(contents: bundle.Contents) -> str:
-    """64 hex digits over all of a bundle that predictions depend on, and over the decoder's base if it is here.
+    """64 hex digits over everything in a bundle that predictions depend on, and over a local base of the decoder.
 
     Raises:
         UserError: If a file cannot be read.
     """
-    from ..training import base_contents  # its room loads Lightning
+    from ..training import base_contents  # loads Lightning
 
     place = contents.encoder.parent
     files = sorted(path for path in place.rglob("*") if path.is_file() and path.name not in _EDITABLE)
@@ -97,7 +97,7 @@ def bundle_state(contents: bundle.Contents) -> str:
 
 
 def _under_first_names(corrector: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of version 0.1.0, so that a job that it began goes on with the same bundle."""
+    """The keys of version 0.1.0, so that a job begun with it resumes with the same bundle."""
     names = {"model_prior": "implied_prior", "labels": "targets"}
     held_out = corrector.get("held_out")
     renamed = {**corrector, **({"held_out": {names.get(k, k): v for k, v in held_out.items()}} if held_out else {})}
@@ -105,23 +105,23 @@ def _under_first_names(corrector: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def bundle_folders(contents: bundle.Contents) -> list[Path]:
-    """The bundle's own folder, and that of its decoder's base if it is here."""
+    """The bundle's folder, and that of a local base of its decoder."""
     base = _base(contents)
     return [contents.encoder.parent, *([Path(base)] if base and Path(base).is_dir() else [])]
 
 
 def folder_state(folders: Sequence[Path]) -> list[FileState]:
-    """All files and folders in some folders; none of a folder that there is not.
+    """The state of all files and folders in some folders; missing folders are skipped.
 
     Raises:
-        UserError: If one goes away meanwhile.
+        UserError: If one disappears meanwhile.
     """
     there = [folder for folder in folders if folder.is_dir()]
     return [file_state(path) for folder in there for path in (folder, *sorted(folder.rglob("*")))]
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of what computes: another one may round differently."""
+    """The versions of the libraries that compute, because another version may round differently."""
     return {name: version(name) for name in _LIBRARIES}
 
 
@@ -136,7 +136,7 @@ def file_state(path: AnyPath) -> FileState:
     """The state of a file or folder.
 
     Raises:
-        UserError: If there is none, or it cannot be looked at.
+        UserError: If it does not exist, or cannot be accessed.
     """
     try:
         found = path.stat()
@@ -150,7 +150,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _digest(path: AnyPath) -> tuple[str, int]:
-    """SHA-256 and number of lines."""
+    """SHA-256 and number of lines of a file."""
     digest, lines, last = hashlib.sha256(), 0, b"\n"
     try:
         with path.open("rb") as file:
@@ -164,7 +164,7 @@ def _digest(path: AnyPath) -> tuple[str, int]:
 
 
 def _revision(part: HubDataset) -> str | None:
-    """The commit of a dataset of the hub; contents of a folder laid out as one; None where the hub cannot say."""
+    """The commit of a dataset on the hub, or the contents of a local folder; None if the hub cannot tell."""
     name, _ = part.name_and_config
     if Path(name).is_dir():
         return file_fingerprint(_files(Path(name)))
@@ -172,5 +172,5 @@ def _revision(part: HubDataset) -> str | None:
 
     try:
         return HfApi().dataset_info(name).sha
-    except Exception:  # the hub's client raises many kinds; reading the rows will say what is wrong
+    except Exception:  # the hub's client raises many kinds; reading the rows will report the problem
         return None

@@ -1,8 +1,8 @@
-"""A batch job from beginning to end: rows in, shards out, and after any interruption on from the last whole shard.
+"""A batch job from start to end: rows in, shards out, resumed after any interruption at the last whole shard.
 
-Knows files and how the parts of this package fit; the models are the system's. Shards are cut from the input by
-position alone and answered each on its own, so their bytes do not depend on where a run began or which process
-answered them.
+Knows files and how the parts of this package fit together; knows nothing of the models. Shards are cut from the input
+by position alone, and each is predicted on its own. So their bytes do not depend on where a run began or which process
+predicted them.
 """
 
 import json
@@ -42,15 +42,15 @@ _LEAST_FOR_A_SHARE = 100
 
 @dataclass(frozen=True)
 class JobSummary:
-    """What became of the rows of a job.
+    """The results of a job in numbers.
 
     Attributes:
-        output: The file or folder.
+        output: Output file or folder.
         written: Rows with a result.
         bad: Rows that could not be processed.
-        first_bad: Place and reason of the first of them.
-        resumed: Rows of both kinds that earlier runs had finished.
-        drift: What passed a threshold, in words.
+        first_bad: Place and reason of the first error.
+        resumed: Rows, with results or errors, that earlier runs had finished.
+        drift: Warnings about thresholds that were exceeded.
     """
 
     output: AnyPath
@@ -67,14 +67,14 @@ class JobSummary:
 
 
 def run(system: ModelHandle, job: JobSettings) -> JobSummary:
-    """Run a job, go on with it, run its errors again, or find it finished.
+    """Run a job, resume it, run its errors again, or find it finished.
 
     Raises:
-        UserError: If something given must be fixed, another process is at work on the output, what was begun there
-            is another job's, or more rows failed than allowed; what is finished remains.
+        UserError: If an input or option is invalid, another process works on the output, the output belongs to another
+            job, or more rows failed than allowed. Finished shards remain.
     """
     place, state, plan = prepare(system, job)
-    how_to_start(place, job, plan, folder.read_manifest(place))  # refuses before the folder is made
+    how_to_start(place, job, plan, folder.read_manifest(place))  # raises before the folder is created
     with folder.locked(place):
         found = folder.read_manifest(place)
         match how_to_start(place, job, plan, found):
@@ -127,14 +127,14 @@ def predict(
     backend: "Backend" = "torch",
     **options: Any,
 ) -> JobSummary:
-    """Run a job of a bundle; `options` are those of `JobSettings`. Raises as `run`."""
+    """Run a job of a bundle. `options` are those of `JobSettings`; errors as in `run`."""
     names = str(source) if isinstance(source, str | os.PathLike) else [str(one) for one in source]
     job = JobSettings(names, str(output), **options)
     return run(open_model(str(model), device, precision, job, backend), job)
 
 
 def prepare(system: ModelHandle, job: JobSettings) -> tuple[JobPaths, InputState, dict[str, Any]]:
-    """Where the job writes, what its input is, and all that its results depend on; changes nothing.
+    """The paths of the job, its input, and the plan of everything that its results depend on; changes nothing.
 
     Raises:
         UserError: If the input cannot be read, or the output would be written into it.
@@ -171,7 +171,7 @@ def _begin(
 def _with_prior(
     place: JobPaths, job: JobSettings, manifest: dict[str, Any], system: ModelHandle, state: InputState
 ) -> tuple[dict[str, Any], Prior]:
-    """The target prior: what is taken from the rows is taken once, and is in the manifest for runs that go on."""
+    """The target prior. One estimated from the rows is estimated once and kept in the manifest for resumed runs."""
     asked: Any = job.target_prior or ("adaptive" if system.adapts else None)
     if asked not in ("adaptive", "estimate"):
         return manifest, asked
@@ -187,7 +187,7 @@ def _with_prior(
 
 @dataclass
 class _Work:
-    """The shards of one run: which there are to answer, and what becomes of each."""
+    """The shards of one run: predicts and stores those that are not finished."""
 
     system: ModelHandle
     job: JobSettings
@@ -201,7 +201,7 @@ class _Work:
         return self.job.layout(self.place.form)
 
     def missing(self, finished: Mapping[int, dict[str, Any]], metrics: MetricsFile | None) -> dict[int, dict[str, Any]]:
-        """Answer and store what is not finished; the records of all shards."""
+        """Predict and store the shards that are not finished. Returns the records of all shards."""
         records = dict(finished)
         tally = _Tally.of(finished, self.job.max_errors)
         shards = iter_shards(self.job, self.manifest["shard_rows"], set(finished))
@@ -211,7 +211,7 @@ class _Work:
         return records
 
     def errors_again(self, records: dict[int, dict[str, Any]], metrics: MetricsFile | None) -> int:
-        """Answer the rows again that could not be processed; puts the new records in, and returns how many rows."""
+        """Predict rows with errors again and update the records. Returns the number of these rows."""
         failed = sum(record["errors"] for record in records.values())
         tally = _Tally.of(records, self.job.max_errors)
         tally.errors, tally.first_bad = 0, None
@@ -259,7 +259,7 @@ class _Work:
 
 
 def iter_shards(job: JobSettings, shard_rows: int, finished: set[int]) -> Iterator[Shard]:
-    """The shards of the input that are not finished; at most one is held."""
+    """The shards of the input that are not finished, with at most one in memory."""
     rows = stream_located(job.input, replace(job.columns, topic=None, target=None), job.limit, keep=job.kept)
     for index in count():
         if index in finished:
@@ -272,7 +272,7 @@ def iter_shards(job: JobSettings, shard_rows: int, finished: set[int]) -> Iterat
 
 @dataclass
 class _Tally:
-    """Rows so far, told to the progress view, and the end of a job with too many errors."""
+    """Counts rows, reports them to the progress view, and ends a job with too many errors."""
 
     most: float | None
     rows: int

@@ -1,4 +1,4 @@
-"""What job.json and the records of finished shards hold, as types. Knows no file."""
+"""The contents of job.json and of the records of finished shards, as types. Knows no file."""
 
 from typing import Annotated, Any
 
@@ -13,11 +13,11 @@ Rate = Annotated[float, Field(ge=0)] | None
 class InputPart(Artefact):
     """A file or a dataset of the hub, as the job found it."""
 
-    file: Name | None = Field(default=None, description="Of a file: its path.")
-    bytes: Count | None = Field(default=None, description="Of a file.")
-    sha256: Sha256 | None = Field(default=None, description="Of a file.")
-    address: Name | None = Field(default=None, description="Of a dataset: its hf:// address.")
-    revision: str | None = Field(default=None, description="Of a dataset: its commit, or a fingerprint of its folder.")
+    file: Name | None = Field(default=None, description="Path of a file.")
+    bytes: Count | None = Field(default=None, description="Size of a file.")
+    sha256: Sha256 | None = Field(default=None, description="SHA-256 of a file.")
+    address: Name | None = Field(default=None, description="hf:// address of a dataset.")
+    revision: str | None = Field(default=None, description="Commit of a dataset, or a fingerprint of its folder.")
 
     @model_validator(mode="after")
     def _named(self) -> "InputPart":
@@ -27,98 +27,99 @@ class InputPart(Artefact):
 
 
 class Plan(Artefact):
-    """All that the results depend on; a run with another plan does not go on. Further fields describe the system."""
+    """All that the results depend on; a run with another plan does not resume. Further fields describe the system."""
 
-    input: list[InputPart] = Field(description="In the order they are read.")
-    settings: JsonObject = Field(description="The options that change a byte of the results.")
+    input: list[InputPart] = Field(description="Parts of the input, in reading order.")
+    settings: JsonObject = Field(description="Options that change the bytes of the results.")
 
 
 class EstimatedPrior(Artefact):
-    """The target prior that was estimated from the rows."""
+    """The target prior estimated from the rows."""
 
-    shares: dict[Name, Share] = Field(description="By topic.")
+    shares: dict[Name, Share] = Field(description="Shares by topic.")
     intervals: dict[Name, tuple[Share, Share]] = Field(
-        default={}, description="About 95% of each share; empty where no held-out rows show the classifier's errors."
+        default={},
+        description="About 95% intervals of the shares; empty without held-out rows to show the classifier's errors.",
     )
-    said: str = Field(description="The same in words.")
+    said: str = Field(description="Summary in words.")
 
 
 class StageUsage(Artefact):
-    """What a stage did for a shard."""
+    """The work of a stage for a shard."""
 
-    rows: Count = Field(description="Texts.")
-    tokens_read: Count = Field(description="Of prompts and texts, padding apart.")
-    tokens_written: Count = Field(description="Of outputs.")
-    seconds: Seconds = Field(description="At work.")
+    rows: Count = Field(description="Number of texts.")
+    tokens_read: Count = Field(description="Tokens of prompts and texts, without padding.")
+    tokens_written: Count = Field(description="Tokens of outputs.")
+    seconds: Seconds = Field(description="Seconds of work.")
 
 
 class ShardCost(Artefact):
-    """What a shard cost the process that answered it."""
+    """The cost of a shard in the process that predicted it."""
 
-    seconds: Seconds = Field(description="From its first row to its last.")
-    stages: dict[str, StageUsage] = Field(description="encoder and decoder.")
-    memory: Count = Field(description="The most bytes that the process has held so far.")
-    gpu_memory: Count | None = Field(description="The same of its GPU; null without one.")
+    seconds: Seconds = Field(description="Seconds from its first row to its last.")
+    stages: dict[str, StageUsage] = Field(description="Work of encoder and decoder.")
+    memory: Count = Field(description="Peak memory of the process so far, in bytes.")
+    gpu_memory: Count | None = Field(description="Peak memory on its GPU so far, in bytes; null without one.")
 
 
 class ShardRecord(Artefact):
     """done/part-NNNNN.json: a finished shard. Written after the shard's own files."""
 
-    index: Count = Field(description="From 0.")
+    index: Count = Field(description="Index of the shard, from 0.")
     rows: Count = Field(description="Rows with a result.")
     errors: Count = Field(description="Rows that could not be processed.")
-    first_bad: str | None = Field(description="Place and reason of the first of them.")
-    bytes: Count = Field(description="Of part-NNNNN, the result rows.")
-    sha256: Sha256 = Field(description="Of the same file.")
-    error_bytes: Count = Field(description="Of errors/part-NNNNN.jsonl; 0 where there is none.")
+    first_bad: str | None = Field(description="Place and reason of the first error.")
+    bytes: Count = Field(description="Size of part-NNNNN, the result rows.")
+    sha256: Sha256 = Field(description="SHA-256 of the same file.")
+    error_bytes: Count = Field(description="Size of errors/part-NNNNN.jsonl; 0 if there is none.")
     plan: Sha256 | None = Field(
-        default=None, description="Fingerprint of the plan it was made under: under another it does not count."
+        default=None, description="Fingerprint of its plan; under another plan it does not count."
     )
     topics: dict[Name, Count] = Field(default={}, description="Rows of each most probable topic; not in job.json.")
     undecided: Count = Field(default=0, description="Rows without a topic; not in job.json.")
-    cost: ShardCost | None = Field(default=None, description="Absent where it is not known; not in job.json.")
+    cost: ShardCost | None = Field(default=None, description="Absent if not known; not in job.json.")
 
 
 class Finished(Artefact):
-    """What a finished job has written."""
+    """The output of a finished job."""
 
     rows: Count = Field(description="Rows with a result.")
     errors: Count = Field(description="Rows that could not be processed.")
-    first_bad: str | None = Field(description="Place and reason of the first of them.")
-    bytes: Count | None = Field(default=None, description="Of the output, where it is one file.")
-    sha256: Sha256 | None = Field(default=None, description="Of the output, where it is one file.")
+    first_bad: str | None = Field(description="Place and reason of the first error.")
+    bytes: Count | None = Field(default=None, description="Size of the output, if it is one file.")
+    sha256: Sha256 | None = Field(default=None, description="SHA-256 of the output, if it is one file.")
 
 
 class StageReport(StageUsage):
-    """What a stage did in a job, over all workers."""
+    """The work of a stage in a job, over all workers."""
 
-    rows_per_second: Rate = Field(description="Of one worker.")
-    tokens_per_second: Rate = Field(description="Read and written, of one worker.")
+    rows_per_second: Rate = Field(description="Rows per second of one worker.")
+    tokens_per_second: Rate = Field(description="Tokens read and written per second by one worker.")
 
 
 class TopicReport(Artefact):
-    """One topic among the results, as the most probable one, decided for or not."""
+    """The results with one most probable topic, decided for or not."""
 
     rows: Count
-    share: Share | None = Field(description="Of the rows with a result; null without any.")
-    training_share: Share | None = Field(description="Of the clean training rows.")
+    share: Share | None = Field(description="Share of the rows with a result; null without any.")
+    training_share: Share | None = Field(description="Share of the clean training rows.")
 
 
 class Report(Artefact):
-    """What a job did and what it cost; input_rows = output_rows + error_rows."""
+    """The work and cost of a job; input_rows = output_rows + error_rows."""
 
     input_rows: Count = Field(description="Rows that were read.")
     output_rows: Count = Field(description="Rows with a result.")
     error_rows: Count = Field(description="Rows that could not be processed.")
-    undecided_rows: Count = Field(description="Rows with a result without a topic.")
-    seconds: Seconds = Field(description="At work on shards, the sum over workers and interrupted runs.")
-    rows_per_second: Rate = Field(description="Of one worker.")
-    stages: dict[str, StageReport] = Field(description="encoder and decoder, where they count.")
-    peak_memory: Count = Field(description="The most bytes that a process held.")
-    peak_gpu_memory: Count | None = Field(description="The most bytes that a process held on a GPU; null without one.")
+    undecided_rows: Count = Field(description="Rows with a result but no topic.")
+    seconds: Seconds = Field(description="Seconds of work on shards, summed over workers and interrupted runs.")
+    rows_per_second: Rate = Field(description="Rows per second of one worker.")
+    stages: dict[str, StageReport] = Field(description="Work of encoder and decoder, if they count it.")
+    peak_memory: Count = Field(description="Peak memory of a process, in bytes.")
+    peak_gpu_memory: Count | None = Field(description="Peak memory of a process on a GPU, in bytes; null without one.")
     topics: dict[Name, TopicReport] = Field(description="All topics of the system.")
     shift: Share | None = Field(
-        description="Half the sum of the absolute differences of share and training_share: 0 where they agree."
+        description="Half the sum of the absolute differences of share and training_share; 0 if they agree."
     )
 
 
@@ -127,14 +128,16 @@ class JobManifest(Artefact):
 
     format: FormatNumber = Field(description="1. A reader refuses a higher number.")
     plan: Plan
-    shard_rows: int = Field(ge=1, le=2**53, description="Input rows of a shard.")
+    shard_rows: int = Field(ge=1, le=2**53, description="Input rows in a shard.")
     prior: EstimatedPrior | None = Field(default=None, description="null unless the target prior is estimated.")
-    joining: bool = Field(default=False, description="Whether an output that exists is this job's.")
-    input_rows: Count | None = Field(default=None, description="Rows of the input; null where they were not counted.")
+    joining: bool = Field(default=False, description="Whether an existing output is this job's.")
+    input_rows: Count | None = Field(default=None, description="Rows of the input; null if not counted.")
     finished: Finished | None = Field(default=None, description="null until the job has ended.")
-    report: Report | None = Field(default=None, description="Of a finished job, or of the one whose errors run again.")
+    report: Report | None = Field(
+        default=None, description="Report of a finished job, or of the one whose errors run again."
+    )
     shards: list[ShardRecord] = Field(default=[], description="The shards of a finished job.")
 
     def plain(self) -> dict[str, Any]:
-        """As the base class, with null for what an unfinished job does not have."""
+        """The plain values, with null for fields that an unfinished job does not have."""
         return {"prior": None, "finished": None, **super().plain()}

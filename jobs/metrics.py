@@ -1,4 +1,4 @@
-"""A job's counts as a text file for Prometheus, written whole again every few seconds. Knows no shard and no model.
+"""A job's counts as a text file for Prometheus, rewritten every few seconds. Knows no shard and no model.
 
 The file is for the node exporter's textfile collector (or any reader of that format): NAME.prom in its folder.
 """
@@ -23,11 +23,11 @@ _STAGE = {
 
 
 def check_metrics(name: str) -> Path:
-    """The file that a name means, before anything is done.
+    """The path of a metrics file, checked before anything is done.
 
     Raises:
-        UserError: If prometheus_client is not installed, or no such file can be written: it is replaced every few
-            seconds, so it must not be one of another kind.
+        UserError: If prometheus_client is not installed, or the file cannot be written. Because it is replaced every
+            few seconds, it must not be a file of another kind.
     """
     if find_spec("prometheus_client") is None:
         raise UserError('metrics need prometheus_client: `pip install "unskew[metrics]"`')
@@ -40,12 +40,12 @@ def check_metrics(name: str) -> Path:
 
 
 class MetricsFile:
-    """The file of one run.
+    """The metrics file of one run.
 
     Args:
         path: Path of the file.
-        output: Output of the job, its label.
-        total: Rows of the input, where known.
+        output: Output of the job, used as its label.
+        total: Rows of the input, if known.
 
     Raises:
         UserError: If the file cannot be written.
@@ -79,21 +79,21 @@ class MetricsFile:
             raise UserError(f"cannot write {path}: {error.strerror}; choose a place that can be written") from error
 
     def tell(self, rows: int, errors: int) -> None:
-        """Count rows; writes the file when it is due."""
+        """Count rows, and write the file when it is due."""
         self._rows.inc(rows)
         self._errors.inc(errors)
         if time.monotonic() - self._written >= EVERY:
             self._try_to_write()
 
     def stored(self, record: Mapping[str, Any]) -> None:
-        """Count a shard that was stored."""
+        """Count a stored shard."""
         self._shards.inc()
         for stage, its in record.get("cost", {}).get("stages", {}).items():
             for name, counter in self._stages.items():
                 counter.labels(self._output, stage).inc(its[name])
 
     def end(self, finished: bool) -> None:
-        """Write the last state."""
+        """Write the final state."""
         self._finished.set(finished)
         self._try_to_write()
 

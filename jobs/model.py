@@ -1,4 +1,4 @@
-"""The models of a job: what they are, for the fingerprint, and how any process of it loads them."""
+"""The models of a job: their fingerprint, and how any process loads them. Knows no rows and no files of a job."""
 
 import platform
 from collections.abc import Callable, Sequence
@@ -28,15 +28,16 @@ Load = Callable[[Prior], Predictor]
 
 @dataclass(frozen=True)
 class ModelHandle:
-    """A predictor that can be loaded in any process.
+    """A handle on a predictor that any process can load.
 
     Attributes:
-        load: Loads it, right for a prior (None: its own); can be pickled.
-        state: What results depend on: fingerprint, device, precision, writer, versions; plain values.
-        topics: What it decides between.
-        on_gpu: Whether it computes on a GPU.
-        weight_bytes: Bytes of the files of its weights.
-        adapts: Whether its target prior is to be adapted to each job's rows, unless a job says otherwise.
+        load: Function that loads it for a prior (None: its own); can be pickled.
+        state: Everything about it that results depend on (fingerprint, device, precision, backend, versions), as plain
+            values.
+        topics: Topics that it decides between.
+        on_gpu: Whether it runs on a GPU.
+        weight_bytes: Bytes of its weight files.
+        adapts: Whether its target prior is adapted to each job's rows, unless the job says otherwise.
     """
 
     load: Load
@@ -48,12 +49,12 @@ class ModelHandle:
 
     @property
     def window(self) -> int:
-        """Rows that batches are formed within: as few as fill them, for progress is told a window at a time."""
+        """Rows within which batches are formed: just enough to fill them, because progress is reported per window."""
         return 1024 if self.on_gpu else 256
 
     @property
     def shard_rows(self) -> int:
-        """Rows of a shard, all that a kill costs: some minutes, but enough windows for stages that overlap."""
+        """Rows of a shard, the most that a kill costs: minutes of work, but enough windows for stages to overlap."""
         return 10_000 if self.on_gpu else 1_000
 
 
@@ -64,19 +65,19 @@ def open_model(
     job: JobSettings | None = None,
     backend: "Backend" = "torch",
 ) -> ModelHandle:
-    """The system of a bundle.
+    """A handle on the system of a bundle.
 
     Args:
-        model: A folder, its URL in object storage, or the id of one on the hub.
-        device: Where the models go; None takes a GPU where there is one.
-        precision: Precision of the weights, see `unskew.training.Precision`; None chooses by the device.
-        job: Its output is looked at first. Its decision is taken, and where its executor is not this process,
-            the device is its workers' and not looked for here.
-        backend: What runs the decoder, see `HybridPipeline.from_pretrained`.
+        model: Folder of the bundle, its URL in object storage, or its id on the hub.
+        device: Device of the models; None takes a GPU if there is one.
+        precision: Precision of the weights, see `unskew.runtime.Precision`; None chooses by the device.
+        job: Job whose output is checked first and whose decision is used. If it runs on workers, the device is theirs
+            and not looked for here.
+        backend: Library that runs the decoder, see `HybridPipeline.from_pretrained`.
 
     Raises:
-        UserError: If nothing can be written at the output, there is no such bundle or device, or precision or writer
-            are not to be had there.
+        UserError: If the output cannot be written, there is no such bundle or device, or the precision or the backend
+            is not available on the device.
     """
     import torch
 
@@ -108,21 +109,21 @@ def open_model(
         "processor": _processor(place),
     }
     weights = sum(path.stat().st_size for path in contents.encoder.parent.rglob("*.safetensors"))
-    where = str(Path(model).resolve()) if Path(model).exists() else model  # workers have working folders of their own
+    where = str(Path(model).resolve()) if Path(model).exists() else model  # workers have other working directories
     load = partial(_load, where, device, precision, backend, job and job.decision, state["bundle"], folders, seen)
     topics, adapts = Topics.from_dict(contents.corrector["topics"]), bundle.adapts(contents.description)
     return ModelHandle(load, state, topics, place.type != "cpu", weights, adapts)
 
 
 def _processor(device: "torch.device") -> str | None:
-    """What rounds: the instruction set, or the GPU's name; None for the GPUs of other machines."""
+    """The hardware that decides rounding: the instruction set or the GPU's name; None for GPUs of other machines."""
     import torch
 
     from ..runtime import largest_input
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device) if torch.cuda.is_available() else None
-    vnni = " VNNI" if largest_input() == 127 else ""  # int8 rounds otherwise without it
+    vnni = " VNNI" if largest_input() == 127 else ""  # int8 rounds differently without it
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}{vnni}"
 
 
@@ -137,16 +138,16 @@ def _load(
     seen: Sequence[FileState],
     prior: Prior,
 ) -> Predictor:
-    """Load a bundle, and make sure that it is the one with the fingerprint `expected`, whose files were `seen`."""
+    """Load a bundle, and check that it has the fingerprint `expected` and its files are as `seen`."""
     import transformers
 
     from ..pipeline import HybridPipeline
 
-    transformers.utils.logging.disable_progress_bar()  # loading takes a moment; its bars would bury ours
+    transformers.utils.logging.disable_progress_bar()  # its bars would hide ours
     before = folder_state(folders)
     pipeline = HybridPipeline.from_pretrained(model, device, precision=precision, backend=backend)
     after = folder_state(folders)
-    # Either nothing was touched since the fingerprint was taken, or (on another machine) nothing meanwhile, and the
+    # Either no file changed since the fingerprint was taken or, on another machine, none changed during loading and the
     # contents are the same.
     if after != seen and ((before and after != before) or bundle_state(bundle.read(model)) != expected):
         raise UserError(f"the bundle {model} was replaced while the job started; run the same command again")

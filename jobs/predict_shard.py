@@ -1,8 +1,8 @@
-"""One shard answered: every row ends as a result or as an error with its reason, whatever a row does to the models.
+"""Predicts one shard: every row becomes a result, or an error with its reason, whatever it does to the models.
 
-Knows the pipeline by its call alone, and no files. A window of rows that fails is halved until the row at fault is
-alone. Whether a row is at fault, and not a broken GPU or a bug that every row would meet, a harmless text tells: if
-that fails too, the fault is raised and no row is blamed. Else the row is tried again, for the fault may have passed.
+Knows only the pipeline's call; knows no files. A window that fails is bisected to the failing row. A harmless text then
+tells a bad row from a broken GPU or a bug that affects every row: if it fails too, the error is raised and no row is
+blamed. Otherwise the row is tried again, because the fault may have passed.
 """
 
 import logging
@@ -28,7 +28,8 @@ _LONGEST_REASON = 500
 OnRow = Callable[[int, int, str | None], None]
 
 
-# What a job needs of `HybridPipeline`: called with texts and options, it yields a result for each text, in order.
+# The part of `HybridPipeline` that a job needs: called with texts and options, it yields a result for each text, in
+# order.
 Predictor = Callable[..., "Iterator[Result]"]
 
 
@@ -42,18 +43,18 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What a shard's files will hold.
+    """The contents of a shard's files.
 
     Attributes:
         index: Index of the shard.
-        rows: Rows in `content`.
-        errors: Rows in `bad`.
-        first_bad: Place and reason of the first of them.
-        content: Result rows, encoded.
-        bad: Error rows, encoded; empty without any.
-        topics: Rows of each most probable topic.
+        rows: Number of rows in `content`.
+        errors: Number of rows in `bad`.
+        first_bad: Place and reason of the first error.
+        content: Encoded result rows.
+        bad: Encoded error rows; empty without any.
+        topics: Number of rows for each most probable topic.
         undecided: Rows without a topic.
-        cost: As measured by a `Meter`; empty where it is not known.
+        cost: Cost from a `Meter`; empty if not known.
     """
 
     index: int
@@ -72,13 +73,13 @@ class NotFiniteError(ValueError):
 
 
 def broken_system(error: NotFiniteError) -> UserError:
-    """What to say where a harmless text fails so."""
+    """The error to raise if a harmless text also gives numbers that are not finite."""
     return UserError(f"{error}, for a harmless text too: it is the system that is broken and no row; fit it again")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A row that the pipeline could not process, and why."""
+    """A row that the pipeline could not process, and the reason."""
 
     reason: str
 
@@ -89,15 +90,16 @@ def predict_shard(
     """Run the pipeline over a shard.
 
     Args:
-        pipeline: Both stages.
-        shard: Its rows.
+        pipeline: Pipeline of both stages.
+        shard: Shard to predict.
         options: Options of the pipeline's call.
         layout: Layout of the result rows.
-        on_row: Called after each row with the results and errors it gave (0 or 1 each), and the reason of an error.
+        on_row: Function called after each row with its numbers of results and errors (0 or 1), and the reason of an
+            error.
 
     Raises:
-        UserError: If the pipeline gives no numbers for a harmless text either.
-        Exception: What the pipeline raises on a harmless text too.
+        UserError: If the pipeline gives numbers that are not finite even for a harmless text.
+        Exception: If the pipeline fails on a harmless text too; its own error.
     """
     meter = Meter(pipeline)
     good: list[Row] = []
@@ -134,13 +136,13 @@ def predict_shard(
 
 
 def topics_of(rows: Sequence[Row]) -> tuple[dict[str, int], int]:
-    """How many result rows have each most probable topic, and how many are undecided."""
+    """The number of result rows for each most probable topic, and the number of undecided rows."""
     topics = Counter(next(iter(row["topics"])) for row in rows if row["topics"])
     return dict(topics), sum(not row["topic"] for row in rows)
 
 
 def answer_texts(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -> "Iterator[Result | Failure]":
-    """A result or a failure for each text, in order; windows are those of one call over all of them."""
+    """A result or a failure for each text, in order, with the same windows as in one call over all texts."""
     done = 0
     while done < len(texts):
         try:
@@ -150,7 +152,7 @@ def answer_texts(pipeline: Predictor, texts: Sequence[str], options: PredictOpti
             _check_count(done, len(texts))
         except BaseException as error:
             _raise_unless_a_rows(error)
-            # The pipeline may read ahead: the window at fault need not be this one, which then passes whole.
+            # The pipeline may read ahead, so another window may be at fault; this one then passes whole.
             stop = min(len(texts), (done // options.window + 1) * options.window)
             yield from _halved(pipeline, texts[done:stop], options)
             done = stop
@@ -171,7 +173,7 @@ def _halved(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) 
 
 
 def _once_more(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -> "Sequence[Result | Failure]":
-    """What becomes of a single text that failed. Out of the handler of its error, which holds on to memory."""
+    """The result of retrying a single failed text, outside the handler of its error, which keeps memory in use."""
     try:
         _tried(pipeline, [HARMLESS], options)
     except NotFiniteError as error:
@@ -203,6 +205,6 @@ def _check_count(found: int, expected: int) -> None:
 
 
 def _raise_unless_a_rows(error: BaseException) -> None:
-    """Pass on what means "stop"; a panic of the tokenizers' Rust is no `Exception`, but it is a row's."""
+    """Raise errors that mean "stop". A panic in the tokenizers' Rust code is no `Exception`, but is a row's fault."""
     if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
         raise error

@@ -1,12 +1,12 @@
-"""A job's shards answered by a pool of Ray actors, each holding both models: more processes, more machines, same bytes.
+"""Predicts a job's shards on a pool of Ray actors: more processes, more machines, same bytes. Writes no files.
 
-Plain actors and not Ray Data: the unit that is retried, checkpointed and written is the job's own shard, which Ray Data
-would cut and order by its blocks; here a worker gets a shard's rows and gives back its bytes, and only the driver, who
-holds the job's lock, writes them, whole or not at all. So output is exactly once whatever dies: a worker's shards go to
-another; a driver's successor (on either executor) finds what was written. No shared disk is needed but for a bundle
-that is a folder, which every machine must see under the same path.
+Each actor has both models. Plain actors instead of Ray Data: a job retries, checkpoints and writes its own shards,
+which Ray Data would cut and order by its blocks. Here a worker gets a shard's rows and returns its bytes, and only the
+driver, which has the job's lock, writes them, whole or not at all. So output is exactly once whatever dies: a dead
+worker's shards go to another worker, and the next driver (on either executor) finds what was written. No shared disk is
+needed, except that a bundle in a folder must have the same path on every machine.
 
-The cluster is the one of RAY_ADDRESS or of this machine, and else is started here for the job alone.
+The cluster is that of RAY_ADDRESS or of this machine; if there is none, one is started here for the job.
 """
 
 import logging
@@ -26,12 +26,12 @@ from .settings import JobSettings
 
 log = logging.getLogger("unskew")
 
-IN_FLIGHT = 2  # shards a worker holds: one it works on, one that waits for it
+IN_FLIGHT = 2  # shards at a worker: one in work, one waiting
 ATTEMPTS = 3
 
 
 class Worker:
-    """Holds the models in a process of its own; loaded at the first shard, so that a mistake is told like any other."""
+    """Has the models in its own process. They load at the first shard, so that errors are reported like others."""
 
     def __init__(self, load: Load, prior: Prior) -> None:
         self._load = load
@@ -39,7 +39,7 @@ class Worker:
         self._pipeline: Predictor | None = None
 
     def answer(self, shard: Shard, options: PredictOptions, layout: Layout) -> ShardResult:
-        """As `predict_shard`."""
+        """Call `predict_shard`."""
         self._pipeline = self._pipeline or self._load(self._prior)
         return predict_shard(self._pipeline, shard, options, layout)
 
@@ -47,13 +47,13 @@ class Worker:
 def answer_on_ray(
     system: ModelHandle, prior: Prior, shards: Iterator[Shard], job: JobSettings, layout: Layout
 ) -> Iterator[ShardResult]:
-    """Yield the shards as they are answered, in any order; those of a worker that dies are answered by another.
+    """Yield predicted shards in any order; another worker predicts the shards of a worker that dies.
 
     Raises:
-        UserError: If Ray is not installed, the cluster has not the GPUs asked for, or a shard ends three workers.
-        Exception: What a worker raises: a fault that is no row's.
+        UserError: If Ray is not installed, the cluster lacks the requested GPUs, or a shard ends three workers.
+        Exception: If a worker fails and no row is at fault; its own error.
     """
-    with _cluster(job) as ray, ending_on_sigterm():  # Ray has a handler of its own
+    with _cluster(job) as ray, ending_on_sigterm():  # Ray has its own handler
         make = ray.remote(num_cpus=_cpus(ray, job), num_gpus=job.gpus_per_worker)(Worker)
         pool = _Pool(ray, lambda: make.remote(system.load, prior), job.workers)
         try:
@@ -104,9 +104,10 @@ class _Pool:
                 self.running[worker.answer.remote(shard, options, layout)] = (worker, shard)
 
     def _replace_worker(self, dead: Any, error: Exception) -> None:
-        """Give a dead worker's shards to others, and the worker a successor.
+        """Give a dead worker's shards to others, and start a new worker.
 
-        A worker takes its shards in turn, so it died of the first that it left unanswered; what waited is not blamed.
+        A worker takes its shards in turn, so it died of the first one that is not predicted; waiting shards are not
+        blamed.
         """
         lost = [answer for answer, (worker, _) in self.running.items() if worker is dead and self._is_lost(answer)]
         shard, *waiting = [self.running.pop(answer)[1] for answer in lost]
@@ -154,6 +155,6 @@ def _cluster(job: JobSettings) -> Generator[Any]:
 
 
 def _cpus(ray: Any, job: JobSettings) -> int:
-    """Cores for a worker: its share of all, and no more than the smallest machine has."""
+    """Cores for a worker: its share of all cores, at most those of the smallest machine."""
     cores = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
     return max(1, int(min(sum(cores) / job.workers, *cores)))

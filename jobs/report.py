@@ -1,4 +1,4 @@
-"""What a job did and what it cost, from the records of its shards. Knows no file and no model."""
+"""Reports the work and cost of a job, from the records of its shards. Knows no file and no model."""
 
 import resource
 import sys
@@ -14,18 +14,18 @@ from ..corpus import Topics
 if TYPE_CHECKING:  # its room loads the models' libraries
     from ..runtime import Usage
 
-IN_RECORDS = ("cost", "topics", "undecided")  # of shards; a finished job has their sums
+IN_RECORDS = ("cost", "topics", "undecided")  # only in records of shards; a finished job has their sums
 
 
 class Meter:
-    """Measures what a pipeline does from now on; one that counts nothing is measured by the clock alone."""
+    """Measures the work of a pipeline from now on; if the pipeline does not count, only by the clock."""
 
     def __init__(self, pipeline: Any) -> None:
         self._pipeline, self._start = pipeline, time.perf_counter()
         self._before: dict[str, Usage] = getattr(pipeline, "usage", {})
 
     def cost(self) -> dict[str, Any]:
-        """Seconds, usage of each stage since then, and the most memory that this process has held, in bytes."""
+        """Seconds, usage of each stage since the start, and the peak memory of this process in bytes."""
         now: dict[str, Usage] = getattr(self._pipeline, "usage", {})
         return {
             "seconds": time.perf_counter() - self._start,
@@ -39,9 +39,9 @@ def summarise(shards: Sequence[Mapping[str, Any]], topics: Topics, before: Mappi
     """The report of a job.
 
     Args:
-        shards: The records of all its shards.
-        topics: With their training rows.
-        before: The report of the run whose errors were run again, of which the shards know no cost.
+        shards: Records of all its shards.
+        topics: Topics with their training rows.
+        before: Report of the run whose errors were run again, because the shards lack its cost.
     """
     costs = [shard["cost"] for shard in shards if "cost" in shard]
     stages = _stages([*(cost["stages"] for cost in costs), *([before["stages"]] if before else [])])
@@ -72,12 +72,12 @@ def reconcile(shards: Sequence[Mapping[str, Any]], shard_rows: int, at_most: int
     """Check that every row of the input is in one shard, as a result or as an error.
 
     Args:
-        shards: The records, in order.
+        shards: Records of the shards, in order.
         shard_rows: Rows of every shard but the last.
-        at_most: What the rows of the input were counted to be.
+        at_most: Counted rows of the input.
 
     Raises:
-        UserError: If one is missing or there are too many.
+        UserError: If a row is missing or there are too many.
     """
     sizes = [shard["rows"] + shard["errors"] for shard in shards]
     whole = [shard["index"] for shard in shards] == list(range(len(shards)))
@@ -89,7 +89,7 @@ def reconcile(shards: Sequence[Mapping[str, Any]], shard_rows: int, at_most: int
 
 
 def drift(report: Mapping[str, Any], max_shift: float | None, max_undecided: float | None) -> tuple[str, ...]:
-    """Warnings, in words, where a threshold is passed."""
+    """Warnings about thresholds that were exceeded."""
     found: list[str] = []
     if max_shift is not None and report["shift"] is not None and report["shift"] > max_shift:
         found.append(
@@ -134,7 +134,7 @@ def _shares(counts: Counter[str], topics: Topics) -> dict[str, dict[str, Any]]:
 
 
 def _shift(shares: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """The total variation distance: half the sum of the differences of shares; None where either is not known."""
+    """The total variation distance: half the sum of absolute differences of shares; None if one is not known."""
     pairs = [(its["share"], its["training_share"]) for its in shares.values()]
     if any(None in pair for pair in pairs):
         return None

@@ -1,4 +1,4 @@
-"""What a job finds where it is to write, and what follows: begin, go on, nothing left to do, or a refusal.
+"""Decides whether to start, resume, skip or refuse a job, by what is at its output.
 
 Knows manifests as plain values; starts nothing.
 """
@@ -15,10 +15,10 @@ Start = Literal["begin", "go on", "retry errors", "nothing to do"]
 
 
 def check_output(job: JobSettings) -> JobPaths:
-    """Where the job writes; refuses what can be refused before the bundle is read, its metrics' file too.
+    """The paths of a job, with all checks that are possible before the bundle is read, its metrics file included.
 
     Raises:
-        UserError: If nothing can be written there, or something is there that is no job's and must not be replaced.
+        UserError: If nothing can be written there, or something there is not a job's and must not be replaced.
     """
     place = JobPaths.of(job.output)
     if job.metrics is not None:
@@ -34,7 +34,7 @@ def how_to_start(place: JobPaths, job: JobSettings, plan: Mapping[str, Any], fou
     """Decide by the manifest `found` in the folder and the `plan` of this run; changes nothing.
 
     Raises:
-        UserError: If something is there that must not be replaced, or is of another bundle, input or setting.
+        UserError: If something there must not be replaced, or belongs to another bundle, input or setting.
     """
     if found is None:
         _refuse_foreign(place, job.overwrite)
@@ -57,12 +57,12 @@ def how_to_start(place: JobPaths, job: JobSettings, plan: Mapping[str, Any], fou
 
 
 def _with_new_names(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """A plan of version 0.1.0 as this version would write it."""
+    """A plan of version 0.1.0, as this version would write it."""
     return {"backend" if name == "writer" else name: value for name, value in plan.items()}
 
 
 def moved(found: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
-    """A warning where a job goes on with other instructions, which may round otherwise; None where there are none."""
+    """A warning if a job resumes on a processor with other instructions, which may round differently; else None."""
     before, now = found["plan"].get("processor"), plan.get("processor")
     if None in (before, now) or before == now:
         return None
@@ -70,11 +70,11 @@ def moved(found: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
 
 
 def changed(before: Any, now: Any, name: str = "") -> Iterator[str]:
-    """What differs between two plans, in words."""
+    """The differences between two plans, in words."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*before, *now]):
             if key == "processor":
-                continue  # `moved` speaks of it
+                continue  # `moved` reports it
             yield from changed(before.get(key), now.get(key), key)
     elif name == "input" and before != now:
         yield from _changed_input(before, now)
@@ -106,7 +106,7 @@ def _after_the_end(place: JobPaths, job: JobSettings, found: Mapping[str, Any], 
 
 
 def _anew(place: JobPaths, found: Mapping[str, Any]) -> Start:
-    """Begin where a job's manifest is, unless the folder holds shards that seem to be somebody else's."""
+    """Start again where a job's manifest is, unless the folder has shards that seem to be somebody else's."""
     strange = unrecorded(place, found)
     if len({path.name.partition(".")[0] for path in strange}) > 1:
         listed = ", ".join(path.name for path in strange[:3])
@@ -118,7 +118,7 @@ def _anew(place: JobPaths, found: Mapping[str, Any]) -> Start:
 
 
 def _begin_again(place: JobPaths, job: JobSettings, found: Mapping[str, Any]) -> Start:
-    """As was asked for; results that are not the job's own are not replaced for that alone."""
+    """Start again as requested; that alone does not replace results that are not the job's own."""
     own = is_intact(place, found) if found["finished"] else found.get("joining", False)
     if not own:
         _refuse_results(place, job.overwrite)
@@ -126,14 +126,14 @@ def _begin_again(place: JobPaths, job: JobSettings, found: Mapping[str, Any]) ->
 
 
 def _refuse_foreign(place: JobPaths, overwrite: bool) -> None:
-    """Nothing that is not a job's is replaced unasked, and no folder that holds other things is ever."""
+    """Refuse to replace anything that is not a job's unless `overwrite`, and any folder with other contents always."""
     if place.folder.is_dir() and not all(_of_a_beginning(path) for path in place.folder.iterdir()):
         raise UserError(f"the folder {place.folder} holds other things (no {MANIFEST}); choose another name")
     _refuse_results(place, overwrite)
 
 
 def _of_a_beginning(path: AnyPath) -> bool:
-    """Whether a job that was killed before it had its manifest can have left this."""
+    """Whether this can be left from a job that was killed before it had a manifest."""
     return path.name == ".lock" or path.name.startswith(f".{MANIFEST}~")
 
 

@@ -1,7 +1,7 @@
-"""Rows that could not be processed run again, and merged with the others. Knows no model.
+"""Runs rows with errors again and merges them with the others. Knows no model.
 
-A finished job is first made an unfinished one whose shards are all done: after a kill at any moment it is finished
-again as it was. Then each shard with errors is answered for those rows alone and stored whole, in place of the old one.
+A finished job first becomes an unfinished job with all shards done; after a kill at any moment it is finished again
+unchanged. Then only the failed rows of each shard are predicted, and the whole shard is stored again.
 """
 
 import io
@@ -21,10 +21,10 @@ _CHANGED = "{} was changed after the job had written it; run the job again with 
 
 
 def reopen(place: JobPaths, manifest: dict[str, Any], layout: Layout) -> dict[str, Any]:
-    """Make a finished job unfinished: its shards as files with their records; returns the manifest that was written.
+    """Make a finished job unfinished, with shard files and records. Returns the manifest that was written.
 
     Raises:
-        UserError: If the results or the errors are not what was written.
+        UserError: If the results or the errors were changed.
     """
     with ExitStack() as stack:
         bad = rows_of(stack.enter_context(place.errors.open("rb")), Layout("jsonl"))
@@ -45,10 +45,10 @@ def reopen(place: JobPaths, manifest: dict[str, Any], layout: Layout) -> dict[st
 
 @dataclass(frozen=True)
 class Retry:
-    """A shard to be answered for its errors alone.
+    """A shard of which only the rows with errors are predicted.
 
     Attributes:
-        shard: The rows that could not be processed.
+        shard: Rows that could not be processed.
         places: File and line of every row of the whole shard, in order.
     """
 
@@ -57,7 +57,7 @@ class Retry:
 
 
 def with_errors(place: JobPaths, records: Mapping[int, Mapping[str, Any]], shards: Iterable[Shard]) -> Iterator[Retry]:
-    """Of all shards of the input, those with errors."""
+    """The shards of the input that have errors."""
     for shard in shards:
         if not records[shard.index]["errors"]:
             continue
@@ -67,7 +67,7 @@ def with_errors(place: JobPaths, records: Mapping[int, Mapping[str, Any]], shard
 
 
 def merged(place: JobPaths, retry: Retry, result: ShardResult, layout: Layout) -> ShardResult:
-    """The whole shard: its earlier rows, and in their places those that now have a result."""
+    """The whole shard: its earlier rows and, in their places, those that now have a result."""
     failed_before = {row[1:] for row in retry.shard.rows}
     failed_still = bad_places(result.bad)
     old, new = iter(_rows(place, result.index, layout)), rows_of(io.BytesIO(result.content), layout)
@@ -77,7 +77,7 @@ def merged(place: JobPaths, retry: Retry, result: ShardResult, layout: Layout) -
 
 
 def bad_places(lines: bytes) -> set[tuple[str, int]]:
-    """File and line of the rows that an error file speaks of."""
+    """File and line of the rows in an error file."""
     return {(row["file"], row["line"]) for row in map(json.loads, lines.splitlines())}
 
 

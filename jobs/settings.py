@@ -1,4 +1,4 @@
-"""What a user chooses about a job, checked. Knows no model and starts nothing."""
+"""Settings of a job, checked. Knows no model and starts nothing."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,44 +20,44 @@ _PRIORS = ("uniform", "train", "adaptive", "estimate")
 
 @dataclass(frozen=True)
 class JobSettings:
-    """One batch job.
+    """Settings of one batch job.
 
     Attributes:
-        input: A file, glob, Hive-partitioned folder or dataset id (or a list of them) with the texts; by URL too
-            (s3://, gs://, az://).
-        output: NAME.jsonl, .jsonl.gz, .jsonl.zst, .csv or .parquet; or a folder/ for shards (Parquet where it is called
-            NAME.parquet/); by URL too. Rows that cannot be processed go to OUTPUT.errors.jsonl; unfinished work and
-            the job's report are in OUTPUT.job.
-        columns: Which column holds what.
-        top_k: How many topics to name with their probabilities.
-        generation: How outputs are written.
+        input: File, glob, Hive-partitioned folder or dataset id with the texts, or a list of them; also by URL (s3://,
+            gs://, az://).
+        output: File NAME.jsonl, .jsonl.gz, .jsonl.zst, .csv or .parquet, or a folder/ for shards (Parquet if called
+            NAME.parquet/); also by URL. Rows with errors go to OUTPUT.errors.jsonl; unfinished work and the job's
+            report to OUTPUT.job.
+        columns: Names of the columns.
+        top_k: Number of topics to list with their probabilities.
+        generation: Settings of generation.
         fairness: Put the prior-suppression token before the topic.
-        decision: Which topic a row gets, and when none. As the bundle was fitted unless given.
-        min_confidence: Rows whose topic has a smaller probability are undecided, whatever the decision says.
+        decision: Decision rule that gives a row its topic, or none; by default that of the bundle.
+        min_confidence: Smallest probability at which a row gets a topic, whatever the decision says.
         write_undecided: Write an output for undecided rows too, under the topic they would have.
-        sets: An error rate, as 0.1: each row gets a set of topics that holds the true one but for that share of rows.
-        sets_kind: For whom that is promised: per_topic, clustered or pooled.
-        target_prior: The prior to be right for: uniform, train, adaptive (from the job's own rows, within what the
-            training set makes likely), estimate (from the job's own rows alone), a JSON file of shares by topic, or the
-            shares. As the bundle was fitted unless given.
-        estimate_rows: How many rows adaptive and estimate read at most, spread evenly over the input.
+        sets: Error rate of conformal sets, such as 0.1: at most this share of rows has a set without the true topic.
+        sets_kind: Kind of promise of the sets: per_topic, clustered or pooled.
+        target_prior: Prior to predict for: uniform, train, adaptive (from the job's rows, within what the training set
+            makes likely), estimate (from the job's rows alone), a JSON file of shares by topic, or the shares; by
+            default that of the bundle.
+        estimate_rows: Most rows that adaptive and estimate read, spread evenly over the input.
         keep: Input columns to pass through to the output, as a,b.
-        limit: Read only so many rows.
-        shard_rows: Rows in a shard, which is what an interruption costs at most; 1,000 on a CPU and 10,000 on a GPU
-            unless given.
-        max_errors: Stop when more rows than this could not be processed; below 1, a share of the rows (once 100 have
+        limit: Most rows to read.
+        shard_rows: Rows in a shard, the most that an interruption costs; by default 1,000 on a CPU and 10,000 on a GPU.
+        max_errors: Number of rows with errors above which the job stops; below 1, a share of the rows (once 100 have
             been read).
-        max_shift: Warn, and end with exit code 4, where the topics' shares are further than this from the training
-            set's (half the sum of the differences, 0 to 1).
-        max_undecided: The same where more than this share of the rows is undecided.
-        executor: local, or ray for a pool of worker processes (pip install "unskew[ray]").
-        workers: How many workers the Ray executor has.
-        gpus_per_worker: GPUs each of them holds; a share of one lets workers share a GPU.
-        progress: auto (a bar on a terminal, else lines), json (an object a line on stderr), or none.
-        metrics: A text file for Prometheus, NAME.prom, written again every few seconds (pip install "unskew[metrics]").
+        max_shift: Distance of the topics' shares from the training set's (half the sum of the differences, 0 to 1)
+            above which the job warns and ends with exit code 4.
+        max_undecided: Share of undecided rows above which the job warns and ends with exit code 4.
+        executor: Where to run: local, or ray for a pool of worker processes (pip install "unskew[ray]").
+        workers: Number of workers of the Ray executor.
+        gpus_per_worker: GPUs for each worker; below 1, workers share a GPU.
+        progress: View of the progress: auto (a bar on a terminal, else lines), json (an object per line on stderr), or
+            none.
+        metrics: Text file for Prometheus, NAME.prom, rewritten every few seconds (pip install "unskew[metrics]").
         retry_errors: Run the rows of OUTPUT.errors.jsonl again, and merge those that now have a result.
-        restart: Throw away what an earlier run has finished, and start again.
-        overwrite: Replace what is at output.
+        restart: Discard the work of an earlier run, and start again.
+        overwrite: Replace an existing output.
     """
 
     input: list[str] | str
@@ -121,11 +121,11 @@ class JobSettings:
         return tuple(self.keep.split(",") if isinstance(self.keep, str) else self.keep or ())
 
     def layout(self, form: RowFormat) -> Layout:
-        """How the result rows are written."""
+        """The layout of the result rows."""
         return Layout(form, self.sets is not None, self.kept)
 
     def predict_options(self, window: int) -> PredictOptions:
-        """What the pipeline's call is asked for, with batches formed within `window` rows."""
+        """The options of the pipeline's call, with batches formed within `window` rows."""
         return PredictOptions(
             self.top_k,
             self.generation,
@@ -138,8 +138,7 @@ class JobSettings:
         )
 
     def _options_in_results(self, window: int) -> dict[str, Any]:
-        # A job without sets, guidance, or a decision of its own, has the plan that it had before there were any, and
-        # goes on.
+        # A job without sets, guidance or its own decision has the same plan as before these existed, so it can resume.
         options = asdict(self.predict_options(window))
         if self.generation.guidance == 1:
             del options["generation"]["guidance"]
@@ -148,7 +147,7 @@ class JobSettings:
         )
 
     def in_results(self, window: int) -> dict[str, Any]:
-        """The settings that change a byte of the results, as plain values; the others may differ in a resumed run."""
+        """The settings that change bytes of the results, as plain values; others may differ in a resumed run."""
         estimate_rows = self.estimate_rows if self.target_prior in ("adaptive", "estimate") else None
         return {
             **self._options_in_results(window),

@@ -1,4 +1,4 @@
-"""The state of a job, from its folder alone: also of one that runs elsewhere. Starts nothing and changes nothing."""
+"""The state of a job from its folder alone, wherever the job runs. Starts nothing and changes nothing."""
 
 import fcntl
 import time
@@ -16,7 +16,7 @@ def job_status(name: str) -> Status:
     """The state of a job.
 
     Args:
-        name: Its output, or its working folder.
+        name: Output or working folder of the job.
 
     Returns:
         `state` ("running", "interrupted" or "finished"; in object storage, where no lock tells, "unfinished" instead of
@@ -58,7 +58,7 @@ def job_status(name: str) -> Status:
 
 
 def describe_status(status: Status) -> str:
-    """The same in words, a line for each part."""
+    """The state in words, a line for each part."""
     of = "" if status["input_rows"] is None else f" of {status['input_rows']:,}"
     by = f" ({status['held_by']})" if status["held_by"] else ""
     lines = [f"state:   {status['state']}{by}", f"output:  {status['output']}"]
@@ -103,7 +103,7 @@ def _unfinished(place: JobPaths, holder: str | None) -> str:
 
 
 def _holder(place: JobPaths) -> str | None:
-    """Who holds the folder's lock; asked for with a shared lock, which is let go at once."""
+    """The process with the folder's lock; found by taking a shared lock, which is released at once."""
     if isinstance(place.folder, RemotePath):
         return None
     with suppress(OSError), (place.folder / ".lock").open("rb") as file:
@@ -120,7 +120,7 @@ def _age(place: JobPaths) -> float | None:
 
 
 def _pace(records: Sequence[Mapping[str, Any]], rows_left: int | None) -> Status:
-    """The speed of one worker, over the shards whose cost is known, and how long the rest would take it."""
+    """The speed of one worker, over the shards with a known cost, and the time it would need for the rest."""
     costs = [(record["rows"] + record["errors"], record["cost"]["seconds"]) for record in records if "cost" in record]
     seconds = sum(seconds for _, seconds in costs)
     rate = sum(rows for rows, _ in costs) / seconds if seconds else None

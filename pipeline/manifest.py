@@ -1,4 +1,4 @@
-"""What unskew.json and metrics.json of a bundle hold, as types. Knows no model and reads no weights."""
+"""The contents of unskew.json and metrics.json of a bundle, as types. Knows no model and reads no weights."""
 
 import math
 from pathlib import PurePosixPath
@@ -43,40 +43,44 @@ class StoredTopics(Artefact):
 class StoredReport(Artefact):
     """How the calibration was chosen."""
 
-    kind: CalibrationKind = Field(description="The map that was tried.")
-    kept: bool = Field(description="Whether it is in force.")
-    nll_before: float = Field(ge=0, description="Held-out NLL in nats without it.")
-    nll_after: float = Field(ge=0, description="Held-out NLL in nats with it.")
-    rows: Count = Field(description="Calibration rows.")
-    folds: Count = Field(description="Folds of the held-out NLL.")
-    asked: CalibrationKind | None = Field(default=None, description="The map asked for, where another is in force.")
+    kind: CalibrationKind = Field(description="Kind of the map that was tried.")
+    kept: bool = Field(description="Whether the map is in force.")
+    nll_before: float = Field(ge=0, description="Held-out NLL in nats without the map.")
+    nll_after: float = Field(ge=0, description="Held-out NLL in nats with the map.")
+    rows: Count = Field(description="Number of calibration rows.")
+    folds: Count = Field(description="Number of folds for the held-out NLL.")
+    asked: CalibrationKind | None = Field(default=None, description="Map asked for, if another one is in force.")
 
 
 class StoredCalibration(Artefact):
     """log p'(c) = log p(c) / T_c + b_c, normalised."""
 
-    log_temperature: list[Nats] = Field(min_length=1, description="log T: one for all topics, or one for each.")
-    bias: list[Nats] = Field(description="b in nats: one for each topic, or none.")
-    report: StoredReport | None = Field(description="How it was chosen; null where it was not.")
+    log_temperature: list[Nats] = Field(min_length=1, description="log T: one for all topics, or one for each topic.")
+    bias: list[Nats] = Field(description="b in nats: one for each topic, or empty.")
+    report: StoredReport | None = Field(description="How it was chosen; null if nothing was chosen.")
 
 
 class StoredLink(Artefact):
-    """What undoes a loss that is not proper; all 0 and empty where there is nothing to undo."""
+    """The link that undoes a loss that is not proper; all 0 and empty if there is nothing to undo."""
 
-    gamma: float = Field(default=0, ge=0, description="Of focal loss.")
-    smoothing: Share = Field(default=0, description="Of the labels.")
-    adjustment: list[Nats] = Field(default=[], description="Of the logits: one for each topic, or none.")
-    margins: list[Annotated[float, Field(ge=0, le=1000)]] = Field(default=[], description="Of LDAM, likewise.")
-    power: float = Field(default=0, ge=0, lt=1, description="Of generalised cross-entropy.")
+    gamma: float = Field(default=0, ge=0, description="Gamma of focal loss.")
+    smoothing: Share = Field(default=0, description="Label smoothing.")
+    adjustment: list[Nats] = Field(default=[], description="Adjustment of each topic's logit, or empty.")
+    margins: list[Annotated[float, Field(ge=0, le=1000)]] = Field(
+        default=[], description="LDAM margin of each topic, or empty."
+    )
+    power: float = Field(default=0, ge=0, lt=1, description="The q of generalised cross-entropy.")
 
 
 class StoredScores(Artefact):
-    """What held-out rows showed, for conformal sets."""
+    """Scores of held-out rows, for conformal sets."""
 
     scores: list[Annotated[float, Field(ge=0, le=1 + ROUNDING)]] = Field(
-        description="Probability of the true topic of each row, all topics alike."
+        description="Probability of each row's true topic under a uniform prior."
     )
-    labels: list[Count] = Field(description="Index of that topic.", validation_alias=AliasChoices("labels", "targets"))
+    labels: list[Count] = Field(
+        description="Index of each row's true topic.", validation_alias=AliasChoices("labels", "targets")
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "StoredScores":
@@ -90,44 +94,48 @@ Costs = list[Annotated[float, Field(ge=0)]]
 
 
 class StoredDecisionSettings(Artefact):
-    """What was asked for, as `unskew fit --decision` takes it."""
+    """The decision settings of the user, as `unskew fit --decision` takes them."""
 
-    tune: TunedMeasure | None = Field(default=None, description="What the offsets are tuned for.")
-    costs: dict[Name, dict[Name, float]] | None = Field(default=None, description="By true and decided topic.")
-    accuracy: Share | None = Field(default=None, description="Wanted of decided rows.")
+    tune: TunedMeasure | None = Field(default=None, description="Metric that the offsets are tuned for.")
+    costs: dict[Name, dict[Name, float]] | None = Field(default=None, description="Costs by true and decided topic.")
+    accuracy: Share | None = Field(default=None, description="Wanted accuracy of decided rows.")
     undecided: Share | None = Field(default=None, description="Wanted share of undecided rows.")
-    min_confidence: Share | dict[Name, Share] = Field(default=0.0, description="For all topics, or by topic.")
+    min_confidence: Share | dict[Name, Share] = Field(
+        default=0.0, description="Smallest probability, for all topics or by topic."
+    )
 
 
 class StoredTuning(Artefact):
-    """What tuned offsets brought on the held-out rows."""
+    """The effect of tuned offsets on the held-out rows."""
 
-    before: float = Field(description="The measure without them.")
-    after: float = Field(description="The measure with offsets tuned on the other folds.")
-    kept: bool = Field(description="Whether they are in force.")
+    before: float = Field(description="Metric without offsets.")
+    after: float = Field(description="Metric with offsets tuned on the other folds.")
+    kept: bool = Field(description="Whether the offsets are in force.")
 
 
 class StoredThreshold(Artefact):
-    """What may be expected of a derived confidence, in the shares of the target prior."""
+    """A derived confidence threshold and what to expect of it, in the shares of the target prior."""
 
-    value: float = Field(ge=0, le=1 + ROUNDING, description="The confidence that is enough.")
-    accuracy: Share = Field(description="Of the decided held-out rows.")
-    accuracy_interval: Interval = Field(description="95%.")
-    undecided: Share = Field(description="Share of the held-out rows.")
-    undecided_interval: Interval = Field(description="95%.")
+    value: float = Field(ge=0, le=1 + ROUNDING, description="Smallest confidence that is enough.")
+    accuracy: Share = Field(description="Accuracy of the decided held-out rows.")
+    accuracy_interval: Interval = Field(description="95% interval of `accuracy`.")
+    undecided: Share = Field(description="Share of the held-out rows left undecided.")
+    undecided_interval: Interval = Field(description="95% interval of `undecided`.")
 
 
 class StoredDecision(Artefact):
-    """From probabilities to topics, worked out for the stored target prior; for another one it is worked out again."""
+    """The decision from probabilities to topics, fitted for the stored target prior; refitted for another one."""
 
     settings: StoredDecisionSettings
-    offsets: list[Nats] = Field(description="Added to the log-probabilities: one for each topic, or none.")
-    costs: list[Costs] = Field(description="At [true][decided] topic, or none: the least expected cost decides.")
-    least: list[Annotated[float, Field(ge=0, le=1 + ROUNDING)]] = Field(
-        description="Probability that each topic must have to be decided for, or none."
+    offsets: list[Nats] = Field(description="Offset of each topic's log-probability, or empty.")
+    costs: list[Costs] = Field(
+        description="Costs at [true][decided] topic, or empty; the lowest expected cost decides."
     )
-    tuned: StoredTuning | None = Field(description="null where nothing is tuned.")
-    threshold: StoredThreshold | None = Field(description="null where none is derived.")
+    least: list[Annotated[float, Field(ge=0, le=1 + ROUNDING)]] = Field(
+        description="Smallest probability at which each topic is decided for, or empty."
+    )
+    tuned: StoredTuning | None = Field(description="null if nothing is tuned.")
+    threshold: StoredThreshold | None = Field(description="null if none is derived.")
 
 
 class StoredCorrector(Artefact):
@@ -135,15 +143,15 @@ class StoredCorrector(Artefact):
 
     topics: StoredTopics
     model_prior: list[Share] = Field(
-        description="The prior that the encoder's softmax holds; sums to 1.",
+        description="Prior of the encoder's softmax; sums to 1.",
         validation_alias=AliasChoices("model_prior", "implied_prior"),
     )
     calibration: StoredCalibration
-    target_prior: list[Share] = Field(description="The prior to be right for; sums to 1.")
+    target_prior: list[Share] = Field(description="Prior to predict for; sums to 1.")
     loss_link: StoredLink = Field(default=StoredLink(), description="Absent in bundles of version 0.1.0.")
-    held_out: StoredScores | None = Field(default=None, description="null or absent where there is none.")
+    held_out: StoredScores | None = Field(default=None, description="null or absent if there are none.")
     decision: StoredDecision | None = Field(
-        default=None, description="null or absent where the most probable topic is decided for, always."
+        default=None, description="null or absent if the most probable topic always decides."
     )
 
     @model_validator(mode="after")
@@ -177,9 +185,9 @@ class StoredCorrector(Artefact):
 class Description(Artefact):
     """How the system was made. Nothing is computed from it."""
 
-    settings: JsonObject = Field(default={}, description="The options of the fit, as `unskew fit --config` takes them.")
+    settings: JsonObject = Field(default={}, description="Options of the fit, as `unskew fit --config` takes them.")
     decoder_facts: dict[str, JsonValue] | None = Field(
-        default=None, description="Parameters that were trained, for the model card; null without a decoder."
+        default=None, description="Trained parameters, for the model card; null without a decoder."
     )
 
 
@@ -187,14 +195,14 @@ class Manifest(Artefact):
     """unskew.json, the manifest of a bundle: written last, read first."""
 
     format: FormatNumber = Field(description="1. A reader refuses a higher number.")
-    unskew: str = Field(default="", max_length=100, description="The version that wrote the bundle.")
+    unskew: str = Field(default="", max_length=100, description="Version that wrote the bundle.")
     corrector: StoredCorrector = Field(validation_alias=AliasChoices("corrector", "decider"))
     description: Description
     files: dict[FileName, Count] = Field(description="Bytes of every other file by its path in the bundle.")
     sha256: dict[FileName, Sha256] = Field(
         default={},
         description="SHA-256 of weights and held-out rows (*.safetensors) and tokenizers (tokenizer.json); absent "
-        "in bundles of version 0.1.0, whose sizes alone are checked.",
+        "in bundles of version 0.1.0, where only sizes are checked.",
     )
 
 
@@ -202,11 +210,11 @@ class Metrics(Artefact):
     """metrics.json: measured on the held-out rows."""
 
     validation: dict[str, float | None] = Field(
-        default={}, description="Measures by the names of `unskew.balance.measure`; null where there were no rows."
+        default={}, description="Metrics by their names in `unskew.balance.measure`; null if there were no rows."
     )
     validation_recall: dict[str, float | None] = Field(default={}, description="Recall by topic.")
     calibration: str | None = Field(default=None, description="How the calibration was chosen, in words.")
     decision: str | None = Field(default=None, description="How rows are decided, in words.")
     obedience: dict[str, float] | None = Field(
-        default=None, description="Whether outputs follow the topic given, see `unskew.decoder.Obedience`."
+        default=None, description="Whether outputs follow the given topic, see `unskew.decoder.Obedience`."
     )

@@ -3,7 +3,9 @@
 Knows the plain values in a bundle; knows no model.
 """
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..common import METRIC_TITLES, markdown_text
@@ -22,15 +24,33 @@ _SHOWN = (
 )
 
 
-def model_card(corrector: Mapping[str, Any], description: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    """The card as Markdown, with the metadata block that the hub reads."""
+_MOST_SHOWN = 10  # topics of the example
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text and what stage 1 says of it: the probability of each topic."""
+
+    text: str
+    probabilities: Mapping[str, float]
+
+
+def model_card(
+    corrector: Mapping[str, Any],
+    description: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    example: Example | None = None,
+) -> str:
+    """The card as Markdown, with the metadata block that the hub reads; its page shows the example as a widget."""
     topics = Topics.from_dict(corrector["topics"])
     decoder = description.get("decoder_facts")
     writes = "writes an output conditioned on it" if decoder else "writes nothing: it was fitted without a decoder"
     lines = [
         "---",
         "library_name: unskew",
+        "pipeline_tag: text-classification",
         "tags: [text-classification, text-generation, class-imbalance]",
+        *(_widget(example) if example is not None else []),
         "---",
         "",
         "# A two-stage system fitted with unskew",
@@ -68,6 +88,18 @@ def model_card(corrector: Mapping[str, Any], description: Mapping[str, Any], met
         facts = (f"- {markdown_text(name.replace('_', ' '))}: {markdown_text(str(it))}" for name, it in decoder.items())
         lines += ["", "## Decoder", "", *facts, *_obedience(metrics.get("obedience"))]
     return "\n".join(lines) + "\n"
+
+
+def _widget(example: Example) -> list[str]:
+    """YAML of an example with its answer, which the hub shows without running anything."""
+    likeliest = sorted(example.probabilities.items(), key=lambda its: -its[1])[:_MOST_SHOWN]
+    rows = [line for name, share in likeliest for line in (f"  - label: {_scalar(name)}", f"    score: {share:.2f}")]
+    return ["widget:", f"- text: {_scalar(example.text)}", "  output:", *rows]
+
+
+def _scalar(text: str) -> str:
+    """A string of YAML in which nothing of a name from data is markup."""
+    return json.dumps(text).replace("<", "\\u003c")
 
 
 def _obedience(measured: Mapping[str, float] | None) -> list[str]:

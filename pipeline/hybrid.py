@@ -21,8 +21,9 @@ from ..decoder import Backend, GenerationSettings, TopicDecoder, Watch, check_ba
 from ..encoder import TopicEncoder
 from ..runtime import Precision, Usage, choose_precision
 from . import bundle
+from .card import Example
 from .held_out_file import load_rows, save_rows
-from .settings import WINDOW, PredictOptions
+from .settings import HARMLESS, WINDOW, PredictOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +312,13 @@ class HybridPipeline:
             description=self.description,
             metrics=self.metrics,
             held_out=partial(save_rows, self.corrector.rows) if self.corrector.rows else None,
+            example=self._example,
         )
+
+    def _example(self) -> Example:
+        """A text that is nobody's, for the model card."""
+        [shares] = self.probabilities([HARMLESS]).tolist()
+        return Example(HARMLESS, dict(zip(self.topics.names, shares, strict=True)))
 
     @classmethod
     def from_pretrained(

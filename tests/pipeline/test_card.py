@@ -1,8 +1,10 @@
 """The model card: its figures under their titles, and names from data as text."""
 
+import yaml
+
 from unskew.common import METRIC_TITLES
 from unskew.corpus import Topics
-from unskew.pipeline.card import model_card
+from unskew.pipeline.card import Example, model_card
 
 
 def test_measured_figures_have_their_titles():
@@ -17,7 +19,10 @@ def test_measured_figures_have_their_titles():
 def test_the_card_keeps_topic_names_text():
     names = ("<script>alert(1)</script>", "a | b", "[x](javascript:1)", "\x1b[2J")
     topics = Topics(names, (1, 1, 1, 1))
-    card = model_card({"topics": topics.to_dict(), "target_prior": [0.25] * 4}, {}, {})
+    example = Example("a\nb", dict.fromkeys(names, 0.25))
+    card = model_card({"topics": topics.to_dict(), "target_prior": [0.25] * 4}, {}, {}, example)
+    widget = yaml.safe_load(card.split("---\n")[1])["widget"]
+    assert widget == [{"text": "a\nb", "output": [{"label": name, "score": 0.25} for name in names]}]
     rows = [line for line in card.splitlines() if line.endswith("|  |") or "0.2500" in line]
     assert len(rows) == 4
     assert "<script>" not in card

@@ -1,7 +1,17 @@
 from .compare import compare
 from .compared import Comparison
+from .compared_page import verdict
 from .report.write import write_report
 from .run import ablate
 from .settings import SIGNIFICANT, AblationSettings, ArmSettings
 
-__all__ = ["SIGNIFICANT", "Comparison", "compare", "AblationSettings", "ArmSettings", "ablate", "write_report"]
+__all__ = [
+    "SIGNIFICANT",
+    "AblationSettings",
+    "ArmSettings",
+    "Comparison",
+    "ablate",
+    "compare",
+    "verdict",
+    "write_report",
+]

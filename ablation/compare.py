@@ -26,6 +26,7 @@ from ..common import (
 from ..corpus import Source
 from ..evaluation import AuditColumns, LabelledPredictions, join, measure_skew, read_labels
 from .compared import ComparedMeasure, ComparedTopic, Comparison
+from .compared_page import render_comparison
 from .data import TestRows
 from .statistics import RESAMPLES, Resampler, holm, interval_of
 
@@ -44,7 +45,7 @@ def compare(
     output: str | Path | None = None,
     overwrite: bool = False,
 ) -> Comparison:
-    """Compare two runs in pairs, B less A; with `output` write comparison.json there.
+    """Compare two runs in pairs, B less A; with `output` write comparison.json and comparison.html there.
 
     Accuracy and the recall of each topic are tested by McNemar's exact test (with Holm's correction over topics). Every
     metric has a 95% interval by a bootstrap of the rows, the same resamples for both runs.
@@ -54,7 +55,7 @@ def compare(
         run_b: Another system's run on the same rows, in either form.
         labels: Rows with an id and the true topic; needed if the predictions have no column true_topic.
         train: The training set of both, or its counts; adds bands and the prior pull.
-        output: The folder for comparison.json; None writes nothing.
+        output: The folder for comparison.json and comparison.html; None writes nothing.
         overwrite: Whether `output` may be replaced.
 
     Raises:
@@ -77,6 +78,7 @@ def compare(
         with replacing_folder(output) as place:
             text = json.dumps(result.model_dump(), indent=2, ensure_ascii=False)
             write_text(place / COMPARISON_RESULT, text + "\n")
+            write_text(place / "comparison.html", render_comparison(result))
     return result
 
 

@@ -31,13 +31,16 @@ def command(
         run_b: Another system's run on the same rows, in either form.
         labels: Rows with an id and the true topic; needed if the predictions have no column true_topic.
         train: The training set of both, or a JSON object {topic: count}; adds bands and the prior pull.
-        output: A folder for comparison.json.
+        output: A folder for comparison.html and comparison.json.
         overwrite: Replace what is at output.
     """
     from ..ablation import compare as run
+    from ..ablation import verdict
 
     found = run(run_a, run_b, labels=labels, train=train, output=output, overwrite=overwrite)
-    _print(found, make_console())
+    console = make_console()
+    _print(found, console)
+    console.print(verdict(found))
     return 0
 
 
@@ -59,14 +62,3 @@ def _print(found: "Comparison", console: Console) -> None:
         figures = (f"{its.rows:,}", f"{its.a:.3f}", f"{its.b:.3f}", f"{its.p:.3f}")
         table.add_row(Text(one_line(its.topic)), *figures, style="bold" if its.p < SIGNIFICANT else "")
     console.print(table)
-    console.print(verdict(found))
-
-
-def verdict(found: "Comparison") -> str:
-    """The finding in a sentence."""
-    accuracy = next(its for its in found.measures if its.name == "accuracy")
-    alone = f"a alone is right in {found.right_in_one_alone[0]:,} rows, b alone in {found.right_in_one_alone[1]:,}"
-    if not accuracy.told_apart:
-        return f"Not told apart in accuracy: {alone} (p = {accuracy.p:.2g}); other seeds of either may differ."
-    better = "b" if accuracy.difference > 0 else "a"
-    return f"{better} is the more accurate: {alone} (p = {accuracy.p:.2g}); other seeds of either may differ."

@@ -71,7 +71,7 @@ class Hub(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    def log_message(self, *given):
+    def log_message(self, *given):  # pyright: ignore[reportIncompatibleMethodOverride]
         self.server.asked.append(f"{self.command} {self.path}")
 
 

@@ -43,6 +43,9 @@ def test_a_run_that_is_right_in_ten_more_rows_is_told_apart(runs, tmp_path):
     assert topics["a"].p == 1.0
     assert "recall_few" not in measures
     assert read_artefact(tmp_path / "out" / "comparison.json", Comparison) == found
+    page = (tmp_path / "out" / "comparison.html").read_text("utf-8")
+    assert "b is the more accurate" in page
+    assert page.index('dir="auto">b</th>') < page.index('dir="auto">a</th>')  # the surest difference first
 
 
 def test_a_run_and_itself_are_not_told_apart(runs):

@@ -146,7 +146,7 @@ class TopicDecoder:
                 "leave it at 1, or fit with a topic_dropout, as 0.1"
             )
         if self._vllm is not None:
-            raise UserError("guidance is for the writer torch; leave guidance at 1 with vllm")
+            raise UserError("guidance is for the backend torch; leave guidance at 1 with vllm")
 
     def text_of(self, ids: Sequence[int]) -> str:
         """The text of an output's tokens, or of its first ones."""
@@ -278,7 +278,7 @@ class TopicDecoder:
 
         Raises:
             UserError: if the folder is incomplete or unreadable, the adapter's base is not where it was, or the
-                precision or the writer is unknown or not to be had.
+                precision or the backend is unknown or not to be had.
         """
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         precision = choose_precision(precision, device)
@@ -286,7 +286,7 @@ class TopicDecoder:
             raise UserError("precision int8 is of the merged weights; leave merge=True")
         check_backend(backend, precision, device)
         if backend == "vllm" and not merge:
-            raise UserError("writer vllm is for merged weights; leave merge=True, or writer as torch")
+            raise UserError("backend vllm is for merged weights; leave merge=True, or backend as torch")
         parts = saving.load(Path(folder), merge=merge)
         model: Any = parts.model
         to_precision(model.to("cpu" if backend == "vllm" else device), precision)

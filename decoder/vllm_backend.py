@@ -26,25 +26,25 @@ LEAST_OUTPUT = 512  # tokens that an output may have, however short the targets 
 
 
 def check_backend(backend: Backend, precision: Precision, device: torch.device) -> str:
-    """The writer's name, with its version where it is not torch.
+    """The backend's name, with its version where it is not torch.
 
     Raises:
-        UserError: If there is no such writer, vLLM is not installed, or it does not run in this precision or there.
+        UserError: If there is no such backend, vLLM is not installed, or it does not run in this precision or there.
     """
     if backend not in get_args(Backend):
-        raise UserError(f"writer is {backend!r}; give one of {', '.join(get_args(Backend))}")
+        raise UserError(f"backend is {backend!r}; give one of {', '.join(get_args(Backend))}")
     if backend == "torch":
         return backend
     if precision == "int8":
-        raise UserError("writer vllm has no precision int8; give float32 or bfloat16, or leave it as torch")
+        raise UserError("backend vllm has no precision int8; give float32 or bfloat16, or leave it as torch")
     if device.index or (device.type == "cpu" and torch.cuda.is_available()):
         raise UserError(
-            f"writer vllm runs on the first GPU that is seen, not on {device}; give device cuda, and another GPU by "
-            "CUDA_VISIBLE_DEVICES, or leave writer as torch"
+            f"backend vllm runs on the first GPU that is seen, not on {device}; give device cuda, and another GPU by "
+            "CUDA_VISIBLE_DEVICES, or leave backend as torch"
         )
     for name in packages_distributions().get("vllm", ()):  # builds for a CPU have other names
         return f"{name} {version(name)}"
-    raise UserError('writer vllm needs vLLM; pip install "unskew[vllm]" where there is a GPU, or leave it as torch')
+    raise UserError('backend vllm needs vLLM; pip install "unskew[vllm]" where there is a GPU, or leave it as torch')
 
 
 class VllmBackend:
@@ -81,7 +81,8 @@ class VllmBackend:
                     enable_prefix_caching=True,
                 )
             except Exception as error:  # of many kinds: an unknown architecture, too little memory, a missing library
-                raise UserError(f"vLLM cannot load the decoder ({first_line(error)}); leave writer as torch") from error
+                why = first_line(error)
+                raise UserError(f"vLLM cannot load the decoder ({why}); leave backend as torch") from error
 
     def write(
         self,
@@ -109,7 +110,7 @@ class VllmBackend:
         if (needed := max(map(len, rows)) + limit) > self._longest:
             raise UserError(f"prompt and output take {needed} tokens, vLLM has room for {self._longest}; ask for fewer")
         if options.sample and not torch.cuda.is_available():
-            raise UserError("vLLM's samples on a CPU cannot be repeated; leave writer as torch, or sample as false")
+            raise UserError("vLLM's samples on a CPU cannot be repeated; leave backend as torch, or sample as false")
         shared: dict[str, Any] = {
             "max_tokens": limit,
             "stop_token_ids": [end_id],

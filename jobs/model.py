@@ -96,7 +96,7 @@ def open_model(
         device = device or ("cuda" if job.gpus_per_worker else "cpu")
         place = torch.device(device)
         if backend == "vllm" and 0 < job.gpus_per_worker < 1:
-            raise UserError("writer vllm takes a GPU for itself; give gpus_per_worker 1, or leave writer as torch")
+            raise UserError("backend vllm takes a GPU for itself; give gpus_per_worker 1, or leave backend as torch")
     else:
         place = choose_device(device)
     chosen = choose_precision(precision, place)

@@ -123,7 +123,7 @@ def test_a_decoder_that_never_wrote_without_a_topic_is_not_guided(shared_base, m
         decoder.generate(["Cy"], ["oil"], GenerationSettings(4, guidance=2))
     decoder.unguided = True
     decoder._vllm = SimpleNamespace()
-    with pytest.raises(UserError, match="writer torch"):
+    with pytest.raises(UserError, match="backend torch"):
         decoder.generate(["Cy"], ["oil"], GenerationSettings(4, guidance=2))
 
 

@@ -82,7 +82,7 @@ def test_outputs_and_scores_are_torchs(saved):
     with pytest.raises(UserError, match="vLLM has room for"):
         with_vllm.generate(TEXTS, TOPICS, GenerationSettings(max_new_tokens=100_000))
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="leave writer as torch, or sample as false"):
+        with pytest.raises(UserError, match="leave backend as torch, or sample as false"):
             with_vllm.generate(TEXTS, TOPICS, GenerationSettings(sample=True))
 
 
@@ -92,7 +92,7 @@ def test_what_vllm_cannot_load_is_explained(saved, monkeypatch):
 
     monkeypatch.setattr("vllm.LLM", refuse)
     with pytest.raises(
-        UserError, match=r"vLLM cannot load the decoder \(no such architecture\); leave writer as torch"
+        UserError, match=r"vLLM cannot load the decoder \(no such architecture\); leave backend as torch"
     ):
         TopicDecoder.from_pretrained(saved, backend="vllm")
 
@@ -102,7 +102,7 @@ def test_it_is_for_merged_weights(saved):
         TopicDecoder.from_pretrained(saved, backend="vllm", merge=False)
 
 
-def test_writers_are_checked(monkeypatch):
+def test_backends_are_checked(monkeypatch):
     here = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     assert check_backend("torch", "int8", here) == "torch"
     assert check_backend("vllm", "float32", here).count(" ") == 1

@@ -1,6 +1,5 @@
 from .compare import compare
 from .compared import Comparison
-from .compared_page import verdict
 from .report.write import write_report
 from .run import ablate
 from .settings import SIGNIFICANT, AblationSettings, ArmSettings
@@ -12,6 +11,5 @@ __all__ = [
     "Comparison",
     "ablate",
     "compare",
-    "verdict",
     "write_report",
 ]

@@ -38,3 +38,18 @@ class Comparison(Artefact):
     )
     measures: list[ComparedMeasure]
     topics: list[ComparedTopic] = Field(description="Most frequent first.")
+
+    @property
+    def surest_topics(self) -> list[ComparedTopic]:
+        """The topics, the surest difference first."""
+        return sorted(self.topics, key=lambda its: (its.p, -abs(its.b - its.a)))
+
+    @property
+    def verdict(self) -> str:
+        """The finding in a sentence."""
+        accuracy = next(its for its in self.measures if its.name == "accuracy")
+        alone = f"a alone is right in {self.right_in_one_alone[0]:,} rows, b alone in {self.right_in_one_alone[1]:,}"
+        if not accuracy.told_apart:
+            return f"Not told apart in accuracy: {alone} (p = {accuracy.p:.2g}); other seeds of either may differ."
+        better = "b" if accuracy.difference > 0 else "a"
+        return f"{better} is the more accurate: {alone} (p = {accuracy.p:.2g}); other seeds of either may differ."

@@ -20,26 +20,15 @@ td.change .worse{right:50%;background:var(--bad)}
 
 def render_comparison(found: Comparison) -> str:
     """The whole page."""
-    values = page_values(found.model_dump())
-    surest = sorted(values["topics"], key=lambda its: (its["p"], -abs(its["b"] - its["a"])))
+    surest = found.surest_topics
     return render_page(
         TEMPLATE,
         style=_STYLE,
-        found=values,
-        verdict=verdict(found),
-        topics=surest[:MOST_TOPICS],
+        found=page_values(found.model_dump()),
+        verdict=found.verdict,
+        topics=page_values([its.model_dump() for its in surest[:MOST_TOPICS]]),
         hidden_topics=max(0, len(surest) - MOST_TOPICS),
-        largest=max([abs(its.b - its.a) for its in found.topics if its.b != its.a], default=1.0),
+        largest=max(abs(its.b - its.a) for its in surest) or 1.0,
         titles=METRIC_TITLES,
         significant=SIGNIFICANT,
     )
-
-
-def verdict(found: Comparison) -> str:
-    """The finding in a sentence."""
-    accuracy = next(its for its in found.measures if its.name == "accuracy")
-    alone = f"a alone is right in {found.right_in_one_alone[0]:,} rows, b alone in {found.right_in_one_alone[1]:,}"
-    if not accuracy.told_apart:
-        return f"Not told apart in accuracy: {alone} (p = {accuracy.p:.2g}); other seeds of either may differ."
-    better = "b" if accuracy.difference > 0 else "a"
-    return f"{better} is the more accurate: {alone} (p = {accuracy.p:.2g}); other seeds of either may differ."

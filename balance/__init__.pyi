@@ -6,6 +6,7 @@ from .calibration import (
     mean_posterior,
     prior_correct,
     prior_from_counts,
+    share_weights,
     uniform_prior,
 )
 from .conformal import ConformalSets, fit_conformal, rows_needed
@@ -113,6 +114,7 @@ __all__ = [
     "reliability",
     "resolve_prior",
     "rows_needed",
+    "share_weights",
     "shares_shifted",
     "skew",
     "span_dropout",

@@ -107,8 +107,8 @@ def run(command: list[str], seconds: float, device: str) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """The JSON as a page."""
-    facts = ", ".join(f"{name} {number}" for name, number in found["facts"]["versions"].items() if number)
-    lines = [f"# {found['facts']['card']}, {found['facts']['date']}", "", f"{facts}. Made by `make gpu`.", ""]
+    libraries = ", ".join(f"{name} {number}" for name, number in found["facts"]["versions"].items() if number)
+    lines = [f"# {found['facts']['card']}, {found['facts']['date']}", "", f"{libraries}. Made by `make gpu`.", ""]
     lines += ["| step | ended | seconds | figures |", "|---|---|---|---|"]
     for name, step in found["steps"].items():
         figures = ", ".join(f"{key} {value}" for key, value in step.get("figures", {}).items())

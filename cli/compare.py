@@ -35,12 +35,9 @@ def command(
         overwrite: Replace what is at output.
     """
     from ..ablation import compare as run
-    from ..ablation import verdict
 
     found = run(run_a, run_b, labels=labels, train=train, output=output, overwrite=overwrite)
-    console = make_console()
-    _print(found, console)
-    console.print(verdict(found))
+    _print(found, make_console())
     return 0
 
 
@@ -54,11 +51,11 @@ def _print(found: "Comparison", console: Console) -> None:
         interval = f"{its.interval[0]:+.3f} to {its.interval[1]:+.3f}"
         table.add_row(METRIC_TITLES[its.name], *figures, interval, style="bold" if its.told_apart else "")
     console.print(table)
-    topics = sorted(found.topics, key=lambda its: (its.p, -abs(its.b - its.a)))
     table = Table(title="Recall by topic, the surest difference first", title_justify="left")
     for name in ("topic", "rows", "a", "b", "p, corrected"):
         table.add_column(name, justify="left" if name == "topic" else "right")
-    for its in topics[:MOST_TOPICS]:
+    for its in found.surest_topics[:MOST_TOPICS]:
         figures = (f"{its.rows:,}", f"{its.a:.3f}", f"{its.b:.3f}", f"{its.p:.3f}")
         table.add_row(Text(one_line(its.topic)), *figures, style="bold" if its.p < SIGNIFICANT else "")
     console.print(table)
+    console.print(found.verdict)

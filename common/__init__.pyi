@@ -3,6 +3,7 @@ from .colours import COLOURS
 from .console import Unbroken, let_go_of_readers, make_console
 from .errors import UserError, first_line
 from .fingerprint import file_fingerprint, file_sha256, fingerprint
+from .log_levels import errors_only
 from .metric_titles import METRIC_TITLES
 from .pages import page_values, render_page
 from .paths import check_disk, check_system, check_writable, output_file, output_folder, refuse_existing, usable_path
@@ -62,6 +63,7 @@ __all__ = [
     "check_system",
     "check_writable",
     "ending_on_sigterm",
+    "errors_only",
     "file_fingerprint",
     "file_sha256",
     "fingerprint",

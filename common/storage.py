@@ -4,7 +4,6 @@ An object is written whole or not at all by the store itself. Credentials are th
 they are only kept out of messages. What a message says is in our words, for those of the clients may quote a request.
 """
 
-import errno
 import fnmatch
 import hashlib
 import io
@@ -20,9 +19,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, TypeVar
 
 from .atomic import replacing_file
-from .errors import UserError, first_line
+from .errors import UserError
 from .fingerprint import file_sha256
 from .paths import usable_path
+from .storage_errors import MASKED, explained, holds_query, refusal
 
 INSTALLS = {
     "s3": 'pip install "unskew[s3]"',
@@ -33,11 +33,8 @@ INSTALLS = {
 }
 ANSWERED_WITHIN = 60.0  # seconds; the clients try again and again meanwhile
 BLOCK = 2**23  # bytes of a range that is read
-MASKED = "***"
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_QUERY = re.compile(r"\?[^/\s]*=\S*")
-_SECRET = re.compile(r"secret|token|passw|credential|connection_string|sas|key", re.IGNORECASE)
 _MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "created")
 Value = TypeVar("Value")
 
@@ -73,7 +70,7 @@ class RemotePath:
         if scheme not in INSTALLS:
             known = ", ".join(f"{name}://" for name in INSTALLS if name != "memory")
             raise UserError(f"{scheme}:// cannot be read or written here; give {known} or a file")
-        if "@" in rest.partition("/")[0] or _QUERY.search(rest):
+        if "@" in rest.partition("/")[0] or holds_query(rest):
             where = f"{scheme}://{MASKED}"
             raise UserError(
                 f"the URL {where} holds credentials; leave them out and give them where the store's own tools take them"
@@ -203,7 +200,7 @@ class RemotePath:
                 request that was answered too late is told by the contents.
         """
         store = self._store()
-        with _explained(self.url, "write"):
+        with explained(self.url, "write"):
             try:
                 store.put_file(str(whole), self._key, mode="create" if new else "overwrite")
             except Exception:
@@ -216,7 +213,7 @@ class RemotePath:
 
     def get(self, whole: Path) -> None:
         """Copy the object to a local file."""
-        with _explained(self.url, "read"):
+        with explained(self.url, "read"):
             self._store().get_file(self._key, str(whole))
 
     def unlink(self, missing_ok: bool = False) -> None:
@@ -255,7 +252,7 @@ class RemotePath:
         except ImportError:
             raise UserError(f"{self.scheme}:// needs another package: `{INSTALLS[self.scheme]}`") from None
         except Exception as error:
-            raise _refusal(self.url, "read", error) from None
+            raise refusal(self.url, "read", error) from None
         store.invalidate_cache()
         return store
 
@@ -283,7 +280,7 @@ class RemotePath:
         asking = threading.Thread(target=ask, daemon=True)
         asking.start()
         asking.join(ANSWERED_WITHIN)
-        with _explained(self.url, doing):
+        with explained(self.url, doing):
             if asking.is_alive():
                 raise TimeoutError
             if errors:
@@ -350,7 +347,7 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        with _explained(self._url, "read"):
+        with explained(self._url, "read"):
             found = self._file.read(len(buffer))
         buffer[: len(found)] = found
         return len(found)
@@ -364,42 +361,3 @@ class _Reader(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-@contextmanager
-def _explained(url: str, doing: str) -> Generator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        if doing != "write":
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url) from None
-        raise _refusal(url, doing, error) from None
-    except UserError:
-        raise
-    except Exception as error:
-        # Without the error itself: a trace would print what a client quotes of its request.
-        raise _refusal(url, doing, error) from None
-
-
-def _refusal(url: str, doing: str, error: Exception) -> UserError:
-    kinds = " ".join(kind.__name__ for kind in type(error).__mro__)
-    if isinstance(error, PermissionError) or "Credential" in kinds:
-        why, remedy = "no permission", "check the credentials that the store's own tools use, and what they allow"
-    elif isinstance(error, FileNotFoundError):
-        why, remedy = "there is no such bucket", "make it first, or check the name"
-    elif isinstance(error, TimeoutError | ConnectionError) or "Timeout" in kinds or "Connect" in kinds:
-        why, remedy = "the store does not answer", "check the network and the endpoint, and run the same command again"
-    elif "PreconditionFailed" in str(error) or "pre-conditions" in str(error):
-        why, remedy = "it was changed while it was read", "put back what it held to go on"
-    else:
-        why = f"{type(error).__name__}: {_without_secrets(first_line(error))}"
-        remedy = "run the same command again, or choose another place"
-    return UserError(f"cannot {doing} {url}: {why}; {remedy}")
-
-
-def _without_secrets(text: str) -> str:
-    """A client's message, without queries and what the environment holds under a secret's name."""
-    for name, value in os.environ.items():
-        if len(value) >= 8 and _SECRET.search(name):
-            text = text.replace(value, MASKED)
-    return _QUERY.sub(f"?{MASKED}", text)

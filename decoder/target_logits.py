@@ -16,9 +16,8 @@ from .kv_cache import plain_memory
 from .sequences import last_logits, pad_left, plain
 
 SHORTEST_SHARED = 8  # tokens; to read fewer apart costs more than it saves
-KEPT = (
-    2  # last tokens of a prefix that each row reads itself: topic or target come right after them where a text is empty
-)
+# Last tokens of a prefix that each row reads itself: topic or target come right after them where a text is empty.
+KEPT = 2
 
 
 def target_logits(model: Any, inputs: dict[str, Tensor], wanted: Tensor, shared: int = 0) -> Tensor:

@@ -3,7 +3,6 @@
 Knows scikit-learn's conventions, the encoder's training and the balance room; knows no files of records.
 """
 
-import logging
 import tempfile
 import warnings
 from collections.abc import Generator, Mapping
@@ -20,7 +19,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..balance import Calibration, DecisionSettings, LossSettings, PosteriorCorrector, TargetPrior
-from ..common import UserError
+from ..common import UserError, errors_only
 from ..corpus import Record, Topics, stratified_split
 from ..training import PhaseSettings, ScratchSettings, one_fit_at_a_time
 from .nested_params import NestedSettings
@@ -302,15 +301,7 @@ def _logits(encoder: TopicEncoder, texts: list[str], accelerator: str) -> torch.
 @contextmanager
 def _quiet() -> Generator[None]:
     """Hide the libraries' banners and hints while the block runs; a search fits hundreds of times."""
-    loggers = [logging.getLogger(name) for name in _LOUD]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), errors_only(*_LOUD):
         for module in (r"lightning\..*", r"transformers\..*"):
             warnings.filterwarnings("ignore", module=module)
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+        yield

@@ -3,7 +3,8 @@
 Knows the encoder; knows neither format.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,17 @@ def check_agreement(system: HybridPipeline, run: Run, what: str) -> float:
     return worst
 
 
-def reason(error: BaseException) -> str:
-    """What a converter's report says in a line: its inmost cause, and where it names operators, these."""
+@contextmanager
+def explained(what: str, remedy: str) -> Generator[None]:
+    """Turn any error of a converter or a runtime, of many kinds and with long reports, into one line."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(f"{what}: {_reason(error)}; {remedy}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in one line: the operators, if it names any."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]

@@ -15,7 +15,7 @@ from typing import Any
 from ..common import UserError, output_folder, refuse_existing, replacing_folder, write_text
 from ..decoder import TopicDecoder
 from ..pipeline import HybridPipeline, bundle
-from . import encoder_files, merged_format
+from . import encoder_files, merged_format, onnx_format, openvino_format
 from .description import describe
 from .readme import readme
 from .settings import DESCRIPTION, PACKAGES, TAKES, ExportSettings
@@ -93,20 +93,11 @@ def _write(
 def _write_graph(
     kind: str, encoder_folder: Path, system: HybridPipeline, described: dict[str, Any], folder: Path
 ) -> float:
+    form = onnx_format if kind == "onnx" else openvino_format
     graph = encoder_files.make_graph(encoder_folder, system)
-    example = encoder_files.example_inputs(system.encoder)
     encoder_files.save_tokenizer(system.encoder, folder)
-    if kind == "onnx":
-        from . import onnx_format
-
-        onnx_format.write_onnx(graph, example, described, folder / onnx_format.FILE)
-        return encoder_files.check_agreement(system, onnx_format.open_onnx(folder / onnx_format.FILE), "ONNX Runtime")
-    from . import openvino_format
-
-    openvino_format.write_openvino(graph, example, described, folder / openvino_format.FILE)
-    return encoder_files.check_agreement(
-        system, openvino_format.open_openvino(folder / openvino_format.FILE), "OpenVINO"
-    )
+    form.write(graph, encoder_files.example_inputs(system.encoder), described, folder / form.FILE)
+    return encoder_files.check_agreement(system, form.open_file(folder / form.FILE), form.RUNTIME)
 
 
 def _write_gguf(decoder: TopicDecoder, described: dict[str, Any], folder: Path) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import logging
 import warnings
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -12,24 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..common import UserError
-from .encoder_files import Run, reason
+from ..common import errors_only
+from .encoder_files import Run, explained
 from .encoder_graph import INPUTS, OUTPUTS, EncoderGraph
 
 FILE = "model.onnx"
+RUNTIME = "ONNX Runtime"
 METADATA = "unskew"
 
 
-def write_onnx(
-    graph: EncoderGraph, example: dict[str, torch.Tensor], description: Mapping[str, Any], file: Path
-) -> None:
+def write(graph: EncoderGraph, example: dict[str, torch.Tensor], description: Mapping[str, Any], file: Path) -> None:
     """Write the graph, rows and tokens free, with the description in its metadata.
 
     Raises:
         UserError: If the model has an operator that ONNX lacks.
     """
     free = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in INPUTS}
-    try:
+    kind = type(graph.model).__name__
+    with explained(f"the encoder ({kind}) cannot be written as ONNX", "export it as openvino or merged"):
         with _quietly():
             program: Any = torch.onnx.export(
                 graph,
@@ -43,14 +42,9 @@ def write_onnx(
             )
         program.model.metadata_props[METADATA] = json.dumps(description, ensure_ascii=False)
         program.save(str(file))
-    except Exception as error:  # of many kinds, with long reports
-        raise UserError(
-            f"the encoder ({type(graph.model).__name__}) cannot be written as ONNX: {reason(error)}; "
-            "export it as openvino or merged"
-        ) from error
 
 
-def open_onnx(file: Path) -> Run:
+def open_file(file: Path) -> Run:
     """Log-probabilities by ONNX Runtime, on the CPU.
 
     Raises:
@@ -58,13 +52,9 @@ def open_onnx(file: Path) -> Run:
     """
     import onnxruntime
 
-    try:
+    what = f"{RUNTIME} {onnxruntime.__version__} cannot open the encoder"
+    with explained(what, "try a newer onnxruntime, or export as openvino or merged"):
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    except Exception as error:  # of many kinds, which are no subclasses of one
-        raise UserError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot open the encoder: {reason(error)}; "
-            "try a newer onnxruntime, or export as openvino or merged"
-        ) from error
 
     def run(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         return np.asarray(session.run(["log_probabilities"], dict(inputs))[0])
@@ -75,12 +65,6 @@ def open_onnx(file: Path) -> Run:
 @contextlib.contextmanager
 def _quietly() -> Generator[None]:
     """Without the exporter's own remarks, on the screen and in logs, on what is not installed or will be deprecated."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), errors_only("torch.onnx"):
+        warnings.simplefilter("ignore")
+        yield

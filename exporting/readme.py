@@ -94,7 +94,7 @@ def readme(kind: ExportFormat, described: Mapping[str, Any]) -> str:
 
 
 _RAW = (
-    "Its softmax is neither calibrated nor right for the target prior: `described` has the numbers (prior_from_loss, "
+    "Its softmax is neither calibrated nor right for the target prior: `described` has the numbers (model_prior, "
     "calibration, target_prior), and an export as onnx or openvino applies them in its graph."
 )
 

@@ -53,7 +53,7 @@ def how_to_start(place: JobPaths, job: JobSettings, plan: Mapping[str, Any], fou
         )
     if not found.get("joining"):
         _refuse_results(place, job.overwrite)
-    return _anew(place, found) if changes else "go on"
+    return _from_the_start(place, found) if changes else "go on"
 
 
 def _with_new_names(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,14 +98,14 @@ def _after_the_end(place: JobPaths, job: JobSettings, found: Mapping[str, Any], 
     if not changes and is_intact(place, found):
         return "retry errors" if job.retry_errors and found["finished"]["errors"] else "nothing to do"
     if job.overwrite:
-        return _anew(place, found)
+        return _from_the_start(place, found)
     if place.output.exists():
         why = f"is of another job ({'; '.join(changes)})" if changes else "was changed after the job had written it"
         raise UserError(f"{place.output} exists and {why}; choose another name, or give --overwrite to replace it")
-    return _anew(place, found)
+    return _from_the_start(place, found)
 
 
-def _anew(place: JobPaths, found: Mapping[str, Any]) -> Start:
+def _from_the_start(place: JobPaths, found: Mapping[str, Any]) -> Start:
     """Start again where a job's manifest is, unless the folder has shards that seem to be somebody else's."""
     strange = unrecorded(place, found)
     if len({path.name.partition(".")[0] for path in strange}) > 1:
@@ -122,7 +122,7 @@ def _begin_again(place: JobPaths, job: JobSettings, found: Mapping[str, Any]) ->
     own = is_intact(place, found) if found["finished"] else found.get("joining", False)
     if not own:
         _refuse_results(place, job.overwrite)
-    return _anew(place, found)
+    return _from_the_start(place, found)
 
 
 def _refuse_foreign(place: JobPaths, overwrite: bool) -> None:

@@ -65,7 +65,7 @@ def write(
     corrector: Mapping[str, Any],
     description: Mapping[str, Any],
     metrics: Mapping[str, Any],
-    example: Callable[[], Example] | None = None,
+    example: Example,
 ) -> None:
     """Write a bundle under a temporary name, and move it into place at the end.
 
@@ -77,7 +77,7 @@ def write(
         corrector: Topics, priors, calibration and decision.
         description: Settings and fingerprints.
         metrics: Metrics on the validation rows.
-        example: Function that makes the card's example; called once the stages are saved.
+        example: The card's example.
 
     Raises:
         UserError: If the folder has other contents, cannot be written, or the disk is full; its contents survive.
@@ -91,7 +91,7 @@ def write(
         if held_out is not None:
             held_out(place / HELD_OUT)
         write_text(place / "metrics.json", _json(metrics))
-        write_text(place / "README.md", model_card(corrector, description, metrics, example() if example else None))
+        write_text(place / "README.md", model_card(corrector, description, metrics, example))
         files = {path.relative_to(place).as_posix(): path for path in sorted(place.rglob("*")) if path.is_file()}
         manifest = {
             "format": FORMAT,

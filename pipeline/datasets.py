@@ -164,8 +164,8 @@ def _respelt(records: list[Record], same: Spellings) -> list[Record]:
 
 def _paraphrase_column(settings: DataSettings) -> str:
     """The column with the id of a paraphrase's original: `of` in files of version 0.1.0."""
-    first = next(stream(str(settings.synthetic), replace(settings.columns, paraphrase_of="of")), None)
-    old = isinstance(first, Record) and first.paraphrase_of is not None
+    rows = stream(str(settings.synthetic), replace(settings.columns, paraphrase_of="of"))
+    old = any(isinstance(row, Record) and row.paraphrase_of is not None for row in rows)
     return "of" if old else "paraphrase_of"
 
 

@@ -312,7 +312,7 @@ class HybridPipeline:
             description=self.description,
             metrics=self.metrics,
             held_out=partial(save_rows, self.corrector.rows) if self.corrector.rows else None,
-            example=self._example,
+            example=self._example(),
         )
 
     def _example(self) -> Example:

@@ -7,7 +7,7 @@ bought with the others.
 import torch
 from torch import Tensor
 
-from ..balance import PosteriorCorrector
+from ..balance import PosteriorCorrector, share_weights
 from ..common import UserError, fingerprint
 
 
@@ -23,10 +23,9 @@ def losses_of(corrector: PosteriorCorrector) -> list[float]:
     if corrector.rows is None:
         raise UserError("the fit held no rows out to be judged on: give more rows, or --data.validation")
     logits, labels = corrector.rows.logits.float(), corrector.rows.labels.long()
-    held = torch.bincount(labels, minlength=len(corrector.topics)).double()
-    trained = torch.tensor(corrector.topics.counts, dtype=torch.float64) * (held > 0)
-    natural = _own(corrector.calibrated_log_probs(logits), labels) * _weights(trained, held)[labels]
-    alike = _own(corrector.alike(logits).log(), labels) * _weights((held > 0).double(), held)[labels]
+    shares = torch.tensor(corrector.topics.counts, dtype=torch.float64)
+    natural = _own(corrector.calibrated_log_probs(logits), labels) * _weights(labels, shares)
+    alike = _own(corrector.alike(logits).log(), labels) * _weights(labels, torch.ones_like(shares))
     return (-(natural + alike) / 2).tolist()
 
 
@@ -39,6 +38,7 @@ def _own(log_probabilities: Tensor, labels: Tensor) -> Tensor:
     return log_probabilities.double().gather(-1, labels[:, None])[:, 0]
 
 
-def _weights(shares: Tensor, held: Tensor) -> Tensor:
-    """Of each topic (C,): what its rows count, so that the topics come in these shares and the mean weight is 1."""
-    return torch.where(held > 0, shares / shares.sum() * held.sum() / held.clamp(min=1), 0.0)
+def _weights(labels: Tensor, shares: Tensor) -> Tensor:
+    """Weights (n,) that give the topics these shares (C,), 1 on average."""
+    weights = share_weights(labels, shares)
+    return weights * len(weights) / weights.sum()

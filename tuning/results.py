@@ -111,3 +111,8 @@ class StudyResult:
                 loss = trial.loss if trial.failure is None else ""
                 own = [trial.number, loss, gain, error, round(trial.seconds, 1), trial.failure or ""]
                 writer.writerow([*own, *trial.values.values()])
+
+
+def short(value: Any) -> str:
+    """A searched value as a person reads it."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

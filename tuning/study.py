@@ -6,19 +6,17 @@ depends on the seed, its number and the results before it, so a study that was i
 
 import logging
 import shutil
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from ..common import UserError, first_line
+from ..common import UserError, errors_only, first_line
 from ..pipeline import FitSettings, fit, read_sets
 from ..runtime import is_out_of_memory
 from .folder import StudyFolder, identity_of
 from .held_out_loss import losses_of, rows_of
-from .results import DEFAULT, StudyResult, TrialResult
+from .results import DEFAULT, StudyResult, TrialResult, short
 from .space import OneOf, Range, Space, search_space, value_of, with_values
 
 log = logging.getLogger("unskew")
@@ -147,7 +145,7 @@ def _run(
         return TrialResult.load(folder.result(number))
     bundle, begun = folder.bundle(number), monotonic()
     try:
-        with _quiet():
+        with errors_only(log.name):  # a trial is said in one line
             corrector = fit(replace(settings, decoder=None), bundle, overwrite=True).corrector
         losses, rows = tuple(losses_of(corrector)), rows_of(corrector)
         failure = None if not done.trials or rows == done.default.rows else "it held out other rows than the default"
@@ -170,21 +168,6 @@ def _tell(optuna: Any, searched: Any, result: TrialResult) -> None:
 
 def _say(done: StudyResult) -> None:
     trial = done.trials[-1]
-    values = ", ".join(f"{name} {_short(value)}" for name, value in trial.values.items())
+    values = ", ".join(f"{name} {short(value)}" for name, value in trial.values.items())
     found = f"log-loss {trial.loss:.4f}" if trial.failure is None else f"failed: {trial.failure}"
     log.info("trial %d, %.0f s: %s (%s)", trial.number, trial.seconds, found, values)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """A trial's own lines are not said."""
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)

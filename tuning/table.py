@@ -1,13 +1,11 @@
 """A study as a table on the console. Knows results and rich; decides nothing."""
 
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..common import one_line
-from .results import StudyResult, TrialResult
+from .results import StudyResult, TrialResult, short
 
 MOST_SHOWN = 10
 
@@ -22,7 +20,7 @@ def print_study(found: StudyResult, console: Console) -> None:
     for name in ("trial", "log-loss", "gain (error)", *(name.removeprefix("encoder.") for name in names)):
         table.add_column(name)
     for trial in shown:
-        cells = [f"{trial.number}{_mark(found, trial)}", *_figures(found, trial), *map(_value, trial.values.values())]
+        cells = [f"{trial.number}{_mark(found, trial)}", *_figures(found, trial), *map(short, trial.values.values())]
         table.add_row(*(Text(one_line(cell)) for cell in cells))
     console.print(table)
     console.print(Text(str(found)))
@@ -38,7 +36,3 @@ def _figures(found: StudyResult, trial: TrialResult) -> tuple[str, str]:
         return "failed", trial.failure
     gain, error = found.gain(trial)
     return f"{trial.loss:.4f}", f"{gain:+.4f} ({error:.4f})"
-
-
-def _value(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -32,6 +32,14 @@ def test_a_merged_decoder_writes_what_the_bundle_writes(exported, system, run_re
         assert run_readme(exported("merged"), text, topic)["output"] == system.write([text], [topic])[0]
 
 
+def test_the_readme_of_a_merged_folder_names_numbers_that_its_description_has(exported):
+    folder = exported("merged")
+    described = json.loads((folder / "unskew_export.json").read_text("utf-8"))["encoder"]
+    named = (folder / "README.md").read_text("utf-8").partition("has the numbers (")[2].partition(")")[0].split(", ")
+    assert named[0]
+    assert set(named) <= described.keys()
+
+
 def test_a_merged_folder_needs_transformers_alone(exported):
     folder = exported("merged")
     script = (
@@ -116,7 +124,7 @@ class Odd(torch.nn.Module):
 def test_an_operator_that_a_format_lacks_is_named_in_one_line(kind, tmp_path):
     pytest.importorskip(kind)
     example = {name: torch.ones(2, 3, dtype=torch.long) for name in ("input_ids", "attention_mask")}
-    write = {"onnx": onnx_format.write_onnx, "openvino": openvino_format.write_openvino}[kind]
+    write = {"onnx": onnx_format.write, "openvino": openvino_format.write}[kind]
     with pytest.raises(UserError, match="special_airy_ai.*; export it as"):
         write(Odd().eval(), example, {}, tmp_path / "model.xml")
 
@@ -128,13 +136,13 @@ def test_an_operator_that_onnx_runtime_lacks_is_named_in_one_line(tmp_path):
     node = onnx.helper.make_node("Nonsense", ["x"], ["y"])
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", sides[:1], sides[1:])), tmp_path / "m.onnx")
     with pytest.raises(UserError, match="No Op registered for Nonsense.*; try a newer onnxruntime"):
-        onnx_format.open_onnx(tmp_path / "m.onnx")
+        onnx_format.open_file(tmp_path / "m.onnx")
 
 
 def test_a_runtime_that_says_something_else_leaves_nothing(bundle, tmp_path, monkeypatch):
     pytest.importorskip("openvino")
-    monkeypatch.setattr(openvino_format, "write_openvino", lambda *given: None)
-    monkeypatch.setattr(openvino_format, "open_openvino", lambda file: lambda inputs: np.log(np.full((1, 3), 1 / 3)))
+    monkeypatch.setattr(openvino_format, "write", lambda *given: None)
+    monkeypatch.setattr(openvino_format, "open_file", lambda file: lambda inputs: np.log(np.full((1, 3), 1 / 3)))
     with pytest.raises(
         UserError, match=r"OpenVINO does not say what the bundle says: a probability differs by 0\.\d+, more than"
     ):

@@ -5,10 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from unskew import HybridPipeline
 from unskew.cli.main import main
 from unskew.jobs import model as job_model
+from unskew.pipeline.held_out_file import load_rows
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
@@ -42,3 +45,9 @@ def test_a_job_goes_on_from_its_last_whole_shard(earlier, monkeypatch, capsys):
     assert ended.value.code == 3
     assert "8 rows had been done before" in capsys.readouterr().out
     assert [row["id"] for row in rows(earlier / "half.jsonl")] == [row["id"] for row in rows(earlier / "whole.jsonl")]
+
+
+def test_held_out_rows_are_read_under_the_name_that_their_labels_had(tmp_path):
+    logits, labels = torch.randn(4, 2).log_softmax(-1), torch.tensor([0, 1, 1, 0], dtype=torch.int32)
+    save_file({"logits": logits, "targets": labels}, tmp_path / "held_out.safetensors")
+    assert torch.equal(load_rows(tmp_path / "held_out.safetensors", 2).labels, labels)

@@ -160,7 +160,8 @@ def test_a_topic_is_tried_again_for_what_it_lacks_and_not_padded(monkeypatch):
     assert sift(monkeypatch, texts[:3], asked=4, attempts=5).missing == {"oil": 3}
 
 
-def test_synthetic_rows_join_the_training_rows_and_no_counts(corpus, tmp_path):
+@pytest.mark.parametrize("column", ["paraphrase_of", "of"])  # the second was its name until 0.1.0
+def test_synthetic_rows_join_the_training_rows_and_no_counts(corpus, tmp_path, column):
     data = DataSettings(train=str(corpus / "train.jsonl"), noisy=str(corpus / "noisy.jsonl"))
     plain = read_sets(data, 0)
     leak = plain.validation[0]
@@ -170,16 +171,16 @@ def test_synthetic_rows_join_the_training_rows_and_no_counts(corpus, tmp_path):
             "text": "a goal in the last minute",
             "topic": "football",
             "target": "football desk",
-            "paraphrase_of": None,
+            column: None,
         },
         {"id": "s2", "text": f" {leak.text} ", "topic": leak.topic, "target": "x"},
-        {"id": "s3", "text": "nearly a held-out text", "topic": leak.topic, "target": "x", "paraphrase_of": leak.id},
+        {"id": "s3", "text": "nearly a held-out text", "topic": leak.topic, "target": "x", column: leak.id},
         {
             "id": "s4",
             "text": "nearly a text",
             "topic": plain.train[0].topic,
             "target": "x",
-            "paraphrase_of": plain.train[0].id,
+            column: plain.train[0].id,
         },
     ]
     write_jsonl(tmp_path / "synthetic.jsonl", made)

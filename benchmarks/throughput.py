@@ -29,7 +29,7 @@ from unskew.corpus import Topics, load_usable
 from unskew.decoder import ControlTokens, TopicDecoder
 from unskew.decoder.base import load_model, load_tokenizer
 from unskew.decoder.control import make_rows
-from unskew.decoder.prompts import Prompt, protect_marks
+from unskew.decoder.prompts import Prompt, protect_chat_tokens
 from unskew.encoder import EncoderSettings, TopicEncoder
 from unskew.encoder.base import make_base
 from unskew.pipeline import HybridPipeline
@@ -44,7 +44,7 @@ def from_bases(encoder: str, decoder: str, max_tokens: int) -> HybridPipeline:
     model, tokenizer = make_base(EncoderSettings(base=encoder, max_tokens=max_tokens), topics, [], 0)
     writer, words = load_model(decoder), load_tokenizer(decoder)
     prompt = Prompt.render("instruction", words)
-    protect_marks(words, prompt)
+    protect_chat_tokens(words, prompt)
     control = ControlTokens.add(words, topics.names)
     make_rows(writer, words, control, new=control.ids)
     uniform = tuple(uniform_prior(len(topics)).tolist())

@@ -28,7 +28,7 @@ def replacing_file(path: Target, mode: str = "w") -> Generator[IO[Any]]:
     Missing parent folders are made. If the block or the writing fails, `path` is unchanged.
 
     Raises:
-        UserError: if the folder cannot be written or the disk is full.
+        UserError: If the folder cannot be written or the disk is full.
     """
     place = Path(path).resolve()
     if place.is_dir():
@@ -58,7 +58,7 @@ def replacing_folder(path: Target) -> Generator[Path]:
     killed in that instant, `restore_folder` puts the old folder back.
 
     Raises:
-        UserError: if the folder cannot be written or the disk is full.
+        UserError: If the folder cannot be written or the disk is full.
     """
     place = Path(path).resolve()
     if place.exists() and not place.is_dir():

@@ -23,7 +23,7 @@ def fingerprint(*parts: Any) -> str:
     Fields of a dataclass that do not count when two are compared do not count here.
 
     Raises:
-        TypeError: for a value without a stable form (its `repr` might hold a memory address).
+        TypeError: For a value without a stable form (its `repr` might hold a memory address).
     """
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -35,7 +35,7 @@ def file_fingerprint(
     """64 hex digits over the contents of the files in the order given; their names and dates do not matter.
 
     Raises:
-        UserError: if a file cannot be read.
+        UserError: If a file cannot be read.
     """
     listed = [paths] if isinstance(paths, str | os.PathLike) else paths
     files = [Path(path) if isinstance(path, str | os.PathLike) else path for path in listed]
@@ -46,7 +46,7 @@ def file_sha256(path: "Path | RemotePath") -> str:
     """SHA-256 of a file's contents, 64 hex digits.
 
     Raises:
-        UserError: if it cannot be read.
+        UserError: If it cannot be read.
     """
     try:
         with path.open("rb") as file:

@@ -19,7 +19,7 @@ def check_training(records: Sequence[Record], name: str = "the training set") ->
     Warnings are about topics with similar spellings, rare topics, repeated texts and missing targets.
 
     Raises:
-        UserError: if the set is empty, an id occurs twice, a record has no topic, or all have the same topic.
+        UserError: If the set is empty, an id occurs twice, a record has no topic, or all have the same topic.
     """
     if not records:
         raise UserError(f"{name} has no records; give at least two topics with one each")
@@ -35,7 +35,7 @@ def check_known_topics(records: Iterable[Record], topics: Topics, name: str = "t
     """Check that every record has a topic that the system was trained on.
 
     Raises:
-        UserError: naming the first record without a topic, or the topics unseen in training with their counts.
+        UserError: Naming the first record without a topic, or the topics unseen in training with their counts.
     """
     unseen = Counter(topic for topic in _topics_of(records, name) if topic not in topics)
     if unseen:
@@ -59,7 +59,7 @@ def check_disjoint(
     """Check that no text, white space aside, is in both sets.
 
     Raises:
-        UserError: if a text is in both; gives their number and an example.
+        UserError: If a text is in both; gives their number and an example.
     """
     shared = overlapping(train, other)
     if shared:

@@ -57,7 +57,7 @@ def format_of(path: AnyPath) -> str:
     """The format by the file's ending: "jsonl", "json", "csv" or "parquet".
 
     Raises:
-        UserError: for any other ending.
+        UserError: For any other ending.
     """
     name = path.name.lower()
     ending = Path(name.removesuffix(".gz").removesuffix(".zst")).suffix
@@ -96,7 +96,7 @@ def find_value(values: Mapping[str, Any], column: str) -> Any:
     """The value of a row in a column; if there is no column `a.b`, the field `b` of the column `a`.
 
     Raises:
-        KeyError: if there is no such column.
+        KeyError: If there is no such column.
     """
     if column in values:
         return values[column]
@@ -119,7 +119,7 @@ def read_rows(path: AnyPath, wanted: list[str], required: list[str], every: int 
         every: 1 for all rows, 2 for the first, the third, ...
 
     Raises:
-        UserError: if the file cannot be read to its end, lacks a `required` column, or has a wanted column twice.
+        UserError: If the file cannot be read to its end, lacks a `required` column, or has a wanted column twice.
     """
     match format_of(path):
         case "parquet":
@@ -136,7 +136,7 @@ def with_columns(where: str, rows: Iterable[RawRow], required: list[str]) -> Ite
     """Yield the rows, after checking the first hundred for the required columns.
 
     Raises:
-        UserError: if none of these has a required column; lists the columns found.
+        UserError: If none of these has a required column; lists the columns found.
     """
     rows = iter(rows)
     head = list(islice(rows, _HEAD))
@@ -351,7 +351,7 @@ def class_name(number: Any, names: list[str]) -> Any:
     A value that is not a number is returned unchanged.
 
     Raises:
-        ValueError: if there is no such class.
+        ValueError: If there is no such class.
     """
     if not isinstance(number, int) or number == -1:
         return None if number == -1 else number

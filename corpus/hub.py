@@ -40,7 +40,7 @@ class HubDataset:
         If the dataset is known to have the `required` columns, only the `wanted` ones are decoded.
 
         Raises:
-            UserError: if the dataset cannot be opened or read to its end, or has several splits and none is named.
+            UserError: If the dataset cannot be opened or read to its end, or has several splits and none is named.
         """
         number = 0
         try:

@@ -73,7 +73,7 @@ class Newsroom:
             words of a row sum to one, and so do the family words.
 
     Raises:
-        UserError: if `difficulty` is outside [0, 1].
+        UserError: If `difficulty` is outside [0, 1].
     """
 
     def __init__(self, difficulty: float = 0.5, seed: int = 0) -> None:

@@ -50,7 +50,7 @@ def write_newsroom(
         The newsroom the sets come from.
 
     Raises:
-        UserError: if a setting is out of its range, or the folder cannot be written or contains something else.
+        UserError: If a setting is out of its range, or the folder cannot be written or contains something else.
     """
     folder = output_folder(folder)
     refuse_existing(folder, overwrite=True, marker=MARKER)

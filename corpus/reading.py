@@ -75,7 +75,7 @@ def stream(
         needs: what a record must have besides its text: "topic", "target" or both.
 
     Raises:
-        UserError: at once if a file does not exist or its format is unknown; while reading if a file lacks a column
+        UserError: At once if a file does not exist or its format is unknown; while reading if a file lacks a column
             or cannot be read to its end.
     """
     return (row for row, _, _ in stream_located(source, columns, limit, needs))
@@ -114,7 +114,7 @@ def load(source: Source, columns: Columns = DEFAULT_COLUMNS, needs: Sequence[str
     """All records of a source in which every row must be usable.
 
     Raises:
-        UserError: as `stream`; for the first bad row, with its file, line and the number of further ones; if there
+        UserError: As `stream`; for the first bad row, with its file, line and the number of further ones; if there
             are no rows.
     """
     records, bad = load_usable(source, columns, needs)
@@ -130,7 +130,7 @@ def load_usable(
     """The usable records of a source, and separately the rows that cannot be used.
 
     Raises:
-        UserError: as `stream`, and if there are no rows.
+        UserError: As `stream`, and if there are no rows.
     """
     records: list[Record] = []
     bad: list[BadRow] = []
@@ -145,7 +145,7 @@ def source_parts(source: Source) -> list[AnyPath | HubDataset]:
     """The files and datasets of the hub that a source names, in the order they are read.
 
     Raises:
-        UserError: if a file does not exist or its format is unknown.
+        UserError: If a file does not exist or its format is unknown.
     """
     return [part for one in _listed(source) for part in _expand(os.fspath(one))]
 
@@ -154,7 +154,7 @@ def source_files(source: Source) -> list[AnyPath]:
     """The files a source names, in the order they are read; datasets of the hub are left out.
 
     Raises:
-        UserError: if a file does not exist or its format is unknown.
+        UserError: If a file does not exist or its format is unknown.
     """
     return [part for part in source_parts(source) if not isinstance(part, HubDataset)]
 

@@ -17,7 +17,7 @@ def stratified_split(labels: Sequence[str], share: float, seed: int) -> tuple[li
     A topic with one row stays in the rest; a topic with two or more has at least one row on each side.
 
     Raises:
-        UserError: if `share` is not between 0 and 1.
+        UserError: If `share` is not between 0 and 1.
     """
     if not 0 < share < 1:
         raise UserError(f"the share to hold out is {share}; give one above 0 and below 1")

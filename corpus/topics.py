@@ -32,7 +32,7 @@ class Topics:
     """The topics in their fixed order, with their training counts; the position of a name is its class index.
 
     Raises:
-        UserError: if a name is empty or occurs twice, a count is negative, or there are no rows at all.
+        UserError: If a name is empty or occurs twice, a count is negative, or there are no rows at all.
     """
 
     names: tuple[str, ...]
@@ -60,7 +60,7 @@ class Topics:
         """The inverse of `to_dict`.
 
         Raises:
-            UserError: if `stored` has no lists "names" and "counts".
+            UserError: If `stored` has no lists "names" and "counts".
         """
         try:
             return cls(tuple(stored["names"]), tuple(int(count) for count in stored["counts"]))
@@ -96,7 +96,7 @@ class Topics:
         """The class index of a topic.
 
         Raises:
-            UserError: if the topic is unknown; names the nearest known one.
+            UserError: If the topic is unknown; names the nearest known one.
         """
         try:
             return self._position[name]

@@ -1,4 +1,4 @@
-"""unskew.decoder: stage 2, the topic-conditioned writer; knows nothing of the encoder."""
+"""unskew.decoder: stage 2, the topic-conditioned writer. Knows nothing of the encoder."""
 
 import lazy_loader
 

@@ -25,7 +25,7 @@ _ROWS = "trainable_tokens_delta"  # PEFT's name for them
 
 @dataclass(frozen=True)
 class TrainableParameters:
-    """What an adaptation trains, in parameters, and the adapter's bytes on disk (None: there is no adapter)."""
+    """Numbers of parameters, in all and trained, and the adapter's bytes on disk (None without an adapter)."""
 
     adaptation: str
     trainable: int
@@ -34,7 +34,7 @@ class TrainableParameters:
 
     @property
     def share(self) -> float:
-        """Trained parameters over all."""
+        """Share of the parameters that are trained."""
         return self.trainable / self.parameters
 
     def __str__(self) -> str:
@@ -44,10 +44,10 @@ class TrainableParameters:
 
 
 def adapt(base: Model, control: ControlTokens, settings: DecoderSettings) -> Model:
-    """Make `base` ready for training: only what `settings.adaptation` names requires gradients afterwards.
+    """Prepare `base` for training: afterwards only the parameters that `settings.adaptation` trains require gradients.
 
     Raises:
-        UserError: if the base cannot be adapted so.
+        UserError: If the base does not support this adaptation.
     """
     assert not isinstance(base, PeftModel)
     if settings.adaptation == "full":
@@ -71,7 +71,7 @@ def adapt(base: Model, control: ControlTokens, settings: DecoderSettings) -> Mod
         token_indices=list(control.ids),
     )
     with warnings.catch_warnings():
-        # PEFT warns that it would not tie the rows of a tied head; it does, as our tests see.
+        # PEFT warns that it will not tie the rows of a tied head; it does, and our tests check it.
         warnings.filterwarnings("ignore", message=".*tied layer is part of the adapter")
         model = get_peft_model(base, tokens)
     use_rows_beside(model)
@@ -80,20 +80,20 @@ def adapt(base: Model, control: ControlTokens, settings: DecoderSettings) -> Mod
 
 
 def finish(model: Model) -> Model:
-    """After training: an adapter that is not LoRA is merged, as what it belongs to is changed and saved whole."""
+    """Merge an adapter that is not LoRA after training, because its base has changed and is saved as a whole."""
     if isinstance(model, PeftModel) and not isinstance(model.peft_config["default"], LoraConfig):
         return merge(model)
     return model.eval()
 
 
 def merge(model: PeftModel) -> PreTrainedModel:
-    """The plain model with the adapter's changes in its weights; `model` is used up."""
+    """The plain model with the adapter merged into its weights; `model` cannot be used afterwards."""
     merged: Any = model.merge_and_unload()
     return merged.eval()
 
 
 def trainable_parameters(model: Model, adaptation: str) -> TrainableParameters:
-    """Count what a freshly adapted `model` trains, and weigh its adapter."""
+    """Count the parameters that a freshly adapted `model` trains, and the bytes of its adapter."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     adapter_bytes = None
@@ -104,13 +104,13 @@ def trainable_parameters(model: Model, adaptation: str) -> TrainableParameters:
 
 
 def token_row_rates(model: Model, factor: float) -> dict[str, float]:
-    """Learning-rate factors by parameter name: `factor` for the rows of the control tokens."""
+    """Learning-rate factors by parameter name: `factor` for the rows of the control tokens, 1 for the rest."""
     return {name: factor for name, _ in model.named_parameters() if _ROWS in name}
 
 
 @contextmanager
 def training_rows_alone(model: Model) -> Generator[None]:
-    """Inside the block only the rows of the control tokens require gradients."""
+    """Let only the rows of the control tokens require gradients while the block runs."""
     rest = [weight for name, weight in model.named_parameters() if weight.requires_grad and _ROWS not in name]
     for weight in rest:
         weight.requires_grad_(False)
@@ -122,12 +122,12 @@ def training_rows_alone(model: Model) -> Generator[None]:
 
 
 def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
-    """The list of a model's transformer blocks: the outermost one as long as the configuration says."""
+    """A model's transformer blocks: the outermost list with the length that the configuration states."""
     depth = model.config.get_text_config().num_hidden_layers
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return module
-    raise UserError("the base has no list of blocks that unskew finds; use adaptation lora or full")
+    raise UserError("unskew cannot find the transformer blocks of this base; use adaptation lora or full")
 
 
 def _lora_config(base: PreTrainedModel, control: ControlTokens, settings: DecoderSettings) -> LoraConfig:
@@ -137,12 +137,12 @@ def _lora_config(base: PreTrainedModel, control: ControlTokens, settings: Decode
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules="all-linear",
-        trainable_token_indices=_rows(base, control),  # a tied head follows the embedding
+        trainable_token_indices=_rows(base, control),  # a tied head shares the embedding's rows
     )
 
 
 def _rows(base: PreTrainedModel, control: ControlTokens) -> dict[str, list[int]]:
-    """The control rows by module name: an untied output matrix has its own, which the baseline scores topics with."""
+    """The control rows by module name; an untied output matrix has its own, with which the baseline scores topics."""
     modules = [base.get_input_embeddings()]
     head = base.get_output_embeddings()
     # PEFT computes a wrapped head without its bias; such a head keeps its deterministic first rows.

@@ -1,4 +1,4 @@
-"""The causal language model a decoder starts from: a named one, or a small one made here. Knows no topics."""
+"""The causal language model that a decoder starts from: a pretrained one, or a small new one. Knows no topics."""
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -20,24 +20,24 @@ from ..runtime import read_config, read_model, read_tokenizer, refuse_missing, s
 from ..training import ScratchSettings
 from .sequences import last_logits, pad_left
 
-_LONGEST_SCRATCH = 4096  # positions; rotary embeddings cost nothing for those unused
+_LONGEST_SCRATCH = 4096  # positions; with rotary embeddings, unused ones cost nothing
 
 
 def load_config(reference: str | Path) -> PreTrainedConfig:
     """The configuration of a language model.
 
     Raises:
-        UserError: if there is none, or it is an adapter.
+        UserError: If the configuration is missing, or the model is an adapter.
     """
     with _readable(reference):
         return read_config(reference)
 
 
 def load_model(reference: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """A causal language model by hub id or folder, from safetensors, without code of its own.
+    """Load a causal language model from the hub or a folder; only safetensors, and no code from the model's repository.
 
     Raises:
-        UserError: if there is no such model, it is an adapter, it cannot be read, or it lacks weights.
+        UserError: If the model is missing, is an adapter, cannot be read, or lacks weights.
     """
     with _readable(reference):
         model, missing = read_model(AutoModelForCausalLM, reference, read_config(reference), dtype)
@@ -46,14 +46,14 @@ def load_model(reference: str | Path, dtype: torch.dtype = torch.float32) -> Pre
 
 
 def load_tokenizer(reference: str | Path, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model; where it has no padding token the end token serves, as it is masked anyway.
+    """The tokenizer of a model. Without a padding token, the end token is used for padding, which is masked anyway.
 
     Args:
         reference: Hub id or folder.
-        config: Configuration of the model; gets the tokenizer's padding token.
+        config: Configuration of the model, in which the padding token is set.
 
     Raises:
-        UserError: if there is none, or it has no end token.
+        UserError: If there is no tokenizer, or it has no end token.
     """
     with _readable(reference):
         tokenizer = read_tokenizer(reference, config)
@@ -63,34 +63,34 @@ def load_tokenizer(reference: str | Path, config: PreTrainedConfig | None = None
 
 
 def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that fills rows up."""
+    """The padding token id."""
     pad_id = tokenizer.pad_token_id
-    assert isinstance(pad_id, int)  # `load_tokenizer` and `make_scratch_tokenizer` see to it
+    assert isinstance(pad_id, int)  # `load_tokenizer` and `make_scratch_tokenizer` set one
     return pad_id
 
 
 @torch.inference_mode()
 def check_padding(model: PreTrainedModel, rows: Sequence[Sequence[int]], pad_id: int) -> None:
-    """Make sure that what a model says after a row is the same alone and beside a longer row.
+    """Check that a model gives a row the same logits alone and in a batch with a longer row.
 
     Args:
-        model: In float32 and evaluation mode.
-        rows: Token ids, a shorter row and a longer one.
-        pad_id: Fills rows up, on the left.
+        model: Model in float32 and evaluation mode.
+        rows: Token ids of a shorter and a longer row.
+        pad_id: Padding token id; rows are padded on the left.
 
     Raises:
-        UserError: if it is not: the model does not mask padding.
+        UserError: If the logits differ, because the model does not mask padding.
     """
     alone, beside = (last_logits(model, pad_left(batch, pad_id), last=1)[0] for batch in (rows[:1], rows))
     if not same_logits(alone, beside):
         raise UserError(
-            f"the language model {model.name_or_path} says something else after a text when a longer one is beside "
-            "it, so padding is not masked; choose another base"
+            f"the language model {model.name_or_path} gives other logits for a text when a longer text is in the "
+            "batch, so it does not mask padding; choose another base"
         )
 
 
 def make_scratch_tokenizer(settings: ScratchSettings, texts: Iterable[str]) -> PreTrainedTokenizerBase:
-    """A small byte-level tokenizer that has learnt its pieces from `texts`."""
+    """A small byte-level tokenizer, trained on `texts`."""
     return train_tokenizer(texts, settings.vocabulary)
 
 
@@ -105,8 +105,8 @@ def make_scratch_model(settings: ScratchSettings, tokenizer: PreTrainedTokenizer
         num_attention_heads=settings.heads,
         max_position_embeddings=_LONGEST_SCRATCH,
         tie_word_embeddings=True,
-        # Not the usual 0.02, meant for widths in the thousands: with it a model of width 64 or 128 has not begun to
-        # copy facts after 12,000 newsroom rows; with this it begins after 5,000.
+        # The usual 0.02 is for widths in the thousands. With it, a model of width 64 or 128 has not begun to copy facts
+        # after 12,000 newsroom rows; with this it begins after 5,000.
         initializer_range=settings.width**-0.5,
         **special_tokens,
     )
@@ -120,8 +120,8 @@ def _readable(reference: str | Path) -> Generator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:  # of many kinds: files may hold anything
+    except Exception as error:  # of any kind: the files may contain anything
         raise UserError(
             f"cannot load the language model {str(reference)!r}: {first_line(error)}; "
-            "give the id of a model on the hub or a folder that holds one with safetensors weights"
+            "give a hub id or a folder with config.json, a tokenizer and safetensors weights"
         ) from error

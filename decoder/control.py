@@ -1,6 +1,7 @@
 """Control tokens: one per topic, and `<force_fairness>`. Knows tokenizers and embedding rows, not training.
 
-They enter a sequence as integers and never through text: `check_unreachable` makes sure that no text yields their ids.
+They enter a sequence as integers and never through text: `check_unreachable` makes sure that no text is tokenised to
+their ids.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from ..runtime import embedding_matrices, encode_user_text, grow_embedding
 
 FAIRNESS_TOKEN = "<force_fairness>"
 _FAIRNESS_NAME = "force fairness"
-_LONGEST_NAME = 64  # tokens of a topic's name that count for the first value of its row
+_LONGEST_NAME = 64  # tokens of a topic's name whose mean initialises its row
 
 
 def topic_token(name: str) -> str:
@@ -32,9 +33,9 @@ class ControlTokens:
 
     @classmethod
     def add(cls, tokenizer: PreTrainedTokenizerBase, topics: Sequence[str]) -> "ControlTokens":
-        """Add the control tokens that `tokenizer` does not have yet, and return the ids of all."""
+        """Add the control tokens that `tokenizer` lacks, and return the ids of all control tokens."""
         tokens = [*(topic_token(name) for name in topics), FAIRNESS_TOKEN]
-        # normalized=False: otherwise full-width look-alikes would count as the token under an NFKC tokenizer.
+        # normalized=False: otherwise a tokenizer with NFKC would read full-width look-alikes as the token.
         added = [AddedToken(token, special=True, normalized=False) for token in tokens]
         tokenizer.add_special_tokens({"extra_special_tokens": added}, replace_extra_special_tokens=False)
         vocabulary = tokenizer.get_vocab()
@@ -45,51 +46,51 @@ class ControlTokens:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """All of them, in the order of the topics, fairness last."""
+        """All control ids: the topics' in order, then `<force_fairness>`."""
         return (*self.topic_ids, self.fairness_id)
 
     def topic_id(self, name: str) -> int:
         """The id of a topic's token.
 
         Raises:
-            UserError: if the decoder does not know the topic.
+            UserError: If the decoder does not know the topic.
         """
         try:
             return self.topic_ids[self.topics.index(name)]
         except ValueError:
             known = ", ".join(self.topics[:20])
-            raise UserError(f"topic {name!r} is not one the decoder was fitted with: {known}") from None
+            raise UserError(f"topic {name!r} is unknown to the decoder; give one of {known}") from None
 
     def check_unreachable(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Make sure that no control token can be written in a text.
+        """Check that no text can contain a control token.
 
         Raises:
-            UserError: if the base's own vocabulary holds one as an ordinary piece.
+            UserError: If the base's own vocabulary has one as an ordinary token.
         """
         tokens = [*(topic_token(name) for name in self.topics), FAIRNESS_TOKEN]
         for token, ids in zip(tokens, encode_user_text(tokenizer, tokens, len(tokens[0]) * 64), strict=True):
             if not set(self.ids).isdisjoint(ids):
                 raise UserError(
-                    f"the base's vocabulary has {token!r} as an ordinary piece, which a text could write; "
-                    "rename the topic or choose another base"
+                    f"the base's vocabulary has {token!r} as an ordinary token, so a text could contain it; rename "
+                    "the topic or choose another base"
                 )
 
 
 def make_rows(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, control: ControlTokens, new: Sequence[int]
 ) -> None:
-    """Give the control tokens rows in the model's embedding, those of `new` a deterministic first value.
+    """Give the control tokens rows in the model's embedding, and initialise those of `new` deterministically.
 
-    Spare rows are used where the vocabulary has them; otherwise it grows. A row starts as the mean of the rows of its
-    topic's name, in the input embedding and, where that is another matrix, in the output one.
+    Spare rows are used if there are any; otherwise the matrix grows. A row starts as the mean of the rows of its
+    topic's name, in the input embedding and in an untied output matrix.
 
     Args:
-        model: Changed in place.
-        tokenizer: With the control tokens.
-        control: Their ids.
-        new: The ids among them that the model has not been trained with.
+        model: Model to change in place.
+        tokenizer: Tokenizer with the control tokens.
+        control: Ids of the control tokens.
+        new: Ids among them that the model was not trained with.
     """
-    grow_embedding(model, tokenizer, multiple=64)  # what suits a GPU's matrix units
+    grow_embedding(model, tokenizer, multiple=64)  # a multiple that suits a GPU's matrix units
     names = dict(zip(control.ids, (*control.topics, _FAIRNESS_NAME), strict=True))
     new_ids = [i for i in names if i in set(new)]
     encoded = encode_user_text(tokenizer, [names[i] for i in new_ids], _LONGEST_NAME)

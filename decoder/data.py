@@ -1,4 +1,4 @@
-"""The rows a decoder trains on, as Lightning wants them. Knows sequences; knows no model."""
+"""The training rows of a decoder as a Lightning data module. Knows sequences; knows no model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +14,8 @@ from ..training import Batch, PhaseData
 from .sequences import Sequencer, pad_left
 from .stored_sequences import NO_TOPIC, StoredSequences
 
-TRIES = 50  # rows drawn in search of one of another topic
-SWAPPED_TOKENS = 8  # of a target that is under another topic's text: what follows is not to be found in that text
+TRIES = 50  # random rows tried to find one of another topic
+SWAPPED_TOKENS = 8  # first tokens of a target under a swapped text; later ones need facts that the text lacks
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Rows:
     """Tokenised records: `tokens[i]` int32 (T_i,), of which the last `written[i]` are the target and its end.
 
     Attributes:
-        tokens: The sequences.
+        tokens: Token ids of the sequences.
         written: Tokens of each target (n,).
-        topics: Index of the topic given before the target (n,), `NO_TOPIC` where none is.
-        texts: Where the text's own tokens start and stop (n, 2).
-        fair: Whether `<force_fairness>` comes before the topic (n,), bool.
-        topic_tokens: Tokens that give the topic, right before the target (n,).
+        topics: Index (n,) of the topic given before the target; `NO_TOPIC` without one.
+        texts: First position of the text's own tokens, and the position after the last (n, 2).
+        fair: Whether (n,) `<force_fairness>` comes before the topic, bool.
+        topic_tokens: Number (n,) of tokens that give the topic, right before the target.
     """
 
     tokens: Sequence[np.ndarray]
@@ -47,15 +47,17 @@ class Rows:
         max_target_tokens: int,
         fairness: bool = False,
     ) -> "Rows":
-        """Tokenise records; for one whose topic is not in `topics` (a noisy set may have such) no topic is given.
+        """Tokenise records. A topic that is not in `topics`, as a noisy set may have, is left out of the sequence.
 
-        The tokens of records on disk are on disk too; those have no `fairness`.
+        For records on disk the tokens are on disk too; `fairness` is not available for them.
         """
         fair = np.full(len(records), fairness)
         if isinstance(records, StoredRecords):
             assert not fairness
             stored = StoredSequences.of(records, sequencer, topics, max_target_tokens)
-            return cls(stored, stored.targets.lengths, stored.topics, stored.text_spans(), fair, stored.mark_lengths)
+            return cls(
+                stored, stored.targets.lengths, stored.topics, stored.text_spans(), fair, stored.topic_token_counts
+            )
         texts = [record.text for record in records]
         spans = [sequencer.text_span(prompt) for prompt in sequencer.prompts(texts)]
         targets = sequencer.targets([record.target or "" for record in records], max_target_tokens)
@@ -64,8 +66,8 @@ class Rows:
             [] if index == NO_TOPIC else sequencer.topic_tokens(topics.names[index]) for index in indices.tolist()
         ]
         tokens = [
-            np.asarray([*prompt, *mark, *target], dtype=np.int32)
-            for prompt, mark, target in zip(sequencer.prompts(texts, fairness), topic_tokens, targets, strict=True)
+            np.asarray([*prompt, *given, *target], dtype=np.int32)
+            for prompt, given, target in zip(sequencer.prompts(texts, fairness), topic_tokens, targets, strict=True)
         ]
         written, given = (np.asarray(list(map(len, parts)), dtype=np.int32) for parts in (targets, topic_tokens))
         return cls(tokens, written, indices, np.asarray(spans, dtype=np.int32).reshape(-1, 2), fair, given)
@@ -81,18 +83,18 @@ class Rows:
         return np.asarray([len(tokens) for tokens in self.tokens], dtype=np.int32)
 
     def __add__(self, other: "Rows") -> "Rows":
-        """These rows, and those of `other` after them."""
+        """These rows, followed by those of `other`."""
         names = ("written", "topics", "texts", "fair", "topic_tokens")
         arrays = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names}
         return replace(self, tokens=[*self.tokens, *other.tokens], **arrays)
 
     def view(self, index: int, topic: bool = True, text_of: int | None = None) -> list[int]:
-        """The row's tokens; where `index` is a repeat, without some spans of its text.
+        """The row's tokens; a repeated row lacks some spans of its text.
 
         Args:
             index: Index of the row.
-            topic: Whether its mark is among them.
-            text_of: A row whose text replaces its own, cut to the length of that; see `shown`.
+            topic: Whether the topic's tokens are included.
+            text_of: Row whose text replaces this row's, cut to the same length; see `shown`.
         """
         ids = self.tokens[index].tolist()
         start, stop = self.texts[index]
@@ -106,19 +108,19 @@ class Rows:
         return [*ids[:start], *text, *ids[stop:given], *ids[end : end + self.shown(index, text_of)]]
 
     def shown(self, index: int, text_of: int | None) -> int:
-        """How many tokens of the row's target a view has: the first ones alone where the text is another's."""
+        """Number of target tokens in a view of the row; only the first few if the text is another row's."""
         written = int(self.written[index])
         return written if text_of is None else min(written, SWAPPED_TOKENS)
 
 
 class DecoderData(PhaseData[Rows]):
-    """Batches of sequences; `written_per_batch` is the mean number of target tokens in one.
+    """Batches of sequences; `written_per_batch` is the mean number of target tokens in a batch.
 
-    Of the rows trained on, a share `topic_dropout` lacks its topic, and a share `text_swap` of the others has the text
-    of a row of another topic and the beginning of its target: in each epoch other ones, by the seed.
+    A share `topic_dropout` of the training rows lacks its topic. A share `text_swap` of the others has the text of a
+    row of another topic, and only the beginning of its own target. The seed and the epoch decide which rows.
 
-    A batch holds `input_ids` and `attention_mask` (B, T), padded on the left, `written` (B,) the length of the
-    target at the end of each row, and `topic` (B,) the topic's index or `NO_TOPIC`; all int64; and `fair` (B,), bool.
+    A batch has `input_ids` and `attention_mask` (B, T), padded on the left; `written` (B,), the length of the target at
+    the end of each row; `topic` (B,), the topic's index or `NO_TOPIC`; all int64; and `fair` (B,), bool.
     """
 
     written_per_batch = 1.0
@@ -136,7 +138,7 @@ class DecoderData(PhaseData[Rows]):
         self._topic_dropout, self._text_swap = topic_dropout, text_swap
 
     def count(self, sampled: Sequence[int], batches: int) -> None:
-        """Note the mean rows and target tokens of a batch."""
+        """Set the mean numbers of rows and of target tokens in a batch."""
         super().count(sampled, batches)
         rows = np.asarray(sampled, dtype=np.int64)
         self.written_per_batch = int(self.train.written[rows].sum(dtype=np.int64)) / batches

@@ -1,16 +1,17 @@
-"""Reads and writes after many prompts at once, with a causal language model. Knows token ids; no texts, no topics.
+"""Generates after many prompts at once with a causal language model. Knows token ids; no texts, no topics.
 
-What it does that transformers' `generate` does not:
+Differences from transformers' `generate`:
 
-- the tokens that all prompts begin with go through the model once;
-- prompts are read in small batches of like length and written on in large ones: reading is arithmetic, and more rows
-  only add padding, while a step of writing reads every weight however many rows it is for;
-- keys and values are written in place (see `slots`), and finished rows leave the batch;
-- with guidance, a row and the same row without its mark are written on side by side from one reading of the prompt;
-- batches fit the memory that is free, and are halved where that was still too much.
+- the tokens that all prompts share at their start go through the model once;
+- prompts are read in small batches of similar length, and decoded in large ones: reading is bound by arithmetic, so
+  more rows only add padding, while a decoding step reads every weight for any number of rows;
+- keys and values are written in place (see `kv_cache`), and finished rows leave the batch;
+- with guidance, a row with its topic and the same row without it are decoded side by side after one reading of the
+  prompt;
+- batches fit the free memory, and are halved if memory still runs out.
 
-A row's tokens do not depend on the rows beside it, beyond floating-point ties. Models whose cache is more than keys and
-values (sliding windows, recurrent states) go through `generate`, under the same budgets.
+A row's tokens do not depend on the other rows, except for ties in floating point. Models with more than keys and values
+in their cache (sliding windows, recurrent states) use `generate` under the same budgets.
 """
 
 import inspect
@@ -29,11 +30,11 @@ from .generation import GuidedSelector, TokenSelector
 from .kv_cache import Memory, StaticKVCache, bytes_per_token, compact, plain_memory
 from .sequences import last_logits, pad_left, plain
 
-CPU_READ, GPU_READ = 1024, 16_384  # padded tokens in a forward pass over prompts; on a CPU, what its caches hold
-CPU_PLAIN, GPU_PLAIN = 2048, 16_384  # padded tokens, outputs included, that go through `generate` together
-CPU_WRITE, GPU_WRITE = 16_384, 262_144  # padded tokens, outputs included, that are written on together
-MOST_ROWS = 256  # written on together: the logits of a step take memory too
-MEMORY_SHARE = 0.5  # of what is free, for keys and values; the rest is for the passes themselves
+CPU_READ, GPU_READ = 1024, 16_384  # padded tokens in a forward pass over prompts; on a CPU, as many as fit its caches
+CPU_PLAIN, GPU_PLAIN = 2048, 16_384  # padded tokens of a batch for `generate`, outputs included
+CPU_WRITE, GPU_WRITE = 16_384, 262_144  # padded tokens of a decoding batch, outputs included
+MOST_ROWS = 256  # rows of a decoding batch: the logits of a step take memory too
+MEMORY_SHARE = 0.5  # share of the free memory for keys and values; the forward passes need the rest
 
 Row = Sequence[int]
 Progress = Callable[[int], Any]
@@ -44,8 +45,8 @@ class Guidance:
     """Classifier-free guidance (Sanchez et al. 2023, arXiv 2306.17806): bare + scale * (marked - bare), of logits.
 
     Attributes:
-        topic_tokens: What follows each row in its marked form; the bare form goes without.
-        scale: Above 1 outputs keep closer to their topic_tokens.
+        topic_tokens: Topic tokens that follow each row in its marked form; the bare form has none.
+        scale: Strength; above 1, outputs follow their topic more closely.
     """
 
     topic_tokens: Sequence[Row]
@@ -53,13 +54,13 @@ class Guidance:
 
 
 class Engine:
-    """A model ready to read and write.
+    """A model that is ready to read prompts and generate.
 
     Args:
-        model: A causal language model, in evaluation mode.
-        prefix: The tokens that every row begins with; may be none.
-        pad_id: Fills rows up; masked.
-        end_id: Ends an output.
+        model: Causal language model in evaluation mode.
+        prefix: Tokens that every row begins with; may be empty.
+        pad_id: Padding token id.
+        end_id: Id of the token that ends an output.
     """
 
     def __init__(self, model: Any, prefix: Row, pad_id: int, end_id: int) -> None:
@@ -73,11 +74,11 @@ class Engine:
 
     @torch.inference_mode()
     def read(self, rows: Sequence[Row], tokens_per_batch: int | None = None) -> Iterator[tuple[list[int], Tensor]]:
-        """Logits (B, V) for the token after each row, a batch at a time with the rows' indices.
+        """Yield batches of row indices, with the logits (B, V) for the token after each row.
 
         Args:
             rows: Token ids, the prefix included.
-            tokens_per_batch: Padded tokens in a batch; None chooses.
+            tokens_per_batch: Most padded tokens in a batch; None chooses by the device.
         """
         shared, start = self._share(rows)
 
@@ -100,23 +101,25 @@ class Engine:
         progress: Progress | None = None,
         guidance: Guidance | None = None,
     ) -> list[list[int]]:
-        """What is written after each row, the end token included where one came.
+        """The generated tokens after each row, with the end token if there is one.
 
         Args:
             rows: Token ids, the prefix included.
-            selector: Given the indices of a batch's rows, what chooses their tokens.
-            limit: Most tokens to write after a row.
-            tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the memory that is free.
-            progress: Called with the number of rows done after each batch.
-            guidance: The topic_tokens of the rows, which `rows` then lack, and how closely outputs keep to them.
+            selector: Function from a batch's row indices to the selector of their tokens.
+            limit: Most tokens to generate for a row.
+            tokens_per_batch: Most padded tokens in a batch, outputs included; None chooses by the free memory.
+            progress: Function called after each batch with the number of rows done.
+            guidance: Topic tokens of the rows, which `rows` then lack, and the strength of guidance.
 
         Raises:
-            UserError: if guidance is asked of a model whose cache is more than keys and values.
-            torch.OutOfMemoryError, MemoryError, RuntimeError: if a single row does not fit the memory.
+            UserError: If guidance is requested and the model's cache has more than keys and values.
+            torch.OutOfMemoryError, MemoryError, RuntimeError: If a single row does not fit into memory.
         """
         shared, start = self._share(rows)
         if shared is None and guidance is not None:
-            raise UserError("guidance needs a base whose cache is keys and values alone; leave it at 1 with this one")
+            raise UserError(
+                "guidance needs a base whose cache has only keys and values; set guidance to 1 with this base"
+            )
 
         def work(batch: list[int]) -> list[list[int]]:
             picked = [rows[i] for i in batch]
@@ -141,10 +144,10 @@ class Engine:
         return written
 
     def _share(self, rows: Sequence[Row]) -> tuple[Memory | None, int]:
-        """The prefix's keys and values, and how many of its tokens all rows can use; None where there is more to it."""
+        """The prefix's keys and values, and how many of its tokens all rows share; None for other kinds of cache."""
         if not rows:
             return None, 0
-        ids = self._prefix or list(rows[0][:1])  # with nothing to share, it still shows the cache's shapes
+        ids = self._prefix or list(rows[0][:1])  # with an empty prefix, one token still shows the cache's shapes
         cache = getattr(self._model(input_ids=self._tensor([ids]), use_cache=True), "past_key_values", None)
         return plain_memory(cache), min(len(self._prefix), min(map(len, rows)) - 1)
 
@@ -163,7 +166,7 @@ class Engine:
     def _write_guided(
         self, rows: list[Row], topic_tokens: list[Row], shared: Memory, start: int, selector: GuidedSelector, limit: int
     ) -> list[list[int]]:
-        """As `_write`, each row in two slots: without its mark, then with it."""
+        """Like `_write`, with each row in two slots: without its topic, then with it."""
         longest, own = len(rows[0]), self._tensor([len(row) for row in rows])
         read = StaticKVCache(shared, start, len(rows), longest)
         bare, mask = self._read(rows, read, start)
@@ -188,7 +191,7 @@ class Engine:
         selector: TokenSelector | GuidedSelector,
         limit: int,
     ) -> list[list[int]]:
-        """Write from what has been read: a row of the batch takes as many slots in a row as the chooser has copies."""
+        """Decode after the prompts: each row takes as many consecutive slots as the selector has copies."""
         filled, copies = mask.shape[1], selector.copies
         rows = len(mask) // copies
         mask = torch.cat([mask, mask.new_ones(len(mask), limit)], dim=1)
@@ -218,10 +221,10 @@ class Engine:
         return written
 
     def _read(self, rows: list[Row], slots: StaticKVCache, start: int) -> tuple[Tensor, Tensor]:
-        """Fill slots with rows, longest first; logits (B, V) after them, and which positions hold tokens (B, longest).
+        """Fill slots with rows, longest first. Returns the logits (B, V) after them and the mask (B, longest).
 
-        A row is [prefix] [padding] [the rest] [gap]: the padding makes up for the longest row of its pass, the
-        gap for the longest of all.
+        A row is [prefix] [padding] [the rest] [gap]: the padding fills up to the longest row of its pass, the gap to
+        the longest row of all.
         """
         longest = len(rows[0])
         mask = torch.zeros(len(rows), longest, dtype=torch.long, device=self._model.device)
@@ -252,7 +255,7 @@ class Engine:
         inputs = self._padded(rows)
         settings = GenerationConfig(
             max_new_tokens=limit,
-            do_sample=False,  # sampling is the noise that the chooser adds
+            do_sample=False,  # the selector samples by adding noise
             num_beams=1,
             eos_token_id=self._end_id,
             pad_token_id=self._pad_id,
@@ -269,5 +272,5 @@ class Engine:
 
 
 def _paired(first: Tensor, second: Tensor) -> Tensor:
-    """Rows (2B, ...) in turn from two tensors (B, ...)."""
+    """Interleave the rows of two tensors (B, ...) as (2B, ...)."""
     return torch.stack([first, second], dim=1).flatten(0, 1)

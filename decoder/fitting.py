@@ -1,6 +1,6 @@
-"""Fits a decoder: a base (named, or made here), the noisy set, then the clean one, each phase resumable.
+"""Fits a decoder in resumable phases: a pretrained or new base, the noisy set, then the clean set.
 
-Knows the room's parts and how they follow each other; the training itself is Lightning's.
+Knows the order of the phases; knows nothing of the training loop, which is Lightning's.
 """
 
 import logging
@@ -45,9 +45,9 @@ from .topic_decoder import TopicDecoder
 
 log = logging.getLogger("unskew")
 
-CURVE_ROWS = 16  # texts that obedience is measured on as training goes on
+CURVE_ROWS = 16  # texts on which obedience is measured during training
 
-# Settings by where in a fit they begin to act; those of a phase itself enter with it.
+# Settings by the phase in which they first have an effect; a phase's own settings enter with it.
 _COMMON = (
     *("base", "scratch", "prompt_in_force", "max_tokens", "max_target_tokens", "condition", "tokens_per_batch"),
     *("topic_dropout", "text_swap"),
@@ -65,26 +65,26 @@ def fit_decoder(
     folder: str | Path,
     seed: int = 0,
 ) -> TopicDecoder:
-    """Fit a topic-conditioned writer, going on where an earlier call with the same inputs was interrupted.
+    """Fit a topic-conditioned writer, or resume an interrupted fit with the same inputs.
 
-    Each phase keeps its checkpoints and logs in a folder named after it and its inputs, so a finished phase is not
-    run again, and a changed input makes a new folder rather than a wrong reuse. Where it is run is no input: a fit may
-    go on with other devices. Rows without a target are left out.
+    Each phase keeps its checkpoints and logs in a folder named after it and its inputs. So a finished phase is not run
+    again, and a changed input gets a new folder. The devices are not an input: a fit may resume on others. Rows without
+    a target are left out.
 
     Args:
-        train: The clean set.
-        validation: Held out of it; the loss on it decides when a phase stops and which weights it keeps.
-            Where none of its rows has a target, those of `train` stand in.
-        noisy: The noisy set, if there is one; left out where none of its rows has a target. Its topics stand in the
-            sequences, wrong ones too: without them the decoder learns to guess the topic from the text, and a few
-            clean rows of a rare topic do not undo that.
-        topics: Topics of the clean set; every clean record's topic is among them.
-        settings: The user's choices.
-        folder: Where checkpoints and logs go; made if missing.
+        train: Clean set.
+        validation: Held-out clean rows. Their loss decides when a phase stops and which weights it keeps. If none of
+            them has a target, `train` is used.
+        noisy: Noisy set, if there is one; left out if none of its rows has a target. Its topics are in the sequences,
+            even wrong ones: without them the decoder learns to guess the topic from the text, and a few clean rows of a
+            rare topic do not undo that.
+        topics: Topics of the clean set, which must include every clean record's topic.
+        settings: Settings of the decoder.
+        folder: Folder of checkpoints and logs; created if missing.
         seed: Random seed of weights, order and dropout.
 
     Raises:
-        UserError: if no row of `train` has a target, a topic is unknown, or the base cannot be used.
+        UserError: If no row of `train` has a target, a topic is unknown, or the base cannot be used.
     """
     settings = settings.resolved()
     topics.encode([str(record.topic) for record in chain(train, validation)])
@@ -102,12 +102,12 @@ class _Sets:
 
 
 class _Fit:
-    """One call of `fit_decoder`: what its phases share."""
+    """One call of `fit_decoder`, with the values that its phases share."""
 
     def __init__(self, sets: _Sets, topics: Topics, settings: DecoderSettings, folder: Path, seed: int) -> None:
         self.sets, self.topics, self.settings, self.seed = sets, topics, settings, seed
-        # What every phase depends on. The rest enters where it begins to act, so that fits that differ in it alone
-        # share the phases before: from scratch, all of a base's training.
+        # Every phase depends on these. Other settings enter where they first have an effect, so that fits which differ
+        # only in them share the earlier phases: from scratch, the whole training of a base.
         state = fingerprint(
             [getattr(settings, name) for name in _COMMON],
             base_contents(settings.base),
@@ -119,12 +119,12 @@ class _Fit:
         self.phases = Phases("decoder", folder, seed, MONITOR, "min", settings.trainer, state)
 
     def from_scratch(self) -> TopicDecoder:
-        """Train a small base, all of its weights, then adapt it."""
+        """Train all weights of a small base, then adapt it."""
         sets, scratch = self.sets, self.settings.scratch
         known = chain(sets.train, some_of(sets.noisy or (), self.seed))
         words = chain.from_iterable((r.text, str(r.target)) for r in known)
         template = resolve_template(self.settings.prompt_in_force)
-        # The prompt is in every sequence, so it should cost few tokens.
+        # The prompt is in every sequence, so it should have few tokens.
         tokenizer = make_scratch_tokenizer(scratch, chain(words, [template] * 1000))
         # Made from both sets' texts, so the base phase depends on a set that it does not train on.
         self.phases.depend_on(tokenizer_contents(tokenizer))
@@ -133,18 +133,18 @@ class _Fit:
         make_rows(model, tokenizer, control, new=control.ids)
         parts = Prepared(model, tokenizer, control, prompt, sequencer)
         where = self._train_noisy("base", parts, sets.noisy or sets.train)
-        # All processes hold the same weights, and share the folder; so may other fits with the same base.
+        # All processes have the same weights and share the folder; so may other fits with the same base.
         if getattr(rank_zero_only, "rank", 0) == 0 and not (where / "model").exists():
             with replacing_folder(where / "model") as place:
                 saving.save_plain(model.eval(), place)
         return self._adapt(parts, where / "model")
 
     def from_base(self, base: str) -> TopicDecoder:
-        """Adapt a pretrained model, on the noisy set first."""
+        """Adapt a pretrained model, first on the noisy set."""
         return self._adapt(read_base(base, self.topics, self.settings), base)
 
     def _adapt(self, parts: Prepared, base: str | Path | None) -> TopicDecoder:
-        """Train an adapter, or all weights, of the model, which is at `base`."""
+        """Train an adapter or all weights of the model, which was loaded from `base`."""
         settings, noisy = self.settings, self.sets.noisy
         self.phases.depend_on([getattr(settings, name) for name in _ADAPTATION])
         lightning.seed_everything(self.seed, verbose=False)
@@ -176,7 +176,7 @@ class _Fit:
         )
 
     def _curve(self, parts: Prepared) -> list[ObedienceCurve]:
-        """What measures obedience as the clean phase goes on, if it is asked for and can be measured."""
+        """The callback that measures obedience during the clean phase, if it is requested and possible."""
         every, topics = self.settings.obedience_every, sorted({str(record.topic) for record in self.sets.train})
         if every is None or len(topics) < 2:
             return []
@@ -185,7 +185,7 @@ class _Fit:
         return [ObedienceCurve(self._decoder(parts), trial, judge, every)]
 
     def _train_rows(self, parts: Prepared) -> None:
-        """Train the control tokens' rows alone: what they say is then there to be read when the rest adapts."""
+        """Train only the control tokens' rows, so that they mean something before the rest adapts to them."""
         settings, records = self.settings, self.sets.train
         self.phases.depend_on("rows_first", settings.rows_first, None, record_contents(records, targets=True))
         with training_rows_alone(parts.model):
@@ -206,13 +206,13 @@ class _Fit:
         )
 
     def _shared(self, parts: Prepared) -> int:
-        """Tokens of the prompt that a batch reads once; none where processes share weights out, block by block."""
+        """Tokens of the prompt that a batch reads once; none if the weights are sharded among processes."""
         if not str(self.settings.trainer.get("strategy", "auto")).startswith(("auto", "ddp")):
             return 0
         return shared_tokens(plain(parts.model), parts.sequencer.prefix, pad_id_of(parts.tokenizer))
 
     def _train_noisy(self, name: str, parts: Prepared, records: Sequence[Record]) -> Path:
-        """Train in place, at the noisy phase's pace and with its topic loss; returns the phase's folder."""
+        """Train in place on `rows` with the noisy phase's settings and topic loss; returns the phase's folder."""
         settings, topics = self.settings, self.topics
         self.phases.depend_on(name, settings.noisy, settings.noisy_topic_loss, record_contents(records, targets=True))
         loss = None
@@ -225,7 +225,7 @@ class _Fit:
         return self.phases.run(name, settings.noisy, module, self._data(parts, records))
 
     def _train_clean(self, parts: Prepared) -> None:
-        """Train in place on the clean set, with sampling, the fairness token and the topic loss as set."""
+        """Train in place on the clean set, with sampling, fairness token and topic loss as in the settings."""
         settings = self.settings
         records, sampler = make_sampler(settings, self.sets.train, self.topics, self.seed)
         self.phases.depend_on([getattr(settings, name) for name in _CLEAN])
@@ -249,13 +249,13 @@ class _Fit:
         )
 
     def _rows(self, records: Sequence[Record], sequencer: Sequencer, fairness: bool) -> Rows:
-        """Tokenised; with `fairness` once more after it, with the token."""
+        """Tokenised rows; with `fairness` followed by the same rows with the token."""
         length = self.settings.max_target_tokens
         rows = Rows.from_records(records, sequencer, self.topics, length)
         return rows + Rows.from_records(records, sequencer, self.topics, length, fairness=True) if fairness else rows
 
     def _topic_losses(self, records: Sequence[Record]) -> tuple[Any, ...]:
-        """What the module of the clean phase needs to train on the topic; nothing if the settings do not ask for it."""
+        """The module's arguments for the topic loss of the clean phase; empty if the settings have none."""
         settings, topics = self.settings, self.topics
         natural = make_topic_loss(settings, records, topics)
         if natural is None:
@@ -266,10 +266,13 @@ class _Fit:
 
 
 def _usable(train: Sequence[Record], validation: Sequence[Record], noisy: Sequence[Record] | None) -> _Sets:
-    """The rows with targets; what a set without any means."""
+    """The rows with targets; a UserError or a warning if a set has none."""
     kept = _with_targets(train, "training")
     if not kept:
-        raise UserError("no row of the training set has a target to write; name its column, or leave the decoder out")
+        raise UserError(
+            "no row of the training set has a target to write; name its column (--data.columns.target), or give "
+            "--decoder null"
+        )
     measured = _with_targets(validation, "validation")
     if not measured:
         log.warning("decoder: no validation rows with a target, so training rows decide when to stop")
@@ -283,8 +286,8 @@ def _say_untaught(sets: _Sets, topics: Topics) -> None:
     taught = {i for records in (sets.train, sets.noisy or ()) for i in np.unique(topic_indices(records, topics))}
     if untaught := [name for i, name in enumerate(topics.names) if i not in taught]:
         log.warning(
-            "decoder: no row with a target has the topic%s %s: the token is not trained, it keeps the mean of its "
-            "name's tokens, so what is written under it follows the text",
+            "decoder: no row with a target has the topic%s %s: the token is not trained: it keeps the mean of its "
+            "name's tokens, so outputs under it follow the text",
             "s" * (len(untaught) > 1), ", ".join(untaught[:20]),
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""How outputs are generated: options, and sampling that does not depend on the other rows of a batch.
+"""Chooses the tokens of outputs, with sampling that does not depend on the other rows of a batch.
 
 Knows transformers' generation; knows nothing of topics.
 """
@@ -24,16 +24,16 @@ _MASK = 0xFFFFFFFF
 
 
 class TokenSelector:
-    """Chooses the next token of each row of a batch: the most probable, or with sampling a draw of the row's own.
+    """Chooses the next token of each row of a batch: the most probable one, or the row's own random sample.
 
     Args:
-        options: Greedy or sampling, and how.
+        options: Options of generation.
         suppressed: Ids that are never chosen.
-        row_seeds: 32-bit keys of the rows, see `row_seed`.
+        row_seeds: 32-bit seeds of the rows, see `row_seed`.
         device: Device of the logits.
     """
 
-    copies = 1  # slots that a row takes in a batch
+    copies = 1  # slots of a row in a batch
 
     def __init__(
         self, options: GenerationSettings, suppressed: Sequence[int], row_seeds: Sequence[int], device: torch.device
@@ -47,35 +47,35 @@ class TokenSelector:
         self.processors = LogitsProcessorList(steps)
 
     def __call__(self, scores: Tensor) -> Tensor:
-        """Tokens (B,) for logits (B, V), which are used up."""
-        ids: Any = None  # what was written before: no processor here looks at it
+        """Tokens (B,) for logits (B, V), which are overwritten."""
+        ids: Any = None  # earlier tokens, which no processor here uses
         return self.processors(ids, scores.float()).argmax(dim=1)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these rows of the batch, in this order."""
+        """Keep only these rows of the batch, in this order."""
         for step in self.processors:
             if isinstance(step, GumbelNoise):
                 step.keep(rows)
 
 
 class WatchedSelector(TokenSelector):
-    """A chooser that shows each row as it grows, and ends it when told to.
+    """A selector that reports each row as it grows, and ends it on request.
 
     Args:
-        selector: What chooses.
-        rows: The indices of the batch's rows.
-        watch: Called with a row's index and the tokens written of it so far; where it returns False the row ends.
-        end_id: Ends an output.
+        selector: Selector of the tokens.
+        rows: Indices of the batch's rows.
+        watch: Function called with a row's index and its tokens so far; the row ends if it returns False.
+        end_id: Id of the token that ends an output.
     """
 
     def __init__(self, selector: TokenSelector, rows: Sequence[int], watch: Watch, end_id: int) -> None:
         self.processors = selector.processors
-        self._chooser, self._watch, self._end_id = selector, watch, end_id
+        self._selector, self._watch, self._end_id = selector, watch, end_id
         self._there: list[tuple[int, list[int]]] = [(row, []) for row in rows]
 
     def __call__(self, scores: Tensor) -> Tensor:
-        """Tokens (B,) for logits (B, V), which are used up."""
-        tokens = self._chooser(scores)
+        """Tokens (B,) for logits (B, V), which are overwritten."""
+        tokens = self._selector(scores)
         for place, ((row, written), token) in enumerate(zip(self._there, tokens.tolist(), strict=True)):
             written.append(token)
             if not self._watch(row, written):
@@ -83,74 +83,74 @@ class WatchedSelector(TokenSelector):
         return tokens
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these rows of the batch, in this order."""
-        self._chooser.keep(rows)
+        """Keep only these rows of the batch, in this order."""
+        self._selector.keep(rows)
         self._there = [self._there[i] for i in rows.tolist()]
 
 
 class GuidedSelector:
-    """Chooses from two distributions a row, that without its mark and that with it, side by side.
+    """Chooses from two distributions for each row, without its topic and with it, side by side.
 
     Args:
-        selector: Chooses from the guided logits bare + scale * (marked - bare).
-        scale: At least 1.
+        selector: Selector that gets the guided logits bare + scale * (marked - bare).
+        scale: Strength of guidance, at least 1.
     """
 
     copies = 2
 
     def __init__(self, selector: TokenSelector, scale: float) -> None:
-        self._chooser, self._scale = selector, scale
+        self._selector, self._scale = selector, scale
 
     def __call__(self, scores: Tensor) -> Tensor:
         """Tokens (B,) for logits (2B, V)."""
         bare, marked = scores.float().unflatten(0, (-1, 2)).unbind(1)
-        return self._chooser(torch.lerp(bare, marked, self._scale))
+        return self._selector(torch.lerp(bare, marked, self._scale))
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these rows of the batch, in this order."""
-        self._chooser.keep(rows)
+        """Keep only these rows of the batch, in this order."""
+        self._selector.keep(rows)
 
 
 class SuppressTokens(LogitsProcessor):
-    """Rules tokens out in place; transformers' own goes through the whole vocabulary for it at every step."""
+    """Suppresses tokens in place; transformers' own processor scans the whole vocabulary at every step."""
 
     def __init__(self, ids: Tensor) -> None:
         self._ids = ids
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores (B, V), those of the ids minus infinity."""
+        """Scores (B, V), with minus infinity for the suppressed ids."""
         return scores.index_fill_(1, self._ids, -torch.inf)
 
 
 def row_seed(seed: int, *parts: str) -> int:
-    """32 bits that stand for a row: the same for the same seed and parts, wherever the row is."""
+    """A 32-bit seed of a row, which depends only on the seed and the parts, not on the row's position."""
     return int.from_bytes(blake2b("\0".join([str(seed), *parts]).encode("utf-8", "replace"), digest_size=4).digest())
 
 
 class GumbelNoise(LogitsProcessor):
-    """Gumbel noise on logits, so that the largest is a sample of their softmax (Gumbel 1954; "Gumbel-max trick").
+    """Gumbel noise on logits, so that their maximum is a sample from the softmax (Gumbel 1954; "Gumbel-max trick").
 
-    The noise of row, step and token comes from a counter-based hash of them (the 32-bit finaliser of MurmurHash3)
-    and not from a shared stream of random numbers, which would tie a row's output to the batch it is in.
+    The noise is a hash of row, step and token (the 32-bit finaliser of MurmurHash3). A shared stream of random numbers
+    would make a row's output depend on its batch.
 
     Args:
-        row_seeds: 32-bit keys (B,) of the rows, int64.
+        row_seeds: 32-bit seeds (B,) of the rows, int64.
     """
 
     def __init__(self, row_seeds: Tensor) -> None:
         self._keys = row_seeds
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores (B, V) with their noise added; the rows' keys move on, so that each step has noise of its own."""
+        """Scores (B, V) plus noise; the rows' seeds advance, so that each step has its own noise."""
         self._keys = _mix(self._keys + 0x9E3779B9)
         tokens = torch.arange(scores.shape[-1], device=scores.device)
-        # float64: in float32 the largest uniforms would round to 1, whose noise is infinite.
+        # float64: in float32 the largest uniforms would round to 1, which gives infinite noise.
         uniform = (_mix(self._keys[:, None] ^ _mix(tokens + 1)).double() + 0.5) / 2.0**32
         gumbel = -torch.log(-torch.log(uniform))
         return scores + gumbel.to(scores.dtype)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these rows of the batch, in this order."""
+        """Keep only these rows of the batch, in this order."""
         self._keys = self._keys[rows]
 
 

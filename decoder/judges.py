@@ -1,6 +1,7 @@
-"""What topic an output reads like, told by what training targets look like. Knows texts and topics; no model.
+"""Judges which topic an output reads like, by the look of training targets. Knows texts and topics; no model.
 
-Both judges are independent of the system they judge: they have seen training targets and topics, no text, no output.
+Both judges are independent of the system they judge: they learn from training targets and topics, not from texts or
+outputs.
 """
 
 import re
@@ -18,7 +19,7 @@ EMPTY_FRAME = "none"
 
 
 def parse_frame(text: str) -> list[tuple[str, str]]:
-    """Names and values of a slot frame "name=value; name=value"; "none", and what is no slot, are names without one."""
+    """Names and values of a slot frame "name=value; name=value"; anything else ("none") is a name without a value."""
     parts = [part.strip() for part in text.split(";")]
     pairs = (part.partition("=") for part in parts if part)
     return [(name.strip(), value.strip()) for name, _, value in pairs]
@@ -30,12 +31,12 @@ def are_frames(targets: Sequence[str]) -> bool:
 
 
 class TopicJudge:
-    """Says of an output which topic it reads like: TF-IDF and a balanced logistic regression."""
+    """Predicts which topic an output reads like: TF-IDF and a balanced logistic regression."""
 
     _model: Pipeline
 
     def fit(self, targets: Sequence[str], topics: Sequence[str]) -> "TopicJudge":
-        """Learn which words mark which topic's targets; which characters, where none has a word of two letters."""
+        """Learn the words typical of each topic's targets; their characters, if no target has a word of two letters."""
         words = any(re.search(r"\w\w", target) for target in targets)
         self._model = make_pipeline(
             TfidfVectorizer(analyzer="word" if words else "char", ngram_range=(1, 2), sublinear_tf=True),
@@ -45,25 +46,25 @@ class TopicJudge:
         return self
 
     def fit_share(self, outputs: Sequence[str], topics: Sequence[str]) -> float:
-        """Share of the outputs that read like the topic they were written for."""
+        """Share of the outputs that read like their topic."""
         read = self._model.predict(list(outputs))
         return float((read == list(topics)).mean())
 
 
 class FrameJudge:
-    """Says of a slot frame whether its slots are those of a topic."""
+    """Judges whether the slots of a slot frame are those of a topic."""
 
     def __init__(self) -> None:
         self._names: dict[str, set[str]] = defaultdict(set)
 
     def fit(self, targets: Sequence[str], topics: Sequence[str]) -> "FrameJudge":
-        """Learn which slot names each topic has."""
+        """Learn the slot names of each topic."""
         for target, topic in zip(targets, topics, strict=True):
             self._names[topic].update(name for name, _ in parse_frame(target))
         return self
 
     def fit_share(self, outputs: Sequence[str], topics: Sequence[str]) -> float:
-        """Mean over the outputs of the share of slot names that the topic has in training; 0 for an empty output."""
+        """Mean over outputs of the share of slot names that the topic has in training; 0 for an empty output."""
         return sum(map(self._share, outputs, topics)) / len(outputs)
 
     def _share(self, output: str, topic: str) -> float:
@@ -72,11 +73,11 @@ class FrameJudge:
 
 
 def make_judge(targets: Sequence[str], topics: Sequence[str]) -> TopicJudge | FrameJudge:
-    """The judge that suits these training targets: of slots where all are slot frames, of words otherwise."""
+    """The judge for these training targets: by slots if all are slot frames, else by words."""
     kind = FrameJudge if are_frames(targets) else TopicJudge
     return kind().fit(targets, topics)
 
 
 def judge_taught_by(records: Sequence[Record]) -> TopicJudge | FrameJudge:
-    """The judge that suits the targets of training rows, each of which has one."""
+    """The judge for the targets of training rows, which must all have one."""
     return make_judge([str(record.target) for record in records], [str(record.topic) for record in records])

@@ -1,7 +1,7 @@
-"""Keys and values of a batch in memory set aside once: written in place, and rows leave without moving the others.
+"""A cache of keys and values in memory that is allocated once and written in place, also when rows leave the batch.
 
-Knows transformers' cache interface and nothing of what the tokens are. Against transformers' own growing cache it saves
-the copy of all keys and values that every new token costs there.
+Knows transformers' cache interface; knows nothing of the tokens. transformers' own growing cache copies all keys and
+values for every new token.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ Memory = list[tuple[Tensor, Tensor]]  # keys and values (rows, heads, positions,
 
 
 class SlotLayer(DynamicLayer):
-    """One attention layer's keys and values, a row of the batch in each slot.
+    """One attention layer's keys and values, with one row of the batch in each slot.
 
     Args:
-        memory: Memory of keys and of values, each (slots, heads, room, size).
-        filled: Positions of every slot that hold something, from the first on.
+        memory: Memory of the keys and of the values, each (slots, heads, room, size).
+        filled: Number of filled positions, the same in every slot.
     """
 
     def __init__(self, memory: tuple[Tensor, Tensor], filled: int) -> None:
@@ -31,7 +31,7 @@ class SlotLayer(DynamicLayer):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Write new positions (B, heads, T, size) of the first B slots; returns all that is filled of these."""
+        """Write new positions (B, heads, T, size) of the first B slots; returns all their filled positions."""
         rows, start, end = len(key_states), self._filled, self._filled + key_states.shape[2]
         keys, values = self._memory
         keys[:rows, :, start:end] = key_states
@@ -40,7 +40,7 @@ class SlotLayer(DynamicLayer):
         return keys[:rows, :, :end], values[:rows, :, :end]
 
     def get_seq_length(self) -> int:
-        """Positions filled."""
+        """Number of filled positions."""
         return self._filled
 
 
@@ -48,10 +48,10 @@ class StaticKVCache:
     """The cache of a batch whose rows share their first tokens.
 
     Args:
-        shared: Keys and values of the shared tokens, one row.
-        start: How many of these tokens are taken.
-        slots: Rows there is room for.
-        room: Positions there is room for, `start` included.
+        shared: Keys and values of the shared tokens, for one row.
+        start: Number of these tokens to use.
+        slots: Most rows.
+        room: Most positions, `start` included.
     """
 
     def __init__(self, shared: Memory, start: int, slots: int, room: int) -> None:
@@ -63,12 +63,12 @@ class StaticKVCache:
         self._memory: Memory = [(memory(keys), memory(values)) for keys, values in shared]
 
     def cache(self, filled: int, first: int = 0, last: int | None = None, step: int = 1) -> Cache:
-        """What a forward pass over rows `first:last:step` reads and extends."""
+        """The cache that a forward pass over rows `first:last:step` reads and extends."""
         own = slice(first, last, step)
         return Cache(layers=[SlotLayer((k[own], v[own]), filled) for k, v in self._memory])
 
     def doubled(self, filled: int, room: int) -> "StaticKVCache":
-        """Twice the slots, what is filled of each in two of them in a row, with room for `room` positions."""
+        """A cache with twice the slots, each row copied into two consecutive slots, with room for `room` positions."""
 
         def memory(known: Tensor) -> Tensor:
             made = known.new_empty(2 * len(known), known.shape[1], room, known.shape[3])
@@ -80,18 +80,18 @@ class StaticKVCache:
         return double
 
     def zero_padding(self, first: int, last: int, start: int, stop: int) -> None:
-        """Zero positions that stay empty: they are masked, but 0 times whatever the memory held could be NaN."""
+        """Zero the positions that stay empty: they are masked, but memory may contain NaN, and 0 times NaN is NaN."""
         for part in (part for pair in self._memory for part in pair):
             part[first:last, :, start:stop] = 0
 
     def move(self, sources: Tensor, holes: Tensor, filled: int) -> None:
-        """Copy rows into the slots of others."""
+        """Copy rows into other slots."""
         for part in (part for pair in self._memory for part in pair):
             part[holes, :, :filled] = part[sources, :, :filled]
 
 
 def plain_memory(cache: object) -> Memory | None:
-    """Keys and values in a model's cache; None where it holds less or more: sliding windows, recurrent states."""
+    """Keys and values in a model's cache; None if it has anything else, such as sliding windows or recurrent states."""
     if not isinstance(cache, DynamicCache):
         return None
     memory: Memory = []
@@ -103,14 +103,14 @@ def plain_memory(cache: object) -> Memory | None:
 
 
 def bytes_per_token(memory: Memory) -> int:
-    """What a token's keys and values take in all layers."""
+    """Bytes of a token's keys and values in all layers."""
     return sum(t.shape[1] * t.shape[3] * t.element_size() for pair in memory for t in pair)
 
 
 def compact(done: Sequence[bool]) -> tuple[list[int], list[int], list[int]]:
-    """How rows leave: the new order of those that stay, the rows to move, and the slots they move into.
+    """A plan for removing rows: the new order of those that stay, the rows to move, and the slots they move into.
 
-    The last rows move into the slots of those that are done, so what stays fills the first slots and little is copied.
+    The last rows move into the slots of finished rows, so the first slots stay filled and little is copied.
     """
     stay = len(done) - sum(done)
     holes = [i for i in range(stay) if done[i]]

@@ -1,4 +1,4 @@
-"""The Lightning module of a decoder: its loss and validation measures. Knows nothing of files or tokenizers."""
+"""The Lightning module of a decoder: its loss and validation metrics. Knows nothing of files or tokenizers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ MONITOR = "validation/loss"
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model predicts of a batch.
+    """The predictions of a model for a batch.
 
     Attributes:
-        written: Logits (N, V) for the target tokens of all rows, row after row.
-        targets: Those tokens (N,).
-        rows: The row (N,) that each belongs to.
-        topics: Logits (B, C) for the topic token, a distribution over topic tokens alone.
-        naming: Negative log-probability (B,) that any topic token comes there, among all tokens.
+        written: Logits (N, V) for the target tokens of all rows, concatenated.
+        targets: The target tokens (N,).
+        rows: The row (N,) of each target token.
+        topics: Logits (B, C) of the topic tokens at the topic's position.
+        naming: Negative log-probability (B,) that the token there is a topic token at all.
     """
 
     written: Tensor
@@ -38,20 +38,20 @@ class Predictions:
 class DecoderModule(PhaseModule):
     """One phase of a decoder's training: next-token cross-entropy on the target, and with `topic_loss` on the topic.
 
-    The topic's part is the topic loss among topic tokens, and the cross-entropy of there being a topic token at all:
-    unweighted, the two are the cross-entropy over the vocabulary. So class weights act on the choice of the topic
-    alone, and a decoder that writes freely still names one.
+    The topic's part is the topic loss among topic tokens, plus the cross-entropy of the event that a topic token comes
+    at all. Unweighted, their sum is the cross-entropy over the vocabulary. So class weights affect only the choice of
+    the topic, and a decoder that writes freely still names one.
 
     Args:
-        model: A causal language model; what of it trains requires gradients.
-        phase: Length and speed.
+        model: Causal language model; its trained parameters require gradients.
+        phase: Length and speed of the phase.
         topic_ids: Ids of the topic tokens, in the order of the topics.
-        topic_loss: For the baseline's choice of a topic; None trains on the target alone.
-        fair_loss: The same for rows with `<force_fairness>`; None: there are none.
-        shown: How often training shows the topics, in relation to held-out rows: two rows (2, C) of weights, for rows
-            without and with the token, so that the validation loss judges what is trained for; None weighs all alike.
+        topic_loss: Loss of the baseline's choice of a topic; None trains on the target alone.
+        fair_loss: The same for rows with `<force_fairness>`; None if there are no such rows.
+        shown: Frequency of each topic in training relative to held-out rows: weights (2, C) for rows without and with
+            the token, so that the validation loss matches the training loss; None gives equal weights.
         rates: Learning-rate factor per parameter name.
-        shared: Tokens that every row begins with and that may be read once for all, see `shared_tokens`.
+        shared: Number of tokens that every row begins with and that are read once for all rows, see `shared_tokens`.
     """
 
     def __init__(
@@ -73,17 +73,17 @@ class DecoderModule(PhaseModule):
         self._topic_ids = list(topic_ids)
 
     def on_train_epoch_start(self) -> None:
-        """Dropout on."""
+        """Switch dropout on."""
         self.model.train()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Deferred class weights begin at their share of the phase."""
+        """Tell the losses how far the phase is, so that deferred class weights start."""
         for loss in (self.topic_loss, self.fair_loss):
             if loss is not None:
                 loss.set_progress(self.done_share)
 
     def predict_batch(self, batch: Batch) -> Predictions:
-        """One forward pass, with logits only where something is to be predicted."""
+        """One forward pass, with logits only at predicted positions."""
         written, ids = batch["written"], batch["input_ids"]
         columns = torch.arange(ids.shape[1], device=ids.device)
         before_topic = columns == (ids.shape[1] - 2 - written[:, None]).clamp(min=0)
@@ -102,10 +102,10 @@ class DecoderModule(PhaseModule):
         )
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Sum of the target tokens' cross-entropies over the mean number of them in a batch, plus the topic's loss.
+        """The target tokens' summed cross-entropy divided by their mean number in a batch, plus the topic's loss.
 
-        The denominators are the same in every step, so a token weighs the same in a large and a small batch, and
-        accumulated gradients are those of one large batch.
+        The denominators are the same in every step. So a token weighs the same in a large and a small batch, and
+        accumulated gradients equal those of one large batch.
         """
         data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         seen = self.predict_batch(batch)
@@ -118,7 +118,8 @@ class DecoderModule(PhaseModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log `nll` per target token, `exact`, and for the baseline the topic's unweighted `topic_nll` and accuracy.
 
-        `exact` is the share of rows whose every token is the most probable one: what greedy generation gets right.
+        `exact` is the share of rows in which every token is the most probable one, so that greedy generation gets the
+        row right.
         """
         seen = self.predict_batch(batch)
         count, rows = len(seen.targets), len(batch["written"])
@@ -137,7 +138,7 @@ class DecoderModule(PhaseModule):
         self._log_mean("loss", nll + self._held_out_topic_part(seen, batch), rows)
 
     def _topic_part(self, seen: Predictions, batch: Batch, denominator: float) -> Tensor:
-        """The sum over the rows that have a topic, each under the loss for its kind, over the denominator."""
+        """The summed topic losses of the rows with a topic, each under the loss for its kind, over the denominator."""
         known = batch["topic"] != NO_TOPIC
         total = seen.naming[known].sum() / denominator
         for loss, kind in ((self.topic_loss, known & ~batch["fair"]), (self.fair_loss, known & batch["fair"])):
@@ -146,7 +147,7 @@ class DecoderModule(PhaseModule):
         return total
 
     def _held_out_topic_part(self, seen: Predictions, batch: Batch) -> Tensor:
-        """The mean over the rows, each counting as often as training shows its topic in its kind."""
+        """The mean over the rows, weighted by how often training shows the row's topic in its kind."""
         rows = len(batch["topic"])
         total = seen.naming.mean()
         for fair, loss in enumerate((self.topic_loss, self.fair_loss)):

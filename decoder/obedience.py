@@ -1,6 +1,6 @@
-"""Does a decoder write what its topic says, or what its text suggests? Measured by giving it wrong topics.
+"""Measures whether a decoder follows its topic or the topic that its text suggests, by giving it wrong topics.
 
-Knows decoders, judges and records; no files but the curve that its callback writes.
+Knows decoders, judges and records; knows no files.
 """
 
 from collections import defaultdict
@@ -17,22 +17,23 @@ from .sampling import has_target
 from .settings import GenerationSettings
 from .topic_decoder import TopicDecoder
 
-WRONG = 3  # topics that a text is tried under beside its own
-LISTENS = 0.5  # share of outputs that follow a wrong topic below which a decoder counts as not listening
-WRITES = 0.8  # share that follow the right one, of what targets themselves reach, below which it does not write well
+WRONG = 3  # wrong topics that a text is tried with
+LISTENS = 0.5  # smallest share of outputs that follow a wrong topic for a decoder that listens
+WRITES = 0.8  # smallest share of outputs that follow the right topic, relative to the targets' own share
 
 
 @dataclass(frozen=True)
 class Obedience:
-    """How far outputs follow the topic given, by an independent judge; shares of 0 to 1.
+    """How far outputs follow the given topic, by an independent judge; shares from 0 to 1.
 
     Attributes:
-        rows: How many texts were tried.
+        rows: Number of texts.
         right: Share of outputs under the right topic that read like it.
         wrong: Share of outputs under a wrong topic that read like the topic given.
-        targets: What the targets themselves reach under the right topic: the most that `right` can show.
-        ignoring: What they reach under wrong topics: `wrong` of a decoder that writes well and ignores its topic.
-        gap: Mean log-probability of a target's tokens under the right topic, less that under a wrong one, in nats.
+        targets: Share of the targets that read like the right topic: an upper bound for `right`.
+        ignoring: Share of the targets that read like the wrong topic: `wrong` of a perfect decoder that ignores its
+            topic.
+        gap: Mean log-probability of a target's tokens under the right topic minus that under a wrong one, in nats.
     """
 
     rows: int
@@ -44,19 +45,19 @@ class Obedience:
 
     @property
     def listens(self) -> bool:
-        """Whether outputs follow wrong topics too, and right ones nearly as often as targets do."""
+        """Whether outputs also follow wrong topics, and right ones nearly as often as targets do."""
         return self.wrong >= LISTENS and self.right >= WRITES * self.targets
 
     def __str__(self) -> str:
         return (
-            f"of {self.rows} held-out texts, outputs followed the right topic in {self.right:.0%} (their targets in "
+            f"on {self.rows} held-out texts, outputs followed the right topic in {self.right:.0%} (their targets in "
             f"{self.targets:.0%}), a wrong one in {self.wrong:.0%} (the same targets in {self.ignoring:.0%})"
         )
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Texts with their targets, each under its own topic and under `wrong[i]`, others."""
+    """Texts with their targets and topics, and wrong topics `wrong[i]` for each."""
 
     texts: list[str]
     targets: list[str]
@@ -65,13 +66,13 @@ class Trial:
 
     @classmethod
     def sample(cls, records: Sequence[Record], topics: Sequence[str], rows: int, wrong: int = WRONG) -> "Trial":
-        """At most so many of the rows with a target, each topic as often as the others where it can; always the same.
+        """A fixed sample of the rows with a target, with all topics as equally frequent as possible.
 
         Args:
             records: Rows with topics.
-            topics: Those that a wrong topic is drawn from: those with targets in training.
-            rows: At most so many texts.
-            wrong: Wrong topics a text.
+            topics: Topics to draw wrong topics from: those with targets in training.
+            rows: Most texts.
+            wrong: Number of wrong topics for each text.
         """
         usable = [record for record in records if has_target(record) and record.topic in topics]
         kept = _alike(usable, rows)
@@ -86,11 +87,11 @@ class Trial:
 
     @property
     def tried(self) -> list[tuple[int, str]]:
-        """Row and wrong topic of each trial under one."""
+        """Row and topic of each trial with a wrong topic."""
         return [(i, topic) for i, topics in enumerate(self.wrong) for topic in topics]
 
     def write(self, decoder: TopicDecoder, options: GenerationSettings | None = None) -> list[str]:
-        """What is written of each text under its own topic, then of each trial under a wrong one."""
+        """The outputs for each text under its own topic, followed by those under wrong topics."""
         texts = [*self.texts, *(self.texts[i] for i, _ in self.tried)]
         return decoder.generate(texts, [*self.right, *(topic for _, topic in self.tried)], options)
 
@@ -101,7 +102,7 @@ class Trial:
 def measure_obedience(
     decoder: TopicDecoder, trial: Trial, judge: TopicJudge | FrameJudge, options: GenerationSettings | None = None
 ) -> Obedience | None:
-    """Write under right and wrong topics and judge it; None without rows, or without another topic to give."""
+    """Write under right and wrong topics and judge the outputs; None without rows or without a second topic."""
     if not trial.tried:
         return None
     return judge_obedience(trial, trial.write(decoder, options), judge, log_probability_gap(decoder, trial))
@@ -110,7 +111,7 @@ def measure_obedience(
 def judge_obedience(
     trial: Trial, outputs: Sequence[str], judge: TopicJudge | FrameJudge, gap: float = 0.0
 ) -> Obedience:
-    """What `judge` says of what `trial.write` returned; `gap` is that of `log_probability_gap`."""
+    """The judgement of the outputs of `trial.write`; `gap` is the result of `log_probability_gap`."""
     wrong = [topic for _, topic in trial.tried]
     targets = [trial.targets[i] for i, _ in trial.tried]
     return Obedience(
@@ -124,7 +125,7 @@ def judge_obedience(
 
 
 def log_probability_gap(decoder: TopicDecoder, trial: Trial) -> float:
-    """Mean over trials of log p(target | right topic) - log p(target | wrong topic), in nats a token of the target."""
+    """Mean over trials of log p(target | right topic) - log p(target | wrong topic), in nats per target token."""
     rows = torch.tensor([i for i, _ in trial.tried])
     wrong = [topic for _, topic in trial.tried]
     right = decoder.target_log_probs(trial.texts, trial.right, trial.targets)
@@ -133,7 +134,7 @@ def log_probability_gap(decoder: TopicDecoder, trial: Trial) -> float:
 
 
 def _alike(records: Sequence[Record], most: int) -> list[Record]:
-    """The first rows of each topic in turn, rarest topics first, so that all topics count."""
+    """The first rows of each topic in turn, rarest topics first, so that all topics count equally."""
     by_topic: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_topic[str(record.topic)].append(record)

@@ -1,4 +1,4 @@
-"""How obedience grows while a decoder trains: a small sample, measured every so many steps. Knows Lightning's hooks."""
+"""A callback that measures obedience on a small sample during training. Knows Lightning's hooks and its two files."""
 
 import csv
 from dataclasses import asdict
@@ -17,13 +17,13 @@ FILE = "obedience.csv"
 
 
 class ObedienceCurve(Callback):
-    """Writes obedience.csv into the run's folder, and obedience.png where matplotlib is installed.
+    """Writes obedience.csv into the run's folder, and obedience.png if matplotlib is installed.
 
     Args:
-        decoder: Over the model that is trained.
-        trial: Texts and topics, a few of them: every measurement writes under all.
+        decoder: Decoder around the model in training.
+        trial: Texts and topics; few, because every measurement generates all outputs.
         judge: Judge of the outputs.
-        every: Steps between measurements; one comes before the first step. Nothing is measured with several processes.
+        every: Steps between measurements; the first is before training. Nothing is measured with several processes.
     """
 
     def __init__(self, decoder: TopicDecoder, trial: Trial, judge: TopicJudge | FrameJudge, every: int) -> None:
@@ -31,27 +31,27 @@ class ObedienceCurve(Callback):
         self.measured: list[dict[str, float]] = []
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Measure what there is before the first step, or before a resumed one."""
+        """Measure before the first step, or before the first step of a resumed run."""
         if not self.measured:
             self._measure(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Measure after every so many steps."""
+        """Measure if it is due."""
         if trainer.global_step % self._every == 0 and trainer.global_step != self.measured[-1]["step"]:
             self._measure(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """What was measured so far, for a checkpoint."""
+        """The measurements so far, for a checkpoint."""
         return {"measured": self.measured}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the measurements from a checkpoint."""
         self.measured = state_dict["measured"]
 
     def _measure(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if trainer.world_size > 1:  # the others would wait for this one, or it for weights that they hold
+        if trainer.world_size > 1:  # other processes would wait for this one, or have some of the weights it needs
             return
         pl_module.eval()
         found = measure_obedience(self._decoder, self._trial, self._judge)

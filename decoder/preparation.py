@@ -1,4 +1,4 @@
-"""What a fit makes of a base before it trains, and what would stop it there. Knows no records."""
+"""Prepares a base for a fit, and refuses a base that cannot be used. Knows no records."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,14 @@ from ..training import checkpoint_bytes
 from .adaptation import Model, adapt
 from .base import check_padding, load_config, load_model, load_tokenizer, pad_id_of
 from .control import ControlTokens, make_rows
-from .prompts import Prompt, protect_marks
+from .prompts import Prompt, protect_chat_tokens
 from .sequences import Sequencer
 from .settings import DecoderSettings
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model that knows the control tokens, and what is needed to train it and to use it."""
+    """A model with the control tokens, and everything needed to train and use it."""
 
     model: Model
     tokenizer: PreTrainedTokenizerBase
@@ -32,22 +32,22 @@ class Prepared:
 def prepare(
     tokenizer: PreTrainedTokenizerBase, topics: Topics, settings: DecoderSettings
 ) -> tuple[ControlTokens, Prompt, Sequencer]:
-    """Add the control tokens to `tokenizer`, render the prompt around every text, and join both.
+    """Add the control tokens to `tokenizer`, render the prompt, and make the sequencer of both.
 
     Raises:
-        UserError: if the chat template fails, a topic's token can be written in a text, or the prompt is too long.
+        UserError: If the chat template fails, a text could contain a topic's token, or the prompt is too long.
     """
     prompt = Prompt.render(settings.prompt_in_force, tokenizer)
-    protect_marks(tokenizer, prompt)
+    protect_chat_tokens(tokenizer, prompt)
     control = ControlTokens.add(tokenizer, topics.names)
     return control, prompt, Sequencer(tokenizer, control, prompt, settings.max_tokens, settings.condition)
 
 
 def read_base(base: str, topics: Topics, settings: DecoderSettings) -> Prepared:
-    """A pretrained model with a row for every control token, and all that belongs to it.
+    """A pretrained model with a row for every control token, its tokenizer and its sequencer.
 
     Raises:
-        UserError: as `prepare`, or if the base cannot be loaded, has too few positions or does not mask padding.
+        UserError: As `prepare`; if the base cannot be loaded, has too few positions or does not mask padding.
     """
     model = load_model(base)
     tokenizer = load_tokenizer(base, model.config)
@@ -60,19 +60,19 @@ def read_base(base: str, topics: Topics, settings: DecoderSettings) -> Prepared:
 
 
 def check_base(settings: DecoderSettings, topics: Topics, folder: Path) -> None:
-    """Refuse a base that a fit could not use, before hours of other work: all is done to it that a fit does first.
+    """Refuse a base that a fit could not use, before hours of other work, by preparing it as a fit does.
 
     Args:
         settings: Settings of the fit.
         topics: Topics of the clean set.
-        folder: Where checkpoints will go.
+        folder: Folder of the checkpoints.
 
     Raises:
-        UserError: as `read_base`, if it cannot be adapted, or the disk has no room for the checkpoints.
+        UserError: As `read_base`; if the base cannot be adapted, or the disk has no room for the checkpoints.
     """
     if settings.base is None:
         return
-    config = load_config(settings.base)  # what configuration and tokenizer tell does not wait for the weights
+    config = load_config(settings.base)  # these checks need no weights
     _, _, sequencer = prepare(load_tokenizer(settings.base, config), topics, settings)
     check_room(settings, sequencer, config)
     parts = read_base(settings.base, topics, settings)
@@ -85,9 +85,9 @@ def check_base(settings: DecoderSettings, topics: Topics, folder: Path) -> None:
 def check_room(settings: DecoderSettings, sequencer: Sequencer, config: PreTrainedConfig) -> None:
     """Refuse a base with too few positions for the longest sequence."""
     room = positions(config)
-    needed = settings.max_tokens + sequencer.longest_mark + settings.max_target_tokens + 2
+    needed = settings.max_tokens + sequencer.most_topic_tokens + settings.max_target_tokens + 2
     if room is not None and needed > room:
         raise UserError(
             f"max_tokens and max_target_tokens need {needed} positions, but the base {settings.base} has {room}; "
-            "make them smaller"
+            "reduce them"
         )

@@ -1,7 +1,7 @@
-"""Prompts: the words around a text, as a template a user can edit. Knows tokenizers' chat templates, no model.
+"""Prompts: the words around a text, as a template that a user can edit. Knows tokenizers' chat templates; no model.
 
-A prompt is rendered once, with a placeholder where the text will be, and cut there. Only its two halves are
-trusted: they may hold topic_tokens of the base's chat format, the text between them may not.
+A prompt is rendered once, with a placeholder for the text, and cut there. Only its two halves are trusted: they may
+contain special tokens of the base's chat format, the text between them may not.
 """
 
 from dataclasses import dataclass
@@ -16,42 +16,43 @@ _PLACEHOLDER = "UNSKEWTEXTPLACEHOLDER"
 
 @dataclass(frozen=True)
 class Prompt:
-    """What comes before and after the text, topic_tokens of the base's format included, as strings."""
+    """The strings before and after the text, including special tokens of the base's chat format."""
 
     before: str
     after: str
 
     @classmethod
     def render(cls, prompt: str, tokenizer: PreTrainedTokenizerBase) -> "Prompt":
-        """Render a template; where the tokenizer has a chat template, as the user's turn in it.
+        """Render a template; if the tokenizer has a chat template, as the user's turn in it.
 
-        The result is stored with a fitted decoder and not rendered again: chat templates may write today's date.
+        The result is stored with a fitted decoder and not rendered again, because a chat template may contain today's
+        date.
 
         Raises:
-            UserError: if the chat template fails, or does not write the turn as it is.
+            UserError: If the chat template fails, or changes the text of the turn.
         """
         template = resolve_template(prompt)
         if not tokenizer.chat_template:
             before, _, after = template.partition("{text}")
-            return cls(_start_mark(tokenizer) + before, after)
+            return cls(_start_token(tokenizer) + before, after)
         turn = [{"role": "user", "content": template.replace("{text}", _PLACEHOLDER)}]
         try:
             rendered = str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
-        except Exception as error:  # of many kinds: a template is a program
+        except Exception as error:  # of any kind: a template is a program
             raise UserError(
-                f"the base's chat template cannot write a single user's turn ({first_line(error)}); choose a base with "
-                "an ordinary chat template, or take chat_template out of a copy of this one"
+                f"the base's chat template cannot render a single user turn ({first_line(error)}); choose a base with "
+                "an ordinary chat template, or remove chat_template from a copy of this base"
             ) from error
         before, found, after = rendered.partition(_PLACEHOLDER)
         if not found or _PLACEHOLDER in after:
             raise UserError(
-                "the base's chat template does not write the user's turn exactly once; "
-                "choose a base with an ordinary chat template, or one with none"
+                "the base's chat template does not render the user's turn exactly once; choose a base with an "
+                "ordinary chat template, or with none"
             )
         return cls(before, after)
 
     def encode(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-        """Token ids of both halves, in which topic_tokens count as topic_tokens."""
+        """Token ids of both halves, in which special tokens are read as such."""
 
         def ids(half: str) -> list[int]:
             return list(tokenizer(half, add_special_tokens=False, split_special_tokens=False)["input_ids"])
@@ -59,8 +60,8 @@ class Prompt:
         return ids(self.before), ids(self.after)
 
 
-def protect_marks(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> None:
-    """Make every mark in the prompt special, so that a text cannot write it: some bases leave theirs ordinary."""
+def protect_chat_tokens(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> None:
+    """Make every chat token in the prompt special, so that no text can contain it: some bases leave theirs ordinary."""
     exposed = [
         AddedToken(token.content, special=True, normalized=False)
         for token in tokenizer.added_tokens_decoder.values()
@@ -70,7 +71,7 @@ def protect_marks(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> None:
         tokenizer.add_special_tokens({"extra_special_tokens": exposed}, replace_extra_special_tokens=False)
 
 
-def _start_mark(tokenizer: PreTrainedTokenizerBase) -> str:
+def _start_token(tokenizer: PreTrainedTokenizerBase) -> str:
     start = tokenizer.bos_token
     ids = tokenizer("a")["input_ids"]
     return str(start) if start is not None and ids[:1] == [tokenizer.bos_token_id] else ""

@@ -1,12 +1,12 @@
-"""Which clean rows an epoch shows a decoder, and the prior that this and the topic loss teach it.
+"""The clean rows of a decoder's epoch, and the prior that they and the topic loss teach. Knows no model and no tokens.
 
-Knows settings, counts and row indices; knows no model and no tokens.
+Knows settings, counts and row indices.
 
-With fairness an epoch has as many rows as without, so that arms cost the same: half of them drawn as they are, half
-balanced and with `<force_fairness>`. Both kinds are mixed in the batches: the losses are sums over denominators that
-are constant in an epoch, so batches of one kind would change nothing but add noise between the steps. Each kind has a
-topic loss of its own, made for its own counts: class weights for the natural rows would over-correct balanced ones.
-A text may come once in each kind in an epoch: the same words, told apart by the token alone, are what it learns from.
+With fairness an epoch has as many rows as without, so that arms cost the same: half of them at natural frequencies,
+half balanced and with `<force_fairness>`. Batches mix both kinds: the losses have constant denominators, so batches of
+one kind would only add noise between steps. Each kind has its own topic loss for its own counts, because class weights
+for the natural rows would over-correct balanced ones. In one epoch a text may appear once in each kind: the model
+learns from the same words that differ only in the token.
 """
 
 from collections import Counter
@@ -29,13 +29,13 @@ from .settings import BALANCED_RATIO, DecoderSettings
 
 
 class FairnessSampler:
-    """The rows of an epoch with fairness: of the natural rows, and the same rows after them with the token.
+    """The rows of an epoch with fairness, from the natural rows followed by the same rows with the token.
 
     Args:
-        targets: Topic index of each natural row that is no paraphrase (n,).
+        targets: Topic index (n,) of each natural row that is not a paraphrase.
         ratio: Largest over smallest topic in the balanced half.
         seed: Random seed of the order, which differs from epoch to epoch.
-        paraphrases: As `TemperedSampler` takes them; they come after the n rows, in both kinds.
+        paraphrases: Paraphrases as in `TemperedSampler`; they come after the n rows, in both kinds.
     """
 
     def __init__(
@@ -46,20 +46,20 @@ class FairnessSampler:
         self._rows = len(targets) + sum(map(len, paraphrases.values()))
         spread = max(counts) / min(counts)
         self._natural = TemperedSampler(targets, spread, seed=seed, total=natural, paraphrases=paraphrases)
-        # Another seed: else both halves would show the same rows of a frequent topic in an epoch.
+        # Another seed, because both halves would otherwise show the same rows of a frequent topic in an epoch.
         self._balanced = TemperedSampler(targets, ratio, seed=seed + 1, total=balanced, paraphrases=paraphrases)
 
     def __call__(self, epoch: int) -> SampledRows:
-        """The views of an epoch; the batches' sampler shuffles them."""
+        """The views of an epoch; the batch sampler shuffles them."""
         return self._natural(epoch).followed_by(self._balanced(epoch), self._rows)
 
 
 def make_sampler(
     settings: DecoderSettings, records: Sequence[Record], topics: Topics, seed: int
 ) -> tuple[list[Record], Sampler | None]:
-    """The clean rows in the order that the draw numbers them in, and those of an epoch; None takes each once.
+    """The clean rows in the sampler's numbering, and the sampler; a sampler of None takes each row once.
 
-    Where rows repeat, a paraphrase stands in for a repeat of its original instead of being a row.
+    If rows repeat, a paraphrase replaces a repeat of its original instead of being a row itself.
     """
     if not _repeats(settings):
         return list(records), None
@@ -71,18 +71,18 @@ def make_sampler(
 
 
 def epoch_counts(settings: DecoderSettings, counts: Sequence[int], fairness: bool = False) -> list[int]:
-    """Rows per topic in an epoch of the clean phase, of those with (`fairness`) or without the token.
+    """Rows per topic in an epoch of the clean phase, with the token (`fairness`) or without it.
 
     Args:
         settings: Settings of the decoder.
-        counts: Clean rows per topic, a target to write given.
-        fairness: Which rows are meant.
+        counts: Clean rows with a target per topic.
+        fairness: Whether to count the rows with `<force_fairness>`.
 
     Raises:
-        UserError: if those with the token are meant, and the settings train none.
+        UserError: If rows with the token are requested and the settings train no such token.
     """
     if fairness and not settings.fairness:
-        raise UserError("the decoder was not trained with <force_fairness>; set fairness in its settings")
+        raise UserError("the decoder was not trained with <force_fairness>; fit it with --decoder.fairness true")
     ratio = settings.sampling_ratio
     if not settings.fairness:
         return list(counts) if ratio is None else tempered_counts(counts, ratio)
@@ -96,17 +96,17 @@ def epoch_counts(settings: DecoderSettings, counts: Sequence[int], fairness: boo
 def make_topic_loss(
     settings: DecoderSettings, records: Sequence[Record], topics: Topics, fairness: bool = False
 ) -> TopicLoss | None:
-    """The topic loss for the rows with or without the token; None where the settings have no topic loss."""
+    """The topic loss for the rows with or without the token; None if the settings have no topic loss."""
     if settings.topic_loss is None:
         return None
     return make_loss(settings.topic_loss, _seen(settings, records, topics, fairness), topics.names)
 
 
 def validation_weights(settings: DecoderSettings, records: Sequence[Record], topics: Topics) -> list[list[float]]:
-    """How often an epoch shows each topic, in relation to held-out rows, which are drawn as `records` are.
+    """The frequency of each topic in an epoch relative to held-out rows, which are distributed like `records`.
 
-    Weights (C,) that are 1 on average over such rows: for those without `<force_fairness>`, and, if the settings train
-    them, for those with it.
+    Weights (C,) with a mean of 1 over such rows: for rows without `<force_fairness>` and, if the settings train them,
+    for rows with it.
     """
     found = _found(settings, records, topics)
     kinds = [epoch_counts(settings, found, fairness) for fairness in ([False, True] if settings.fairness else [False])]
@@ -119,19 +119,19 @@ def validation_weights(settings: DecoderSettings, records: Sequence[Record], top
 def topic_prior_from_loss(
     settings: DecoderSettings, records: Sequence[Record], topics: Topics, fairness: bool = False
 ) -> tuple[float, ...]:
-    """The prior (C,) that softmax of `topic_logits` holds after training: what calibration starts from.
+    """The prior (C,) of the softmax of `topic_logits` after training, from which calibration starts.
 
     Args:
-        settings: With a topic loss.
-        records: The rows trained on, synthetic ones included; those without a target were left out, and do not count.
-        topics: In the order of the logits.
-        fairness: Whether `<force_fairness>` comes before the topic, as it then does in `topic_logits`.
+        settings: Settings with a topic loss.
+        records: Training rows, including synthetic ones; those without a target do not count.
+        topics: Topics, in the order of the logits.
+        fairness: Whether `<force_fairness>` comes before the topic, as in `topic_logits`.
 
     Raises:
-        UserError: if the settings have no topic loss, or train no fairness token that is asked about.
+        UserError: If the settings have no topic loss, or `fairness` is requested and they train no such token.
     """
     if settings.topic_loss is None:
-        raise UserError("the decoder was not trained to choose topics; set topic_loss in its settings")
+        raise UserError("the decoder was not trained to choose topics; fit it with a topic_loss")
     counts = _seen(settings, records, topics, fairness)
     return tuple(prior_from_loss(settings.topic_loss, counts, topics.names).tolist())
 
@@ -139,18 +139,18 @@ def topic_prior_from_loss(
 def topic_loss_link(
     settings: DecoderSettings, records: Sequence[Record], topics: Topics, fairness: bool = False
 ) -> LossLink:
-    """What undoes the topic loss, where it is not proper; the arguments are those of `topic_prior_from_loss`.
+    """The link that undoes the topic loss if it is not proper. Arguments as in `topic_prior_from_loss`.
 
     Raises:
-        UserError: as `topic_prior_from_loss`.
+        UserError: As `topic_prior_from_loss`.
     """
     if settings.topic_loss is None:
-        raise UserError("the decoder was not trained to choose topics; set topic_loss in its settings")
+        raise UserError("the decoder was not trained to choose topics; fit it with a topic_loss")
     return loss_link(settings.topic_loss, _seen(settings, records, topics, fairness))
 
 
 def has_target(record: Record) -> bool:
-    """Whether there is something to learn to write."""
+    """Whether the record has a target."""
     return bool(record.target and record.target.strip())
 
 
@@ -159,7 +159,7 @@ def _seen(settings: DecoderSettings, records: Sequence[Record], topics: Topics, 
 
 
 def _found(settings: DecoderSettings, records: Sequence[Record], topics: Topics) -> list[int]:
-    """Rows per topic that are drawn: those with a target, and where rows repeat no paraphrases."""
+    """Rows per topic in the sampler's numbering: those with a target, without paraphrases if rows repeat."""
     usable = [record for record in records if has_target(record)]
     counted = Counter(record.topic for record in (split_paraphrases(usable)[0] if _repeats(settings) else usable))
     return [counted[name] for name in topics.names]
@@ -170,5 +170,5 @@ def _repeats(settings: DecoderSettings) -> bool:
 
 
 def _halves(rows: int) -> tuple[int, int]:
-    """Rows of an epoch without and with the token."""
+    """Numbers of rows of an epoch without and with the token."""
     return max(1, rows // 2), max(1, rows - rows // 2)

@@ -1,6 +1,6 @@
-"""A fitted decoder's folder, in the layout of PEFT (adapter) or transformers (plain model).
+"""The folder of a fitted decoder, in the layout of PEFT (adapter) or transformers (plain model).
 
-    decoder.json             topics, prompt, limits, facts: what makes a language model this decoder
+    decoder.json             topics, prompt, limits and facts about the training
     adapter_config.json, adapter_model.safetensors     an adapter; its config names the base
     base/                    the base, only if it was trained here; the config then says "base"
     config.json, model.safetensors                     instead of the adapter: a plain model
@@ -40,7 +40,7 @@ def save(decoder: "TopicDecoder", folder: Path) -> None:
     """Write a decoder; files of another decoder in the folder are overwritten.
 
     Raises:
-        UserError: if a base that was trained here and belongs into the folder is gone, or a weight is not finite.
+        UserError: If the folder of a base that was trained here is gone, or a weight is not finite.
     """
     check_finite(decoder.model, "the decoder cannot be saved", "fit again with a smaller learning rate")
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def save(decoder: "TopicDecoder", folder: Path) -> None:
 
 
 def save_plain(model: PreTrainedModel, folder: Path) -> None:
-    """Write a model in transformers' layout. Its base's habits of generation (sampling, lengths) do not go along."""
+    """Write a model in transformers' layout, without its base's generation settings (sampling, lengths)."""
     old: Any = model.generation_config
     model.generation_config = GenerationConfig(
         bos_token_id=old.bos_token_id, eos_token_id=old.eos_token_id, pad_token_id=old.pad_token_id
@@ -72,7 +72,7 @@ def save_plain(model: PreTrainedModel, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a decoder's folder holds; the attributes are the arguments of `TopicDecoder`."""
+    """The contents of a decoder's folder, as the arguments of `TopicDecoder`."""
 
     model: Model
     tokenizer: PreTrainedTokenizerBase
@@ -88,12 +88,12 @@ class Parts:
 
 
 def load(folder: Path, *, merge: bool) -> Parts:
-    """Read a decoder's parts; weights in float32, on the CPU."""
+    """Read a decoder's parts, with weights in float32 on the CPU."""
     with _explained(folder):
         described = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         prompt, topics = Prompt(**described["prompt"]), tuple(described["topics"])
         facts = TrainableParameters(**described["facts"]) if described["facts"] else None
-        condition = described.get("condition", "token")  # decoders of version 0.1.0 do not say it
+        condition = described.get("condition", "token")  # decoders of version 0.1.0 lack it
         unguided = bool(described.get("unguided", False))
         max_tokens, max_target_tokens = int(described["max_tokens"]), int(described["max_target_tokens"])
     tokenizer = load_tokenizer(folder)
@@ -119,7 +119,7 @@ def _save_adapter(decoder: "TopicDecoder", model: PeftModel, folder: Path) -> No
         base = str(Path(base).resolve())
     config_file = folder / "adapter_config.json"
     config = json.loads(config_file.read_text(encoding="utf-8"))
-    # PEFT holds names in a set, whose order differs from process to process.
+    # PEFT keeps names in a set, whose order differs from process to process.
     config |= {"base_model_name_or_path": base, "target_modules": sorted(config["target_modules"])}
     config_file.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
@@ -128,14 +128,14 @@ def _copy_base(source: Path, destination: Path) -> None:
     if source.resolve() == destination.resolve():
         return
     if not source.is_dir():
-        raise UserError(f"the decoder's base {source} is gone; put it back, or fit or load the decoder again")
+        raise UserError(f"the decoder's base {source} is missing; restore it, or fit or load the decoder again")
     shutil.copytree(source, destination, dirs_exist_ok=True)
 
 
 def _load_adapter(
     folder: Path, tokenizer: PreTrainedTokenizerBase, control: ControlTokens
 ) -> tuple[PeftModel, str | Path]:
-    """The adapted model, and where its base is."""
+    """The adapted model and the reference of its base."""
     with _explained(folder):
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         reference = config["base_model_name_or_path"]
@@ -147,7 +147,7 @@ def _load_adapter(
         remedy = (
             f"restore the folder {base} from a copy, or fit again"
             if ours
-            else f"put the base back, or name its place as base_model_name_or_path in {folder}/adapter_config.json"
+            else f"restore the base, or set base_model_name_or_path in {folder}/adapter_config.json to its new place"
         )
         raise UserError(f"the decoder in {folder} needs its base {str(base)!r} ({error}); {remedy}") from error
     if not ours:

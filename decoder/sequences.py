@@ -2,10 +2,10 @@
 
     [prompt before] [text] [prompt after] [<force_fairness>] <|topic:NAME|> target <eos>
 
-or, where the topic is given as text, with the line `Topic: NAME` in the place of its token, or before it.
+or, if the topic is given as text, with the line `Topic: NAME` instead of its token, or before it.
 
-Knows tokenizers and control tokens, not training or generation. Rows are padded on the left, in training as in
-generation, so that what is predicted is at the end of every row.
+Knows tokenizers and control tokens; knows nothing of training or generation. Rows are padded on the left in both, so
+that predicted tokens are at the end of every row.
 """
 
 import inspect
@@ -31,14 +31,14 @@ class Sequencer:
     """Builds the sequences of one decoder.
 
     Args:
-        tokenizer: With the control tokens.
-        control: Their ids.
-        prompt: Around every text.
-        max_tokens: Most tokens of prompt and text together; the end of a longer text is cut.
+        tokenizer: Tokenizer with the control tokens.
+        control: Ids of the control tokens.
+        prompt: Prompt around every text.
+        max_tokens: Most tokens of prompt and text together; longer texts are cut at their end.
         condition: How a topic is given, see `DecoderSettings`.
 
     Raises:
-        UserError: if the prompt leaves hardly any room for a text.
+        UserError: If the prompt leaves hardly any room for a text.
     """
 
     def __init__(
@@ -62,21 +62,21 @@ class Sequencer:
         if self._room < _SHORTEST_TEXT:
             taken = max_tokens - self._room
             raise UserError(
-                f"max_tokens is {max_tokens}, of which the prompt takes {taken}; "
-                f"set it to {taken + _SHORTEST_TEXT} at least, or shorten the prompt"
+                f"max_tokens is {max_tokens}, and the prompt alone takes {taken}; give at least "
+                f"{taken + _SHORTEST_TEXT}, or shorten the prompt"
             )
 
     def prompts(self, texts: Sequence[str], fairness: bool = False) -> list[list[int]]:
-        """The sequences up to where the topic token comes, at most `max_tokens` long (one more with fairness)."""
+        """The sequences up to the topic token, at most `max_tokens` long (one more with fairness)."""
         end = [*self._after, self._control.fairness_id] if fairness else self._after
         return [[*self._before, *part, *end] for part in self.texts(texts)]
 
     def texts(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of each text, cut where there is no more room beside the prompt."""
+        """The tokens of each text, cut to the room that the prompt leaves."""
         parts = encode_user_text(self._reader, texts, self._room)
         reserved = frozenset(self._control.ids)
         if any(not reserved.isdisjoint(part) for part in parts):  # `ControlTokens.check_unreachable` rules this out
-            raise RuntimeError("a control token came out of a text; this is a defect of unskew, please report it")
+            raise RuntimeError("a text was tokenised to a control token; this is a bug in unskew, please report it")
         return parts
 
     @property
@@ -86,49 +86,49 @@ class Sequencer:
 
     @property
     def after_text(self) -> list[int]:
-        """The tokens between text and topic, without fairness."""
+        """The tokens between text and topic, without the fairness token."""
         return self._after
 
     @property
     def room(self) -> int:
-        """The most tokens of a text."""
+        """Most tokens of a text."""
         return self._room
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Which reads texts here: to be looked at, not called."""
+        """The tokenizer of the texts; read its attributes, but do not call it."""
         return self._reader.tokenizer
 
     @property
-    def longest_mark(self) -> int:
-        """Tokens that the longest `topic_tokens` has."""
-        return max(len(mark) for mark in self._topic_tokens.values())
+    def most_topic_tokens(self) -> int:
+        """Length of the longest `topic_tokens`."""
+        return max(len(tokens) for tokens in self._topic_tokens.values())
 
     def topic_tokens(self, topic: str) -> list[int]:
-        """What gives the topic, between prompt and target: its token, or its line of text.
+        """The tokens that give the topic, between prompt and target: its control token, or its line of text.
 
         Raises:
-            UserError: if the decoder does not know the topic.
+            UserError: If the decoder does not know the topic.
         """
         if topic not in self._topic_tokens:
-            self._control.topic_id(topic)  # says which topics are known
+            self._control.topic_id(topic)  # its error lists the known topics
         return self._topic_tokens[topic]
 
     def text_span(self, prompt: Sequence[int]) -> tuple[int, int]:
-        """Where the text's own tokens start and stop in one of `prompts`, made without fairness."""
+        """Start and end (exclusive) of the text's own tokens in one of `prompts`, without fairness."""
         return len(self._before), len(prompt) - len(self._after)
 
     def topic_line_start(self) -> list[int]:
-        """The tokens of a topic's line before its name."""
+        """The tokens of a topic's line before the name."""
         return encode_user_text(self._reader, [TOPIC_LINE], _LONGEST_LINE)[0]
 
     def targets(self, targets: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Targets with the end token; one cut at `max_tokens` has no end token, as it does not end there."""
+        """Targets with the end token; a target that is cut at `max_tokens` has none, because it does not end there."""
         encoded = encode_user_text(self._reader, targets, max_tokens + 1)
         return [[*ids, self._end_id] if len(ids) <= max_tokens else ids[:max_tokens] for ids in encoded]
 
     def _lines(self, topics: Sequence[str]) -> list[list[int]]:
-        # As user text: a topic may be named like a mark of the base's format.
+        # Encoded as user text, because a topic's name may look like a special token of the base.
         return encode_user_text(self._reader, [f"{TOPIC_LINE} {name}\n" for name in topics], _LONGEST_LINE)
 
 
@@ -142,9 +142,9 @@ def pad_left(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
 
 
 def last_logits(model: Any, inputs: dict[str, Tensor], last: int) -> Tensor:
-    """Logits (B, last, V) at the last positions of left-padded rows; the others are not computed if it can be helped.
+    """Logits (B, last, V) at the last positions of left-padded rows; other positions are left out if the model allows.
 
-    Positions are counted from a row's own first token, as `generate` counts them.
+    Positions are counted from a row's own first token, as in `generate`.
     """
     known = inspect.signature(plain(model).forward).parameters
     extra: dict[str, Any] = {}
@@ -156,7 +156,7 @@ def last_logits(model: Any, inputs: dict[str, Tensor], last: int) -> Tensor:
 
 
 def last_hidden(model: Any, inputs: dict[str, Tensor]) -> Tensor:
-    """What the output matrix gets (B, D) at the last position of left-padded rows."""
+    """The inputs (B, D) of the output matrix at the last position of left-padded rows."""
     kept: list[Tensor] = []
     head = plain(model).get_output_embeddings()
     hook = head.register_forward_pre_hook(lambda _, given: kept.append(given[0][:, -1]))
@@ -168,5 +168,5 @@ def last_hidden(model: Any, inputs: dict[str, Tensor]) -> Tensor:
 
 
 def plain(model: Any) -> Any:
-    """The language model itself, without the adapter around it."""
+    """The language model without the adapter around it."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

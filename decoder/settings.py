@@ -1,4 +1,4 @@
-"""What can be set of a decoder: plain data that checks itself. Knows no model."""
+"""Settings of the decoder, checked. Knows no model."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ Adaptation = Literal["lora", "top_blocks", "full"]
 Condition = Literal["token", "text", "both"]
 Backend = Literal["torch", "vllm"]
 
-# What phases are unless given. From scratch a small model bears, and needs, rates that would wipe out a pretrained one.
+# Defaults of the phases. A small model from scratch needs learning rates that would ruin a pretrained one.
 SCRATCH_SIZE = ScratchSettings(layers=2, width=64, heads=4, vocabulary=4000)
 SCRATCH = {
     "noisy": PhaseSettings(epochs=1, learning_rate=5e-3),
@@ -26,49 +26,50 @@ BASE = {
     "clean": PhaseSettings(epochs=3, learning_rate=5e-4),
     "rows_first": PhaseSettings(epochs=0, learning_rate=1e-2),
 }
-BALANCED_RATIO = 3.0  # of the largest topic to the smallest in batches that count as balanced
+BALANCED_RATIO = 3.0  # largest ratio of topic frequencies in batches that count as balanced
 HIGHEST_BASE_RATE = 2e-3
-MOST_NEW_TOKENS = 100_000  # of an output: room for them is made before the first is written
-MOST_GUIDANCE = 10.0  # far above what any output gains from
-MOST_SCALED = 1000  # times the rank: LoRA's alpha is usually the rank, or twice that
+MOST_NEW_TOKENS = 100_000  # tokens of an output; their memory is allocated before the first is generated
+MOST_GUIDANCE = 10.0  # far above any useful value
+MOST_SCALED = 1000  # largest alpha / rank; usual values are 1 and 2
 
 
 @dataclass(frozen=True)
 class DecoderSettings:
-    """A decoder and how it is trained.
+    """How the decoder is built and trained.
 
     Attributes:
-        base: Hub id or folder of a causal language model; None trains the small `scratch` one first.
-        scratch: Size of that small model.
-        prompt: "plain", "instruction", or a template of your own that holds {text} once. "auto" is "instruction" for a
+        base: Hub id or local folder of a causal language model; None trains a small one from scratch first.
+        scratch: Size of the model from scratch.
+        prompt: "plain", "instruction", or your own template, which contains {text} once. "auto" is "instruction" for a
             `base`, and "plain" from scratch.
         max_tokens: Most tokens of prompt and text together; longer texts are cut.
         max_target_tokens: Most tokens of a target; longer targets are cut.
-        adaptation: What is trained of the base.
+        adaptation: Weights of the base to train.
         rank: Rank of the LoRA matrices.
-        alpha: LoRA's scale: its update counts alpha / rank times.
-        dropout: On the input of the LoRA matrices.
-        blocks: How many of the last blocks `top_blocks` trains.
-        condition: How the topic is given: "text" is a line.
-        topic_rate: Learning rate of the control tokens' rows; that of the phase unless given.
-        topic_dropout: Share of training rows that lack their topic: what `guidance` compares with.
-        text_swap: Share of training rows with a text of another topic: outputs then follow their topic.
-        rows_first: Training of the control tokens' rows alone, before all else; none unless given.
+        alpha: Scale of LoRA: its update is multiplied by alpha / rank.
+        dropout: Dropout on the inputs of the LoRA matrices.
+        blocks: Number of last blocks that top_blocks trains.
+        condition: Form of the topic; text is a line of the prompt.
+        topic_rate: Learning rate of the control tokens' rows; by default that of the phase.
+        topic_dropout: Share of training rows without their topic, which `guidance` needs.
+        text_swap: Share of training rows with a text of another topic, so that outputs follow the topic.
+        rows_first: Training of the control tokens' rows alone, before everything else; by default none.
         obedience_every: Steps between measurements for obedience.csv and .png in the clean phase's folder.
-        topic_loss: Also train the decoder to choose the topic token, with this loss (the baseline).
-        noisy_topic_loss: The same on the noisy set, so that this choice meets the noisy topics as the encoder's
-            does; None leaves that choice to the clean set.
-        sampling_ratio: Draw the clean rows so that the most frequent topic comes at most so many times as often as the
-            rarest; a repeated row lacks spans of its text. None takes each once.
-        fairness: Train `<force_fairness>`: half of the clean rows of an epoch are drawn as they are, without it, the
-            other half within a ratio of `sampling_ratio` (at most 3; None is 3), with it before the topic.
-        noisy: Training on the noisy set: of all weights from scratch (then on the clean set where there is no noisy
-            one), of the adaptation of a `base`, where 0 epochs leave it out. Unless given 1 epoch,
-            at 5e-4 of a `base`, at 5e-3 from scratch.
-        clean: Training of the adaptation on the clean set. Unless given 3 epochs, at 5e-4 of a
-            `base`, at 4e-3 from scratch.
+        topic_loss: Loss that also trains the decoder to choose the topic (the baseline); default none.
+        noisy_topic_loss: The same on the noisy set, so that this choice also learns from noisy topics, as the encoder
+            does; None trains it on the clean set only.
+        sampling_ratio: Largest over smallest topic in an epoch of the clean set, after tempered over- and
+            undersampling; a repeated row lacks spans of its text. None takes each row once.
+        fairness: Train `<force_fairness>`: half of the clean rows of an epoch have natural frequencies and no token;
+            the other half are sampled within `sampling_ratio` (at most 3; None is 3) and have the token before the
+            topic.
+        noisy: Training on the noisy set. From scratch it trains all weights (on the clean set if there is no noisy
+            set); with a `base` it trains the adaptation, and 0 epochs leave it out. By default 1 epoch, at 5e-4 with a
+            `base`, at 5e-3 from scratch.
+        clean: Training of the adaptation on the clean set. By default 3 epochs, at 5e-4 with a `base`, at 4e-3 from
+            scratch.
         tokens_per_batch: Padded tokens in a training batch.
-        trainer: Further arguments of `lightning.Trainer`.
+        trainer: Arguments of `lightning.Trainer`.
     """
 
     base: str | None = None
@@ -108,7 +109,7 @@ class DecoderSettings:
         if self.condition not in get_args(Condition):
             problems.append(f"condition is {self.condition!r}, must be token, text or both")
         if self.condition != "token" and (self.topic_loss or self.noisy_topic_loss):
-            problems.append("topic_loss needs condition token: a name in text is many tokens, which no topic loss fits")
+            problems.append("topic_loss needs condition token, because a name in text has many tokens")
         problems += self._topic_problems()
         if self.sampling_ratio is not None and not 1 <= self.sampling_ratio < math.inf:
             problems.append(f"sampling_ratio is {self.sampling_ratio}, must be a number of at least 1")
@@ -138,11 +139,13 @@ class DecoderSettings:
             if share is not None and not 0 <= share < 1:
                 problems.append(f"{name} is {share}, must be in [0, 1)")
             if share and (self.topic_loss or self.noisy_topic_loss):
-                problems.append(f"{name} is for a decoder that is given its topic; leave topic_loss out with it")
+                problems.append(f"{name} is for a decoder that is given its topic; use it without topic_loss")
         if self.obedience_every is not None and self.obedience_every < 1:
             problems.append(f"obedience_every is {self.obedience_every}, must be positive")
         if self.adaptation == "full" and (self.topic_rate is not None or self.rows_first.epochs):
-            problems.append("topic_rate and rows_first need adaptation lora or top_blocks: full has no rows apart")
+            problems.append(
+                "topic_rate and rows_first need adaptation lora or top_blocks: full does not train the rows separately"
+            )
         return problems
 
     @property
@@ -153,7 +156,7 @@ class DecoderSettings:
         return "plain" if self.base is None else "instruction"
 
     def resolved(self) -> "DecoderSettings":
-        """With what was left open filled in as suits the base, or the model from scratch."""
+        """These settings, with defaults for the base or the model from scratch filled in."""
         usual = SCRATCH if self.base is None else BASE
         phases = {name: getattr(self, name).resolved(phase) for name, phase in usual.items()}
         open_ones = {name: 0.0 for name in ("topic_dropout", "text_swap") if getattr(self, name) is None}
@@ -161,7 +164,7 @@ class DecoderSettings:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "DecoderSettings":
-        """What a bundle stores; how the decoder was trained on some machine is not among it."""
+        """The settings stored in a bundle, which lack `trainer` and other settings of a single machine."""
         losses = {name: stored.get(name) for name in ("topic_loss", "noisy_topic_loss")}
         return cls(
             **{
@@ -177,17 +180,17 @@ class DecoderSettings:
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How outputs are written.
+    """How outputs are generated.
 
     Attributes:
-        max_new_tokens: An output is cut there; None allows as many as a target had room for in training.
-        sample: Draw tokens by their probability; False takes the most probable one each time (greedy).
+        max_new_tokens: Most tokens of an output; None is the limit of targets in training.
+        sample: Sample tokens by their probability; False takes the most probable token each time (greedy).
         temperature: Temperature of sampling: below 1 is more cautious, above 1 more varied.
-        top_p: Sampling considers the most probable tokens that make up this share of the probability.
-        seed: Random seed of sampling. An output depends on seed, text and topic alone, not on the rows around it.
+        top_p: Probability share of the most probable tokens that sampling considers.
+        seed: Random seed of sampling. An output depends only on seed, text and topic, not on other rows.
         tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the device. vLLM chooses itself.
-        guidance: How closely outputs keep to their topic (classifier-free guidance): 1 as learnt, 1.5 to 3 more
-            closely; needs a decoder fitted with a topic_dropout. Each token then costs about twice as much.
+        guidance: Strength of classifier-free guidance: 1 is none, at 1.5 to 3 outputs follow their topic more closely;
+            needs a decoder fitted with a topic_dropout. Each token then costs about twice as much.
     """
 
     max_new_tokens: int | None = None

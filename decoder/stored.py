@@ -1,4 +1,4 @@
-"""What decoder.json and adapter_config.json hold, as types. Knows no model; bounds what a hostile file may ask for."""
+"""The contents of decoder.json and adapter_config.json, as types with limits against hostile files. Knows no model."""
 
 from typing import Annotated, Literal
 
@@ -23,48 +23,50 @@ _NEVER = (
 
 
 class StoredPrompt(Artefact):
-    """The words around a text."""
+    """The prompt around a text."""
 
     before: str = Field(max_length=1_000_000)
     after: str = Field(max_length=1_000_000)
 
 
 class StoredFacts(Artefact):
-    """What training changed."""
+    """Facts about the training."""
 
     adaptation: Adaptation
-    trainable: Count = Field(description="Parameters that were trained.")
+    trainable: Count = Field(description="Number of trained parameters.")
     parameters: Count = Field(description="All parameters.")
-    adapter_bytes: Count | None = Field(description="Bytes of the adapter; null where there is none.")
+    adapter_bytes: Count | None = Field(description="Bytes of the adapter; null without one.")
 
 
 class StoredDecoder(Artefact):
-    """decoder/decoder.json: what makes a language model this decoder."""
+    """decoder/decoder.json: the decoder's topics, prompt and limits, beside the weights."""
 
     topics: list[Name] = Field(min_length=1, max_length=1_000_000, description="As in unskew.json.")
     prompt: StoredPrompt
-    max_tokens: Tokens = Field(description="Of prompt and text together.")
+    max_tokens: Tokens = Field(description="Most tokens of prompt and text together.")
     max_target_tokens: Tokens = Field(description="Of an output.")
-    condition: Condition = Field(default="token", description="How the topic is given; token where it is absent.")
+    condition: Condition = Field(default="token", description="Form of the topic; token if absent.")
     unguided: bool = Field(
         default=False,
-        description="Whether it also writes without a topic, as guidance needs; else false, or absent.",
+        description="Whether the decoder also writes without a topic, as guidance needs; false if absent.",
     )
-    facts: StoredFacts | None = Field(description="What training changed; null where it is not known.")
+    facts: StoredFacts | None = Field(description="Facts about the training; null if not known.")
 
 
 class StoredAdapter(Artefact):
-    """decoder/adapter_config.json, PEFT's own file: LoRA of bounded size on modules named in full."""
+    """decoder/adapter_config.json, PEFT's own file: LoRA of limited size on modules listed by name."""
 
     peft_type: Literal["LORA"]
     task_type: Literal["CAUSAL_LM"]
     base_model_name_or_path: str = Field(
-        min_length=1, max_length=4096, description='"base" for the folder beside it, a folder, or an id on the hub.'
+        min_length=1,
+        max_length=4096,
+        description='The base: "base" for the folder beside this file, another folder, or a hub id.',
     )
     r: int = Field(ge=1, le=4096, description="Rank.")
     lora_alpha: float = Field(ge=0, le=1e6)
     lora_dropout: float = Field(ge=0, lt=1)
-    # A string would be a regular expression, which can take for ever.
+    # A string would be a regular expression, which may take forever.
     target_modules: list[ModuleName] = Field(min_length=1, max_length=100_000)
     modules_to_save: list[ModuleName] | None = None
     rank_pattern: dict[ModuleName, Annotated[int, Field(ge=1, le=4096)]] = {}

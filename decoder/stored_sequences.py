@@ -1,7 +1,7 @@
-"""The sequences of records that stay on disk, put together when they are wanted. Knows no model.
+"""The sequences of records on disk, assembled on demand. Knows no model.
 
-A text's tokens and its target's are in files that know neither prompt nor topic, so that fits under other prompts,
-topics and seeds share them.
+The tokens of texts and targets are in files without prompt and topic, so that fits with other prompts, topics and seeds
+share them.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ NO_TOPIC = -1
 
 @dataclass(frozen=True, eq=False)
 class StoredSequences(Sequence[np.ndarray]):
-    """Sequences as a `Sequencer` builds them, int32 (T_i,), without fairness.
+    """Sequences as a `Sequencer` builds them, int32 (T_i,), without the fairness token.
 
     Attributes:
         texts: Tokens of the texts.
-        targets: Tokens of the targets, with their ends.
-        topics: Index of each topic (n,), or `NO_TOPIC`.
-        before: What comes before every text.
-        after: What comes between text and topic.
-        topic_tokens: What gives each topic (C + 1); nothing for the last, which `NO_TOPIC` is.
+        targets: Tokens of the targets, with their end tokens.
+        topics: Index (n,) of each row's topic, or `NO_TOPIC`.
+        before: Tokens before every text.
+        after: Tokens between text and topic.
+        topic_tokens: Tokens that give each topic (C + 1 lists); the last, for `NO_TOPIC`, is empty.
     """
 
     texts: TokenFile
@@ -42,7 +42,7 @@ class StoredSequences(Sequence[np.ndarray]):
     def of(
         cls, records: StoredRecords, sequencer: Sequencer, topics: Topics, max_target_tokens: int
     ) -> "StoredSequences":
-        """Tokenise records on disk; a topic that is not among `topics` is not given."""
+        """Tokenise records on disk; a topic that is not in `topics` is left out."""
         contents = tokenizer_contents(sequencer.tokenizer)
         largest = max(sequencer.tokenizer.get_vocab().values())
         texts = token_file(records, "text", ["decoder", contents, sequencer.room], largest, sequencer.texts)
@@ -64,21 +64,21 @@ class StoredSequences(Sequence[np.ndarray]):
     def __getitem__(self, index: int | slice) -> "np.ndarray | StoredSequences":
         if isinstance(index, slice):
             return replace(self, texts=self.texts[index], targets=self.targets[index], topics=self.topics[index])
-        mark = self.topic_tokens[self.topics[index]]
-        return np.concatenate([self.before, self.texts[index], self.after, mark, self.targets[index]])
+        given = self.topic_tokens[self.topics[index]]
+        return np.concatenate([self.before, self.texts[index], self.after, given, self.targets[index]])
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Tokens of each sequence (n,), int32."""
+        """Length (n,) of each sequence, int32."""
         frame = len(self.before) + len(self.after)
-        return self.texts.lengths + self.targets.lengths + self.mark_lengths + np.int32(frame)
+        return self.texts.lengths + self.targets.lengths + self.topic_token_counts + np.int32(frame)
 
     @property
-    def mark_lengths(self) -> np.ndarray:
-        """Tokens that give each sequence its topic (n,), int32."""
-        return np.asarray([len(mark) for mark in self.topic_tokens], dtype=np.int32)[self.topics]
+    def topic_token_counts(self) -> np.ndarray:
+        """Number (n,) of tokens that give each sequence its topic, int32."""
+        return np.asarray([len(given) for given in self.topic_tokens], dtype=np.int32)[self.topics]
 
     def text_spans(self) -> np.ndarray:
-        """Where each text's own tokens start and stop (n, 2), int32."""
+        """First position of each text's own tokens, and the position after the last (n, 2), int32."""
         starts = np.full(len(self), len(self.before), dtype=np.int32)
         return np.stack([starts, starts + self.texts.lengths], axis=1)

@@ -1,6 +1,6 @@
-"""One pass of training: logits where something is to be predicted, the tokens that all rows share read once.
+"""A forward pass for training with logits only at predicted positions; shared first tokens are read once.
 
-Equal to a pass over whole rows up to rounding, in gradients too. Knows token ids and models; no loss, no topics.
+Logits and gradients equal those of whole rows up to rounding. Knows token ids and models; no loss, no topics.
 """
 
 import inspect
@@ -15,26 +15,26 @@ from ..runtime import same_logits
 from .kv_cache import plain_memory
 from .sequences import last_logits, pad_left, plain
 
-SHORTEST_SHARED = 8  # tokens; to read fewer apart costs more than it saves
-# Last tokens of a prefix that each row reads itself: topic or target come right after them where a text is empty.
+SHORTEST_SHARED = 8  # tokens; fewer shared tokens cost more than they save
+# Last tokens of a prefix that each row reads itself, because topic or target follow them if a text is empty.
 KEPT = 2
 
 
 def target_logits(model: Any, inputs: dict[str, Tensor], wanted: Tensor, shared: int = 0) -> Tensor:
-    """Logits (N, V) after the N wanted positions, row after row; the output matrix meets no others.
+    """Logits (N, V) after the N wanted positions, concatenated; other positions skip the output matrix.
 
     Args:
-        model: A causal language model, or one under an adapter.
+        model: Causal language model, with or without an adapter.
         inputs: `input_ids` and `attention_mask` (B, T), padded on the left.
-        wanted: Positions (B, T), bool; none of the shared tokens.
-        shared: Tokens that every row begins with, see `shared_tokens`; they are read once for all rows.
+        wanted: Mask of positions (B, T), bool, without the shared tokens.
+        shared: Number of first tokens that are read once for all rows, see `shared_tokens`.
     """
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     extra: dict[str, Any] = {"use_cache": False}
     whole = mask
     if shared:
         extra = {"use_cache": True, "past_key_values": _read_once(model, ids, mask, shared)}
-        # Padding and shared tokens take as many columns in every row, so what is left has the same mask at its left.
+        # Shared tokens take the same number of columns in every row, so the remaining columns keep their mask.
         ids, mask, wanted = ids[:, shared:], mask[:, : mask.shape[1] - shared], wanted[:, shared:]
         whole = torch.cat([mask.new_ones(len(mask), shared), mask], dim=1)
     if "position_ids" in inspect.signature(plain(model).forward).parameters:
@@ -70,15 +70,15 @@ def _read_once(model: Any, ids: Tensor, mask: Tensor, shared: int) -> DynamicCac
 
 @torch.no_grad()
 def shared_tokens(model: PreTrainedModel, prefix: Sequence[int], pad_id: int) -> int:
-    """How many tokens of `prefix`, which all rows begin with, training may read once for all of them: most, or none.
+    """Number of tokens of the common `prefix` that training may read once for all rows: nearly all, or none.
 
-    None where little is won, where dropout is to differ from row to row, where the model keeps more than keys and
-    values, or where two rows that are read so do not get the logits that they get whole.
+    None if the prefix is short, if dropout must differ between rows, if the model's cache has more than keys and
+    values, or if two test rows get other logits than whole rows do.
 
     Args:
-        model: A causal language model.
-        prefix: Token ids.
-        pad_id: Fills rows up, on the left.
+        model: Causal language model.
+        prefix: Token ids that every row begins with.
+        pad_id: Padding token id.
     """
     shared = len(prefix) - KEPT
     if shared < SHORTEST_SHARED or any(map(_drops_out, model.modules())):

@@ -11,12 +11,12 @@ TEMPLATES = {"plain": PLAIN, "instruction": INSTRUCTION}
 
 
 def resolve_template(prompt: str) -> str:
-    """The template that `prompt` names ("plain", "instruction"), or `prompt` itself where it is a template.
+    """The template named by `prompt` ("plain", "instruction"), or `prompt` itself if it is a template.
 
     Raises:
-        UserError: if it is neither: a template holds `{text}` exactly once.
+        UserError: If it is neither; a template contains `{text}` exactly once.
     """
     template = TEMPLATES.get(prompt, prompt)
     if template.count("{text}") != 1:
-        raise UserError(f"prompt {prompt!r} must hold {{text}} exactly once, or be one of: {', '.join(TEMPLATES)}")
+        raise UserError(f"prompt {prompt!r} must contain {{text}} exactly once, or be one of: {', '.join(TEMPLATES)}")
     return template

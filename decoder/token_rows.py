@@ -1,7 +1,7 @@
-"""Trained rows of an embedding without a copy of the matrix: PEFT's layer, with the same results, sooner.
+"""Trains rows of an embedding without a copy of the matrix: a faster form of PEFT's layer. Knows PEFT's layer alone.
 
-PEFT writes the rows into a copy of the whole matrix in every pass and takes the gradient of all of it, where a dozen of
-49,000 rows are trained. Here the frozen matrix is used as it is, and the rows beside it. Knows PEFT's layer alone.
+In every pass PEFT writes the rows into a copy of the whole matrix and computes the gradient of all of it, although only
+a dozen of 49,000 rows are trained. Here the rows are kept beside the frozen matrix. The results are the same.
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 
 class RowsBeside(TrainableTokensLayer):
-    """Gives what PEFT's layer gives, from the frozen matrix and the trained rows."""
+    """The results of PEFT's layer, from the frozen matrix and the trained rows."""
 
     def forward_adapters(self, x: Tensor, active_adapters: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Rows (..., D) of token ids, or logits (..., V) of hidden states where the matrix is the output's too."""
+        """Rows (..., D) of token ids; for a tied output matrix, logits (..., V) of hidden states."""
         if self.disable_adapters or self.merged or len(active_adapters) != 1:
             return super().forward_adapters(x, active_adapters, *args, **kwargs)
         (name,) = active_adapters
@@ -37,7 +37,7 @@ class RowsBeside(TrainableTokensLayer):
 
 
 def use_rows_beside(model: nn.Module) -> None:
-    """Put `RowsBeside` in the place of PEFT's layers, in place; names and weights stay."""
+    """Replace PEFT's layers by `RowsBeside`, in place; names and weights stay the same."""
     for module in model.modules():
         if type(module) is TrainableTokensLayer:
             module.__class__ = RowsBeside

@@ -1,4 +1,4 @@
-"""A fitted decoder: writes outputs under given topics, and scores topics itself. Knows no training, no files."""
+"""A fitted decoder: writes outputs under given topics, and scores topics itself. Knows no training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,27 +31,27 @@ from .settings import Backend, Condition, GenerationSettings
 from .vllm_backend import VllmBackend, check_backend
 
 Progress = Callable[[int], Any]
-SCORED_TOKENS = 1024  # padded tokens in a batch of which targets are scored: their logits are float32 and large
+SCORED_TOKENS = 1024  # padded tokens of a batch when targets are scored: their float32 logits are large
 
 
 class TopicDecoder:
-    """Texts and topics to outputs. Threads may share one; a fork of a process that has used a model may not.
+    """From texts and topics to outputs. Threads may share it; a fork of a process that has used a model may not use it.
 
     Args:
-        model: A causal language model, or one under a LoRA adapter; put into evaluation mode.
-        tokenizer: With the control tokens.
-        control: Their ids.
-        prompt: Around every text, as in training.
+        model: Causal language model, with or without a LoRA adapter; it is put into evaluation mode.
+        tokenizer: Tokenizer with the control tokens.
+        control: Ids of the control tokens.
+        prompt: Prompt around every text, as in training.
         max_tokens: Most tokens of prompt and text together.
-        max_target_tokens: Most tokens of a target in training, and so of an output.
-        condition: How a topic is given, see `DecoderSettings`.
-        unguided: Whether it has learnt to write without a topic too, which guidance compares with.
-        base: What an adapter belongs to: a hub id or folder; None for a plain model.
-        base_is_ours: Whether `base` was trained here and has to be saved along.
-        facts: What was trained and how large the adapter is; None where it is not known.
+        max_target_tokens: Most tokens of a target in training, and of an output by default.
+        condition: Form of the topic, see `DecoderSettings`.
+        unguided: Whether the decoder has also learnt to write without a topic, which guidance needs.
+        base: Hub id or folder of an adapter's base; None for a plain model.
+        base_is_ours: Whether `base` was trained here, so that it is saved too.
+        facts: Numbers of trained parameters and size of the adapter; None if not known.
 
     Attributes:
-        usage: What `generate` has done so far.
+        usage: Rows, tokens and seconds of `generate` so far.
     """
 
     def __init__(
@@ -100,31 +100,31 @@ class TopicDecoder:
     ) -> list[str]:
         """One output for each text under its topic, in the order of `texts`.
 
-        Batches are formed by length, so give many texts at once; what else is in a batch does not change an output
-        (beyond floating-point ties). Control tokens are never written.
+        Batches are formed by length, so give many texts at once. The other rows of a batch do not change an output
+        (except for ties in floating point). Control tokens are never generated.
 
         Args:
             texts: Any strings; a control string in one is plain text.
-            topics: A topic for each text.
-            options: How to generate; greedily unless they say otherwise.
+            topics: Topic of each text.
+            options: Options of generation; greedy by default.
             fairness: Whether `<force_fairness>` precedes the topic.
             progress: Called with the number of texts done after each batch.
-            watch: Called after each token with a text's index and the tokens of its output so far (see `text_of`);
-                where it returns False the output ends there. vLLM, and models that go through transformers' `generate`,
-                do not call it.
+            watch: Function called after each token with a text's index and the tokens of its output so far (see
+                `text_of`); the output ends if it returns False. vLLM, and models that use transformers' `generate`, do
+                not call it.
 
         Raises:
-            UserError: if a topic is unknown, the numbers of texts and topics differ, guidance is asked of a decoder
-                that has not learnt to write without a topic, or in a fork of a process that has used a model, where
-                torch would wait for ever.
+            UserError: If a topic is unknown; if the numbers of texts and topics differ; if guidance is requested and
+                the decoder has not learnt to write without a topic; in a fork of a process that has used a model, where
+                torch would hang.
         """
         if len(texts) != len(topics):
             raise UserError(f"{len(texts)} texts but {len(topics)} topics; give one topic for each text")
         if not texts:
-            return []  # the tokenizer would decode no output as one
+            return []  # the tokenizer would decode an empty list as one output
         options = options or GenerationSettings()
         if options.max_new_tokens is None:
-            options = replace(options, max_new_tokens=self.max_target_tokens + 1)  # one for the end
+            options = replace(options, max_new_tokens=self.max_target_tokens + 1)  # one for the end token
         self.check_guidance(options)
         refuse_after_fork()
         prompts = self._sequencer.prompts(texts, fairness)
@@ -137,26 +137,26 @@ class TopicDecoder:
         return [self.text_of(ids) for ids in written]
 
     def check_guidance(self, options: GenerationSettings) -> None:
-        """Raise a `UserError` where outputs cannot be guided as `options` ask."""
+        """Raise a `UserError` if the options request guidance that this decoder cannot give."""
         if options.guidance == 1:
             return
         if not self.unguided:
             raise UserError(
-                "guidance compares with what a decoder writes without a topic, which this one has not learnt: "
-                "leave it at 1, or fit with a topic_dropout, as 0.1"
+                "guidance needs a decoder that can also write without a topic, and this one cannot; set guidance to "
+                "1, or fit with a topic_dropout such as 0.1"
             )
         if self._vllm is not None:
-            raise UserError("guidance is for the backend torch; leave guidance at 1 with vllm")
+            raise UserError("guidance needs the backend torch; set guidance to 1 with vllm")
 
     def text_of(self, ids: Sequence[int]) -> str:
-        """The text of an output's tokens, or of its first ones."""
+        """The text of an output's tokens, or of its first tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
     @torch.inference_mode()
     def target_log_probs(self, texts: Sequence[str], topics: Sequence[str], targets: Sequence[str]) -> torch.Tensor:
-        """Mean log-probability (n,) in nats of the tokens of each target, its end included, after a text and a topic.
+        """Mean log-probability (n,) in nats of the tokens of each target, end token included, after its text and topic.
 
-        Float32, on the CPU. A target longer than those of training is cut as they were.
+        Float32, on the CPU. Long targets are cut as in training.
         """
         refuse_after_fork()
         prompts = self._sequencer.prompts(texts)
@@ -183,8 +183,8 @@ class TopicDecoder:
     ) -> torch.Tensor:
         """Float32 logits (n, C) of the decoder's own choice of topic, on the CPU: one forward pass, no generation.
 
-        Their softmax is the distribution over topic tokens alone. It means something only for a decoder trained with
-        a `topic_loss`.
+        Their softmax is a distribution over topic tokens alone. It is meaningful only for a decoder trained with a
+        `topic_loss`.
 
         Args:
             texts: Any strings.
@@ -203,7 +203,7 @@ class TopicDecoder:
 
     @torch.inference_mode()
     def features(self, texts: Sequence[str]) -> torch.Tensor:
-        """The last hidden state (n, D) after each text's prompt, where a topic comes next; float32, on the CPU."""
+        """The last hidden state (n, D) before the topic, float32 on the CPU."""
         refuse_after_fork()
         rows, found = self._sequencer.prompts(texts), dict[int, torch.Tensor]()
         for batch in group_by_length(range(len(rows)), [len(row) for row in rows], SCORED_TOKENS):
@@ -220,11 +220,11 @@ class TopicDecoder:
         fairness: bool = False,
         progress: Progress | None = None,
     ) -> list[str | None]:
-        """The topic that the decoder names when it writes freely and greedily, control tokens allowed.
+        """The topics that the decoder itself generates, greedily and with control tokens allowed.
 
-        None where its first token is no topic token; where topics are given as text, where the line it writes after
-        `Topic:` names none. A decoder that was given topics as text has read such lines and not learnt to write them:
-        what it names, its base knew.
+        None if the first token is not a topic token; if topics are given as text, None if the line after `Topic:` is
+        not a topic's name. A decoder that gets its topics as text has never learnt to write such lines, so the names it
+        writes come from its base.
 
         Args:
             texts: Any strings.
@@ -245,12 +245,13 @@ class TopicDecoder:
         return named
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the decoder in the layout of PEFT (an adapter) or transformers (a plain model), safetensors only.
+        """Write the decoder in the layout of PEFT (an adapter) or transformers (a plain model), as safetensors.
 
-        An adapter refers to a named base by its name; a base trained here is written beside it. The folder can move.
+        An adapter refers to a pretrained base by name; a base trained here is written beside it. The folder can be
+        moved.
 
         Raises:
-            UserError: if the weights have been rounded to int8.
+            UserError: If the weights were rounded to int8.
         """
         if is_quantized(self.model):
             raise UserError("an int8 decoder cannot be saved; load it in another precision and save that")
@@ -265,36 +266,37 @@ class TopicDecoder:
         merge: bool = True,
         backend: Backend = "torch",
     ) -> "TopicDecoder":
-        """Read what `save_pretrained` wrote.
+        """Read a folder of `save_pretrained`.
 
         Args:
-            folder: The decoder's folder.
-            device: Where the model goes; None takes a GPU if there is one.
+            folder: Folder of the decoder.
+            device: Device of the model; None takes a GPU if there is one.
             precision: Precision of the weights; None is bfloat16 on a GPU and float32 on a CPU. "int8" needs a CPU and
                 `merge`.
-            merge: Fold an adapter into its base: faster, with the same outputs. Unmerged it can be saved as an adapter.
-            backend: "vllm" has vLLM write the outputs, on the first GPU; what else the decoder does then runs on the
-                CPU. Needs `merge`.
+            merge: Merge an adapter into its base, which is faster, with the same outputs; False allows saving it as an
+                adapter.
+            backend: Library that generates: "torch", or "vllm" on the first GPU, with everything else on the CPU.
+                "vllm" needs `merge`.
 
         Raises:
-            UserError: if the folder is incomplete or unreadable, the adapter's base is not where it was, or the
-                precision or the backend is unknown or not to be had.
+            UserError: If the folder is incomplete or unreadable, the adapter's base is missing, or the precision or the
+                backend is unknown or not available.
         """
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         precision = choose_precision(precision, device)
         if precision == "int8" and not merge:
-            raise UserError("precision int8 is of the merged weights; leave merge=True")
+            raise UserError("precision int8 needs merged weights; set merge=True")
         check_backend(backend, precision, device)
         if backend == "vllm" and not merge:
-            raise UserError("backend vllm is for merged weights; leave merge=True, or backend as torch")
+            raise UserError("backend vllm needs merged weights; set merge=True, or give backend torch")
         parts = saving.load(Path(folder), merge=merge)
         model: Any = parts.model
         to_precision(model.to("cpu" if backend == "vllm" else device), precision)
         decoder = cls(**vars(parts))
         if backend == "vllm":
-            longest = decoder.max_tokens + 1 + decoder._sequencer.longest_mark  # 1 for fairness
+            longest = decoder.max_tokens + 1 + decoder._sequencer.most_topic_tokens  # 1 for fairness
             decoder._vllm = VllmBackend(model, longest, decoder.max_target_tokens + 1)
-        if merge:  # an adapter left apart may be trained on
+        if merge:  # an unmerged adapter may be trained further
             prepack_linears(model)
         return decoder
 
@@ -309,7 +311,7 @@ class TopicDecoder:
     ) -> list[list[int]]:
         suppressed = self.never_written
         end_id: Any = self.tokenizer.eos_token_id
-        rows = [[*ids, *mark] for ids, mark in zip(prompts, topic_tokens, strict=True)]
+        rows = [[*ids, *given] for ids, given in zip(prompts, topic_tokens, strict=True)]
         if self._vllm is not None:
             written = self._vllm.write(rows, keys, options, suppressed, end_id)
             if progress is not None:
@@ -332,7 +334,7 @@ class TopicDecoder:
         def selector(batch: list[int]) -> TokenSelector:
             return TokenSelector(GenerationSettings(), [], [0] * len(batch), self.model.device)
 
-        start, limit = self._sequencer.topic_line_start(), self._sequencer.longest_mark
+        start, limit = self._sequencer.topic_line_start(), self._sequencer.most_topic_tokens
         rows = [[*ids, *start] for ids in prompts]
         written = self._engine.write(rows, selector, limit, tokens_per_batch, progress)
         return named_in_texts([self.text_of(ids) for ids in written], self.topics)
@@ -345,24 +347,24 @@ class TopicDecoder:
 
     @property
     def sequencer(self) -> Sequencer:
-        """What builds its sequences: to be asked, not changed."""
+        """The builder of the decoder's sequences; read-only."""
         return self._sequencer
 
     @property
     def never_written(self) -> list[int]:
-        """Ids that no output holds: control tokens, and rows of the embedding that belong to no token."""
+        """Ids that are never generated: control tokens, and rows of the embedding without a token."""
         embedding: Any = self.model.get_input_embeddings()
         rows = len(embedding.weight)
         return [*self.control.ids, *range(len(self.tokenizer), rows)]
 
 
 def named_by_tokens(tokens: Sequence[int], control: ControlTokens) -> list[str | None]:
-    """The topic whose token each of these is; None for any other token."""
+    """The topic of each token; None if it is not a topic token."""
     names = dict(zip(control.topic_ids, control.topics, strict=True))
     return [names.get(token) for token in tokens]
 
 
 def named_in_texts(texts: Sequence[str], topics: Sequence[str]) -> list[str | None]:
-    """The topic whose name is the first line of each text, letter case and white space around it aside; else None."""
+    """The topic named by the first line of each text, ignoring case and surrounding white space; else None."""
     names = {name.strip().casefold(): name for name in topics}
     return [names.get(text.lstrip().partition("\n")[0].strip().casefold()) for text in texts]

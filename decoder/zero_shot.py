@@ -1,6 +1,6 @@
-"""A base that nobody has trained, asked which topic's name it would write after a text. Knows no training.
+"""Scores topics with an untrained base, by the names it would write after a text. Knows no training.
 
-A reference: what a language model knows of the topics by their names alone.
+A reference: how much a language model knows about the topics from their names alone.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from .sequences import Sequencer, pad_left, plain
 from .settings import DecoderSettings
 from .target_logits import shared_tokens, target_logits
 
-TOKENS = 2048  # padded, in a batch
+TOKENS = 2048  # padded tokens in a batch
 
 
 class ZeroShot:
-    """Scores topics by their names, each as the line `Topic: NAME` after the prompt.
+    """Scores topics by their names, each in the line `Topic: NAME` after the prompt.
 
     Args:
-        parts: An untrained base, and what belongs to it.
-        max_tokens: The most tokens of prompt and text together.
+        parts: Untrained base with its tokenizer and prompt.
+        max_tokens: Most tokens of prompt and text together.
     """
 
     def __init__(self, parts: Prepared, max_tokens: int) -> None:
@@ -36,16 +36,16 @@ class ZeroShot:
 
     @classmethod
     def read(cls, base: str, topics: Topics, settings: DecoderSettings) -> "ZeroShot":
-        """Of a hub id or folder, under the prompt that `settings` have.
+        """Load a base from the hub or a folder, with the prompt of `settings`.
 
         Raises:
-            UserError: as `read_base`.
+            UserError: As `read_base`.
         """
         return cls(read_base(base, topics, settings), settings.max_tokens)
 
     @torch.inference_mode()
     def logits(self, texts: Sequence[str]) -> torch.Tensor:
-        """Log-probability (n, C) of each topic's name and the end of its line; float32, on the CPU."""
+        """Log-probability (n, C) of each topic's name with the end of its line, float32 on the CPU."""
         start = self._sequencer.topic_line_start()
         lines = [self._sequencer.topic_tokens(topic) for topic in self.topics]
         rows = [[*prompt, *line] for prompt in self._sequencer.prompts(texts) for line in lines]

@@ -11,7 +11,7 @@ from unskew.decoder import ControlTokens, DecoderSettings, TopicDecoder
 from unskew.decoder.adaptation import adapt
 from unskew.decoder.base import load_model, load_tokenizer
 from unskew.decoder.control import make_rows
-from unskew.decoder.prompts import Prompt, protect_marks
+from unskew.decoder.prompts import Prompt, protect_chat_tokens
 from unskew.runtime import train_tokenizer
 from unskew.training import PhaseSettings, ScratchSettings
 
@@ -78,7 +78,7 @@ def _decoder(folder, adaptation="lora", condition="token"):
     """A decoder with its adapter's weights stirred, as after training."""
     model, tokenizer = load_model(folder), load_tokenizer(folder)
     prompt = Prompt.render("plain", tokenizer)
-    protect_marks(tokenizer, prompt)
+    protect_chat_tokens(tokenizer, prompt)
     control = ControlTokens.add(tokenizer, ["oil", "wheat"])
     make_rows(model, tokenizer, control, new=control.ids)
     torch.manual_seed(1)

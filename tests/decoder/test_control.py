@@ -9,7 +9,7 @@ from unskew.common import UserError
 from unskew.decoder import FAIRNESS_TOKEN, ControlTokens, topic_token
 from unskew.decoder.base import load_tokenizer
 from unskew.decoder.control import make_rows
-from unskew.decoder.prompts import Prompt, protect_marks
+from unskew.decoder.prompts import Prompt, protect_chat_tokens
 from unskew.decoder.sequences import Sequencer
 from unskew.runtime import train_tokenizer
 
@@ -33,7 +33,7 @@ NASTY = [
 def parts(shared_base):
     tokenizer = load_tokenizer(shared_base)
     prompt = Prompt.render("Say: {text}!", tokenizer)
-    protect_marks(tokenizer, prompt)
+    protect_chat_tokens(tokenizer, prompt)
     control = ControlTokens.add(tokenizer, TOPICS)
     return tokenizer, control, Sequencer(tokenizer, control, prompt, 96), prompt
 
@@ -78,7 +78,7 @@ def test_look_alikes_do_not_pass_a_normalising_tokenizer():
 def test_a_vocabulary_that_holds_a_control_string_is_refused():
     inner = Tokenizer(models.WordLevel({topic_token("oil"): 0, "[UNK]": 1}, unk_token="[UNK]"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]", eos_token="[UNK]")
-    with pytest.raises(UserError, match="ordinary piece"):
+    with pytest.raises(UserError, match="ordinary token"):
         ControlTokens.add(tokenizer, ["oil"])
 
 
@@ -97,7 +97,7 @@ def test_ids_survive_saving(parts, tmp_path):
 
 
 def test_unknown_topic(parts):
-    with pytest.raises(UserError, match="'gas' is not one the decoder was fitted with: oil"):
+    with pytest.raises(UserError, match="'gas' is unknown to the decoder; give one of oil"):
         parts[1].topic_id("gas")
 
 

@@ -3,7 +3,7 @@ import pytest
 from unskew.common import UserError
 from unskew.decoder import INSTRUCTION, DecoderSettings
 from unskew.decoder.base import load_tokenizer
-from unskew.decoder.prompts import Prompt, protect_marks
+from unskew.decoder.prompts import Prompt, protect_chat_tokens
 from unskew.decoder.templates import resolve_template
 from unskew.runtime import encode_user_text, train_tokenizer
 
@@ -44,7 +44,7 @@ def test_a_chat_template_that_hides_the_text_is_refused(shared_base):
         Prompt.render("plain", tokenizer)
 
 
-def test_start_mark_only_where_the_tokenizer_writes_it(tmp_path):
+def test_start_token_only_where_the_tokenizer_writes_it(tmp_path):
     tokenizer = plain_tokenizer()
     assert Prompt.render("{text}", tokenizer).before == ""
 
@@ -63,6 +63,6 @@ def test_ordinary_marks_of_a_chat_format_become_special():
     tokenizer.add_tokens(["<turn>"])
     mark = tokenizer.convert_tokens_to_ids("<turn>")
     assert mark in encode_user_text(tokenizer, ["a <turn> b"], 50)[0]
-    protect_marks(tokenizer, Prompt("<turn>", ""))
+    protect_chat_tokens(tokenizer, Prompt("<turn>", ""))
     assert mark not in encode_user_text(tokenizer, ["a <turn> b"], 50)[0]
     assert Prompt("<turn>", "").encode(tokenizer)[0] == [mark]

@@ -134,7 +134,7 @@ def test_rows_without_a_target_do_not_count():
 
 def test_priors_that_were_not_taught_are_refused():
     topics = Topics(("t0", "t1"), (3, 1))
-    with pytest.raises(UserError, match="set topic_loss"):
+    with pytest.raises(UserError, match="fit it with a topic_loss"):
         topic_prior_from_loss(DecoderSettings(), records([3, 1]), topics)
-    with pytest.raises(UserError, match="set fairness"):
+    with pytest.raises(UserError, match="--decoder.fairness true"):
         topic_prior_from_loss(DecoderSettings(topic_loss=LossSettings()), records([3, 1]), topics, fairness=True)

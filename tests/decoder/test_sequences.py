@@ -43,7 +43,7 @@ def test_a_topic_in_text_is_a_line_of_plain_tokens():
         assert not set(own.all_special_ids) & set(sequencer.topic_tokens(topic))
     start = sequencer.topic_line_start()
     assert sequencer.topic_tokens("oil")[: len(start)] == start
-    assert sequencer.longest_mark == max(len(sequencer.topic_tokens(topic)) for topic in control.topics)
+    assert sequencer.most_topic_tokens == max(len(sequencer.topic_tokens(topic)) for topic in control.topics)
     with pytest.raises(UserError, match="'gas'"):
         sequencer.topic_tokens("gas")
     assert Sequencer(own, control, Prompt("A:", ":Z"), 64).topic_tokens("oil") == [control.topic_id("oil")]
@@ -60,7 +60,7 @@ def test_long_text_is_cut_and_the_prompt_is_not(tokenizer, control):
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(tokenizer, control):
-    with pytest.raises(UserError, match="set it to"):
+    with pytest.raises(UserError, match="give at least"):
         Sequencer(tokenizer, control, Prompt("word " * 60, ""), 64)
 
 

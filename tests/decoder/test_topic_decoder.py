@@ -246,7 +246,7 @@ def test_a_missing_base_is_explained(make_base, tmp_path, make_decoder):
     base = make_base(tmp_path / "base")
     make_decoder(base).save_pretrained(tmp_path / "saved")
     shutil.move(base, tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="put the base back, or name its place as base_model_name_or_path"):
+    with pytest.raises(UserError, match="restore the base, or set base_model_name_or_path"):
         TopicDecoder.from_pretrained(tmp_path / "saved", device="cpu")
     config = tmp_path / "saved" / "adapter_config.json"
     config.write_text(

@@ -82,7 +82,7 @@ def test_outputs_and_scores_are_torchs(saved):
     with pytest.raises(UserError, match="vLLM has room for"):
         with_vllm.generate(TEXTS, TOPICS, GenerationSettings(max_new_tokens=100_000))
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="leave backend as torch, or sample as false"):
+        with pytest.raises(UserError, match="give backend torch, or set sample to false"):
             with_vllm.generate(TEXTS, TOPICS, GenerationSettings(sample=True))
 
 
@@ -91,9 +91,7 @@ def test_what_vllm_cannot_load_is_explained(saved, monkeypatch):
         raise ValueError("no such architecture\nand a long story")
 
     monkeypatch.setattr("vllm.LLM", refuse)
-    with pytest.raises(
-        UserError, match=r"vLLM cannot load the decoder \(no such architecture\); leave backend as torch"
-    ):
+    with pytest.raises(UserError, match=r"vLLM cannot load the decoder \(no such architecture\); give backend torch"):
         TopicDecoder.from_pretrained(saved, backend="vllm")
 
 
@@ -109,7 +107,7 @@ def test_backends_are_checked(monkeypatch):
     for wrong, message in (
         (("jax", "float32", here), "torch, vllm"),
         (("vllm", "int8", here), "no precision int8"),
-        (("vllm", "float32", torch.device("cuda:1")), "runs on the first GPU"),
+        (("vllm", "float32", torch.device("cuda:1")), "runs on the first visible GPU"),
     ):
         with pytest.raises(UserError, match=message):
             check_backend(*wrong)

@@ -53,7 +53,7 @@ def prepared(chosen: argparse.Namespace) -> Made:
         records.sort(key=lambda record: -len(record.text))
     records = records[: 2 * chosen.batch if chosen.side else chosen.count]
     topics = Topics.from_labels(str(record.topic) for record in records)
-    settings = DecoderSettings(base=chosen.decoder, max_tokens=chosen.max_tokens).resolved()
+    settings = DecoderSettings(base=chosen.decoder, max_tokens=chosen.max_tokens, text_swap=0.0).resolved()
     parts = read_base(chosen.decoder, topics, settings)
     rows = Rows.from_records(records, parts.sequencer, topics, settings.max_target_tokens)
     return parts, adapt(parts.model, parts.control, settings), rows

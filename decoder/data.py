@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -116,8 +117,9 @@ class Rows:
 class DecoderData(PhaseData[Rows]):
     """Batches of sequences; `written_per_batch` is the mean number of target tokens in a batch.
 
-    A share `topic_dropout` of the training rows lacks its topic. A share `text_swap` of the others has the text of a
-    row of another topic, and only the beginning of its own target. The seed and the epoch decide which rows.
+    A share `topic_dropout` of the training rows lacks its topic. A share `text_swap` comes a second time in the same
+    batch, with the text of a row of another topic and only the beginning of its own target; these views are beyond the
+    tokens of a batch, and not among those counted. The seed and the epoch decide which rows.
 
     A batch has `input_ids` and `attention_mask` (B, T), padded on the left; `written` (B,), the length of the target at
     the end of each row; `topic` (B,), the topic's index or `NO_TOPIC`; all int64; and `fair` (B,), bool.
@@ -144,26 +146,25 @@ class DecoderData(PhaseData[Rows]):
         self.written_per_batch = int(self.train.written[rows].sum(dtype=np.int64)) / batches
 
     def collate(self, rows: Rows, indices: list[int]) -> Batch:
-        """Pad rows on the left."""
-        changes = [self._change(rows, i) for i in indices]
-        views = [rows.view(i, *change) for i, change in zip(indices, changes, strict=True)]
-        kept = [topic for topic, _ in changes]
+        """Pad rows on the left: every row, and after some of them the same row with another row's text."""
+        views = [view for index in indices for view in self._views(rows, index)]
+        places, kept = [index for index, _, _ in views], [topic for _, topic, _ in views]
         return {
-            **pad_left(views, self.pad_id),
-            "written": torch.tensor([rows.shown(i, other) for i, (_, other) in zip(indices, changes, strict=True)]),
-            "topic": torch.from_numpy(np.where(kept, rows.topics[indices], NO_TOPIC)),
-            "fair": torch.from_numpy(rows.fair[indices]),
+            **pad_left([rows.view(*view) for view in views], self.pad_id),
+            "written": torch.tensor([rows.shown(index, other) for index, _, other in views]),
+            "topic": torch.from_numpy(np.where(kept, rows.topics[places], NO_TOPIC)),
+            "fair": torch.from_numpy(rows.fair[places]),
         }
 
-    def _change(self, rows: Rows, index: int) -> tuple[bool, int | None]:
-        """Whether a row keeps its topic, and the row whose text it gets, if it gets another."""
+    def _views(self, rows: Rows, index: int) -> list[tuple[int, bool, int | None]]:
+        """A row as it is, with or without its topic, and perhaps once more with the text of another topic's row."""
         if rows is not self.train or not (self._topic_dropout or self._text_swap):
-            return True, None
+            return [(index, True, None)]
         repeat = index.repeat if isinstance(index, SampledRow) else 0
         draw = Random(f"{self._seed} {self._epoch} {index} {repeat}")
-        if draw.random() < self._topic_dropout:
-            return False, None
-        if draw.random() >= self._text_swap or rows.topics[index] == NO_TOPIC:
-            return True, None
-        tried = (draw.randrange(len(rows)) for _ in range(TRIES))
-        return True, next((i for i in tried if rows.topics[i] not in (rows.topics[index], NO_TOPIC)), None)
+        views: list[tuple[int, bool, int | None]] = [(index, draw.random() >= self._topic_dropout, None)]
+        if draw.random() < self._text_swap and rows.topics[index] != NO_TOPIC:
+            tried = (draw.randrange(len(rows)) for _ in range(TRIES))
+            others = (i for i in tried if rows.topics[i] not in (rows.topics[index], NO_TOPIC))
+            views += [(index, True, other) for other in islice(others, 1)]
+        return views

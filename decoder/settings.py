@@ -26,6 +26,7 @@ BASE = {
     "clean": PhaseSettings(epochs=3, learning_rate=5e-4),
     "rows_first": PhaseSettings(epochs=0, learning_rate=1e-2),
 }
+TEXT_SWAP, TOPIC_RATE = 0.5, 1e-2  # of a pretrained base, which would answer from the text alone
 BALANCED_RATIO = 3.0  # largest ratio of topic frequencies in batches that count as balanced
 HIGHEST_BASE_RATE = 2e-3
 MOST_NEW_TOKENS = 100_000  # tokens of an output; their memory is allocated before the first is generated
@@ -50,9 +51,11 @@ class DecoderSettings:
         dropout: Dropout on the inputs of the LoRA matrices.
         blocks: Number of last blocks that top_blocks trains.
         condition: Form of the topic; text is a line of the prompt.
-        topic_rate: Learning rate of the control tokens' rows; by default that of the phase.
+        topic_rate: Learning rate of the control tokens' rows; by default 1e-2 with a `base`, that of the phase from
+            scratch.
         topic_dropout: Share of training rows without their topic, which `guidance` needs.
-        text_swap: Share of training rows with a text of another topic, so that outputs follow the topic.
+        text_swap: Share of training rows that come again with a text of another topic, so that outputs follow the
+            topic; by default 0.5 with a `base` that is given topics, 0 from scratch.
         rows_first: Training of the control tokens' rows alone, before everything else; by default none.
         obedience_every: Steps between measurements for obedience.csv and .png in the clean phase's folder.
         topic_loss: Loss that also trains the decoder to choose the topic (the baseline); default none.
@@ -134,11 +137,12 @@ class DecoderSettings:
         problems = []
         if self.topic_rate is not None and not 0 < self.topic_rate < math.inf:
             problems.append(f"topic_rate is {self.topic_rate}, must be a positive number")
+        if self.topic_dropout is not None and not 0 <= self.topic_dropout < 1:
+            problems.append(f"topic_dropout is {self.topic_dropout}, must be in [0, 1)")
+        if self.text_swap is not None and not 0 <= self.text_swap <= 1:
+            problems.append(f"text_swap is {self.text_swap}, must be in [0, 1]")
         for name in ("topic_dropout", "text_swap"):
-            share = getattr(self, name)
-            if share is not None and not 0 <= share < 1:
-                problems.append(f"{name} is {share}, must be in [0, 1)")
-            if share and (self.topic_loss or self.noisy_topic_loss):
+            if getattr(self, name) and not self.is_given_topics:
                 problems.append(f"{name} is for a decoder that is given its topic; use it without topic_loss")
         if self.obedience_every is not None and self.obedience_every < 1:
             problems.append(f"obedience_every is {self.obedience_every}, must be positive")
@@ -147,6 +151,11 @@ class DecoderSettings:
                 "topic_rate and rows_first need adaptation lora or top_blocks: full does not train the rows separately"
             )
         return problems
+
+    @property
+    def is_given_topics(self) -> bool:
+        """Whether training gives the decoder its topics, so that it is not trained to choose them."""
+        return not (self.topic_loss or self.noisy_topic_loss)
 
     @property
     def prompt_in_force(self) -> str:
@@ -159,8 +168,11 @@ class DecoderSettings:
         """These settings, with defaults for the base or the model from scratch filled in."""
         usual = SCRATCH if self.base is None else BASE
         phases = {name: getattr(self, name).resolved(phase) for name, phase in usual.items()}
-        open_ones = {name: 0.0 for name in ("topic_dropout", "text_swap") if getattr(self, name) is None}
-        return replace(self, prompt=self.prompt_in_force, **open_ones, **phases)
+        listens = self.base is not None and self.is_given_topics
+        rates = None if self.adaptation == "full" or not listens else TOPIC_RATE
+        usual_shares = {"topic_dropout": 0.0, "text_swap": TEXT_SWAP if listens else 0.0, "topic_rate": rates}
+        left_open = {name: value for name, value in usual_shares.items() if getattr(self, name) is None}
+        return replace(self, prompt=self.prompt_in_force, **left_open, **phases)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "DecoderSettings":

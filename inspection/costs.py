@@ -72,7 +72,8 @@ def estimate_fit(
         steps = rows * length / decoder.tokens_per_batch
         trained = 3 if decoder.base is None or decoder.adaptation == "full" else 0
         output = size.outer * target / length  # the loss is on the target alone
-        found.append(_stage("decoder", size, rows * length, steps, rate, decoder.tokens_per_batch, output, trained))
+        read = rows * length * (1 + (decoder.text_swap or 0))
+        found.append(_stage("decoder", size, read, steps, rate, decoder.tokens_per_batch, output, trained))
     return found
 
 

@@ -127,10 +127,7 @@ def _obedience(decoder: TopicDecoder, sets: TrainingData) -> dict[str, Any]:
         return {}
     log.info("decoder: %s", found)
     if not found.listens:
-        log.warning(
-            "decoder: it hardly follows its topic: train it longer or on more rows, or try decoder.text_swap 0.5 with "
-            "decoder.topic_rate 0.01"
-        )
+        log.warning("decoder: it hardly follows its topic: train it longer, on more rows, or with a larger text_swap")
     return {"obedience": asdict(found)}
 
 

@@ -83,6 +83,7 @@ def generator_settings(settings: DecoderSettings, max_text_tokens: int | None = 
         condition="token",
         topic_loss=None,
         noisy_topic_loss=None,
+        text_swap=0.0,
         sampling_ratio=BALANCED_RATIO,
         fairness=False,
     )

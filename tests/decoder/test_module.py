@@ -1,3 +1,4 @@
+from collections import defaultdict
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -210,27 +211,34 @@ def test_dropped_topics_differ_by_epoch_and_leave_the_rest(parts):
     assert NO_TOPIC not in next(iter(data.val_dataloader()))["topic"].tolist()
 
 
-def test_swapped_texts_are_of_another_topic_and_topic_and_start_of_target_stay(parts, monkeypatch):
+def test_a_row_with_a_swapped_text_comes_beside_the_whole_row(parts, monkeypatch):
     monkeypatch.setattr("unskew.decoder.data.SWAPPED_TOKENS", 2)
     options = {"pad_id": parts.tokenizer.pad_token_id, "tokens_per_batch": 10_000, "seed": 0}
     data = DecoderData(parts.rows, replace(parts.rows), text_swap=0.5, **options)
-    known = list(zip(parts.rows.tokens, parts.rows.texts, parts.rows.written, parts.rows.topics, strict=True))
-    texts = [(ids[slice(*span)].tolist(), topic) for ids, span, _, topic in known]
-    ends = [ids[-written - 1 :].tolist() for ids, _, written, _ in known]
-    starts = [end[:3] for end in ends]
-    batch = next(iter(data.train_dataloader()))
-    swapped = 0
-    for ids, mask, written, topic in zip(
-        *(batch[name] for name in ("input_ids", "attention_mask", "written", "topic")), strict=True
+    whole = sorted(ids.tolist() for ids in parts.rows.tokens)
+    texts, ends = defaultdict(set), set()
+    for ids, span, written, topic in zip(
+        parts.rows.tokens, parts.rows.texts, parts.rows.written, parts.rows.topics, strict=True
     ):
-        own = ids[mask.bool()].tolist()
-        end = len(own) - int(written) - 1
-        start, stop = parts.sequencer.text_span(own[:end])
-        topics = {its for text, its in texts if text[: stop - start] == own[start:stop]}
-        assert topics
-        is_swapped = int(topic) not in topics
-        assert own[end:] in (starts if is_swapped else ends)
-        swapped += is_swapped
-    assert 0 < swapped < len(known)
+        texts[int(topic)].add(tuple(ids[slice(*span)].tolist()))
+        ends.add((int(topic), *ids[-written - 1 :][:3].tolist()))
+    batch = next(iter(data.train_dataloader()))
+    rows = [
+        (ids[mask.bool()].tolist(), int(written), int(topic))
+        for ids, mask, written, topic in zip(
+            *(batch[name] for name in ("input_ids", "attention_mask", "written", "topic")), strict=True
+        )
+    ]
+    swapped = [row for row in rows if row[0] not in whole]
+    assert sorted(ids for ids, _, _ in rows if ids in whole) == whole
+    assert 0 < len(swapped) < len(whole)
+    for ids, written, topic in swapped:
+        end = len(ids) - written - 1
+        start, stop = parts.sequencer.text_span(ids[:end])
+        of = {its for its, own in texts.items() if any(text[: stop - start] == tuple(ids[start:stop]) for text in own)}
+        assert of
+        assert topic not in of
+        assert (topic, *ids[end:]) in ends
+    assert data.written_per_batch == parts.rows.written.sum() / len(list(data.train_dataloader()))
     held_out, plain = next(iter(data.val_dataloader())), DecoderData(parts.rows, parts.rows, **options)
     assert torch.equal(held_out["input_ids"], next(iter(plain.val_dataloader()))["input_ids"])

@@ -32,6 +32,7 @@ def test_all_problems_are_reported_at_once():
             "topic_dropout is for a decoder that is given its topic",
         ),
         ({"text_swap": -0.1}, "text_swap is -0.1"),
+        ({"text_swap": 1.1}, "text_swap is 1.1"),
         ({"text_swap": 0.1, "topic_loss": LossSettings()}, "text_swap is for a decoder that is given its topic"),
         ({"obedience_every": 0}, "obedience_every is 0"),
         ({"alpha": 10**20}, "at most 1000 times the rank of 16"),
@@ -102,3 +103,18 @@ def test_a_base_named_after_the_defaults_gets_the_instruction():
 def test_an_output_without_end_is_refused(tokens):
     with pytest.raises(UserError, match=f"max_new_tokens is {tokens}, must be between 1 and"):
         GenerationSettings(max_new_tokens=tokens)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"base": "b"}, (0.5, 0.01)),
+        ({}, (0.0, None)),
+        ({"base": "b", "adaptation": "full"}, (0.5, None)),
+        ({"base": "b", "topic_loss": LossSettings()}, (0.0, None)),
+        ({"base": "b", "text_swap": 0.0, "topic_rate": 1e-3}, (0.0, 1e-3)),
+    ],
+)
+def test_only_a_pretrained_base_that_is_given_topics_is_made_to_follow_them(settings, expected):
+    resolved = DecoderSettings(**settings).resolved()
+    assert (resolved.text_swap, resolved.topic_rate) == expected

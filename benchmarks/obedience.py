@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from unskew.common import write_text
-from unskew.corpus import Record, Topics, load
+from unskew.corpus import Columns, Record, Topics, load_usable
 from unskew.decoder import (
     DecoderSettings,
     GenerationSettings,
@@ -33,19 +33,21 @@ from unskew.decoder import (
 from unskew.evaluation import score_texts
 from unskew.training import PhaseSettings, ScratchSettings
 
-TRAINER = {"accelerator": "cpu", "devices": 1}
+TRAINER: dict[str, Any] = {"accelerator": "cpu", "devices": 1}
+RATE = 5e-4  # of the adapter and, unless an arm says otherwise, of the control tokens' rows
 ROWS = PhaseSettings(epochs=1, max_steps=60)
+SWAPS = {"text_swap": 0.5, "topic_rate": 1e-2}  # what a pretrained base gets by default
 ARMS: dict[str, dict[str, Any]] = {
-    "as it was": {},
+    "no text swapped": {},
     "rate of the rows": {"topic_rate": 1e-2},
     "rows first": {"rows_first": ROWS},
     "name beside the token": {"condition": "both"},
     "topic dropout": {"topic_dropout": 0.15},
-    "texts swapped": {"text_swap": 0.2},
-    "texts swapped, rate": {"text_swap": 0.2, "topic_rate": 1e-2},
-    "texts swapped, rate, dropout": {"text_swap": 0.2, "topic_rate": 1e-2, "topic_dropout": 0.15},
-    "half of the texts swapped, rate, dropout": {"text_swap": 0.5, "topic_rate": 1e-2, "topic_dropout": 0.1},
-    "most of the texts swapped, rate, dropout": {"text_swap": 0.7, "topic_rate": 1e-2, "topic_dropout": 0.1},
+    "half of the rows twice": {"text_swap": 0.5},
+    "half of the rows twice, rate": SWAPS,
+    "half of the rows twice, rate, dropout": {**SWAPS, "topic_dropout": 0.1},
+    "half of the rows twice, rate, name": {**SWAPS, "condition": "both"},
+    "all rows twice, rate": {"text_swap": 1.0, "topic_rate": 1e-2},
 }
 SHOWN = {
     "right": "follows right",
@@ -56,6 +58,11 @@ SHOWN = {
     "rougeL": "ROUGE-L",
     "seconds": "seconds",
 }
+
+
+def read(path: Path) -> list[Record]:
+    """The usable rows of a file with a target; none where there is no file."""
+    return load_usable(path, Columns(), needs=("text", "topic", "target"))[0] if path.exists() else []
 
 
 def make_base(noisy: list[Record], topics: Topics, folder: Path) -> str:
@@ -85,8 +92,8 @@ def settings_of(arm: str, base: str, chosen: argparse.Namespace) -> DecoderSetti
         clean=PhaseSettings(epochs=chosen.epochs, learning_rate=chosen.rate, max_steps=chosen.steps),
         max_tokens=chosen.max_tokens,
         tokens_per_batch=chosen.tokens,
-        trainer=TRAINER,
-        **ARMS[arm],
+        trainer=TRAINER | ({"precision": "bf16-mixed"} if chosen.bf16 else {}),
+        **{"text_swap": 0.0, "topic_rate": chosen.rate, **ARMS[arm]},
     )
 
 
@@ -102,7 +109,7 @@ def measure(decoder: TopicDecoder, trial: Trial, judge: Any, scales: Sequence[fl
 
 def run(chosen: argparse.Namespace) -> None:
     """Fit and measure what has no file yet."""
-    train, test, noisy = (load(chosen.data / f"{name}.jsonl") for name in ("train", "test", "noisy"))
+    train, test, noisy = (read(chosen.data / f"{name}.jsonl") for name in ("train", "test", "noisy"))
     topics = Topics.from_labels(str(record.topic) for record in train)
     random.Random(0).shuffle(train)
     held, kept = train[:100], train[100 : 100 + chosen.rows]
@@ -158,11 +165,12 @@ def main() -> None:
     parser.add_argument("--held", type=int, default=40, help="rows that the loss is watched on")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--steps", type=int, default=None, help="at most; all of the epochs unless given")
-    parser.add_argument("--rate", type=float, default=None)
+    parser.add_argument("--rate", type=float, default=RATE)
     parser.add_argument("--tokens", type=int, default=1000, help="padded tokens in a batch")
     parser.add_argument("--texts", type=int, default=105, help="test rows")
     parser.add_argument("--wrong", type=int, default=3, help="wrong topics that each is also written under")
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 1.5, 2.0, 3.0])
+    parser.add_argument("--bf16", action="store_true", help="train in bfloat16")
     parser.add_argument("--prompt", default="auto")
     parser.add_argument("--max_tokens", type=int, default=96)
     chosen = parser.parse_args()

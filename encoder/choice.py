@@ -5,6 +5,7 @@ Knows logits, labels and heads; knows no model. All logits favour no topic.
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..balance import both_nlls, fit_scale
@@ -53,6 +54,9 @@ def choose(
 ) -> Choice:
     """Choose by the sum of two held-out log-losses relative to the probe's: under natural and under uniform shares.
 
+    Where only some rows were held out, each stands for its share of all rows: the half row predicted by chance that
+    `fit_scale` adds to each topic belongs to the whole set, and would outweigh the few held-out rows of a rare topic.
+
     Args:
         probe: Logits (n, C) of probes that were not fitted on the row; nan if there is none.
         tuned: Logits (n, C) of tuned heads, likewise.
@@ -64,7 +68,8 @@ def choose(
     known = probe.isfinite().all(-1)
     if not known.any():
         return Choice(None, (1.0, 1.0), 1.0, probe, ((0.0, 0.0), (0.0, 0.0)))
-    own, counting = labels[known], None if weights is None else weights[known]
+    own, weights = labels[known], torch.ones(len(labels)) if weights is None else weights
+    counting = weights[known] * (len(known) / known.sum())
     scales = fit_scale(tuned[known], own, prior, counting), fit_scale(refit[known], own, prior, counting)
     sums: dict[float | None, Tensor] = {None: probe}
     sums |= {share: (1 - share) * scales[0] * tuned + share * scales[1] * refit for share in SHARES}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unskew.balance import both_nlls
+from unskew.balance import both_nlls, fit_scale
 from unskew.encoder.choice import choose
 from unskew.encoder.linear_head import LinearHead
 
@@ -50,11 +50,18 @@ def test_the_head_gives_the_logits_that_were_chosen(labels):
     torch.testing.assert_close(found.head(*heads)(features), found.logits.float(), atol=1e-4, rtol=1e-4)
 
 
-def test_rows_that_were_not_held_out_do_not_count(labels):
+def test_held_out_rows_stand_for_all_rows(labels):
     whole = [logits(labels, strength, seed) for seed, strength in enumerate((1, 3, 2))]
-    held = [torch.cat([each, torch.full((4, 2), torch.nan)]) for each in whole]
-    found = choose(*held, torch.cat([labels, torch.zeros(4, dtype=torch.long)]), PRIOR)  # pyright: ignore[reportCallIssue]
-    assert found.losses == choose(*whole, labels, PRIOR).losses  # pyright: ignore[reportCallIssue]
+    held = [torch.cat([each, torch.full((400, 2), torch.nan)]) for each in whole]
+    found = choose(*held, torch.cat([labels, labels.repeat(4)]), PRIOR)  # pyright: ignore[reportCallIssue]
+    five_times = choose(*whole, labels, PRIOR, torch.full((100,), 5.0))
+    for ours, expected in zip(found.losses, five_times.losses, strict=True):
+        assert ours == pytest.approx(expected)
+    assert found.scales == (
+        pytest.approx(fit_scale(whole[1], labels, PRIOR, torch.full((100,), 5.0))),
+        pytest.approx(fit_scale(whole[2], labels, PRIOR, torch.full((100,), 5.0))),
+    )
+    assert found.scales > choose(*whole, labels, PRIOR).scales  # pyright: ignore[reportCallIssue]
 
 
 def test_without_held_out_rows_the_probe_stays():

@@ -60,7 +60,7 @@ def ablate(
     """
     output = output_folder(output)
     if output.exists() and any(output.iterdir()) and not (output / RUNS).is_dir():
-        raise UserError(f"the folder {output} holds other things (no {RUNS}); choose another name")
+        raise UserError(f"the folder {output} has other contents (no {RUNS}); choose another name")
     check_writable(output)
     (output / RUNS).mkdir(exist_ok=True)  # this marks the folder as an ablation's
     with said_once():

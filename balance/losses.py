@@ -93,7 +93,7 @@ class TopicLoss(nn.Module):
             given = redrawn_noise(rows, settings.value("noise_rate")) if noise is None else noise
             self._noise = checked_noise(given, len(rows)).float()
         elif noise is not None:
-            raise UserError(f"a noise matrix has no meaning for {settings.name}: name forward_noise")
+            raise UserError(f"a noise matrix has no effect with {settings.name}; give the loss forward_noise")
         self._progress = 0.0
 
     @property

@@ -104,11 +104,11 @@ class LossSettings:
     def _without_meaning(self) -> list[str]:
         given = {field for field in (*_OF_LOSSES, *_OF_SCHEMES) if getattr(self, field) is not None}
         return [
-            f"{field} has no meaning for {self.name}: leave it out, or name {' or '.join(losses)}"
+            f"{field} has no effect with {self.name}; leave it out, or name {' or '.join(losses)}"
             for field, (_, losses) in _OF_LOSSES.items()
             if field in given and self.name not in losses
         ] + [
-            f"{field} has no meaning for weights {self.scheme}: leave it out, or name {scheme}"
+            f"{field} has no effect with weights {self.scheme}; leave it out, or name {scheme}"
             for field, scheme in _OF_SCHEMES.items()
             if field in given and self.scheme != scheme
         ]

@@ -166,7 +166,7 @@ def _sync_tree(folder: Path) -> None:
 
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
-    # Some network file systems refuse to flush a folder; the rename itself still holds there.
+    # Some network file systems refuse to flush a folder; the rename itself still works there.
     with suppress(OSError):
         os.fsync(descriptor)
     os.close(descriptor)

@@ -23,7 +23,7 @@ def fingerprint(*parts: Any) -> str:
     Fields of a dataclass that do not count when two are compared do not count here.
 
     Raises:
-        TypeError: For a value without a stable form (its `repr` might hold a memory address).
+        TypeError: For a value without a stable form (its `repr` may contain a memory address).
     """
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Loggers that say only errors for a while. Knows no logger by name."""
+"""Limits loggers to errors for a while. Knows no logger by name."""
 
 import logging
 from collections.abc import Generator

@@ -23,7 +23,7 @@ def usable_path(name: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(name)
     if not text or "\0" in text:
-        raise UserError(f"{text!r} is no name of a file or folder; give one")
+        raise UserError(f"{text!r} is not the name of a file or folder; give one")
     try:
         path = Path(text).expanduser()
         with suppress(FileNotFoundError):
@@ -46,7 +46,7 @@ def output_folder(name: str | os.PathLike[str]) -> Path:
     except UserError as error:
         raise UserError(f"cannot write the folder: {error}") from error
     if path == Path.cwd() or path in Path.cwd().parents:
-        raise UserError(f"{path} is the working folder, or holds it; name a new folder inside it")
+        raise UserError(f"{path} is the working folder or contains it; name a new folder inside it")
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is {'a file' if path.is_file() else 'neither a file nor a folder'}; {_OTHER_NAME}")
     return _with_room(path)
@@ -91,7 +91,7 @@ def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> N
         raise UserError(f"{path} is a {'folder' if path.is_dir() else 'file'}; choose another name")
     if marker is not None and any(path.iterdir()) and not (path / marker).exists():
         raise UserError(
-            f"the folder {path} holds other things (no {marker}), so it is not replaced; choose another name"
+            f"the folder {path} has other contents (no {marker}), so it is not replaced; choose another name"
         )
 
 

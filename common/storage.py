@@ -1,7 +1,7 @@
 """Files in object storage by URL, through fsspec: s3://, gs://, az://, hf:// and memory://. Knows nothing of contents.
 
-An object is written whole or not at all by the store itself. Credentials are the store's clients' own business; here
-they are only kept out of messages. What a message says is in our words, for those of the clients may quote a request.
+The store itself writes an object whole or not at all. The clients handle credentials; here they are only kept out of
+messages. Messages are worded here, because the clients' own may quote a request.
 """
 
 import fnmatch
@@ -31,8 +31,8 @@ INSTALLS = {
     "hf": "pip install huggingface-hub",
     "memory": "pip install fsspec",
 }
-ANSWERED_WITHIN = 60.0  # seconds; the clients try again and again meanwhile
-BLOCK = 2**23  # bytes of a range that is read
+ANSWERED_WITHIN = 60.0  # seconds; the clients retry meanwhile
+BLOCK = 2**23  # bytes of a range request
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "created")
@@ -40,7 +40,7 @@ Value = TypeVar("Value")
 
 
 class RemoteStat(NamedTuple):
-    """What `stat` says of an object; a new number is a new object, as with the inode of a file that is replaced."""
+    """The result of `stat`; a replaced object has a new number, as a replaced file has a new inode."""
 
     st_ino: int
     st_size: int
@@ -52,9 +52,9 @@ class RemoteStat(NamedTuple):
 
 @dataclass(frozen=True, order=True)
 class RemotePath:
-    """An object, or the objects whose names begin with a folder's; has what a job needs of `pathlib.Path`.
+    """An object or a folder of objects, with the methods of `pathlib.Path` that a job needs.
 
-    Methods raise FileNotFoundError as there, and UserError where the store cannot be reached or refuses.
+    Methods raise FileNotFoundError as there, and UserError if the store cannot be reached or refuses.
     """
 
     url: str
@@ -64,7 +64,7 @@ class RemotePath:
         """The path that a user's URL names.
 
         Raises:
-            UserError: If no such store is known, or the URL holds credentials.
+            UserError: If the kind of store is unknown, or the URL contains credentials.
         """
         scheme, rest = _URL.split(url, maxsplit=1)[1:]
         if scheme not in INSTALLS:
@@ -73,11 +73,11 @@ class RemotePath:
         if "@" in rest.partition("/")[0] or holds_query(rest):
             where = f"{scheme}://{MASKED}"
             raise UserError(
-                f"the URL {where} holds credentials; leave them out and give them where the store's own tools take them"
+                f"the URL {where} contains credentials; remove them, and configure them as for the store's own tools"
             )
         path = rest.strip("/")
         if not path or "\0" in path:
-            raise UserError(f"{scheme}:// names no place; give {scheme}://BUCKET/NAME")
+            raise UserError(f"{scheme}:// has no bucket and name; give {scheme}://BUCKET/NAME")
         return cls(f"{scheme}://{path}")
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ class RemotePath:
 
     @property
     def scheme(self) -> str:
-        """As s3."""
+        """The scheme, such as s3."""
         return self.url.partition("://")[0]
 
     @property
@@ -98,12 +98,12 @@ class RemotePath:
 
     @property
     def name(self) -> str:
-        """The last of the names."""
+        """The last name."""
         return self.parts[-1]
 
     @property
     def stem(self) -> str:
-        """The last of the names without its ending."""
+        """The last name without its ending."""
         return PurePosixPath(self.name).stem
 
     @property
@@ -113,7 +113,7 @@ class RemotePath:
 
     @property
     def parent(self) -> "RemotePath":
-        """The folder; of a bucket itself."""
+        """The folder of the object; a bucket is its own parent."""
         return self.with_name("") if len(self.parts) > 1 else self
 
     @property
@@ -131,11 +131,11 @@ class RemotePath:
         return self.with_name(str(PurePosixPath(self.name).with_suffix(suffix)))
 
     def resolve(self) -> "RemotePath":
-        """Itself: there are no links."""
+        """The path itself, because there are no links."""
         return self
 
     def exists(self) -> bool:
-        """Whether there is an object, or one in the folder."""
+        """Whether it is an object, or a folder with objects."""
         return self._kind() is not None
 
     def is_file(self) -> bool:
@@ -143,7 +143,7 @@ class RemotePath:
         return self._kind() == "file"
 
     def is_dir(self) -> bool:
-        """Whether there are objects in it."""
+        """Whether it is a folder with objects."""
         return self._kind() == "directory"
 
     def stat(self) -> RemoteStat:
@@ -155,7 +155,7 @@ class RemotePath:
         return RemoteStat(number, info.get("size") or 0, modified if isinstance(modified, float) else 0.0)
 
     def iterdir(self) -> "Iterator[RemotePath]":
-        """What is in the folder; nothing where it does not exist."""
+        """The contents of the folder; empty if it does not exist."""
         try:
             found = self._ask(lambda store: store.ls(self._key, detail=False))
         except FileNotFoundError:
@@ -164,11 +164,11 @@ class RemotePath:
         yield from (self / name for name in sorted(names))
 
     def glob(self, pattern: str) -> "Iterator[RemotePath]":
-        """What is in the folder under names of a pattern without a slash."""
+        """The contents of the folder whose names match a pattern without a slash."""
         return (path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
 
     def files(self) -> "list[RemotePath]":
-        """All objects in the folder and in folders in it, in the order of their names."""
+        """All objects in the folder and its subfolders, in the order of their names."""
         try:
             found = self._ask(lambda store: store.find(self._key))
         except FileNotFoundError:
@@ -176,12 +176,12 @@ class RemotePath:
         return sorted(self._of(name) for name in found)
 
     def expand(self) -> "list[RemotePath]":
-        """The objects that a name with *, ** or [] stands for, in order."""
+        """The objects that match a name with *, ** or [], in order."""
         found = self._ask(lambda store: store.glob(self._key, detail=True))
         return sorted(self._of(name) for name, info in found.items() if info["type"] == "file")
 
     def open(self, mode: str = "rb") -> io.BufferedReader:
-        """The object's bytes, read in ranges as they are asked for."""
+        """The object's bytes, read in ranges on demand."""
         assert mode == "rb"
         file = self._ask(lambda store: store.open(self._key, "rb", block_size=BLOCK, cache_type="readahead"))
         return io.BufferedReader(_Reader(file, self.url), 2**20)
@@ -192,12 +192,12 @@ class RemotePath:
             return file.read()
 
     def put(self, whole: Path, new: bool = False) -> None:
-        """Make a local file the object, whole or not at all.
+        """Upload a local file as the object, whole or not at all.
 
         Args:
             whole: The file.
-            new: Whether to refuse where there is another object already. S3, GCS and Azure see to that in one step; a
-                request that was answered too late is told by the contents.
+            new: Whether to refuse if another object exists. S3, GCS and Azure check that in the same step; if the
+                answer to a successful request was lost, equal contents show it.
         """
         store = self._store()
         with explained(self.url, "write"):
@@ -208,11 +208,11 @@ class RemotePath:
                     raise
                 if file_sha256(self) != file_sha256(whole):
                     raise UserError(
-                        f"{self} was written by something else meanwhile; choose another name, or give --overwrite"
+                        f"{self} was written by another process meanwhile; choose another name, or give --overwrite"
                     ) from None
 
     def get(self, whole: Path) -> None:
-        """Copy the object to a local file."""
+        """Download the object to a local file."""
         with explained(self.url, "read"):
             self._store().get_file(self._key, str(whole))
 
@@ -225,16 +225,16 @@ class RemotePath:
                 raise
 
     def rmdir(self) -> None:
-        """Nothing: a folder goes with its last object."""
+        """Do nothing: a folder disappears with its last object."""
 
     def check_bucket(self) -> None:
-        """Raise a UserError now if there is no such bucket, or it may not be looked at."""
+        """Raise a UserError if the bucket does not exist, or may not be accessed."""
         bucket = RemotePath(f"{self.scheme}://{'/'.join(self.parts[: 3 if self.scheme == 'hf' else 1])}")
         try:
             if self.scheme != "memory":
                 bucket._info()
         except FileNotFoundError:
-            raise UserError(f"there is no {bucket}; make it first, or check the name") from None
+            raise UserError(f"{bucket} does not exist; create it first, or check the name") from None
 
     @property
     def _key(self) -> str:
@@ -247,7 +247,7 @@ class RemotePath:
         import fsspec
 
         try:
-            # A listing that is kept would not show what other processes write.
+            # A cached listing would not show the writes of other processes.
             store = fsspec.filesystem(self.scheme, use_listings_cache=False)
         except ImportError:
             raise UserError(f"{self.scheme}:// needs another package: `{INSTALLS[self.scheme]}`") from None
@@ -266,15 +266,15 @@ class RemotePath:
             return None
 
     def _ask(self, call: Callable[[Any], Value], doing: str = "read") -> Value:
-        """The store's answer, waited for `ANSWERED_WITHIN` at most: the clients' own limits add up to half an hour."""
-        store = self._store()  # made here: each thread has clients of its own
+        """The store's answer within `ANSWERED_WITHIN`, because the clients' own limits add up to half an hour."""
+        store = self._store()  # made here, because each thread has its own clients
         answers: list[Value] = []
         errors: list[BaseException] = []
 
         def ask() -> None:
             try:
                 answers.append(call(store))
-            except BaseException as error:  # told below, in the thread that asked
+            except BaseException as error:  # raised below, in the calling thread
                 errors.append(error)
 
         asking = threading.Thread(target=ask, daemon=True)
@@ -292,12 +292,12 @@ AnyPath = Path | RemotePath
 
 
 def is_url(name: str) -> bool:
-    """Whether a name is that of something in a store and no local file's."""
+    """Whether a name is a URL and not a local path."""
     return _URL.match(name) is not None
 
 
 def any_path(name: str | os.PathLike[str]) -> AnyPath:
-    """The file or object that a user's words name.
+    """The file or object that a user names.
 
     Raises:
         UserError: If no file or object can have this name.
@@ -308,12 +308,12 @@ def any_path(name: str | os.PathLike[str]) -> AnyPath:
 
 @contextmanager
 def replacing(path: AnyPath, mode: str = "w", new: bool = False) -> Generator[IO[Any]]:
-    """As `replacing_file`, for objects too; these are put together on the local disk first.
+    """Like `replacing_file`, for objects too, which are assembled on the local disk first.
 
     Args:
-        path: What is written.
+        path: File or object to write.
         mode: "w" for text, "wb" for bytes.
-        new: Whether an object that has come to be there meanwhile is left as it is.
+        new: Whether to leave an object alone that another process has written meanwhile.
 
     Raises:
         UserError: If it cannot be written, or is not new.
@@ -330,12 +330,12 @@ def replacing(path: AnyPath, mode: str = "w", new: bool = False) -> Generator[IO
 
 
 def local_or_open(path: AnyPath) -> Path | IO[bytes]:
-    """For libraries that read local files best by name."""
+    """A local path, or an open object, for libraries that prefer to read local files by name."""
     return path if isinstance(path, Path) else path.open("rb")
 
 
 class _Reader(io.RawIOBase):
-    """An object that is read; what goes wrong is said in our words."""
+    """A raw stream over an object, whose errors become our messages."""
 
     def __init__(self, file: Any, url: str) -> None:
         self._file, self._url = file, url

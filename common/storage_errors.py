@@ -1,4 +1,4 @@
-"""What a store refuses, in one line and without secrets. Knows the errors of fsspec's clients; reads nothing."""
+"""Turns errors of a store into one line without secrets. Knows the errors of fsspec's clients; reads nothing."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ _SECRET = re.compile(r"secret|token|passw|credential|connection_string|sas|key",
 
 
 def holds_query(text: str) -> bool:
-    """Whether a URL has a query, where signatures and tokens are."""
+    """Whether a URL has a query, which may contain signatures and tokens."""
     return _QUERY.search(text) is not None
 
 
@@ -31,21 +31,21 @@ def explained(url: str, doing: str) -> Generator[None]:
     except UserError:
         raise
     except Exception as error:
-        # Without the error itself: a trace would print what a client quotes of its request.
+        # Without the original error: its trace would print what the client quotes from its request.
         raise refusal(url, doing, error) from None
 
 
 def refusal(url: str, doing: str, error: Exception) -> UserError:
-    """The error in our words: those of the clients may quote a request, and with it a secret."""
+    """The error in our words, because the client's may quote a request with a secret."""
     kinds = " ".join(kind.__name__ for kind in type(error).__mro__)
     if isinstance(error, PermissionError) or "Credential" in kinds:
-        why, remedy = "no permission", "check the credentials that the store's own tools use, and what they allow"
+        why, remedy = "no permission", "check the credentials of the store's own tools, and their permissions"
     elif isinstance(error, FileNotFoundError):
-        why, remedy = "there is no such bucket", "make it first, or check the name"
+        why, remedy = "the bucket does not exist", "create it first, or check the name"
     elif isinstance(error, TimeoutError | ConnectionError) or "Timeout" in kinds or "Connect" in kinds:
         why, remedy = "the store does not answer", "check the network and the endpoint, and run the same command again"
     elif "PreconditionFailed" in str(error) or "pre-conditions" in str(error):
-        why, remedy = "it was changed while it was read", "put back what it held to go on"
+        why, remedy = "it was changed while it was read", "restore its old contents to go on"
     else:
         why = f"{type(error).__name__}: {_without_secrets(first_line(error))}"
         remedy = "run the same command again, or choose another place"
@@ -53,7 +53,7 @@ def refusal(url: str, doing: str, error: Exception) -> UserError:
 
 
 def _without_secrets(text: str) -> str:
-    """A client's message, without queries and what the environment holds under a secret's name."""
+    """A client's message without queries and without the values of secret environment variables."""
     for name, value in os.environ.items():
         if len(value) >= 8 and _SECRET.search(name):
             text = text.replace(value, MASKED)

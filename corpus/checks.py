@@ -27,7 +27,7 @@ def check_training(records: Sequence[Record], name: str = "the training set") ->
     counts = Counter(_topics_of(records, name))
     if len(counts) == 1:
         only = next(iter(counts))
-        raise UserError(f"{name} has only the topic {only!r}; there is nothing to tell apart: give two topics or more")
+        raise UserError(f"{name} has only the topic {only!r}; give at least two topics to classify")
     return [*_spelt_alike(counts, name), *_rare(counts, name), *_repeated(records, name), *_untargeted(records, name)]
 
 
@@ -68,7 +68,7 @@ def check_disjoint(
         twin = next(record for record in other if squeezed(record.text) == text)
         raise UserError(
             f"{len(shared)} texts of {train_name} also occur in {other_name}, as {shown!r} (id {shared[0].id!r} there, "
-            f"id {twin.id!r} here); remove them from {train_name}, or the measurements are too good"
+            f"id {twin.id!r} here); remove them from {train_name}, or the measured quality will be too high"
         )
 
 
@@ -79,7 +79,7 @@ def _check_ids(records: Sequence[Record], name: str) -> None:
         if earlier != number:
             further = len(records) - len({record.id for record in records}) - 1
             more = f" ({further} further rows repeat an id)" if further else ""
-            remedy = "make the ids unique, or read without the id column to number the rows"
+            remedy = "make the ids unique, or leave out the id column to number the rows"
             raise UserError(f"{name}: the id {record.id!r} occurs in records {earlier} and {number}{more}; {remedy}")
 
 
@@ -123,7 +123,7 @@ def _untargeted(records: Sequence[Record], name: str) -> list[str]:
     missing = sum(record.target is None for record in records)
     if missing in (0, len(records)):
         return []
-    return [f"{name}: {missing} of {len(records)} records have no target to write"]
+    return [f"{name}: {missing} of {len(records)} records have no target"]
 
 
 def check_usable(bad: int, usable: int, first: str) -> None:

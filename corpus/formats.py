@@ -68,11 +68,11 @@ def format_of(path: AnyPath) -> str:
 
 
 def count_rows(path: AnyPath, lines: int | None = None) -> int | None:
-    """Rows of a file whose format tells; blank lines of a JSONL count, so it may be a few too many there.
+    """Number of rows of a file, if its format tells; blank lines of JSONL count too.
 
     Args:
         path: The file.
-        lines: How many it has, where that is known.
+        lines: Number of its lines, if known.
     """
     if format_of(path) == "parquet":
         import pyarrow
@@ -88,7 +88,7 @@ def count_rows(path: AnyPath, lines: int | None = None) -> int | None:
 
 
 def count_rows_about(path: AnyPath) -> int | None:
-    """Rows of a file of any format: of text its lines, which are more than its rows where a row has line ends."""
+    """Number of rows of a file of any format; for text files the lines, which are too many if texts have line ends."""
     return count_rows(path) if format_of(path) == "parquet" else count_lines(path)
 
 
@@ -159,7 +159,7 @@ def _require(where: str, required: list[str], found: list[str], known: Callable[
     for column in required:
         if not known(column):
             listed = ", ".join(map(repr, found))
-            raise UserError(f"{where} has no column {column!r}; its columns are {listed}: name the right one")
+            raise UserError(f"{where} has no column {column!r}; its columns are {listed}; name the right one")
 
 
 def _refuse_repeated(where: str, wanted: list[str], found: list[str]) -> None:
@@ -206,7 +206,7 @@ def _json_rows(path: AnyPath, wanted: list[str]) -> Iterator[RawRow]:
     try:
         rows = _decode_json(b"".join(line or b"" for _, line in read_lines(path, sys.maxsize - 1)).decode())
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is one JSON array and broken: {error}; fix it or write one object per line") from error
+        raise UserError(f"{path} is a broken JSON array: {error}; fix it, or write one object per line") from error
     for number, value in enumerate(rows, start=1):
         yield _object_row(number, value, wanted)
 

@@ -29,7 +29,7 @@ def read_lines(path: AnyPath, longest: int | None = None) -> Iterator[Line]:
                     yield number, line
                 elif line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     remedy = f"convert it: iconv -f UTF-16 -t UTF-8 {path.name}"
-                    raise UserError(f"{path} is UTF-16 and not UTF-8; {remedy}")
+                    raise UserError(f"{path} is UTF-16, not UTF-8; {remedy}")
                 else:
                     yield number, line.removeprefix(codecs.BOM_UTF8)
     except (OSError, EOFError, zlib.error) as error:

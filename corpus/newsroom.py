@@ -1,8 +1,8 @@
-"""The newsroom: a synthetic corpus whose P(text | topic) is known, hence its exact posterior and Bayes ceiling.
+"""The newsroom: a synthetic corpus with a known P(text | topic), exact posterior and Bayes ceiling.
 
 A text states three facts and lists some content words, all in topic-neutral sentences. How many words of each kind it
 has, the facts, the common words and the layout are drawn without looking at the topic. Telling words are drawn
-independently from P(word | topic), and so are the words of the family. Hence
+independently from P(word | topic), and so are the words of the family. So
 
     log P(text | topic) = sum over telling and family words w of log P(w | topic)  +  c(text),
 
@@ -41,7 +41,7 @@ class Mixture:
     thin: float
 
 
-# The two ends of `difficulty`. At 1 siblings cannot be told apart: own words are as likely as those of either sibling.
+# The two ends of `difficulty`. At 1 siblings are indistinguishable: own words are as likely as those of either sibling.
 EASY = Mixture(own=0.97, siblings=0.00, stray=0.03, thin=0.00)
 HARD = Mixture(own=0.97 / 3, siblings=0.97 * 2 / 3, stray=0.03, thin=0.16)
 
@@ -64,7 +64,7 @@ class Newsroom:
     """A generative corpus of twelve topics in four families, with its exact posterior.
 
     Args:
-        difficulty: from 0 (topics hardly overlap) to 1 (siblings cannot be told apart).
+        difficulty: from 0 (topics hardly overlap) to 1 (siblings are indistinguishable).
         seed: the world: it fixes how frequent each word is within its list. Samples have seeds of their own.
 
     Attributes:
@@ -125,7 +125,7 @@ class Newsroom:
         pull = tail * np.where(family[:, None] == family, SIBLING_PULL, 1.0)
         np.fill_diagonal(pull, 0.0)
         if not pull.any(axis=1).all():
-            raise UserError("newsroom: labels cannot flip where the prior has one topic only; give it a second")
+            raise UserError("newsroom: labels cannot flip if the prior has only one topic; give it a second")
         return (1 - rate) * np.eye(len(tail)) + rate * pull / pull.sum(axis=1, keepdims=True)
 
     def flip(
@@ -143,7 +143,9 @@ class Newsroom:
         try:
             return np.array([index[record.topic] for record in records], dtype=np.int64)
         except KeyError as unknown:
-            raise UserError(f"newsroom: {unknown} is no newsroom topic; choose from {', '.join(self.topics)}") from None
+            raise UserError(
+                f"newsroom: {unknown} is not a newsroom topic; choose from {', '.join(self.topics)}"
+            ) from None
 
     def log_likelihood(self, texts: Sequence[str]) -> Floats:
         """Return log P(text | topic) as (n, T), in nats, up to each text's constant c.

@@ -28,12 +28,11 @@ def write_newsroom(
 ) -> Newsroom:
     """Write a newsroom's sets and its card; replaces an existing newsroom completely.
 
-    train.jsonl          the clean set: a long tail from `train_largest` rows down to a `ratio`-th of it
-    noisy.jsonl          `noisy` rows under a milder long tail, `flip_rate` of them with a wrong topic
-    test.jsonl           `test` rows, equal topic shares
-    test_natural.jsonl   `test` rows under the training prior
-    newsroom.json        difficulty and seed, which give the exact posterior again
-    README.md            what is in it, and the best that any classifier can reach
+    train.jsonl          the clean set: a long tail from `train_largest` rows down to a `ratio`-th of it noisy.jsonl
+    `noisy` rows under a milder long tail, `flip_rate` of them with a wrong topic test.jsonl           `test` rows,
+    equal topic shares test_natural.jsonl   `test` rows under the training prior newsroom.json        difficulty and
+    seed, which give the exact posterior again README.md            the contents, and the best that any classifier can
+    reach
 
     Args:
         folder: The folder to write.
@@ -57,7 +56,8 @@ def write_newsroom(
     room = Newsroom(difficulty, seed)
     if noisy < 0 or test < len(room.topics):
         raise UserError(
-            f"newsroom: noisy is {noisy} and test {test}; give at least 0, and {len(room.topics)} to test every topic"
+            f"newsroom: noisy is {noisy} and test {test}; give at least 0 noisy rows, and {len(room.topics)} test "
+            "rows, one per topic"
         )
     counts = room.long_tail_counts(train_largest, ratio)
     noisy_prior = room.long_tail_counts(train_largest, noisy_ratio)
@@ -90,7 +90,7 @@ def _card(room: Newsroom, sets: Mapping[str, Sequence[Record]], counts: Sequence
         "# The newsroom",
         "",
         f"Synthetic news of {len(room.topics)} topics in families of siblings; difficulty {room.difficulty:g}, "
-        f"seed {room.seed}. P(text | topic) is known, hence the best that any classifier can reach.",
+        f"seed {room.seed}. P(text | topic) is known, and so is the best that any classifier can reach.",
         f"In noisy.jsonl {flip_rate:.0%} of the topics are wrong, flipped toward frequent topics and siblings; "
         "its targets are those of the true topic.",
         "",

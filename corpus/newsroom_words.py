@@ -4,7 +4,7 @@ Data alone. Knows nothing of probabilities; `newsroom` draws from these lists an
 
 One tested rule keeps the likelihood of a text computable from the text alone: no word occurs twice among the lists of
 content words, the frames, the people and the places. A slot never opens a text, so a fact has the same leading space,
-hence the same tokens, in a text and in its target.
+and the same tokens, in a text and in its target.
 """
 
 from dataclasses import dataclass

@@ -188,12 +188,12 @@ def _expand(one: str) -> list[AnyPath | HubDataset]:
     for file in files:
         format_of(file)
         if not file.is_file():
-            raise UserError(f"{file} is not a regular file but a pipe or device; write what it holds to a file first")
+            raise UserError(f"{file} is a pipe or a device, not a regular file; write its contents to a file first")
     return list(files)
 
 
 def _matching(path: AnyPath) -> Sequence[AnyPath]:
-    """The file itself, or those that a pattern stands for."""
+    """The file itself, or the files that match the pattern."""
     if path.exists():
         return [path]
     if isinstance(path, RemotePath):
@@ -267,7 +267,7 @@ def _text(values: Mapping[str, Any], column: str) -> str:
     except KeyError as error:
         raise ValueError(f"no column {column!r} among {', '.join(map(repr, values))}") from error
     if not isinstance(text, str):
-        raise ValueError(f"the text in the column {column!r} is {_kind(text)} and not a string")
+        raise ValueError(f"the text in the column {column!r} is {_kind(text)}, not a string")
     if not text or text.isspace():
         raise ValueError(f"the text in the column {column!r} is empty")
     return _unicode(text, column)
@@ -282,7 +282,7 @@ def as_label(values: Mapping[str, Any], column: str | None) -> str | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:
         return str(int(value))
     if not isinstance(value, str):
-        raise ValueError(f"the column {column!r} holds {_kind(value)} and not a string")
+        raise ValueError(f"the column {column!r} has {_kind(value)}, not a string")
     return None if not value or value.isspace() else _unicode(value, column)
 
 
@@ -313,7 +313,7 @@ def _unicode(text: str, column: str | None) -> str:
             text.encode()
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"the column {column!r} holds half a surrogate pair (character {error.start + 1})"
+                f"the column {column!r} has half a surrogate pair (character {error.start + 1})"
             ) from error
     return text
 

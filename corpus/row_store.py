@@ -99,7 +99,7 @@ class RowStore:
 def text_digests(texts: Sequence[str]) -> np.ndarray:
     """A 64-bit BLAKE2b digest (n,), uint64, of each text, white space aside.
 
-    In one of 500 million sets, some of 20 million texts has the digest of a different text among 2,000.
+    Two different texts of 20 million and 2,000 share a digest in one of 500 million cases.
     """
     digests = b"".join(hashlib.blake2b(squeezed(text).encode(), digest_size=8).digest() for text in texts)
     return np.frombuffer(digests, dtype="<u8")

@@ -1,4 +1,4 @@
-"""Topics, how often each occurs in the training set, and what follows from that: prior and band.
+"""Topics with their counts in the training set, and the priors and bands that follow from the counts.
 
 Knows nothing of files or models.
 """
@@ -110,7 +110,7 @@ class Topics:
     def hint(self, name: Any) -> str:
         """A suggestion for an unknown name: the nearest known topic, else the first known topics."""
         if not isinstance(name, str):
-            return "a topic's name is a string: put quotes around it, for YAML reads no, yes and null as values"
+            return "a topic's name is a string: put quotes around it, because YAML reads no, yes and null as values"
         near = difflib.get_close_matches(name, self.names, n=1)
         if near:
             return f"did you mean {near[0]!r}?"

@@ -23,8 +23,8 @@ class Choice:
         scales: Factors of the logits of the tuned and of the refitted head before they are summed.
         scale: Factor of the sum.
         logits: Scaled logits (n, C) of the chosen head on held-out rows; nan for rows that were not held out.
-        losses: Held-out log-loss of the choice and of the probe, in nats: under the rows' own shares, and with topics
-            alike.
+        losses: Held-out log-loss of the choice and of the probe, in nats: under the rows' own shares, and under equal
+            topic shares.
     """
 
     refit_share: float | None
@@ -42,10 +42,10 @@ class Choice:
     def __str__(self) -> str:
         (natural, alike), (natural_probe, alike_probe) = self.losses
         kept = {None: "the probe is kept", 0.0: "the tuned head", 1.0: "a head refitted on tuned features"}
-        what = kept.get(self.refit_share, "the tuned head and one refitted on its features, half and half")
+        what = kept.get(self.refit_share, "the mean of the tuned head and a head refitted on its features")
         return (
-            f"tuning: held-out log-loss {natural:.4f} nats where the probe has {natural_probe:.4f}, "
-            f"topics alike {alike:.4f} and {alike_probe:.4f}: {what}"
+            f"tuning: held-out log-loss {natural:.4f} nats (probe {natural_probe:.4f}), "
+            f"under equal topic shares {alike:.4f} (probe {alike_probe:.4f}): {what}"
         )
 
 

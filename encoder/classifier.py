@@ -28,7 +28,7 @@ from .settings import EncoderSettings
 from .texts_and_labels import as_classes, as_indices, as_texts, as_weights, topic_names
 from .topic_encoder import TopicEncoder
 
-_ON_GPU = Lock()  # or a thread that is done would move the model off the GPU under another
+_ON_GPU = Lock()  # otherwise a thread that finishes would move the model off the GPU while another uses it
 _LOUD = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric", "transformers")
 
 

@@ -13,7 +13,7 @@ ALWAYS_TRAINED = -1
 def deal_folds(texts: Sequence[str], labels: Sequence[int], folds: int, seed: int) -> list[int]:
     """The fold (n,) of each row, with each topic spread evenly; equal texts share a fold.
 
-    A topic's only text is in no fold (`ALWAYS_TRAINED`): without it a model could not predict the topic.
+    A topic's only text is never held out (`ALWAYS_TRAINED`): without it a model could not predict the topic.
 
     Args:
         texts: Texts of the rows.

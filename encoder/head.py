@@ -12,8 +12,7 @@ from .output_layer import last_layer
 
 log = logging.getLogger("unskew")
 
-# Other tools' settings that transform the outputs. Our outputs are logits of exclusive topics, whatever the base's
-# were.
+# Other tools' settings that transform the outputs. Our outputs are logits of exclusive topics, whatever the base had.
 _ACTIVATIONS = ("function_to_apply", "sbert_ce_default_activation_function", "sentence_transformers")
 
 

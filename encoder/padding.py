@@ -29,6 +29,6 @@ def check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wh
     )
     if not same_logits(alone, beside):
         raise UserError(
-            f"{what}: its logits of a text change when a longer one is beside it, so padding is not masked; "
+            f"{what}: its logits for a text change when a longer text is in the batch, so it does not mask padding; "
             "choose another base, or correct pad_token_id in its config.json"
         )

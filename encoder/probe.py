@@ -168,10 +168,10 @@ def _with_noisy(rows: ProbeRows, before: _Candidate, folds: Tensor) -> tuple[_Ca
     beside, doubt = smaller_by(candidate.losses, control.losses)
     # Any similar text helps a little, whatever its label: useless labels must not seem to help.
     helps = change < -SURE * error and beside < -SURE * doubt
-    said = "helps and is trained on" if helps else "does not help and is left out"
+    said = "helps and is used" if helps else "does not help and is left out"
     line = (
         f"the noisy set {said}: {change:+.4f} nats (standard error {error:.4f}) on held-out clean rows, "
-        f"{beside:+.4f} beside its texts without their topics"
+        f"{beside:+.4f} against its texts without their topics"
     )
     return (candidate if helps else None), change, line
 

@@ -22,7 +22,7 @@ def read_classifier(
 
     Raises:
         UserError: If it is an adapter, or lacks weights of its body.
-        Exception: If there is no classifier; of many kinds.
+        Exception: If there is no classifier; any kind of exception.
     """
     config = read_config(reference)
     stated = getattr(config, "pad_token_id", None)

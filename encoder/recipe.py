@@ -27,9 +27,9 @@ from .topic_encoder import TopicEncoder
 log = logging.getLogger("unskew")
 
 PROBE_FOLDS = 5
-FEW_TOKENS = 250_000  # of all clean rows; up to this size, each of two halves is held out of one tuning
+FEW_TOKENS = 250_000  # tokens of all clean rows; up to this size, each of two halves is held out of one tuning
 HALVES = 2
-PARTS = 5  # with more tokens, one of five parts is held out of a single tuning, and no row of the final head
+PARTS = 5  # with more tokens, one of five parts is held out of a single tuning, and the final head uses all rows
 
 
 def fit_topic_encoder(

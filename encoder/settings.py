@@ -90,24 +90,27 @@ class EncoderSettings:
         if self.recipe not in (None, *get_args(Recipe)):
             problems.append(f"recipe is {self.recipe!r}, must be one of {', '.join(get_args(Recipe))}")
         if self.base is None and self.recipe in ("probe", "tuned"):
-            problems.append(f"recipe {self.recipe} needs a pretrained base, there is nothing to probe in a new model")
+            problems.append(f"recipe {self.recipe} needs a pretrained base; give encoder.base, or recipe phases")
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             problems.append(f"layer_decay is {self.layer_decay}, must be above 0 and at most 1")
         if self.sampling_ratio is not None and self.sampling_ratio < 1:
             problems.append(f"sampling_ratio is {self.sampling_ratio}, must be 1 or more, or null")
         if self.clean.is_left_out and not self.head.epochs:
-            problems.append("head.epochs and clean.epochs are both 0, so nothing would learn from the clean set")
+            problems.append(
+                "head.epochs and clean.epochs are both 0; give one of them, because nothing would learn from the "
+                "clean set"
+            )
         phases = {"noisy": self.noisy, "clean": self.clean}
         return problems + self._without_meaning() + too_fast(self.base, phases, HIGHEST_BASE_RATE, "2e-5 to 2e-4")
 
     def _without_meaning(self) -> list[str]:
-        """Settings of the phases that were given although the recipe has no phases."""
+        """Names of given settings of phases, although the recipe has no phases."""
         if self.recipe_in_force == "phases":
             return []
         unused = EncoderSettings.__dataclass_fields__
         names = ("noisy", "noisy_loss", "head", "head_loss", "loss", "sampling_ratio")
         return [
-            f"{name} has no meaning for recipe {self.recipe_in_force}: leave it out, or give recipe phases"
+            f"{name} has no effect with recipe {self.recipe_in_force}; leave it out, or give recipe phases"
             for name in names
             if getattr(self, name) != unused[name].default
         ]

@@ -23,10 +23,10 @@ def as_texts(X: Any) -> list[str]:  # noqa: N803
         raise ValueError(f"X must be a 1-D sequence of texts, got the shape {tuple(shape)}; select the column of texts")
     texts = list(X)
     if not texts:
-        raise ValueError("Found array with 0 sample(s): X must hold at least one text")
+        raise ValueError("Found array with 0 sample(s): X must have at least one text")
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise ValueError(f"row {row} of X is {text!r}, of type {type(text).__name__} and not a string")
+            raise ValueError(f"row {row} of X is {text!r}, a {type(text).__name__} and not a string")
     return [str(text) for text in texts]
 
 
@@ -39,7 +39,7 @@ def as_classes(y: Any, rows: int, weights: Sequence[float] | None = None) -> tup
     y = _as_labels(y, rows)
     counting = np.unique(y if weights is None else y[np.array(weights) > 0])
     if len(counting) < 2:
-        raise ValueError(f"y holds the one class {counting.tolist()[0]!r}; a classifier needs at least 2 classes")
+        raise ValueError(f"y has only the class {counting.tolist()[0]!r}; a classifier needs at least 2 classes")
     classes, indices = np.unique(y, return_inverse=True)
     return classes, indices
 
@@ -74,7 +74,7 @@ def as_indices(y: Any, rows: int, classes: np.ndarray) -> list[int]:
     y = _as_labels(y, rows)
     unknown = sorted(set(y.tolist()) - set(classes.tolist()), key=str)
     if unknown:
-        raise ValueError(f"the calibration set has the label {unknown[0]!r}, which y does not have")
+        raise ValueError(f"the calibration set has the label {unknown[0]!r}, which y lacks")
     return np.searchsorted(classes, y).tolist()
 
 

@@ -139,7 +139,7 @@ class TopicEncoder:
             reason = first_line(error)
             raise UserError(f"encoder folder {folder} cannot be loaded ({reason}): restore or refit it") from error
         if missing:
-            log.warning("%s has no classifier's head: a random one stands in, and its topics mean nothing", folder)
+            log.warning("%s has no classifier's head: a random one is used, so its topics are meaningless", folder)
         model.to(device)  # pyright: ignore[reportArgumentType]
         longest = longest_text(model, tokenizer)
         prepack_linears(model)

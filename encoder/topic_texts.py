@@ -1,4 +1,4 @@
-"""A topic's name as the text of one more training row. Knows nothing but strings."""
+"""A topic's name as the text of one more training row. Knows only strings."""
 
 import re
 

@@ -29,7 +29,7 @@ def prior_of_rows(
     """The prior of a job's rows, from at most `estimate_rows` of them, spread evenly over the input.
 
     Raises:
-        UserError: For "estimate", if the rows do not determine the prior; "adaptive" refuses nothing.
+        UserError: For "estimate", if the rows do not determine the prior; "adaptive" never refuses.
     """
     import torch
 

@@ -138,8 +138,7 @@ def check_own(place: JobPaths, manifest: Mapping[str, Any]) -> None:
     kept = ("plan", "shard_rows")
     if found is None or found["finished"] or any(found[name] != manifest[name] for name in kept):
         raise UserError(
-            f"another run has ended the job at {place.output}, or begun another one there; run the same command again "
-            "to see which"
+            f"another run has finished or replaced the job at {place.output}; run the same command again to see which"
         )
 
 
@@ -204,8 +203,7 @@ def finish(
         before: State of the output that may be replaced; None allows anything.
 
     Raises:
-        UserError: If a shard was changed, which the next run then does again, or the output was changed by something
-            else.
+        UserError: If a shard was changed (the next run predicts it again), or something else changed the output.
     """
     for shard in shards:
         _check(place, shard)
@@ -293,9 +291,11 @@ def locked(place: JobPaths) -> Generator[None]:
         lock.acquire()
     except Timeout as error:
         who = file.read_text("utf-8").strip() or "another process"
-        raise UserError(f"{who} is at work on {place.output}; wait for it, or choose another output") from error
+        raise UserError(f"{who} is working on {place.output}; wait for it, or choose another output") from error
     except OSError as error:
-        raise UserError(f"cannot write to {place.folder}: {error.strerror}; choose a place that can be") from error
+        raise UserError(
+            f"cannot write to {place.folder}: {error.strerror}; choose a place that can be written"
+        ) from error
     with lock:
         file.write_text(f"process {os.getpid()} of {platform.node()}", "utf-8")
         yield
@@ -324,8 +324,8 @@ def _refuse_new(place: JobPaths, before: Standing | None) -> None:
     for path, known in (before or {}).items():
         if _identity(path) not in (None, known):
             raise UserError(
-                f"{path} was written by something else while the job ran; move it away and run the same command again, "
-                "which finds all shards done, or give --overwrite to replace it"
+                f"{path} was written by another process while the job ran; move it away and run the same command "
+                "again, which finds all shards done, or give --overwrite to replace it"
             )
 
 
@@ -333,7 +333,7 @@ def _check(place: JobPaths, shard: Mapping[str, Any]) -> None:
     part = place.part(shard["index"])
     if not _is(part, shard["bytes"], shard["sha256"]):
         place.done(shard["index"]).unlink(missing_ok=True)
-        raise UserError(f"{part} was changed since it was written; the same command again redoes that part alone")
+        raise UserError(f"{part} was changed after it was written; run the same command again to redo only that part")
 
 
 def _is(path: AnyPath, size: int | None, sha256: str | None) -> bool:

@@ -41,8 +41,8 @@ class InputState:
         for before in self.seen:
             if file_state(any_path(before.name)) != before:
                 raise UserError(
-                    f"{before.name} was changed while it was read; put back what it held to go on, or give --restart "
-                    "once it no longer changes"
+                    f"{before.name} was changed while it was read; restore its old contents to go on, or give "
+                    "--restart once it no longer changes"
                 )
 
 

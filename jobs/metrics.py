@@ -35,7 +35,7 @@ def check_metrics(name: str) -> Path:
     if path.suffix != ".prom":
         raise UserError(f"metrics is {name!r}; name it NAME.prom, which is what Prometheus's collector reads")
     if not path.parent.is_dir():
-        raise UserError(f"cannot write {path}: there is no such folder; make it, or name another")
+        raise UserError(f"cannot write {path}: its folder does not exist; create it, or choose another")
     return path
 
 

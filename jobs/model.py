@@ -16,7 +16,7 @@ from .predict_shard import Predictor
 from .resume import check_output
 from .settings import JobSettings
 
-if TYPE_CHECKING:  # its room loads the models' libraries
+if TYPE_CHECKING:  # importing it loads the models' libraries
     import torch
 
     from ..decoder import Backend
@@ -96,7 +96,7 @@ def open_model(
         device = device or ("cuda" if job.gpus_per_worker else "cpu")
         place = torch.device(device)
         if backend == "vllm" and 0 < job.gpus_per_worker < 1:
-            raise UserError("backend vllm takes a GPU for itself; give gpus_per_worker 1, or leave backend as torch")
+            raise UserError("backend vllm needs a GPU of its own; give gpus_per_worker 1, or backend torch")
     else:
         place = choose_device(device)
     chosen = choose_precision(precision, place)
@@ -143,7 +143,7 @@ def _load(
 
     from ..pipeline import HybridPipeline
 
-    transformers.utils.logging.disable_progress_bar()  # its bars would hide ours
+    transformers.utils.logging.disable_progress_bar()  # its progress bars would hide ours
     before = folder_state(folders)
     pipeline = HybridPipeline.from_pretrained(model, device, precision=precision, backend=backend)
     after = folder_state(folders)

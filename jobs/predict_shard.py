@@ -74,7 +74,7 @@ class NotFiniteError(ValueError):
 
 def broken_system(error: NotFiniteError) -> UserError:
     """The error to raise if a harmless text also gives numbers that are not finite."""
-    return UserError(f"{error}, for a harmless text too: it is the system that is broken and no row; fit it again")
+    return UserError(f"{error}, even for a harmless text: the system is broken, not a row; fit it again")
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _tried(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -
 
 def _checked(result: "Result") -> "Result":
     if not math.isfinite(result.confidence):
-        raise NotFiniteError(f"the confidence is {result.confidence} and not a number")
+        raise NotFiniteError(f"the confidence is {result.confidence}, not a number")
     return result
 
 

@@ -26,7 +26,7 @@ from .settings import JobSettings
 
 log = logging.getLogger("unskew")
 
-IN_FLIGHT = 2  # shards at a worker: one in work, one waiting
+IN_FLIGHT = 2  # shards at a worker: one in progress, one waiting
 ATTEMPTS = 3
 
 
@@ -115,8 +115,8 @@ class _Pool:
         self.deaths[shard.index] += 1
         if self.deaths[shard.index] == ATTEMPTS:
             raise UserError(
-                f"shard {shard.index} ended {ATTEMPTS} workers, the last so: {said}; give workers more memory, or "
-                "leave out the row at fault; finished shards remain"
+                f"shard {shard.index} ended {ATTEMPTS} workers, the last with: {said}; give workers more memory, or "
+                "remove the failing row; finished shards remain"
             )
         log.warning("a worker died; shard %d is done again by another: %s", shard.index, said)
         self.again += [shard, *waiting]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..common import UserError
 from ..corpus import Topics
 
-if TYPE_CHECKING:  # its room loads the models' libraries
+if TYPE_CHECKING:  # importing it loads the models' libraries
     from ..runtime import Usage
 
 IN_RECORDS = ("cost", "topics", "undecided")  # only in records of shards; a finished job has their sums
@@ -83,7 +83,7 @@ def reconcile(shards: Sequence[Mapping[str, Any]], shard_rows: int, at_most: int
     whole = [shard["index"] for shard in shards] == list(range(len(shards)))
     if not whole or any(size != shard_rows for size in sizes[:-1]) or (at_most is not None and sum(sizes) > at_most):
         raise UserError(
-            f"the results do not add up: {sum(sizes):,} rows in {len(sizes):,} shards of {shard_rows:,}, where the "
+            f"the results do not add up: {sum(sizes):,} rows in {len(sizes):,} shards of {shard_rows:,}, but the "
             f"input has {'some' if at_most is None else format(at_most, ',')}; give --restart to start again"
         )
 
@@ -99,8 +99,8 @@ def drift(report: Mapping[str, Any], max_shift: float | None, max_undecided: flo
     if max_undecided is not None and report["undecided_rows"] > max_undecided * report["output_rows"]:
         share = report["undecided_rows"] / report["output_rows"]
         found.append(
-            f"{share:.1%} of the rows are undecided, more than max_undecided {max_undecided:g} allows: these texts may "
-            "be of another kind than the training set's"
+            f"{share:.1%} of the rows are undecided, more than max_undecided {max_undecided:g} allows: these texts "
+            "may differ in kind from the training set"
         )
     return tuple(found)
 

@@ -48,8 +48,8 @@ def how_to_start(place: JobPaths, job: JobSettings, plan: Mapping[str, Any], fou
         return _after_the_end(place, job, found, changes)
     if changes and finished_shards(place, found["plan"]):
         raise UserError(
-            f"{place.output} was begun with something else: {'; '.join(changes)}; "
-            "put that back to go on, or give --restart to start again"
+            f"the job at {place.output} was started differently: {'; '.join(changes)}; undo these changes to go on, "
+            "or give --restart to start again"
         )
     if not found.get("joining"):
         _refuse_results(place, job.overwrite)
@@ -66,7 +66,7 @@ def moved(found: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
     before, now = found["plan"].get("processor"), plan.get("processor")
     if None in (before, now) or before == now:
         return None
-    return f"this job was begun on {before}; on {now}, where it goes on, a last digit may come out otherwise"
+    return f"this job was started on {before} and goes on on {now}; last digits may differ"
 
 
 def changed(before: Any, now: Any, name: str = "") -> Iterator[str]:
@@ -100,7 +100,9 @@ def _after_the_end(place: JobPaths, job: JobSettings, found: Mapping[str, Any], 
     if job.overwrite:
         return _from_the_start(place, found)
     if place.output.exists():
-        why = f"is of another job ({'; '.join(changes)})" if changes else "was changed after the job had written it"
+        why = (
+            f"belongs to another job ({'; '.join(changes)})" if changes else "was changed after the job had written it"
+        )
         raise UserError(f"{place.output} exists and {why}; choose another name, or give --overwrite to replace it")
     return _from_the_start(place, found)
 
@@ -111,8 +113,7 @@ def _from_the_start(place: JobPaths, found: Mapping[str, Any]) -> Start:
     if len({path.name.partition(".")[0] for path in strange}) > 1:
         listed = ", ".join(path.name for path in strange[:3])
         raise UserError(
-            f"{place.folder} holds {listed}, and no record of this job speaks of them; move them away, or choose "
-            "another name"
+            f"{place.folder} contains {listed}, which this job has no record of; move them away, or choose another name"
         )
     return "begin"
 
@@ -128,12 +129,12 @@ def _begin_again(place: JobPaths, job: JobSettings, found: Mapping[str, Any]) ->
 def _refuse_foreign(place: JobPaths, overwrite: bool) -> None:
     """Refuse to replace anything that is not a job's unless `overwrite`, and any folder with other contents always."""
     if place.folder.is_dir() and not all(_of_a_beginning(path) for path in place.folder.iterdir()):
-        raise UserError(f"the folder {place.folder} holds other things (no {MANIFEST}); choose another name")
+        raise UserError(f"the folder {place.folder} has other contents (no {MANIFEST}); choose another name")
     _refuse_results(place, overwrite)
 
 
 def _of_a_beginning(path: AnyPath) -> bool:
-    """Whether this can be left from a job that was killed before it had a manifest."""
+    """Whether the contents may be left over from a job that was killed before it wrote a manifest."""
     return path.name == ".lock" or path.name.startswith(f".{MANIFEST}~")
 
 

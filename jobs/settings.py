@@ -96,7 +96,7 @@ class JobSettings:
         if not 0 <= self.min_confidence <= 1:
             problems.append(f"min_confidence is {self.min_confidence}; give a number from 0 to 1")
         if self.sets is not None and not 0 < self.sets < 1:
-            problems.append(f"sets is {self.sets}; give an error rate between 0 and 1, as 0.1")
+            problems.append(f"sets is {self.sets}; give an error rate between 0 and 1, such as 0.1")
         most = self.max_errors
         if most is not None and (most < 0 or (most >= 1 and most % 1)):
             problems.append(f"max_errors is {most}; give a whole number of rows, or a share below 1")
@@ -163,7 +163,7 @@ class JobSettings:
 def _problems_of_kept(keep: Sequence[str]) -> Iterator[str]:
     for name in keep:
         if name in (*NAMES, SET):
-            yield f"keep names {name!r}, which results have of their own; leave it out"
+            yield f"keep names {name!r}, but results have their own column of that name; leave it out"
         elif not name or keep.count(name) > 1:
             yield f"keep names {name!r} {'more than once' if name else 'among others'}; give each column once, as a,b"
 

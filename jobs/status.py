@@ -103,7 +103,7 @@ def _unfinished(place: JobPaths, holder: str | None) -> str:
 
 
 def _holder(place: JobPaths) -> str | None:
-    """The process with the folder's lock; found by taking a shared lock, which is released at once."""
+    """The process with the folder's lock, found by a shared lock that is released at once."""
     if isinstance(place.folder, RemotePath):
         return None
     with suppress(OSError), (place.folder / ".lock").open("rb") as file:

@@ -23,8 +23,8 @@ def refuse_after_fork() -> None:
         _first_user = os.getpid()
     if _first_user != os.getpid() and _uses_threads():
         raise UserError(
-            "this process was forked from one that had used a model, and would wait for ever for threads that only "
-            "that one has; start workers by spawn or forkserver, or fork before a model is used"
+            "this process is a fork of one that has used a model, and would hang, because a fork does not copy "
+            "threads; start workers by spawn or forkserver, or fork before a model is used"
         )
 
 

@@ -1,4 +1,4 @@
-"""Linear layers in 8-bit integers, for inference on an x86 CPU. Knows nothing but linear layers.
+"""Linear layers in 8-bit integers, for inference on an x86 CPU. Knows only linear layers.
 
 Weights are rounded once, with a scale for each output. Inputs are rounded at each call, with a scale for each row
 (token), so that a row's result does not depend on the rest of the batch. Both are symmetric, after Zafrir et al. 2019,

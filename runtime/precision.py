@@ -15,7 +15,7 @@ def choose_precision(precision: Precision | None, device: torch.device) -> Preci
     """The given precision; for None, the exact one on a CPU and the fast one on a GPU.
 
     Raises:
-        UserError: If the precision does not exist, or not on this device.
+        UserError: If the precision does not exist, or is not available on this device.
     """
     if precision is None:
         return "float32" if device.type == "cpu" else "bfloat16"

@@ -22,16 +22,18 @@ def read_config(reference: str | Path) -> PreTrainedConfig:
 
     Raises:
         UserError: If it is an adapter, or its attention needs its own code.
-        Exception: If there is none or it cannot be read; of many kinds.
+        Exception: If there is none or it cannot be read; any kind of exception.
     """
     if find_adapter_config_file(str(reference)) is not None:
         raise UserError(
-            f"{reference} is an adapter and no model of its own: merge it into its base first (PEFT's "
+            f"{reference} is an adapter, not a whole model: merge it into its base first (PEFT's "
             "merge_and_unload, then save_pretrained with the tokenizer) and give that folder"
         )
     config = AutoConfig.from_pretrained(reference, trust_remote_code=False)
     if "/" in str(config._attn_implementation):
-        raise UserError(f"{reference} names code of its own for its attention, which is not run; choose another base")
+        raise UserError(
+            f"{reference} needs its own code for its attention, which unskew does not run; choose another base"
+        )
     return config
 
 
@@ -42,7 +44,7 @@ def read_tokenizer(reference: str | Path, config: PreTrainedConfig | None = None
 
     Raises:
         UserError: If there is no tokenizer, or no token to pad with.
-        Exception: If there is no tokenizer or it cannot be read; of many kinds.
+        Exception: If there is no tokenizer or it cannot be read; any kind of exception.
     """
     tokenizer = AutoTokenizer.from_pretrained(reference, trust_remote_code=False)
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers' result for a folder without a tokenizer
@@ -72,7 +74,7 @@ def read_model(
 
     Raises:
         UserError: If a weight is NaN or infinite.
-        Exception: If the files are missing or damaged; of many kinds.
+        Exception: If the files are missing or damaged; any kind of exception.
     """
     model, info = auto.from_pretrained(
         reference,
@@ -94,8 +96,8 @@ def refuse_missing(missing: set[str], reference: str | Path) -> None:
     """
     if missing:
         raise UserError(
-            f"{reference} lacks {len(missing)} of the model's weights (such as {min(missing)}): it is damaged, or a "
-            "model of another kind"
+            f"{reference} lacks {len(missing)} of the model's weights (such as {min(missing)}), so it is damaged or "
+            "another kind of model; restore it, or choose another"
         )
 
 

@@ -1,4 +1,4 @@
-"""A tokenizer that threads can share, because calls do not change it. Knows nothing but tokenizers.
+"""A tokenizer that threads can share, because calls do not change it. Knows only tokenizers.
 
 transformers sets splitting and truncation on the shared tokenizer in each of its own calls, and another thread may
 change them before the text is read.

@@ -51,7 +51,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 def encode_user_text(
     tokenizer: PreTrainedTokenizerBase | TextTokenizer, texts: Sequence[str], max_tokens: int
 ) -> list[list[int]]:
-    """Token ids of users' texts, at most `max_tokens` each, without special tokens; those written in a text are plain.
+    """Token ids of users' texts, at most `max_tokens` each; special tokens in a text are read as plain characters.
 
     A long text is read only as far as those tokens need, see `read_prefixes`.
 

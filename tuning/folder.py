@@ -40,12 +40,12 @@ class StudyFolder:
         """The folder, made if missing, for one search at a time; emptied of another study where that is asked for.
 
         Raises:
-            UserError: If another search works in it, or it holds other things than a study.
+            UserError: If another search works in it, or it has other contents.
         """
         place = output_folder(path)
         names = {path.name for path in place.iterdir()} if place.is_dir() else set()
         if STUDY not in names and names - {LOCK, TRIALS, ROWS}:  # without one it ended before the rows were read
-            raise UserError(f"{path} holds other things than a study; give another --output")
+            raise UserError(f"{path} has other contents than a study; give another --output")
         (place / TRIALS).mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(place / LOCK, timeout=0):

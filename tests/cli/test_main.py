@@ -110,7 +110,7 @@ def test_a_loss_field_that_the_loss_does_not_have_is_refused(capsys):
     given = ["--data.train", "x.jsonl", "--output", "o", "--encoder.loss.name", "cross_entropy"]
     code, _, err = call(capsys, "fit", *given, "--encoder.loss.gamma", "3")
     assert code == 2
-    assert "gamma has no meaning for cross_entropy" in err
+    assert "gamma has no effect with cross_entropy" in err
 
 
 def test_unknown_command(capsys):

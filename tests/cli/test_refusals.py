@@ -35,7 +35,7 @@ def refusal(capsys, *arguments):
         ("--decoder.alpha", "1e20", "--decoder.alpha: Expected an int. Got value: 1e+20; unskew"),
         ("--decoder.clean.epochs", "x", "--decoder.clean.epochs: Expected an int (given: x); unskew"),
         ("--decoder.topic_loss.name", "focl", "--decoder.topic_loss.name: expected one of 'cross_entropy', 'focal'"),
-        ("--decoder.topic_loss.tau", "1", "tau has no meaning for cross_entropy"),
+        ("--decoder.topic_loss.tau", "1", "tau has no effect with cross_entropy"),
         ("--decoder", "x", "--decoder: expected settings, as {name: value}"),
         ("--encoder", "null", "--encoder: Unable to load config 'null'"),
         ("--seed", "9" * 30, "--seed is 9"),
@@ -127,11 +127,11 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("a\0b", "is no name of a file"),
+        ("a\0b", "is not the name of a file"),
         ("x" * 200, "longer than"),
         (".", "working folder|is a folder"),
         ("/dev/null", "neither a file nor a folder"),
-        ("others", "holds other things|is a folder"),
+        ("others", "has other contents|is a folder"),
     ],
 )
 @pytest.mark.parametrize("command", OUTPUTS)

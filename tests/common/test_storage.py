@@ -81,7 +81,7 @@ def test_a_new_object_replaces_none_but_its_equal(store):
     with replacing(any_path("memory://b/x"), "wb", new=True) as file:
         file.write(b"mine")  # as where an answer is lost and the request made again
     with (
-        pytest.raises(UserError, match="memory://b/x was written by something else"),
+        pytest.raises(UserError, match="memory://b/x was written by another process"),
         replacing(any_path("memory://b/x"), "wb", new=True) as file,
     ):
         file.write(b"other")

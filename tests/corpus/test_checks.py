@@ -39,7 +39,7 @@ def test_rare_repeated_and_targetless_rows_are_told() -> None:
     rare, repeated, untargeted = check_training(given, "train")
     assert rare == "train: 2 topics have a single row and cannot be validated: a, c"
     assert repeated == "train: 1 texts occur more than once, 1 of them under different topics"
-    assert untargeted == "train: 2 of 4 records have no target to write"
+    assert untargeted == "train: 2 of 4 records have no target"
 
 
 def test_the_same_text_in_two_sets_is_refused_with_an_example() -> None:

@@ -344,7 +344,7 @@ def test_flips_match_the_transition_and_leave_text_and_target():
         (lambda: ROOM.transition(2), "flip rate is 2"),
         (lambda: ROOM.transition(0.3, [1, *[0] * 11]), "one topic only"),
         (lambda: ROOM.long_tail_counts(10, 0.5), "ratio 0.5"),
-        (lambda: ROOM.flip([Record("a", "1", "gossip")]), "'gossip' is no newsroom topic"),
+        (lambda: ROOM.flip([Record("a", "1", "gossip")]), "'gossip' is not a newsroom topic"),
     ],
 )
 def test_a_mistake_is_said_in_one_line(mistake, message):

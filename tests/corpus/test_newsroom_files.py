@@ -72,7 +72,7 @@ def test_card_states_the_ceiling_of_the_test_set(folder):
 def test_the_same_seed_writes_the_same_bytes_in_the_place_of_the_old(folder, tmp_path):
     (tmp_path / "again").mkdir()
     (tmp_path / "again" / "stale.jsonl").write_text("old")
-    with pytest.raises(UserError, match="holds other things"):  # no newsroom, so it is not ours to replace
+    with pytest.raises(UserError, match="has other contents"):  # no newsroom, so it is not ours to replace
         write_newsroom(tmp_path / "again", seed=5, train_largest=100, noisy=2000, test=600)
     (tmp_path / "again" / "newsroom.json").write_text("{}")
     write_newsroom(tmp_path / "again", seed=5, train_largest=100, noisy=2000, test=600)
@@ -82,6 +82,6 @@ def test_the_same_seed_writes_the_same_bytes_in_the_place_of_the_old(folder, tmp
 
 
 def test_too_small_a_test_set_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(UserError, match="12 to test every topic"):
+    with pytest.raises(UserError, match="12 test rows"):
         write_newsroom(tmp_path / "files", test=11)
     assert not (tmp_path / "files").exists()

@@ -175,15 +175,15 @@ def test_broken_json_lines_cost_themselves_only(tmp_path: Path) -> None:
         2: "not a JSON object on one line",
         4: "not UTF-8 (byte 0xe9 at position 14",
         5: "not a JSON object",
-        6: "is a number and not a string",
+        6: "is a number, not a string",
         7: "is missing",
         8: "is a list",
         9: "no column 'text' among 'body'",
         10: "surrogate",
         11: "not usable JSON",
         12: "not usable JSON",
-        13: "'topic' holds a list",
-        14: "'id' holds an object",
+        13: "'topic' has a list",
+        14: "'id' has an object",
         15: "not a JSON object on one line",
     }
     assert reasons.keys() == expected.keys()
@@ -266,7 +266,7 @@ def test_a_cut_parquet_file_is_named(tmp_path: Path) -> None:
 
 def test_a_broken_json_array_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('[{"text": "x"},')
-    with pytest.raises(UserError, match="one JSON array and broken.*one object per line"):
+    with pytest.raises(UserError, match="is a broken JSON array.*one object per line"):
         load(tmp_path / "a.json")
 
 

@@ -67,7 +67,7 @@ def test_settings_nest(texts, labels):
     assert model.loss.gamma is None
     with pytest.raises(ValueError, match="loss__colour"):
         model.set_params(loss__colour=1)
-    with pytest.raises(UserError, match="tau has no meaning"):
+    with pytest.raises(UserError, match="tau has no effect"):
         model.set_params(loss__tau=1.0)
     search = GridSearchCV(model, {"loss__gamma": [0.5, 2.0]}, cv=2, error_score="raise").fit(texts, labels)
     assert search.best_estimator_.loss.gamma in (0.5, 2.0)
@@ -78,7 +78,7 @@ def test_calibration_on_rows_given_apart(texts, labels, validation):
     model = TopicClassifier(**TINY, epochs=2).fit(texts, labels, calibration_set=apart)
     assert model.class_count_.sum() == len(texts)
     assert model.calibration_.report.rows == len(validation)
-    with pytest.raises(ValueError, match="the label 'politics', which y does not have"):
+    with pytest.raises(ValueError, match="the label 'politics', which y lacks"):
         TopicClassifier(**TINY, epochs=1).fit(texts, labels, calibration_set=(["a"], ["politics"]))
 
 

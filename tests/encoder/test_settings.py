@@ -76,6 +76,6 @@ def test_the_recipe_is_what_suits_the_base():
 
 
 def test_settings_of_the_phases_are_refused_beside_another_recipe():
-    with pytest.raises(UserError, match=r"loss has no meaning for recipe tuned.*recipe phases"):
+    with pytest.raises(UserError, match=r"loss has no effect with recipe tuned.*recipe phases"):
         EncoderSettings("some/base", loss=LossSettings("focal"))
     assert EncoderSettings("some/base", recipe="phases", loss=LossSettings("focal")).resolved().loss.name == "focal"

@@ -153,7 +153,7 @@ def test_a_runtime_that_says_something_else_leaves_nothing(bundle, tmp_path, mon
 def test_only_an_earlier_export_is_replaced(bundle, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="holds other things"):
+    with pytest.raises(UserError, match="has other contents"):
         export(bundle, str(tmp_path / "mine"), ExportSettings("merged"), overwrite=True)
     settings = ExportSettings("merged", stage="encoder")
     export(bundle, str(tmp_path / "e"), settings)

@@ -26,7 +26,7 @@ def test_a_held_folder_is_refused_by_the_holders_name_and_free_once_the_holder_i
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with (
-            pytest.raises(UserError, match=f"process {holder.pid} of .* is at work on"),
+            pytest.raises(UserError, match=f"process {holder.pid} of .* is working on"),
             folder.locked(folder.JobPaths.of(output)),
         ):
             pass

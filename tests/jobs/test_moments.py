@@ -154,7 +154,7 @@ def test_a_broken_model_blames_no_row(fake, job, rows, tmp_path, monkeypatch):
                 yield result
 
     monkeypatch.setattr(fake, "FakePipeline", Broken)
-    with pytest.raises(UserError, match=r"confidence is nan .*the system that is broken and no row"):
+    with pytest.raises(UserError, match=r"confidence is nan .*the system is broken, not a row"):
         job()
     assert not (tmp_path / "out.jsonl.job" / "done").exists()
 
@@ -165,7 +165,7 @@ def test_a_broken_encoder_gives_no_prior(fitted, tmp_path, monkeypatch):
     broken.encoder.logits = lambda texts: math.nan * fitted[0].encoder.logits(texts)
     job = JobSettings(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), target_prior="adaptive", progress="none")
     system = open_model(str(fitted[1]), "cpu")
-    with pytest.raises(UserError, match="the system that is broken and no row"):
+    with pytest.raises(UserError, match="the system is broken, not a row"):
         run(type(system)(lambda prior: broken, system.state, system.topics), job)
 
 
@@ -210,7 +210,9 @@ def test_restart_over_shards_of_which_no_record_speaks_is_refused(job, rows, tmp
     foreign_folder(tmp_path / "results", json.dumps({**manifest, "shards": [], "finished": None}))
     for index in (0, 7):
         (tmp_path / "results" / f"part-{index:05d}.jsonl").write_text("precious")
-    with pytest.raises(UserError, match=r"holds part-00000\.jsonl, part-00007\.jsonl, and no record"):
+    with pytest.raises(
+        UserError, match=r"contains part-00000\.jsonl, part-00007\.jsonl, which this job has no record of"
+    ):
         job("results", restart=True)
     assert (tmp_path / "results" / "part-00000.jsonl").read_text() == "precious"
 
@@ -230,7 +232,7 @@ def test_a_file_that_appears_where_the_output_goes(job, rows, tmp_path, monkeypa
         file.write("broken\n")
     with monkeypatch.context() as patch:
         once(patch, folder, moment, partial((tmp_path / name).write_text, "precious"))
-        with pytest.raises(UserError, match="was written by something else while the job ran"):
+        with pytest.raises(UserError, match="was written by another process while the job ran"):
             job()
     with pytest.raises(UserError, match="exists"):
         job()

@@ -193,7 +193,7 @@ def test_an_equal_run_at_the_same_time_costs_work_and_harms_nothing(job, s3, sou
     expected = of_a_local_job(job, source, tmp_path, "out/")
     with (
         once_before("store", lambda: job(source, "s3://job/out/")),
-        pytest.raises(UserError, match="another run has ended the job at s3://job/out"),
+        pytest.raises(UserError, match="another run has finished or replaced the job at s3://job/out"),
     ):
         job(source, "s3://job/out/")
     assert job(source, "s3://job/out/").resumed == 60
@@ -209,10 +209,10 @@ def test_of_two_runs_that_begin_at_once_the_first_plan_holds(job, s3, source):
 
     with (
         once_before("write_manifest", begin_another),
-        pytest.raises(UserError, match="job.json was written by something else"),
+        pytest.raises(UserError, match="job.json was written by another process"),
     ):
         job(source, "s3://job/out/")
-    with pytest.raises(UserError, match="was begun with something else: top_k was 1, is 5"):
+    with pytest.raises(UserError, match="was started differently: top_k was 1, is 5"):
         job(source, "s3://job/out/")
     assert job(source, "s3://job/out/", top_k=1).resumed == 20
 
@@ -232,7 +232,7 @@ def test_a_run_whose_job_is_begun_again_by_another_stores_nothing_more(job, memo
 def test_an_object_that_appears_where_the_output_goes(job, memory, source, name, moment):
     with (
         once_before(moment, lambda: memory.pipe_file(f"/b/{name}", b"precious")),
-        pytest.raises(UserError, match="was written by something else"),
+        pytest.raises(UserError, match="was written by another process"),
     ):
         job(source, "memory://b/out.jsonl")
     assert memory.cat_file(f"/b/{name}") == b"precious"
@@ -250,7 +250,7 @@ def test_an_object_that_appears_during_the_upload_itself(job, s3, source, monkey
         real(path, *given)
 
     monkeypatch.setattr(storage.RemotePath, "put", put)
-    with pytest.raises(UserError, match="out.jsonl was written by something else"):
+    with pytest.raises(UserError, match="out.jsonl was written by another process"):
         job(source, "s3://job/out.jsonl")
     assert s3.get_object(Bucket="job", Key="out.jsonl")["Body"].read() == b"precious"
 
@@ -279,12 +279,12 @@ def test_errors_run_again_and_a_job_begun_anew(job, s3, source):
 def test_what_stands_at_the_output(job, memory, source):
     memory.pipe_file("/b/out/thesis.tex", b"precious")
     memory.pipe_file("/b/out.jsonl", b"precious")
-    with pytest.raises(UserError, match="holds other things"):
+    with pytest.raises(UserError, match="has other contents"):
         job(source, "memory://b/out/", overwrite=True)
     with pytest.raises(UserError, match="--overwrite"):
         job(source, "memory://b/out.jsonl")
     job(source, "memory://b/other.jsonl")
-    with pytest.raises(UserError, match=r"is of another job \(top_k was 5, is 1\)"):
+    with pytest.raises(UserError, match=r"belongs to another job \(top_k was 5, is 1\)"):
         job(source, "memory://b/other.jsonl", top_k=1)
     with pytest.raises(UserError, match="is the input itself"):
         job("memory://b/other.jsonl", "memory://b/")
@@ -293,7 +293,7 @@ def test_what_stands_at_the_output(job, memory, source):
 def test_a_bucket_that_is_not_there(fake, job, s3, source):
     with pytest.raises(UserError, match=r"there is no file s3://none/in\.jsonl"):
         job("s3://none/in.jsonl", "s3://job/out/")
-    with pytest.raises(UserError, match="s3://none/out/job.json: there is no such bucket"):
+    with pytest.raises(UserError, match="s3://none/out/job.json: the bucket does not exist"):
         job(source, "s3://none/out/")
     with pytest.raises(UserError, match="there is no s3://none"):
         predict("no bundle is looked for", str(source), "s3://none/out/")

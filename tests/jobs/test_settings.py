@@ -144,7 +144,7 @@ def test_foreign_files_are_not_replaced_unasked(job, rows, tmp_path, name):
 def test_foreign_folders_are_never_replaced(job, rows, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.tex").write_text("precious")
-    with pytest.raises(UserError, match="holds other things"):
+    with pytest.raises(UserError, match="has other contents"):
         job("folder", overwrite=True)
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["thesis.tex"]
 

@@ -159,7 +159,7 @@ def test_folders_that_cannot_be_used(tiny, fits, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     for overwrite in (False, True):
-        with pytest.raises(UserError, match="holds other things than a study"):
+        with pytest.raises(UserError, match="has other contents than a study"):
             tune(tiny, tmp_path / "mine", trials=1, overwrite=overwrite)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     missing = replace(tiny, data=replace(tiny.data, train=str(tmp_path / "none.jsonl")))

@@ -342,7 +342,7 @@ def test_flips_match_the_transition_and_leave_text_and_target():
         (lambda: ROOM.posterior(["x"], [0] * 12), "non-negative"),
         (lambda: ROOM.sample_counts([1, 2]), "2 counts"),
         (lambda: ROOM.transition(2), "flip rate is 2"),
-        (lambda: ROOM.transition(0.3, [1, *[0] * 11]), "one topic only"),
+        (lambda: ROOM.transition(0.3, [1, *[0] * 11]), "only one topic"),
         (lambda: ROOM.long_tail_counts(10, 0.5), "ratio 0.5"),
         (lambda: ROOM.flip([Record("a", "1", "gossip")]), "'gossip' is not a newsroom topic"),
     ],

@@ -154,7 +154,7 @@ def test_a_broken_model_blames_no_row(fake, job, rows, tmp_path, monkeypatch):
                 yield result
 
     monkeypatch.setattr(fake, "FakePipeline", Broken)
-    with pytest.raises(UserError, match=r"confidence is nan .*the system is broken, not a row"):
+    with pytest.raises(UserError, match=r"confidence is nan.*the system is broken, not a row"):
         job()
     assert not (tmp_path / "out.jsonl.job" / "done").exists()
 
@@ -247,7 +247,7 @@ def test_going_on_with_other_instructions_is_said(fake, job, rows, monkeypatch, 
         with pytest.raises(ZeroDivisionError):
             job(system=fake.fake_system(processor="x86_64 AVX2"))
     assert job(system=fake.fake_system(processor="x86_64 AVX512")).resumed == 40
-    assert "begun on x86_64 AVX2; on x86_64 AVX512" in caplog.text
+    assert "started on x86_64 AVX2 and goes on on x86_64 AVX512" in caplog.text
 
 
 def test_the_plan_names_the_instructions(fitted, tmp_path):

@@ -1,4 +1,4 @@
-"""Puts the figures into words: the headline, and a verdict on each claim of the design. Knows the results' arms alone.
+"""Puts the figures into words: the headline, and a verdict on each claim of the design. Knows only the results' arms.
 
 No criterion was adapted to a result:
 
@@ -22,8 +22,8 @@ from typing import Any
 from .settings import SIGNIFICANT, AblationSettings
 from .statistics import MIN_SEEDS
 
-PULLED = 0.1  # least prior pull of decisions that count as dragged: more than that of an ideal classifier
-ALIKE = "the test rows come in the training set's shares, where pull cannot be told from chance"
+PULLED = 0.1  # smallest prior pull that counts as a copied prior: more than that of an ideal classifier
+ALIKE = "the test rows have the training set's shares, so prior pull cannot be measured"
 LISTENS = 0.9  # least share of outputs that read like their topic, for a decoder that follows it
 EQUAL_LABELS = "hybrid_clean"  # its encoder has the decoder's labels, and no noisy ones
 
@@ -55,7 +55,7 @@ def write_headline(arms: Sequence[Arm], settings: AblationSettings) -> str:
     winners = [a for a in contenders if any(x == a for x, _ in beats) and not any(y == a for _, y in beats)]
     winners.sort(key=lambda name: -by_name[name]["mean"]["macro_f1"])
     if not winners:
-        return f"No winner: {_differences(by_name, contenders, settings)}; none can be told from chance."
+        return f"No winner: {_differences(by_name, contenders, settings)}; none is significant."
     said = " and ".join(_titled(by_name[name]) for name in winners)
     others = [name for name in contenders if name not in winners]
     margins = [f"{_margin(by_name, winners[0], other)} over {_titled(by_name[other])}" for other in others]
@@ -108,7 +108,7 @@ def _beats(arms: Mapping[str, Arm], a: str, b: str) -> bool:
 
 def _between(arms: Mapping[str, Arm], winners: Sequence[str]) -> str:
     tested = all(b in arms[a]["against"] or a in arms[b]["against"] for a, b in combinations(winners, 2))
-    return "no difference can be told from chance" if tested else "nothing was tested"
+    return "no difference is significant" if tested else "nothing was tested"
 
 
 def _differences(arms: Mapping[str, Arm], contenders: Sequence[str], settings: AblationSettings) -> str:

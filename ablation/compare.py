@@ -72,7 +72,7 @@ def compare(
     joined = [join(str(file), truth, train, columns) for file in files]
     for run, its in zip((run_a, run_b), joined, strict=True):
         if left := its.counts["unpredicted"] or its.counts["unlabelled"]:
-            raise UserError(f"{run}: {left} rows are not those of the labels; compare runs on the same test rows")
+            raise UserError(f"{run}: {left} rows differ from those of the labels; compare runs on the same test rows")
     result = _compared(joined[0], joined[1], (str(run_a), str(run_b)))
     if output is not None:
         with replacing_folder(output) as place:
@@ -152,7 +152,7 @@ def mcnemar(one: Tensor, other: Tensor) -> float:
 def _resampled(joined: LabelledPredictions) -> Mapping[str, Tensor]:
     """The resampled values (B,) of every metric."""
     if (joined.decided == len(joined.topics)).any():
-        raise UserError("some predictions name no topic of the labels; compare runs that decide for every row")
+        raise UserError("some predictions name a topic that the labels lack; compare runs that decide every row")
     rows = len(joined.true)
     test = TestRows([], joined.topics, joined.true.tolist(), [])
     known = not (joined.own.isnan() | joined.confidence.isnan()).any()

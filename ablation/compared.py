@@ -12,29 +12,31 @@ class ComparedMeasure(Artefact):
     a: float
     b: float
     difference: float = Field(description="b less a.")
-    interval: list[float] = Field(min_length=2, max_length=2, description="95%, of the difference, over test rows.")
-    p: Share | None = Field(description="Of accuracy, McNemar's exact test; null for the others.")
-    told_apart: bool = Field(description="p under 0.05, or the interval leaves out 0.")
+    interval: list[float] = Field(
+        min_length=2, max_length=2, description="95% interval of the difference, over test rows."
+    )
+    p: Share | None = Field(description="p of McNemar's exact test for accuracy; null for other metrics.")
+    told_apart: bool = Field(description="Whether p is under 0.05, or the interval excludes 0.")
 
 
 class ComparedTopic(Artefact):
     """One topic's recall in both runs."""
 
     topic: Name
-    rows: Count = Field(description="With this true topic.")
+    rows: Count = Field(description="Rows with this true topic.")
     a: Share
     b: Share
-    p: Share = Field(description="McNemar's exact test, corrected for the number of topics (Holm 1979).")
+    p: Share = Field(description="p of McNemar's exact test, corrected for the number of topics (Holm 1979).")
 
 
 class Comparison(Artefact):
-    """comparison.json: what `unskew compare` found."""
+    """comparison.json: the result of `unskew compare`."""
 
     format: FormatNumber = Field(default=1, description="1.")
     runs: list[str] = Field(min_length=2, max_length=2, description="a and b.")
     rows: Count
     right_in_one_alone: list[Count] = Field(
-        min_length=2, max_length=2, description="Rows that a, and that b, has right alone."
+        min_length=2, max_length=2, description="Rows that only a has right, and rows that only b has right."
     )
     measures: list[ComparedMeasure]
     topics: list[ComparedTopic] = Field(description="Most frequent first.")
@@ -50,6 +52,6 @@ class Comparison(Artefact):
         accuracy = next(its for its in self.measures if its.name == "accuracy")
         alone = f"a alone is right in {self.right_in_one_alone[0]:,} rows, b alone in {self.right_in_one_alone[1]:,}"
         if not accuracy.told_apart:
-            return f"Not told apart in accuracy: {alone} (p = {accuracy.p:.2g}); other seeds of either may differ."
+            return f"No significant difference in accuracy: {alone} (p = {accuracy.p:.2g}); other seeds may differ."
         better = "b" if accuracy.difference > 0 else "a"
-        return f"{better} is the more accurate: {alone} (p = {accuracy.p:.2g}); other seeds of either may differ."
+        return f"{better} is the more accurate: {alone} (p = {accuracy.p:.2g}); other seeds may differ."

@@ -26,7 +26,7 @@ class TestRows:
         outputs: The rows for which an output is written.
     """
 
-    __test__ = False  # pytest would collect the class by its name
+    __test__ = False  # otherwise pytest would collect the class by its name
 
     records: list[Record]
     topics: Topics
@@ -79,7 +79,10 @@ def read_test(settings: AblationSettings, training: TrainingData) -> TestRows:
     written = [i for i, record in enumerate(records) if record.target and record.target.strip()]
     outputs = [written[i] for i in _some([records[i] for i in written], settings.outputs)]
     if not outputs and any(arm.write for arm in settings.chosen.values()):
-        raise UserError(f"{settings.test}: no row has a target, so outputs cannot be measured; name its column")
+        raise UserError(
+            f"{settings.test}: no row has a target, so outputs cannot be measured; name its column with "
+            "--data.columns.target"
+        )
     targets = training.topics.encode(str(record.topic) for record in records)
     return TestRows(records, training.topics, targets, outputs)
 

@@ -156,7 +156,7 @@ def _svm(sets: TrainingData, test: TestRows, seed: int) -> TopicDecisions:
 
 
 def _probe(arm: ArmSettings, stages: FittedStages, test: TestRows) -> TopicDecisions:
-    """A linear head on what the arm's decoder, its weights as they are, holds of the texts."""
+    """A linear head on the hidden states of the arm's decoder, whose weights are not changed."""
     fitted, sets = stages.decoder(arm), stages.sets(arm)
     decoder: TopicDecoder = fitted.model
     model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))

@@ -51,7 +51,7 @@ class Fitted:
         trainable: Number of parameters trained in the last phase.
         costs: Costs of its training runs, by phase.
         base: Folder of the model that the last phase began with, if that was trained here.
-        said: Cached results by question, with the seconds each took.
+        said: Cached results by name, with the seconds each took.
     """
 
     model: Any
@@ -157,7 +157,7 @@ class FittedStages:
             decoder: TopicDecoder = fit_decoder(
                 sets.train, sets.validation, sets.noisy, sets.topics, measured, self.folder / "decoder", self.seed
             )
-        if isinstance(decoder.model, PeftModel):  # with the adapter merged into its weights, as it is used
+        if isinstance(decoder.model, PeftModel):  # with the adapter merged, as the model is used
             decoder.model = merge(decoder.model)
         decoder.model.to(choose_device())  # pyright: ignore[reportArgumentType]
         kinds = {False, settings.fairness} if settings.topic_loss is not None else set()

@@ -94,9 +94,9 @@ def unequal_terms_said(settings: AblationSettings, arms: Sequence[Arm], rows: Ma
 def _learnt_from(settings: AblationSettings, arm: Arm, rows: Mapping[str, int]) -> list[str]:
     own = settings.chosen[arm["name"]]
     if own.decide == "bayes":
-        return ["nothing: it is the exact posterior"]
+        return ["no data, because it is the exact posterior"]
     if own.decide == "zero_shot":
-        return ["nothing: it goes by their names"]
+        return ["no data, only from the topics' names"]
     said = [f"{rows['train']:,} clean rows" + (" and synthetic ones" if own.synthetic else "")]
     noisy = {
         "encoder": not settings.encoder_of(own).noisy.is_left_out,

@@ -206,7 +206,7 @@ class _Work:
 
 
 def _read_run(path: Path) -> dict[str, Any]:
-    return read_artefact(path, FinishedRun, remedy="remove it, and the run is done again").plain()
+    return read_artefact(path, FinishedRun, remedy="remove it to repeat the run").plain()
 
 
 def unequal_terms(run: dict[str, Any], other: dict[str, Any]) -> list[str]:

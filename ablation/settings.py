@@ -38,8 +38,9 @@ class ArmSettings:
         write: Whether the decoder then writes an output under that topic.
         decoder: Settings of stage 2 that differ from the shared ones, by name.
         encoder: Settings of stage 1 (or of the head) that differ, by name.
-        calibration: Fitted on the validation rows. "contextual": the prior is what the decoder says of texts without
-            content (Zhao et al. 2021); "batch": its mean over the unlabelled test rows (after Zhou et al. 2024).
+        calibration: Calibration, fitted on the validation rows. "contextual": the prior is the decoder's prediction for
+            texts without content (Zhao et al. 2021); "batch": its mean over the unlabelled test rows (after Zhou et al.
+            2024).
         target_prior: "raw" decides by the model's own softmax; "train" and "uniform" by the calibrated posterior under
             that prior.
         fairness: Whether `<force_fairness>` precedes the topic when the arm is used.
@@ -78,9 +79,9 @@ class ArmSettings:
         if self.role is not None and self.decide in UNDECIDED:
             problems.append(f"role {self.role} needs an arm that decides topics, and {self.decide} are given")
         if self.decide in ("probe", "zero_shot") and self.target_prior != "raw":
-            problems.append(f"decide {self.decide} knows no prior to correct; leave target_prior raw")
+            problems.append(f"decide {self.decide} has no prior to correct; leave target_prior raw")
         if self.calibration in ("contextual", "batch") and self.decide not in ("decoder", "zero_shot"):
-            problems.append(f"calibration {self.calibration} is of a decoder's topics, not of {self.decide}")
+            problems.append(f"calibration {self.calibration} needs topics decided by a decoder, not by {self.decide}")
         if self.relabel and self.decide in ("decoder", "head", "probe", "zero_shot", "svm", "bayes"):
             problems.append(f"relabel needs an encoder, but the arm decides by {self.decide}")
         if self.target_prior == "raw" and self.calibration not in ("none", "contextual", "batch"):
@@ -106,8 +107,8 @@ class AblationSettings:
     Attributes:
         data: The sets; each seed holds out its own validation rows.
         test: Labelled test rows, not used for training or choices.
-        definitions: The arms by name, in the order of the tables, each a few settings over the shared ones; best given
-            in a config.
+        definitions: Arms by name, in the order of the tables, each with its differences from the shared settings; best
+            given in a config.
         encoder: Stage 1, shared by the arms that have one.
         decoder: Stage 2, shared by the arms that have one.
         arms: Names of the arms to run, as a,b,c; all unless given.
@@ -156,14 +157,16 @@ class AblationSettings:
             try:
                 decoder = overridden(self.decoder, arm.decoder)
                 if arm.decide == "zero_shot" and decoder.base is None:
-                    raise UserError("decide zero_shot needs decoder.base: a model from scratch knows no names")
+                    raise UserError(
+                        "decide zero_shot needs decoder.base, because a model from scratch knows no topic names"
+                    )
                 overridden(self.encoder, arm.encoder)
             except UserError as error:
                 raise UserError(f"ablation, arm {name}: {error}") from None
 
     def _role_problems(self) -> list[str]:
         roles = [name for name, arm in self.chosen.items() if arm.role == "baseline"]
-        return [f"the arms {', '.join(roles)} all have the role baseline; leave it to one"] if len(roles) > 1 else []
+        return [f"the arms {', '.join(roles)} all have the role baseline; give it to one"] if len(roles) > 1 else []
 
     @property
     def chosen(self) -> dict[str, ArmSettings]:
@@ -172,7 +175,7 @@ class AblationSettings:
             return self.definitions
         names = [name.strip() for name in self.arms.split(",")] if isinstance(self.arms, str) else self.arms
         if unknown := [name for name in names if name not in self.definitions]:
-            raise UserError(f"arms: there is no {unknown[0]!r}; there are {', '.join(self.definitions)}")
+            raise UserError(f"arms: there is no {unknown[0]!r}; give some of {', '.join(self.definitions)}")
         return {name: arm for name, arm in self.definitions.items() if name in names}
 
     @property
@@ -182,7 +185,7 @@ class AblationSettings:
         try:
             return tuple(int(seed) for seed in given)
         except ValueError:
-            raise UserError(f"seeds are {self.seeds!r}; give whole numbers, as 0,1,2") from None
+            raise UserError(f"seeds are {self.seeds!r}; give whole numbers such as 0,1,2") from None
 
     @property
     def compared_with(self) -> str:
@@ -235,7 +238,7 @@ def overridden(settings: Settings, changes: Mapping[str, Any]) -> Settings:
 def _overridden(settings: Any, changes: Mapping[str, Any]) -> Any:
     known = {own.name for own in fields(settings)}
     if unknown := sorted(set(changes) - known):
-        raise UserError(f"there is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}")
+        raise UserError(f"there is no setting {unknown[0]!r}; give one of {', '.join(sorted(known))}")
     values = {}
     for name, value in changes.items():
         nested = _dataclass_of(settings, name) if isinstance(value, Mapping) else None
@@ -243,7 +246,7 @@ def _overridden(settings: Any, changes: Mapping[str, Any]) -> Any:
             values[name] = value
             continue
         current = getattr(settings, name)
-        # A new loss starts from its defaults: the fields of the old one may have no meaning for it.
+        # A new loss starts from its defaults, because it may not have the fields of the old one.
         afresh = current is None or (nested is LossSettings and "name" in value)
         values[name] = _overridden(nested() if afresh else current, value)
     try:

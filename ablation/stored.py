@@ -17,12 +17,14 @@ class StoredTopics(Artefact):
 
     names: list[Name]
     counts: list[Count] = Field(description="Clean training rows.")
-    bands: list[Literal["many", "medium", "few"]] = Field(description="Over 100, 20 to 100, under 20 of them.")
-    true_shares: list[Share] = Field(description="Of the test rows.")
+    bands: list[Literal["many", "medium", "few"]] = Field(
+        description="Band of each topic: many (over 100 training rows), medium (20 to 100) or few (under 20)."
+    )
+    true_shares: list[Share] = Field(description="Share of each topic in the test rows.")
 
 
 class StoredMeasure(Artefact):
-    """How a measure is shown."""
+    """Title, direction and group of a metric."""
 
     title: str
     better: Literal["higher", "lower", "zero"] = Field(description="Which values are better.")
@@ -30,53 +32,53 @@ class StoredMeasure(Artefact):
 
 
 class StoredRun(Artefact):
-    """One arm with one seed."""
+    """A run of one arm with one seed."""
 
     seed: int
     measures: Measures
-    recall: dict[str, float | None] | None = Field(description="By topic.")
+    recall: dict[str, float | None] | None = Field(description="Recall by topic.")
     shares: dict[str, float] | None = Field(description="Predicted shares by topic.")
     reliability: list[list[float | None]] = Field(description="Confidence, accuracy and rows of each bin.")
 
 
 class FinishedRun(Artefact):
-    """runs/ARM-SEED-FINGERPRINT.json: one run, with what resampling needs."""
+    """runs/ARM-SEED-FINGERPRINT.json: a finished run, with the rows' values for resampling."""
 
     measures: Measures
     recall: dict[str, float | None] | None
     shares: dict[str, float] | None
     reliability: list[list[float | None]]
     decisions: list[Count] = Field(description="Topic index of each test row.")
-    nll: list[Annotated[float, Field(allow_inf_nan=True)]] | None = Field(description="Of each test row, in nats.")
+    nll: list[Annotated[float, Field(allow_inf_nan=True)]] | None = Field(description="Loss of each test row in nats.")
     confidence: list[float] | None = Field(description="Of each test row.")
-    rows: dict[str, list[float]] = Field(description="Measures of each output.")
+    rows: dict[str, list[float]] = Field(description="Metrics of each output.")
     outputs: list[str] | None
 
 
 class StoredDifference(Artefact):
-    """An arm against a reference arm, in one measure."""
+    """The difference of an arm to a reference arm in one metric."""
 
     difference: float | None
     interval: Interval | None = Field(default=None, description="95%.")
-    p: Share | None = Field(default=None, description="Of no difference.")
-    p_corrected: Share | None = Field(default=None, description="By Holm over all arms.")
+    p: Share | None = Field(default=None, description="Two-sided p.")
+    p_corrected: Share | None = Field(default=None, description="p corrected over all arms (Holm 1979).")
 
 
 class StoredArm(Artefact):
-    """One arm."""
+    """An arm."""
 
     name: Name
     title: str
     group: str
     note: str
-    runs: list[StoredRun] = Field(description="Empty where the arm was not run.")
-    mean: Measures = Field(description="Over seeds.")
+    runs: list[StoredRun] = Field(description="Runs by seed; empty if the arm was not run.")
+    mean: Measures = Field(description="Means over seeds by metric.")
     interval: dict[str, Interval | None] = Field(description="95%.")
-    against: dict[str, dict[str, StoredDifference]] = Field(description="By reference arm and measure.")
+    against: dict[str, dict[str, StoredDifference]] = Field(description="Differences by reference arm and metric.")
 
 
 class StoredClaim(Artefact):
-    """A claim and what the figures say of it."""
+    """A claim with its verdict."""
 
     claim: str
     verdict: str
@@ -84,25 +86,25 @@ class StoredClaim(Artefact):
 
 
 class StoredResults(Artefact):
-    """results.json: what `unskew ablate` found."""
+    """results.json: the results of `unskew ablate`."""
 
     format: FormatNumber = Field(description="1. A reader refuses another number.")
     title: str
-    made: str = Field(description="When, in ISO 8601.")
+    made: str = Field(description="Time of the run in ISO 8601.")
     command: str
     machine: str
     versions: dict[str, str]
     budget: str
-    config: str = Field(description="The whole configuration, as YAML.")
+    config: str = Field(description="Whole configuration as YAML.")
     topics: StoredTopics
-    rows: dict[str, Count] = Field(description="Sizes of the sets.")
+    rows: dict[str, Count] = Field(description="Number of rows by set.")
     seeds: list[int]
     measures: dict[str, StoredMeasure]
     arms: list[StoredArm]
     reference_arms: list[str]
-    primary: str = Field(description="The measure that decides.")
+    primary: str = Field(description="Name of the primary metric.")
     headline: str
-    terms: list[str] = Field(default=[], description="What each arm of the headline learnt from, where that differs.")
+    terms: list[str] = Field(default=[], description="Training data of each arm of the headline, if they differ.")
     claims: list[StoredClaim]
     examples: list[JsonObject]
 
@@ -130,4 +132,4 @@ def check_results(results: Any) -> None:
     try:
         StoredResults.model_validate(results)
     except ValidationError as error:
-        raise UserError(f"these are no results of an ablation: {first_problem(error)}; run it again") from error
+        raise UserError(f"these are not results of an ablation: {first_problem(error)}; run it again") from error

@@ -29,13 +29,13 @@ class CalibrationReport:
     """How a calibration did on held-out rows.
 
     Attributes:
-        kind: Map in force; where none is in force, the map asked for.
-        kept: Whether a map is in force: one is where the held-out NLL improved by more than its noise.
+        kind: Map in force, or the requested map if none is.
+        kept: Whether a map is in force, because the held-out NLL improved by more than its noise.
         nll_before: Mean NLL in nats without the map.
-        nll_after: Mean NLL with the map fitted on the other folds; equal to `nll_before` where there is only one row.
+        nll_after: Mean NLL with the map fitted on the other folds; equal to `nll_before` if there is only one row.
         rows: Number of calibration rows.
         folds: Number of folds; each row was held out of one fit.
-        asked: Map asked for, where one temperature is in force instead of it.
+        asked: Requested map, if a single temperature is in force instead.
     """
 
     kind: CalibrationKind
@@ -185,7 +185,7 @@ def refit_calibration(
 def training_weights(labels: Tensor, train_counts: Counts, weights: Tensor | None = None) -> Tensor:
     """Weights (n,) that give rows with labels (n,) the training shares; within a topic in proportion to `weights`.
 
-    Where some topics have no rows, the others keep their proportions.
+    If some topics have no rows, the others keep their proportions.
     """
     return share_weights(labels, as_counts(train_counts), weights)
 
@@ -210,7 +210,7 @@ def checked_probabilities(probabilities: Tensor) -> Tensor:
     bad = ~((rows >= 0) & (rows <= 1 + 1e-6))
     if bad.any():
         row = int(bad.nonzero()[0, 0])
-        raise UserError(f"row {row} holds what are no probabilities: {rows[row].tolist()[:5]}")
+        raise UserError(f"row {row} does not have probabilities from 0 to 1: {rows[row].tolist()[:5]}")
     return rows
 
 
@@ -224,7 +224,10 @@ def checked_logits(logits: Tensor) -> Tensor:
     bad = (logits.isnan() | logits.isposinf()).any(-1) | logits.isneginf().all(-1)
     if bad.any():
         row = int(bad.nonzero()[0])
-        raise UserError(f"the logits of row {row} are no numbers: {logits[row].tolist()[:5]}; was the training stable?")
+        raise UserError(
+            f"the logits of row {row} are not finite numbers: {logits[row].tolist()[:5]}; check whether the training "
+            "was stable"
+        )
     return logits
 
 
@@ -279,7 +282,9 @@ def prior_correct(logits: Tensor, model_prior: Tensor, target_prior: Tensor) -> 
     """
     model, target = (_as_prior(prior, logits.shape[-1]) for prior in (model_prior, target_prior))
     if (model <= 0).any():
-        raise UserError("the model's prior has a topic of share 0: nothing can be divided by it")
+        raise UserError(
+            "the model's prior has a topic with share 0, which cannot be divided by; give every topic a share above 0"
+        )
     shift = (target / model).log()
     # With the floor there is a most probable topic even where every allowed topic had a probability of exactly 0.
     return (

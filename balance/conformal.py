@@ -55,10 +55,10 @@ class ConformalSets:
         if self.kind == "per_topic":
             return f"each topic is in the sets of {share}; {len(self.always)} with too few rows are in every set"
         if self.kind == "clustered":
-            return f"a topic is in the sets of {share} as far as its cluster is like it, for {own} of the topics"
+            return f"each of {own} topics is in the sets of {share}, as far as it resembles its cluster"
         return (
-            f"each of {own} topics is in the sets of {share}; the other {len(self.pooled)} are so together, and some "
-            "of them may be less often"
+            f"each of {own} topics is in the sets of {share}; the other {len(self.pooled)} reach this only on "
+            "average, so some of them may be in fewer sets"
         )
 
     def __call__(self, probabilities: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ def conformal_of_scores(
         thresholds = _by_group(own, labels, groups, error_rate, rest=0.0)
         pooled = rare.nonzero().flatten().tolist()
     else:
-        raise UserError(f"unknown kind of conformal sets {kind!r}; there are {', '.join(get_args(ConformalKind))}")
+        raise UserError(f"unknown kind of conformal sets {kind!r}; give one of {', '.join(get_args(ConformalKind))}")
     always = tuple(topic for topic, threshold in enumerate(thresholds) if threshold == 0)
     return ConformalSets(error_rate, tuple(thresholds), tuple(pooled), always, kind)
 

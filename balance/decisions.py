@@ -34,7 +34,7 @@ class Decision:
 
     def __post_init__(self) -> None:
         if self.offsets and self.costs:
-            raise UserError("a decision has tuned offsets or costs: they answer the same question in two ways")
+            raise UserError("a decision cannot have both tuned offsets and costs; leave one out")
         sizes = {len(part) for part in (self.offsets, self.costs, self.least, *self.costs) if part}
         if len(sizes) > 1:
             raise UserError(f"a decision over different numbers of topics: {sorted(sizes)}")

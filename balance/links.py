@@ -17,7 +17,7 @@ from .settings import LossSettings
 from .weights import Counts, as_counts
 
 LOWEST = -1000.0  # nats: the value for the log of an exact 0
-LEAST = 1e-3  # share of a probability that is kept where smoothing explains all of it: keeps order, avoids a log of 0
+LEAST = 1e-3  # share that is kept of a probability that smoothing fully explains: keeps the order and avoids a log of 0
 
 
 @dataclass(frozen=True)

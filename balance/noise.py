@@ -58,7 +58,7 @@ def noise_matrix(probabilities: Tensor, labels: Tensor) -> Tensor:
     counts = torch.bincount(labels, minlength=rows.shape[1])
     if (counts == 0).any():
         absent = (counts == 0).nonzero().flatten().tolist()
-        raise UserError(f"a noise matrix needs clean rows of every topic, there are none of topics {absent[:5]}")
+        raise UserError(f"a noise matrix needs clean rows of every topic, but topics {absent[:5]} have none")
     summed = torch.zeros(len(counts), len(counts), dtype=torch.float64).index_add_(0, labels, rows)
     return summed / summed.sum(-1, keepdim=True)
 
@@ -75,7 +75,10 @@ def checked_noise(noise: Tensor, topics: int) -> Tensor:
     if not (values.isfinite().all() and values.min() >= 0 and ((values.sum(-1) - 1).abs() < 1e-3).all()):
         raise UserError("each row of a noise matrix must be shares that sum to 1: P(noisy topic | true topic)")
     if (values.sum(0) == 0).any():
-        raise UserError(f"no true topic is ever labelled as topic {int(values.sum(0).argmin())}: a column of zeros")
+        raise UserError(
+            "a noise matrix has a column of zeros: no true topic is ever labelled as topic "
+            f"{int(values.sum(0).argmin())}"
+        )
     return values
 
 

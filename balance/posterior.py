@@ -116,7 +116,7 @@ class PosteriorCorrector:
             UserError: If there were no held-out rows, or the rate is not in (0, 1).
         """
         if self.held_out is None:
-            raise UserError("conformal sets need held-out rows, and this system stored none: fit it again with some")
+            raise UserError("conformal sets need held-out rows, but this bundle has none; fit it again")
         scores, labels = torch.tensor(self.held_out.scores).double(), torch.tensor(self.held_out.labels)
         return conformal_of_scores(scores, labels, len(self.topics), error_rate, kind)
 
@@ -163,12 +163,14 @@ class PosteriorCorrector:
             return fit_decision(self.asked, self.topics)
         if self.rows is None:
             raise UserError(
-                "decision: tune, accuracy and undecided need held-out rows, and this system stored none: fit it again"
+                "decision: tune, accuracy and undecided need held-out rows, but this bundle has none; fit it again"
             )
         logits, labels = self.rows.logits.float(), self.rows.labels.long()
         weights = share_weights(labels, torch.tensor(self.target, dtype=torch.float64))
         if not weights.sum() > 0:
-            raise UserError("decision: no held-out row has a topic that the target prior expects; give another prior")
+            raise UserError(
+                "decision: no held-out row has a topic with a share in the target prior; give another prior"
+            )
         return fit_decision(self.asked, self.topics, self._crossed(logits, labels).exp(), labels, weights)
 
     def _crossed(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ class LossSettings:
         if self.name in get_args(LossName):
             problems += self._without_meaning()
         else:
-            problems.append(f"unknown loss {self.name!r}; there are {', '.join(get_args(LossName))}")
+            problems.append(f"unknown loss {self.name!r}; give one of {', '.join(get_args(LossName))}")
         if problems:
             raise UserError("loss settings: " + "; ".join(problems))
 
@@ -161,9 +161,9 @@ class DecisionSettings:
         if self.tune is not None and self.tune not in get_args(TunedMeasure):
             problems.append(f"tune is {self.tune!r}, give one of {', '.join(get_args(TunedMeasure))}")
         if self.tune and self.costs:
-            problems.append("tune and costs answer the same question in two ways: leave one out")
+            problems.append("tune and costs cannot be combined; leave one out")
         if self.accuracy is not None and self.undecided is not None:
-            problems.append("accuracy and undecided both derive a confidence: leave one out")
+            problems.append("accuracy and undecided cannot be combined; leave one out")
         for name in ("accuracy", "undecided"):
             share = getattr(self, name)
             if share is not None and not 0 < share < 1:

@@ -76,7 +76,7 @@ class ShiftEstimate:
         )
 
     def _of(self) -> str:
-        return "" if self.with_classifier else " (of the rows alone: the classifier's own errors are not in it)"
+        return "" if self.with_classifier else " (from the rows alone, without the classifier's own errors)"
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,7 @@ class AdaptedPrior:
         error = f" ± {self.errors[most]:.1%}" if self.errors else ""
         return (
             f"target prior adapted to {self.rows:,} unlabelled rows, most of them {self.topics.names[most]!r} "
-            f"({self.prior[most]:.1%}{error}); give --target_prior uniform, train, or shares by topic where you know "
-            "better"
+            f"({self.prior[most]:.1%}{error}); give --target_prior uniform, train, or shares by topic if you know them"
         )
 
 
@@ -165,7 +164,7 @@ def estimate_target(corrector: PosteriorCorrector, logits: Tensor, seed: int = 0
         raise UserError("there are no rows to estimate a target prior from")
     logits = thinned(logits, MOST_ROWS)
     if corrector.calibration.report is None:
-        log.warning("the target prior is estimated from probabilities that were never calibrated: trust it less")
+        log.warning("the target prior is estimated from uncalibrated probabilities, so it is less reliable")
     topics, trained = corrector.topics, prior_from_counts(corrector.topics.counts)
     probabilities = corrector.calibrated_log_probs(logits).exp()
     prior = em_prior(probabilities, trained, max_error=None)

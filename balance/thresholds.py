@@ -88,8 +88,8 @@ def threshold_for_accuracy(
     passing = tested[: int(failed[0])] if len(failed) else tested
     if len(passing) == 0:
         raise UserError(
-            f"no confidence makes decisions right in {accuracy:.1%} of {_rows_of(rows[-1], own)} with 95% certainty; "
-            "want less, or hold out more rows"
+            f"no confidence threshold reaches an accuracy of {accuracy:.1%} on {_rows_of(rows[-1], own)} with 95% "
+            "certainty; give a lower accuracy, or hold out more rows"
         )
     return _described(confidence, right, own, confidence[int(passing[-1])].item())
 

@@ -115,7 +115,7 @@ def class_weights(
             return inverse_frequency(counts, 1.0 if exponent is None else exponent)
         case "effective_number":
             return effective_number(counts, beta)
-    raise UserError(f"unknown weights {scheme!r}: none, balanced, inverse_frequency, effective_number")
+    raise UserError(f"unknown weights {scheme!r}; give one of none, balanced, inverse_frequency, effective_number")
 
 
 def describe_weights(

@@ -25,12 +25,12 @@ def command(settings: AblationSettings, output: str, workers: int | None = None,
     """Compare arms.
 
     Args:
-        settings: The comparison.
-        output: A folder for finished runs, checkpoints, results.json and the report. The same command resumes where an
-            earlier one stopped; finished runs are not done again.
+        settings: Settings of the comparison.
+        output: Folder for finished runs, checkpoints, results.json and the report. The same command resumes an
+            interrupted ablation; finished runs are not repeated.
         workers: Number of seeds to run at the same time, on Ray (pip install "unskew[ray]"); unless given, seeds run
             here, one after the other.
-        overwrite: Do finished runs again.
+        overwrite: Repeat finished runs.
     """
     from ..ablation import ablate as run
     from ..ablation import write_report

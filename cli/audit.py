@@ -21,9 +21,9 @@ def command(
         train: The training set behind the predictions: rows with a topic, or a JSON object {topic: count}.
             Without it there are no bands and no prior pull.
         output: A folder for audit.json and audit.png.
-        columns: Which column holds what.
+        columns: Names of the columns.
         seed: Random seed of the bootstrap.
-        overwrite: Replace what is at output.
+        overwrite: Replace an existing output.
     """
     from ..evaluation import LEFT_OUT, print_audit
     from ..evaluation import audit as run

@@ -32,7 +32,7 @@ def command(
         labels: Rows with an id and the true topic; needed if the predictions have no column true_topic.
         train: The training set of both, or a JSON object {topic: count}; adds bands and the prior pull.
         output: A folder for comparison.html and comparison.json.
-        overwrite: Replace what is at output.
+        overwrite: Replace an existing output.
     """
     from ..ablation import compare as run
 

@@ -29,20 +29,20 @@ def command(
         model: A bundle: a folder, or its id on the hub.
         input: Labelled rows.
         output: A folder for evaluation.json, predictions.jsonl and evaluation.png.
-        columns: Which column holds what.
+        columns: Names of the columns.
         train: The clean training set. Input rows with the same text are left out; its targets teach the judge of
             topic fit.
         newsroom: The newsroom.json of synthetic rows; adds the Bayes ceiling.
-        generation: How outputs are written.
+        generation: Settings of generation.
         fairness: Put the prior-suppression token before the topic.
-        target_prior: The prior to be right for: uniform, train, shares by topic, or an estimate from the texts of these
-            rows: adaptive (within what the training set makes likely) or estimate (from the texts alone). The bundle's
-            own unless given.
-        decision: Which topic a row gets, and when it gets none. The bundle's own unless given.
+        target_prior: Prior to predict for: uniform, train, shares by topic, or an estimate from the texts of these
+            rows: adaptive (within what the training set makes likely) or estimate (from the texts alone); by default
+            that of the bundle.
+        decision: Decision rule that gives a row its topic, or none; by default that of the bundle.
         obedience: Also write some rows under wrong topics, and measure whether outputs follow the given topic;
             needs train.
-        device: cpu, cuda, cuda:1, ...; a GPU if there is one unless given.
-        overwrite: Replace what is at output.
+        device: Device: cpu, cuda, cuda:1, ...; by default a GPU if there is one.
+        overwrite: Replace an existing output.
     """
     from ..evaluation import RESULT, print_evaluation
     from ..evaluation import evaluate as run

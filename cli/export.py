@@ -6,13 +6,13 @@ MOST_USED = ("model", "output", "format")
 
 
 def command(model: str, output: str, settings: ExportSettings, overwrite: bool = False) -> int:
-    """Take a bundle to another runtime.
+    """Export a bundle for another runtime.
 
     Args:
         model: A bundle: a folder, or its id on the hub.
-        output: The folder to write; its README has the lines that load it.
-        settings: What is exported, and as what.
-        overwrite: Replace an earlier export at output.
+        output: Folder to write; its README has the code that loads it.
+        settings: Stages and format of the export.
+        overwrite: Replace an earlier export.
     """
     from ..exporting import export as run
 

@@ -23,11 +23,11 @@ def command(
     """Fit a system.
 
     Args:
-        settings: The user's choices.
-        output: The bundle's folder.
-        logger: Where curves and the final table go; csv writes into OUTPUT.work.
+        settings: Settings of the fit.
+        output: Folder of the bundle.
+        logger: Tracker of the curves and the final table; csv writes into OUTPUT.work.
         dry_run: Estimate rows, tokens, disk, memory and time, and fit nothing.
-        overwrite: Replace what is there.
+        overwrite: Replace an existing bundle.
     """
     if dry_run:
         from ..inspection import describe_fit

@@ -75,7 +75,7 @@ def help_text(command: str, summary: str, function: Callable[..., int], most_use
         rest = [option.line() for option in options if option.name not in most_used]
         lines += ["", f"{title}:", *rest] if rest else []
     lines += ["", "in every command:"]
-    lines.append(_columns("--config", "A YAML file of these options; what is given after it wins."))
+    lines.append(_columns("--config", "A YAML file of these options; options after it win."))
     lines.append(_columns("--print_config", "Print all options as they would be used, and exit."))
     for shape, takers in _shared(groups).items():
         lines += ["", f"{_title(shape)} ({', '.join('--' + taker for taker in takers)}) has:"]

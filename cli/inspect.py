@@ -32,7 +32,7 @@ def command(
         encoder: Stage 1 of the planned fit; the probe uses the features of its base, or TF-IDF without one.
         decoder: Stage 2 of the planned fit; null for topics alone.
         seed: Random seed of split and folds.
-        overwrite: Replace what is at output.
+        overwrite: Replace an existing output.
     """
     from ..inspection import inspect as run
     from ..inspection import print_inspection

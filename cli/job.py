@@ -7,8 +7,8 @@ from ..common import UserError, printable
 
 USAGE = """usage: unskew job status FOLDER [--json]
 
-Show the state of a job: running, interrupted or finished, rows done and left, errors, and at its end the report.
-FOLDER is the job's output, or its working folder. --json prints one object, for machines."""
+Show the state of a job: running, interrupted or finished; rows done and left; errors; after its end, the report. FOLDER
+is the job's output, or its working folder. --json prints one object, for machines."""
 
 
 def run(arguments: Sequence[str]) -> int:

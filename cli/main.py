@@ -1,10 +1,10 @@
 """The command line: `unskew COMMAND --option ...`, or `--config FILE`.
 
-Knows argument parsing, exit codes and what is printed at the end; the work is the other modules'. A command's parser
-and what it needs are only made when that command is called: importing the models' libraries takes seconds.
+Knows argument parsing, exit codes and final messages; other modules do the work. Only the called command's parser and
+libraries are loaded, because importing the models' libraries takes seconds.
 
-Exit codes: 0 done; 1 a fault of ours; 2 something in what was given must be fixed; 3 done, but some rows could not be
-processed; 4 done, but a threshold of `predict` was passed; 130 interrupted; 143 interrupted by a SIGTERM.
+Exit codes: 0 done; 1 a bug in unskew; 2 invalid input or options; 3 done, but some rows could not be processed; 4 done,
+but a threshold of `predict` was exceeded; 130 interrupted by Ctrl-C; 143 interrupted by SIGTERM.
 """
 
 import logging
@@ -30,18 +30,18 @@ from .refusals import as_user_error, refuse_huge
 from .settings_argument import NAME, gathered, settings_of
 
 COMMANDS = {
-    "inspect": "look at records before a fit: what is wrong with them, and what to expect",
+    "inspect": "inspect records before a fit: problems, and what to expect",
     "fit": "fit both stages and write a bundle",
-    "predict": "name topics and write outputs for a file of texts",
-    "evaluate": "measure a bundle on labelled rows",
-    "compare": "compare two evaluations on the same rows, in pairs",
+    "predict": "predict topics and write outputs for a file of texts",
+    "evaluate": "evaluate a bundle on labelled rows",
+    "compare": "compare two evaluations on the same rows",
     "tune": "search settings of stage 1 on held-out rows",
     "ablate": "compare the hybrid with the decoder alone, cure by cure",
     "audit": "measure the skew of anyone's predictions",
-    "export": "take a bundle to other runtimes: transformers, ONNX, OpenVINO, GGUF",
-    "serve": "answer requests over HTTP, with a page to try a bundle",
-    "synthesise": "write rows for rare topics, to be read and trained on",
-    "newsroom": "make the synthetic corpus whose best possible classifier is known",
+    "export": "export a bundle: transformers, ONNX, OpenVINO, GGUF",
+    "serve": "serve bundles over HTTP, with a page to try them",
+    "synthesise": "write synthetic rows for rare topics",
+    "newsroom": "make the synthetic corpus with a known best classifier",
 }
 JOB = "job"  # takes positional words, no options
 RESUMABLE = ("ablate", "fit", "predict", "tune")
@@ -71,7 +71,7 @@ def _exit_code(given: Sequence[str]) -> int:
         print(f"unskew {version('unskew')}")
         return 0
     if given[0] not in (*COMMANDS, JOB):
-        print(f"unskew: there is no command {given[0]!r}; there are {', '.join((*COMMANDS, JOB))}", file=sys.stderr)
+        print(f"unskew: there is no command {given[0]!r}; give one of {', '.join((*COMMANDS, JOB))}", file=sys.stderr)
         return 2
     _quiet()
     try:
@@ -81,13 +81,13 @@ def _exit_code(given: Sequence[str]) -> int:
         say(str(error))
         return 2
     except KeyboardInterrupt as interruption:
-        remedy = "the same command goes on where it was" if given[0] in RESUMABLE else "nothing was written"
+        remedy = "run the same command again to resume" if given[0] in RESUMABLE else "nothing was written"
         say(f"interrupted; {remedy}")
         return 143 if isinstance(interruption, Terminated) else 130
 
 
 def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:
-    """The options of one command, read off its function, and the function; `--config FILE` gives them as YAML."""
+    """The parser of one command, made from its function, and the function; `--config FILE` gives options as YAML."""
     function = import_module(f".{command}", __package__).command
     usage = f"unskew {command} [--option VALUE ...] [--config FILE]; its options: unskew {command} --help"
     parser = ArgumentParser(prog=f"unskew {command}", usage=usage, add_help=False, exit_on_error=False)
@@ -136,7 +136,7 @@ def _parsed(command: str, parser: ArgumentParser, function: Callable[..., int], 
 
 
 def _as_yaml(options: dict[str, Any]) -> str:
-    """The options as `--config` reads them, with what suits a base or a model from scratch filled in."""
+    """The options in the form of `--config`, with defaults for a base or a model from scratch filled in."""
     return yaml.safe_dump(_plain(options), sort_keys=False, allow_unicode=True)
 
 
@@ -151,7 +151,7 @@ def _resolved(settings: Any) -> Any:
 
 
 def _named(command: str, arguments: Sequence[str]) -> list[str]:
-    """The arguments with those that come first, without a name, given the names that they have in this command."""
+    """The arguments, with names added to leading positional ones as in this command."""
     names = getattr(import_module(f".{command}", __package__), "POSITIONAL", ())
     bare = list(takewhile(lambda argument: not argument.startswith("-"), arguments))[: len(names)]
     return [*(f"--{name}={given}" for name, given in zip(names, bare, strict=False)), *arguments[len(bare) :]]
@@ -178,7 +178,7 @@ def _appending(arguments: Sequence[str], function: Callable[..., int]) -> list[s
 
 
 def _quiet() -> None:
-    """Log our own lines plainly, and of the libraries' only what a user can act on."""
+    """Log our own lines plainly, and only those of the libraries that a user can act on."""
     log_plainly()
     logging.getLogger("unskew").setLevel(logging.INFO)
     for name in ("lightning.pytorch", "lightning.fabric", "huggingface_hub", "rouge_score", "absl"):

@@ -15,12 +15,12 @@ def command(
     """Make the synthetic corpus.
 
     Args:
-        output: The folder to write.
+        output: Folder to write.
         difficulty: 0 to 1: how much the topics' vocabularies overlap.
         seed: Random seed.
         flip_rate: Share of wrong topics in the noisy set.
         ratio: Most frequent to rarest topic of the clean set.
-        overwrite: Replace what is there.
+        overwrite: Replace an existing newsroom.
     """
     folder = output_folder(output)
     refuse_existing(folder, overwrite, "newsroom.json")

@@ -32,12 +32,12 @@ def command(
 
     Args:
         model: A bundle: a folder, its URL (s3://, gs://, az://), or its id on the hub.
-        settings: The user's choices.
-        device: cpu, cuda, cuda:1, ...; a GPU if there is one unless given.
-        precision: float32, bfloat16, or, for the decoder on a CPU, int8; chosen by the device unless given.
-        backend: What runs the decoder: torch, or vllm on the first GPU (pip install "unskew[vllm]").
+        settings: Settings of the job.
+        device: Device: cpu, cuda, cuda:1, ...; by default a GPU if there is one.
+        precision: Precision: float32, bfloat16, or (for the decoder on a CPU) int8; by default chosen by the device.
+        backend: Library that runs the decoder: torch, or vllm on the first GPU (pip install "unskew[vllm]").
         logs: text, or json (one object per line on stderr).
-        dry_run: Check everything, say what would be done, and do nothing.
+        dry_run: Check everything, describe the job, and do nothing.
     """
     from ..jobs import describe, open_model, run
 

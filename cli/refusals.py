@@ -1,4 +1,4 @@
-"""Turns a parser's error into one line: what is wrong and, for an unknown option, the nearest names.
+"""Turns an error of the parser into one line: what is wrong and, for an unknown option, the nearest names.
 
 Knows the parser's messages and the types of a command's options; parses nothing.
 """
@@ -14,7 +14,7 @@ from ..common import UserError, one_line
 from .settings_argument import NAME
 
 LONGEST = 400
-MOST = 2**63 - 1  # integers of the libraries are 64-bit
+MOST = 2**63 - 1  # integers in the libraries have 64 bits
 _GIVEN = "Given value: "
 # Lines of the parser that do not say what is wrong.
 _AROUND = (
@@ -130,7 +130,7 @@ def _in_words(reason: str, option: str) -> str:
     reason = re.sub(r"Expected an? typing\.Literal\[([^\]]*)\]", r"expected one of \1", reason)
     reason = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", reason)
     reason = re.sub(r"\ba int\b", "an int", reason)
-    reason = re.sub(r"Expected a dot import path string: .*", "expected settings, as {name: value}", reason)
+    reason = re.sub(r"Expected a dot import path string: .*", "expected settings such as {name: value}", reason)
     required = re.search(r"the following arguments are required: (.*)", reason)
     if required:
         names = (f"--{option}.{name}" if option else f"--{name}" for name in required[1].split(", "))

@@ -19,11 +19,11 @@ def command(
 
     Args:
         model: A bundle: a folder, or its id on the hub. Give the option again to serve another bundle beside it.
-        stage: both, or encoder for topics alone.
-        host: The address to listen at; 0.0.0.0 for every network of this machine. There is no password.
-        port: The port to listen at; 0 takes a free one.
-        device: cpu, cuda, cuda:1, ...; a GPU if there is one unless given.
-        precision: float32, bfloat16, or, for the decoder on a CPU, int8; chosen by the device unless given.
+        stage: Stages to serve: both, or encoder for topics alone.
+        host: Address to listen at; 0.0.0.0 for every network of this machine. There is no password.
+        port: Port to listen at; 0 takes a free one.
+        device: Device: cpu, cuda, cuda:1, ...; by default a GPU if there is one.
+        precision: Precision: float32, bfloat16, or (for the decoder on a CPU) int8; by default chosen by the device.
         limits: Limits on requests.
     """
     from ..serving import serve

@@ -1,4 +1,4 @@
-"""The argument `settings` of a command's function: each field of its dataclass is an option. Parses nothing.
+"""The argument `settings` of a command's function, each of whose fields is an option. Parses nothing.
 
 So an option and its explanation are written once for Python and the command line.
 """

@@ -23,12 +23,13 @@ def command(
     """Write rows for rare topics.
 
     Args:
-        model: A bundle: a folder, or its id on the hub. Its encoder judges; its decoder's base learns to write.
+        model: A bundle: a folder, or its id on the hub. Its encoder judges the texts; its decoder's base learns to
+            write.
         data: The sets that the bundle was fitted on. With the same seed, the same validation rows are held out.
         output: A file for the JSON lines; rejected rows go to OUTPUT.rejected.jsonl.
-        settings: Which rows are written, and how.
-        device: cpu, cuda, cuda:1, ...; a GPU if there is one unless given.
-        overwrite: Replace what is at output.
+        settings: Settings of the synthesis.
+        device: Device: cpu, cuda, cuda:1, ...; by default a GPU if there is one.
+        overwrite: Replace an existing output.
     """
     from ..pipeline import synthesise as run
 
@@ -49,8 +50,8 @@ def _report(result: Synthesis, place: Path) -> None:
     written, agreed = (sum(getattr(tally, name) for tally in result.tallies.values()) for name in ("written", "agreed"))
     print(f"the encoder agrees with {agreed:,} of {written:,} written texts ({agreed / max(1, written):.0%})")
     for topic, count in result.missing.items():
-        log.warning("%s: %d of %d rows are missing, and left so", topic, count, result.tallies[topic].asked)
+        log.warning("%s: %d of %d rows could not be written", topic, count, result.tallies[topic].asked)
     if result.missing:
-        log.warning("a writer that trains longer (--decoder.noisy.epochs), or more --attempts, may find them")
+        log.warning("train the text generator longer (--decoder.noisy.epochs), or give more --attempts")
     print(f"written: {place} ({len(result.kept):,} rows) and {place}.rejected.jsonl ({len(result.rejected):,})")
-    print("read them, strike what is wrong, and train on the rest with `unskew fit --data.synthetic`")
+    print("read them, delete wrong ones, and train on the rest with `unskew fit --data.synthetic`")

@@ -16,11 +16,11 @@ def command(
     """Search settings of stage 1.
 
     Args:
-        settings: Settings of the fit; the search starts here, and best.yaml has all of them.
-        output: A folder for trials.csv and best.yaml; a search that has begun there goes on.
-        minutes: No trial is begun that would hardly end within so many; null: no limit.
-        trials: Trials in all, the default and those of earlier calls included; null: no limit.
-        overwrite: Begin again, whatever search has begun there.
+        settings: Settings of the fit, from which the search starts; best.yaml has all of them.
+        output: Folder for trials.csv and best.yaml; an earlier search there is continued.
+        minutes: Time limit: no trial starts that would probably end later; null is no limit.
+        trials: Number of trials in all, including the default and those of earlier calls; null is no limit.
+        overwrite: Delete an earlier search there and start again.
     """
     from ..tuning import print_study, tune
 

@@ -148,7 +148,7 @@ def numbered_rows(source: Source, wanted: list[str], required: list[str]) -> Ite
     """Yield (number from 1 across all files, file, row), broken rows too; raises if `required` columns are missing."""
     files = source_files(source)
     if not files:
-        raise UserError(f"{source} names no file; give JSONL, CSV or Parquet files")
+        raise UserError(f"{source} does not name a file; give JSONL, CSV or Parquet files")
     number = 0
     for file in files:
         for row in read_rows(file, wanted, list(dict.fromkeys(required))):

@@ -31,8 +31,8 @@ EDGES = torch.tensor([0.025, 0.975], dtype=torch.float64)
 MOST_TOPICS = 5  # topics shown at each end
 NEAR = 1.1  # factor: a topic is listed if it is predicted this much too often or too rarely
 CELLS_AT_ONCE = 2**22  # cells of resampled matrices at a time: 32 MB
-# Not of the worst topic's recall, the divergence and the calibration errors: a resample is more uneven than its rows
-# were, which shifts these all one way.
+# Without the worst topic's recall, the divergence and the calibration errors: a resample is more uneven than its rows,
+# which shifts all of these in one direction.
 WITH_INTERVAL = (
     "accuracy",
     "balanced_accuracy",
@@ -106,7 +106,7 @@ def audit(
         train: The training set behind the predictions: rows with a topic, or a JSON object {topic: count}.
             Without it there are no bands, no prior pull and no share of errors to more frequent topics.
         output: A folder for audit.json and audit.png; None writes nothing.
-        columns: Which column holds what.
+        columns: Names of the columns.
         seed: Random seed of the bootstrap.
         overwrite: Whether `output` may be replaced.
 
@@ -275,17 +275,15 @@ def verdict(audit: Audit) -> str:
         return f"predicted shares are {divergence:.3f} nats from the true ones{hit}; --train says what pulls them"
     if pull is None or interval is None:
         return (
-            "true and training shares are nearly the same, or the rows too few to tell, so a pull toward the latter "
-            f"cannot be judged: audit rows with other shares, best as many of each topic{hit}{_errors(audit)}"
+            "a pull toward the training shares cannot be judged, because the true shares are nearly the same or the "
+            f"rows too few; audit rows with other shares, ideally equally many of each topic{hit}{_errors(audit)}"
         )
     sure = f"95% interval {interval[0]:.2f} to {interval[1]:.2f}"
     if interval[0] <= 0 <= interval[1]:
-        return (
-            f"no pull of the predictions toward the training shares can be told from chance: {pull:.2f} ({sure}){hit}"
-        )
+        return f"no significant pull of the predictions toward the training shares: {pull:.2f} ({sure}){hit}"
     if pull < 0:
         return f"predictions lean away from the training shares: prior pull {pull:.2f} ({sure}){hit}"
-    return f"predictions are dragged toward the training shares: prior pull {pull:.2f} ({sure}){hit}{_errors(audit)}"
+    return f"predictions are pulled toward the training shares: prior pull {pull:.2f} ({sure}){hit}{_errors(audit)}"
 
 
 def _errors(audit: Audit) -> str:

@@ -28,9 +28,9 @@ def bayes_posterior(
         made = json.loads(Path(path).read_text("utf-8"))
         room = Newsroom(made["difficulty"], made["seed"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no newsroom.json ({error}); give the one beside the newsroom's rows") from error
+        raise UserError(f"{path} is not a newsroom.json ({error}); give the one beside the newsroom's rows") from error
     if set(room.topics) != set(names):
-        raise UserError(f"{path}: the newsroom's topics are not those of these rows; leave --newsroom out")
+        raise UserError(f"{path}: the newsroom's topics differ from those of these rows; leave --newsroom out")
     share = dict(zip(names, prior or [1.0] * len(names), strict=True))
     posterior = torch.as_tensor(room.posterior(texts, [share[name] for name in room.topics]))
     return posterior[:, [room.topics.index(name) for name in names]]

@@ -53,7 +53,7 @@ class Evaluation:
         target_prior: The target prior of the decisions: shares by topic.
         repeated: Number of rows left out because their text is in the training set.
         undecided: Share of the rows of each topic that stayed undecided, if the system leaves any.
-        obedience: Whether outputs follow the topic given, see `obedience`; empty if it was not asked for.
+        obedience: Whether outputs follow the given topic, see `obedience`; empty if not requested.
         views: The metrics of `topics` for the most probable topics under other priors, by name: "uniform" and "train".
     """
 
@@ -95,10 +95,10 @@ def evaluate(
         train: The clean training set. Rows with the same text are left out, and its targets teach the judge of whether
             an output fits its topic.
         newsroom: The newsroom.json beside synthetic rows; adds the Bayes ceiling.
-        generation: How outputs are written.
+        generation: Settings of generation.
         fairness: Whether `<force_fairness>` precedes the topic.
-        target_prior: How the target prior is estimated from the texts of `source`, as in a job: "adaptive" (within what
-            the training set makes likely) or "estimate" (from the texts alone). None keeps the pipeline's own.
+        target_prior: Estimator of the target prior from the texts of `source`, as in a job: "adaptive" (within what the
+            training set makes likely) or "estimate" (from the texts alone). None keeps the pipeline's own.
         obedience: Whether to write some rows also under wrong topics, and measure whether outputs follow the given
             topic; needs `train`.
         overwrite: Whether `output` may be replaced.
@@ -170,10 +170,10 @@ def _without_repeated(
     if not repeated:
         return records, 0
     if len(repeated) == len(records):
-        raise UserError(f"every text of {source} is also in {train}: there is nothing to measure on")
+        raise UserError(f"every text of {source} is also in {train}, so no row is left to measure; give other rows")
     example = next(record.id for record in records if id(record) in repeated)
     log.warning(
-        "%s: %d of %d rows are left out, for their text is also in %s (the first: id %r)",
+        "%s: %d of %d rows are left out because their text is also in %s (the first: id %r)",
         source, len(repeated), len(records), train, example,
     )  # fmt: skip
     return [record for record in records if id(record) not in repeated], len(repeated)

@@ -76,7 +76,7 @@ def join(predictions: Source, labels: Source, train: Source | None, columns: Aud
     read = _Predictions(topics, place[np.frombuffer(known.topics, dtype=np.int64)])
     if untrained := [name for name in known.names if not topics.counts[topics.index(name)]]:
         if len(untrained) == len(known.names):
-            spelling = "are topics spelt alike in both?"
+            spelling = "check whether topics have the same spelling in both"
             raise UserError(f"no topic of the labels ({untrained[0]!r}, ...) is in {train}; {spelling}")
         read.note("untrained", repr(untrained[0]), len(untrained))
     read.counts["unusable_labels"] = known.left_out
@@ -84,7 +84,7 @@ def join(predictions: Source, labels: Source, train: Source | None, columns: Aud
     seen = read.decided >= 0
     if not seen.any():
         theirs, ours = read.examples.get("unlabelled", "none"), next(iter(known.positions))
-        remedy = "name the columns that hold them"
+        remedy = "name the id columns"
         raise UserError(f"no id of the predictions ({theirs}, ...) is among the labels' ({ours!r}, ...); {remedy}")
     read.counts["unpredicted"] = int((~seen).sum())
     if not np.isnan(read.own).all() or "bad_probabilities" in read.examples:
@@ -180,15 +180,15 @@ def _probabilities(given: Any, topics: Topics) -> tuple[dict[str, float], float]
     except RecursionError:
         raise ValueError("the probabilities are nested too deep") from None
     if not isinstance(stored, Mapping):
-        raise ValueError("the probabilities are no object {topic: probability}")
+        raise ValueError("the probabilities are not an object {topic: probability}")
     values = {str(name): value for name, value in stored.items() if value is not None}  # Parquet has nulls for the rest
     if not all(isinstance(value, int | float) and 0 <= value <= 1 + ROUNDING for value in values.values()):
-        raise ValueError("a probability is no number from 0 to 1")
+        raise ValueError("a probability is not a number from 0 to 1")
     total = float(sum(values.values()))
     named = {name: float(value) for name, value in values.items() if name in topics}
     unnamed = len(topics) - len(named)
     if total > 1 + ROUNDING or (total < 1 - ROUNDING and not unnamed):
-        raise ValueError(f"the probabilities sum to {total:.4g} and not to 1")
+        raise ValueError(f"the probabilities sum to {total:.4g} instead of 1")
     if total > 1 or not unnamed:
         return {name: value / total for name, value in named.items()}, 0.0
     rest = (1 - total) / unnamed

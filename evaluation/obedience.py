@@ -25,13 +25,13 @@ def obedience(
     generation: GenerationSettings | None = None,
     rows: int = ROWS,
 ) -> Measured:
-    """Which topic outputs follow, and how good they are, by the topic that the decoder was given.
+    """Which topic outputs follow, and their quality, by the topic that the decoder was given.
 
     Args:
         pipeline: A system with a decoder.
         records: Rows with topics and targets, not trained on.
         trained: The training rows, whose targets teach the judge.
-        generation: How outputs are written.
+        generation: Settings of generation.
         rows: Largest number of texts to try, each also under three wrong topics.
 
     Returns:
@@ -75,14 +75,14 @@ def draw_trial(
 ) -> tuple[Trial, list[Record]]:
     """The texts to try, and the training rows with targets; raises what `obedience` raises."""
     if pipeline.decoder is None:
-        raise UserError("obedience is of outputs, and this system has no decoder: it was fitted with `decoder: null`")
+        raise UserError("obedience needs outputs, but this bundle has no decoder; leave --obedience out")
     taught = [record for record in trained if has_target(record)]
     topics = sorted({str(record.topic) for record in taught} & set(pipeline.topics.names))
     trial = Trial.sample(records, topics, rows)
     if not trial.tried:
         raise UserError(
-            "obedience needs rows with targets, of two topics or more, in the input and in the training set: name it "
-            "with --train, and the column with --columns.target"
+            "obedience needs rows with targets of at least two topics, in the input and in the training set; give "
+            "--train, and the column with --columns.target"
         )
     return trial, taught
 

@@ -10,50 +10,53 @@ Measures = dict[str, float | None]
 
 
 class StoredEvaluation(Artefact):
-    """evaluation.json: what `unskew evaluate` measured."""
+    """evaluation.json: the result of `unskew evaluate`."""
 
     format: FormatNumber = Field(default=1, description="1; absent in files of version 0.1.0.")
-    rows: Count = Field(description="Rows that were measured.")
+    rows: Count = Field(description="Measured rows.")
     left_out: Count = Field(description="Rows without a text or topic.")
     repeated: Count = Field(default=0, description="Rows left out because their text is in the training set.")
     topics: Measures = Field(description="Measures of the decided topics; null where there were no rows.")
     recall: dict[Name, Share | None] = Field(description="By topic; null without rows.")
     outputs: dict[str, float] = Field(description="Measures of the outputs; empty without a decoder or targets.")
-    ceiling: Measures = Field(description="Of the Bayes-optimal classifier; empty where it is not known.")
+    ceiling: Measures = Field(description="Metrics of the Bayes-optimal classifier; empty if not known.")
     examples: list[JsonObject] = Field(description="A few rows with their outputs, rare topics first.")
-    target_prior: dict[Name, Share] = Field(description="The shares that the decisions were right for.")
+    target_prior: dict[Name, Share] = Field(description="Target prior of the decisions: shares by topic.")
     undecided: dict[Name, Share | None] = Field(
-        default={}, description="Share of each topic's rows that stayed undecided; empty where none did."
+        default={}, description="Share of undecided rows by topic; empty without any."
     )
     obedience: dict[str, dict[str, float]] = Field(
-        default={}, description="By kind of topic given (right, decided, wrong; targets: what targets reach): measures."
+        default={},
+        description="Metrics by kind of given topic (right, decided, wrong); under targets, the targets' own.",
     )
-    views: dict[str, Measures] = Field(default={}, description="`topics` under other target priors: uniform, train.")
+    views: dict[str, Measures] = Field(
+        default={}, description="Metrics as in `topics` under other target priors: uniform, train."
+    )
 
 
 class StoredSkew(Artefact):
     """One topic of an audit."""
 
     topic: Name
-    rows: Count = Field(description="With this true topic.")
+    rows: Count = Field(description="Rows with this true topic.")
     recall: Share | None = Field(description="null without rows.")
     true_share: Share = Field(description="Of all rows.")
     predicted_share: Share = Field(description="Of all rows.")
-    training_share: Share | None = Field(description="Of the training rows; null without a training set.")
-    times: float = Field(ge=0, description="Predicted over true rows, each with half a row added.")
+    training_share: Share | None = Field(description="Share of the training rows; null without a training set.")
+    times: float = Field(ge=0, description="Predicted over true rows, each plus half a row.")
 
 
 class StoredAudit(Artefact):
-    """audit.json: what `unskew audit` measured."""
+    """audit.json: the result of `unskew audit`."""
 
     format: FormatNumber = Field(description="1.")
-    verdict: str = Field(description="The finding in one sentence.")
-    rows: Count = Field(description="Rows that were measured.")
-    measures: Measures = Field(description="null where there was nothing to measure on.")
+    verdict: str = Field(description="Verdict in one sentence.")
+    rows: Count = Field(description="Measured rows.")
+    measures: Measures = Field(description="Metrics by name; null without rows to measure.")
     intervals: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] = Field(
         description="95% bootstrap intervals of the main measures."
     )
     topics: list[StoredSkew] = Field(description="Most frequent first.")
-    problems: dict[str, Count] = Field(description="Rows of each kind of problem.")
-    examples: dict[str, str] = Field(description="The first row of each kind.")
+    problems: dict[str, Count] = Field(description="Number of rows with each problem.")
+    examples: dict[str, str] = Field(description="First row with each problem.")
     trained: bool = Field(description="Whether there was a training set.")

@@ -1,6 +1,6 @@
-"""What a runtime has to know beside the weights: topics, prompt, priors, calibration. Plain values, written as JSON.
+"""Describes what a runtime needs besides the weights: topics, prompt, priors, calibration. Knows no format.
 
-Knows both stages; knows no format.
+Knows both stages; gives plain values for JSON.
 """
 
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""What ONNX and OpenVINO share: the graph to convert, the tokenizer's files, and the check of what was written.
+"""The common parts of the ONNX and OpenVINO exports: the graph, the tokenizer's files, the check of the result.
 
 Knows the encoder; knows neither format.
 """
@@ -18,28 +18,28 @@ from ..encoder import TopicEncoder, pad, pad_id_of, read_classifier, tokenize
 from ..pipeline import HARMLESS, HybridPipeline
 from .encoder_graph import EncoderGraph
 
-TOLERANCE = 1e-4  # of a probability: float32 in another order of sums, and no more
+TOLERANCE = 1e-4  # largest difference of a probability that float32 rounding explains
 
 Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
 def make_graph(encoder_folder: Path, system: HybridPipeline) -> EncoderGraph:
-    """The graph of a bundle's encoder; read again, because layers that are packed for this processor have none."""
+    """The graph of a bundle's encoder, loaded again because prepacked layers cannot be exported."""
     model, _, _ = read_classifier(encoder_folder)
     model.requires_grad_(False)
     return EncoderGraph(model, system.corrector)
 
 
 def example_inputs(encoder: TopicEncoder) -> dict[str, torch.Tensor]:
-    """Two rows of different lengths: every side that may vary is larger than 1, so that none is taken for fixed."""
+    """Two rows of different lengths. Every variable dimension is larger than 1, so the exporter takes none as fixed."""
     return _inputs(encoder, [HARMLESS, "A short one."])
 
 
 def save_tokenizer(encoder: TopicEncoder, folder: Path) -> None:
-    """Write the tokenizer so that `tokenizers` alone cuts and pads texts as the encoder has them.
+    """Write the tokenizer so that `tokenizers` alone truncates and pads texts as the encoder does.
 
     Raises:
-        UserError: If it is written in Python, which no other runtime can read.
+        UserError: If it is written in Python, so that no other runtime can read it.
     """
     tokenizer: PreTrainedTokenizerBase = deepcopy(encoder.tokenizer)
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
@@ -57,11 +57,11 @@ def check_agreement(system: HybridPipeline, run: Run, what: str) -> float:
 
     Args:
         system: The bundle.
-        run: Log-probabilities (B, C) of inputs (B, T) by the runtime.
-        what: The format, for the message.
+        run: Function from inputs (B, T) to log-probabilities (B, C) by the runtime.
+        what: Name of the format for the message.
 
     Raises:
-        UserError: If it is more than `TOLERANCE`.
+        UserError: If it is larger than `TOLERANCE`.
     """
     encoder = system.encoder
     names = list(system.topics.names)
@@ -73,7 +73,7 @@ def check_agreement(system: HybridPipeline, run: Run, what: str) -> float:
         worst = max(worst, float((found - system.probabilities(texts)).abs().nan_to_num(torch.inf).max()))
     if worst > TOLERANCE:
         raise UserError(
-            f"{what} does not say what the bundle says: a probability differs by {worst:.2g}, more than {TOLERANCE:g}; "
+            f"{what} disagrees with the bundle: a probability differs by {worst:.2g}, more than {TOLERANCE:g}; "
             "nothing was written; export as merged, or report it with the encoder's base"
         )
     return worst
@@ -81,7 +81,7 @@ def check_agreement(system: HybridPipeline, run: Run, what: str) -> float:
 
 @contextmanager
 def explained(what: str, remedy: str) -> Generator[None]:
-    """Turn any error of a converter or a runtime, of many kinds and with long reports, into one line."""
+    """Turn any error of a converter or a runtime into one line."""
     try:
         yield
     except Exception as error:

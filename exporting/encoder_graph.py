@@ -1,6 +1,6 @@
-"""The encoder with its calibration and its target prior in one graph, for runtimes that know neither.
+"""The encoder with its calibration and target prior in one graph, for runtimes that know neither.
 
-Knows tensors, and what `PosteriorCorrector` does with logits; knows no format.
+Knows tensors and the steps of `PosteriorCorrector`; knows no format.
 """
 
 import math
@@ -17,15 +17,15 @@ OUTPUTS = ("logits", "log_probabilities")
 
 
 class EncoderGraph(nn.Module):
-    """Called with input_ids and attention_mask (B, T) int64 it gives logits and log-probabilities (B, C) float32.
+    """A module from input_ids and attention_mask (B, T), int64, to logits and log-probabilities (B, C), float32.
 
-    The log-probabilities are those of `PosteriorCorrector.log_probabilities`, without its checks, which no graph can
-    hold: what the loss distorts is undone, then the model's prior is exchanged for the training prior, the calibration
-    applied, and the training prior exchanged for the target prior.
+    The log-probabilities are those of `PosteriorCorrector.log_probabilities`, without its checks, which a graph cannot
+    contain. The graph undoes the distortion of the loss, exchanges the model's prior for the training prior, applies
+    the calibration, and exchanges the training prior for the target prior.
 
     Args:
-        model: The classifier, without prepacked layers.
-        corrector: From its logits to probabilities.
+        model: Classifier without prepacked layers.
+        corrector: Corrector of its logits.
     """
 
     def __init__(self, model: PreTrainedModel, corrector: PosteriorCorrector) -> None:

@@ -1,6 +1,6 @@
-"""Exports a bundle: chooses the format's writer, checks what was written, and puts the folder in place.
+"""Exports a bundle: chooses the format's writer, checks the result, and moves the folder into place.
 
-Knows the formats by their functions; knows no operator and no layout.
+Knows the functions of each format; knows no operator and no layout.
 """
 
 import importlib.util
@@ -25,13 +25,13 @@ log = logging.getLogger("unskew")
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote.
+    """The result of an export.
 
     Attributes:
-        folder: Where it is.
-        stages: What it holds.
-        difference: The largest difference of a probability from the bundle's that the format's own runtime showed;
-            None where nothing was converted.
+        folder: Folder of the export.
+        stages: Exported stages.
+        difference: Largest difference of a probability between the format's runtime and the bundle; None if nothing was
+            converted.
     """
 
     folder: Path
@@ -43,14 +43,14 @@ def export(model: str, output: str, settings: ExportSettings, overwrite: bool = 
     """Write a bundle for another runtime, whole or not at all.
 
     Args:
-        model: A bundle: a folder, or its id on the hub.
-        output: The folder to write.
-        settings: What is exported, and as what.
-        overwrite: Whether an earlier export there may be replaced.
+        model: Bundle: a folder, or its id on the hub.
+        output: Folder to write.
+        settings: Stages and format of the export.
+        overwrite: Whether to replace an earlier export.
 
     Raises:
-        UserError: If the bundle or the output cannot be used, a package is not installed, the format cannot hold the
-            model, or its runtime says something else than the bundle.
+        UserError: If the bundle or the output cannot be used, a package is not installed, the format does not support
+            the model, or its runtime disagrees with the bundle.
     """
     place = output_folder(output)
     refuse_existing(place, overwrite, DESCRIPTION)
@@ -62,8 +62,8 @@ def export(model: str, output: str, settings: ExportSettings, overwrite: bool = 
         system = system.with_target_prior(settings.target_prior)
     elif system.adapts and "encoder" in stages:
         log.warning(
-            "the bundle leaves its target prior to each job's rows, which no export can do: exported probabilities are "
-            "right for the bundle's own shares; --target_prior uniform|train|SHARES gives others"
+            "the bundle adapts its target prior to each job, which an export cannot: exported probabilities are for "
+            "the shares stored in the bundle; give --target_prior uniform, train or shares for others"
         )
     described: dict[str, Any] = {"export": settings.format, **describe(system, stages)}
     with replacing_folder(place) as folder:
@@ -85,7 +85,7 @@ def _write(
             if system.decoder is not None:
                 merged_format.write_decoder(system.decoder, folder / "decoder")
         case "gguf":
-            assert system.decoder is not None  # `_stages` has seen it
+            assert system.decoder is not None  # checked in `_stages`
             _write_gguf(system.decoder, described, folder)
     return None
 
@@ -118,7 +118,7 @@ def _stages(settings: ExportSettings, has_decoder: bool, model: str) -> tuple[st
     found = tuple(stage for stage in settings.stages if stage == "encoder" or has_decoder)
     if has_decoder and settings.stage is None and "decoder" not in found:
         others = " or ".join(name for name, stages in TAKES.items() if "decoder" in stages)
-        log.info("%s takes the encoder alone: export the decoder as %s", settings.format, others)
+        log.info("%s exports only the encoder; export the decoder as %s", settings.format, others)
     return found
 
 

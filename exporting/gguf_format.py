@@ -1,7 +1,7 @@
-"""A plain transformers decoder as GGUF, for llama.cpp and what is built on it. Knows files; knows no bundle.
+"""Writes a plain transformers decoder as GGUF, for llama.cpp and tools built on it. Knows files; knows no bundle.
 
-llama.cpp's own converter is no package on the index, and refuses tokenizers that it has not seen; of the many
-architectures that it knows, the two here are those of small bases.
+llama.cpp's own converter is not a package on the index, and refuses tokenizers that it does not know. It knows many
+architectures; the two here are those of small bases.
 """
 
 import json
@@ -22,15 +22,15 @@ ARCHITECTURES = ("llama", "qwen2")
 
 
 def write_gguf(folder: Path, description: Mapping[str, Any], file: Path) -> str:
-    """Write a plain model's folder as one file in float32; returns what a text must begin with for llama.cpp.
+    """Write a plain model as one file in float32. Returns the string that every text must start with for llama.cpp.
 
     Args:
-        folder: config.json, safetensors and a tokenizer, as transformers writes them.
-        description: Goes into the file's metadata, with a chat template whose system message names the topic.
-        file: To write.
+        folder: Folder with config.json, safetensors and a tokenizer, as transformers writes them.
+        description: Description for the file's metadata, beside a chat template whose system message names the topic.
+        file: File to write.
 
     Raises:
-        UserError: If llama.cpp has no such model, or no such tokenizer.
+        UserError: If llama.cpp does not support the model or the tokenizer.
     """
     from gguf import MODEL_ARCH, GGUFWriter, get_tensor_name_map
 
@@ -48,7 +48,7 @@ def write_gguf(folder: Path, description: Mapping[str, Any], file: Path) -> str:
     for name, values in _tensors(folder):
         own = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if own is None:
-            raise UserError(f"gguf has no place for {name} of a model of type {kind}; export it as merged")
+            raise UserError(f"gguf has no name for the weight {name} of a {kind} model; export it as merged")
         writer.add_tensor(own, _arranged(name, values, config))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -58,7 +58,7 @@ def write_gguf(folder: Path, description: Mapping[str, Any], file: Path) -> str:
 
 
 def chat_template(decoder: Mapping[str, Any], text_start: str) -> str:
-    """Jinja: the last message is the text, the first one the topic."""
+    """A Jinja template: the last message is the text, the first one the topic."""
     before, after = (json.dumps(decoder["prompt"][half], ensure_ascii=False) for half in ("before", "after"))
     start, end = topic_frame(decoder["condition"])
     text = f"{{{{ {before} }}}}{text_start}{{{{ messages[-1]['content'] }}}}{{{{ {after} }}}}"
@@ -66,12 +66,12 @@ def chat_template(decoder: Mapping[str, Any], text_start: str) -> str:
 
 
 def topic_frame(condition: str) -> tuple[str, str]:
-    """What stands before and after a topic's name where it is given as text; of "both" the token alone."""
+    """The strings before and after a topic's name; for condition "both" those of the token alone."""
     return ("Topic: ", "\n") if condition == "text" else ("<|topic:", "|>")
 
 
 def modelfile(decoder: Mapping[str, Any], text_start: str) -> str:
-    """Ollama's recipe: the prompt is the text, the system message the topic."""
+    """A Modelfile for Ollama: the prompt is the text, the system message the topic."""
     before, after = (_literal(decoder["prompt"][half]) for half in ("before", "after"))
     start, end = topic_frame(decoder["condition"])
     [stop] = decoder["end_token"]
@@ -86,13 +86,11 @@ def modelfile(decoder: Mapping[str, Any], text_start: str) -> str:
 def _check(config: Mapping[str, Any]) -> None:
     kind = config["model_type"]
     if kind not in ARCHITECTURES:
-        raise UserError(
-            f"gguf is written for decoders of type {' and '.join(ARCHITECTURES)}, not {kind}; export as merged"
-        )
+        raise UserError(f"gguf supports decoders of type {' and '.join(ARCHITECTURES)}, not {kind}; export as merged")
     rope = (config.get("rope_parameters") or {}).get("rope_type", "default")
     if rope != "default" or config.get("mlp_bias") or config.get("use_sliding_window"):
         raise UserError(
-            f"gguf is written for plain {kind} models: this one has rope {rope}, biases in its MLP, or a sliding "
+            f"gguf supports only plain {kind} models, and this one has rope {rope}, biases in its MLP, or a sliding "
             "window; export it as merged"
         )
 
@@ -128,7 +126,7 @@ def _add_tokenizer(writer: Any, vocabulary: GgufVocabulary, tokenizer: Any) -> N
     writer.add_pad_token_id(tokenizer.pad_token_id)
     if tokenizer.bos_token_id is not None:
         writer.add_bos_token_id(tokenizer.bos_token_id)
-    writer.add_add_bos_token(False)  # the prompt has one where the base wants it
+    writer.add_add_bos_token(False)  # the prompt contains one if the base wants it
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -139,7 +137,7 @@ def _tensors(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _arranged(name: str, values: np.ndarray, config: Mapping[str, Any]) -> np.ndarray:
-    """llama.cpp turns neighbouring pairs of a Llama's queries and keys, transformers halves of a head."""
+    """Reorder queries and keys: llama.cpp rotates neighbouring pairs, transformers the two halves of a head."""
     heads = {"q_proj": config["num_attention_heads"], "k_proj": config.get("num_key_value_heads")}
     its = next((count for part, count in heads.items() if f".{part}." in name), None)
     if its is None or config["model_type"] != "llama":
@@ -149,5 +147,5 @@ def _arranged(name: str, values: np.ndarray, config: Mapping[str, Any]) -> np.nd
 
 
 def _literal(text: str) -> str:
-    """Text inside a template of Go's, between three quotes."""
+    """Text as a literal of a Go template, between triple quotes."""
     return text.replace("{{", '{{ "{{" }}').replace('"""', '{{ "\\"\\"\\"" }}')

@@ -1,4 +1,4 @@
-"""A byte-level tokenizer as GGUF spells it: its pieces, their kinds, and the name of the way it splits text.
+"""A byte-level tokenizer in the terms of GGUF: tokens, their kinds, merges, and the name of its pre-tokenizer.
 
 Knows tokenizer.json as `tokenizers` writes it; knows no weights.
 """
@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..common import UserError
 
-# llama.cpp has names for ways of splitting, and no way to be told another (src/llama-vocab.cpp).
+# llama.cpp has a fixed list of pre-tokenizers, by name (src/llama-vocab.cpp).
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -20,14 +20,14 @@ _SPLITS = {_LLAMA3: "llama-bpe", _LLAMA3.replace("{1,3}", ""): "qwen2"}
 
 @dataclass(frozen=True)
 class GgufVocabulary:
-    """What llama.cpp has to know of a tokenizer.
+    """The parts of a tokenizer that llama.cpp needs.
 
     Attributes:
-        tokens: A string for each row of the embedding.
-        kinds: Kinds of each, as `gguf.TokenType` numbers them.
-        merges: Pairs with a blank between, in order.
-        splitting: llama.cpp's name of the way text is split before merges.
-        text_start: What the tokenizer puts before every text and llama.cpp does not.
+        tokens: String of each row of the embedding.
+        kinds: Kind of each token, as numbered by `gguf.TokenType`.
+        merges: Merged pairs in order, with a blank between.
+        splitting: llama.cpp's name of the pre-tokenizer.
+        text_start: String that the tokenizer puts before every text and llama.cpp does not.
     """
 
     tokens: list[str]
@@ -38,12 +38,12 @@ class GgufVocabulary:
 
 
 def read_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> GgufVocabulary:
-    """The vocabulary of a tokenizer whose model has an embedding of so many rows.
+    """The vocabulary of a tokenizer, for a model with this number of embedding rows.
 
-    Special tokens are control tokens: llama.cpp reads them from a text only where it is told to.
+    Special tokens become control tokens, which llama.cpp reads from a text only on request.
 
     Raises:
-        UserError: If it is no byte-level BPE tokenizer, or splits text in a way that llama.cpp has no name for.
+        UserError: If it is not a byte-level BPE tokenizer, or llama.cpp does not know its pre-tokenizer.
     """
     import json
 
@@ -52,8 +52,10 @@ def read_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> GgufVocabu
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     stored = json.loads(backend.to_str()) if backend is not None else {"model": {"type": "none"}, "pre_tokenizer": None}
     if stored["model"]["type"] != "BPE" or stored["model"]["byte_fallback"]:
-        raise UserError("gguf takes byte-level BPE tokenizers, as of SmolLM2, Llama 3 or Qwen2; export it as merged")
-    tokens = [f"[PAD{row}]" for row in range(rows)]  # rows that are there for the matrix's shape
+        raise UserError(
+            "gguf needs a byte-level BPE tokenizer, such as those of SmolLM2, Llama 3 or Qwen2; export it as merged"
+        )
+    tokens = [f"[PAD{row}]" for row in range(rows)]  # rows that only pad the matrix
     kinds = [int(TokenType.UNUSED)] * rows
     for token, row in tokenizer.get_vocab().items():
         tokens[row], kinds[row] = token, int(TokenType.NORMAL)
@@ -78,17 +80,15 @@ def _splitting(stored: Any) -> str:
         if pattern in _SPLITS and steps[0]["behavior"] == "Isolated" and not steps[0]["invert"]:
             return _SPLITS[pattern]
     raise UserError(
-        f"llama.cpp has no name for the way the decoder's tokenizer splits text ({' and '.join(kinds)}); "
-        "export it as merged"
+        f"llama.cpp does not know the pre-tokenizer of the decoder's tokenizer ({' and '.join(kinds)}); export it as "
+        "merged"
     )
 
 
 def _text_start(stored: Any) -> str:
     match stored:
-        case None | {"type": "NFC"}:  # llama.cpp normalises nothing, and texts are in that form but for rare letters
+        case None | {"type": "NFC"}:  # llama.cpp does not normalise, and nearly all texts are in that form already
             return ""
         case {"type": "Prepend", "prepend": start}:
             return start
-    raise UserError(
-        f"llama.cpp lacks what the decoder's tokenizer does to a text first ({stored['type']}); export as merged"
-    )
+    raise UserError(f"llama.cpp lacks the normaliser of the decoder's tokenizer ({stored['type']}); export as merged")

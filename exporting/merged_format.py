@@ -1,4 +1,4 @@
-"""Both stages as plain transformers folders, which need neither PEFT nor unskew. Knows files; converts nothing."""
+"""Writes both stages as plain transformers folders, which need neither PEFT nor unskew. Knows files."""
 
 import shutil
 from pathlib import Path
@@ -9,14 +9,14 @@ from ..decoder import TopicDecoder, save_plain
 
 
 def write_encoder(encoder_folder: Path, folder: Path) -> None:
-    """The bundle's encoder, as it is."""
+    """Write the bundle's encoder unchanged."""
     shutil.copytree(encoder_folder, folder)
 
 
 def write_decoder(decoder: TopicDecoder, folder: Path) -> None:
-    """The decoder with its adapter and the topics' rows in its weights, its tokenizer, and how it writes.
+    """Write the decoder with its adapter and the topics' rows merged, its tokenizer, and its generation settings.
 
-    `generate` then writes greedily, ends where the decoder ends, and never writes a control token.
+    `generate` is then greedy, ends at the decoder's end token, and never generates a control token.
     """
     tokenizer = decoder.tokenizer
     save_plain(decoder.model, folder)  # pyright: ignore[reportArgumentType] merged as it was read

@@ -1,4 +1,4 @@
-"""The encoder as ONNX: written by torch's exporter, checked in ONNX Runtime. Knows no tokenizer and no bundle."""
+"""Writes the encoder as ONNX by torch's exporter, and opens it in ONNX Runtime. Knows no tokenizer and no bundle."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ METADATA = "unskew"
 
 
 def write(graph: EncoderGraph, example: dict[str, torch.Tensor], description: Mapping[str, Any], file: Path) -> None:
-    """Write the graph, rows and tokens free, with the description in its metadata.
+    """Write the graph for any number of rows and tokens, with the description in its metadata.
 
     Raises:
         UserError: If the model has an operator that ONNX lacks.
@@ -48,7 +48,7 @@ def open_file(file: Path) -> Run:
     """Log-probabilities by ONNX Runtime, on the CPU.
 
     Raises:
-        UserError: If it lacks an operator that the file asks for.
+        UserError: If it lacks an operator of the file.
     """
     import onnxruntime
 
@@ -64,7 +64,7 @@ def open_file(file: Path) -> Run:
 
 @contextlib.contextmanager
 def _quietly() -> Generator[None]:
-    """Without the exporter's own remarks, on the screen and in logs, on what is not installed or will be deprecated."""
+    """Hide the exporter's own remarks while the block runs."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), errors_only("torch.onnx"):
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""The encoder as OpenVINO's IR: converted and checked by OpenVINO. Knows no tokenizer and no bundle."""
+"""Writes the encoder as OpenVINO's IR, and opens it in OpenVINO. Knows no tokenizer and no bundle."""
 
 import json
 import warnings
@@ -18,7 +18,7 @@ METADATA = "unskew"
 
 
 def write(graph: EncoderGraph, example: dict[str, torch.Tensor], description: Mapping[str, Any], file: Path) -> None:
-    """Write the graph in float32, rows and tokens free, with the description in its rt_info.
+    """Write the graph in float32 for any number of rows and tokens, with the description in its rt_info.
 
     Raises:
         UserError: If the model has an operator that OpenVINO lacks.
@@ -28,7 +28,7 @@ def write(graph: EncoderGraph, example: dict[str, torch.Tensor], description: Ma
     kind = type(graph.model).__name__
     with explained(f"the encoder ({kind}) cannot be written for OpenVINO", "export it as onnx or merged"):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what tracing warns of, `check_agreement` finds or does not
+            warnings.simplefilter("ignore")  # tracing warns of possible errors, which `check_agreement` would find
             model = openvino.convert_model(graph, example_input=example)
         model.set_rt_info(json.dumps(description, ensure_ascii=False), METADATA)
         openvino.save_model(model, file, compress_to_fp16=False)
@@ -38,7 +38,7 @@ def open_file(file: Path) -> Run:
     """Log-probabilities by OpenVINO, on the CPU, in float32.
 
     Raises:
-        UserError: If it lacks an operator that the file asks for.
+        UserError: If it lacks an operator of the file.
     """
     import openvino
 

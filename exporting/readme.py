@@ -1,4 +1,4 @@
-"""The README of an exported folder: the lines that load it, and how it is asked. Knows descriptions; runs nothing."""
+"""The README of an exported folder: the code that loads and uses it. Knows descriptions; runs nothing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -70,7 +70,7 @@ _TITLES = {
 
 
 def readme(kind: ExportFormat, described: Mapping[str, Any]) -> str:
-    """Markdown whose Python blocks run as they are inside the folder."""
+    """Markdown whose Python blocks run inside the folder."""
     parts = [f"# {_TITLES[kind]}, exported by unskew {described['unskew']}", *_about(kind, described)]
     match kind:
         case "onnx" | "openvino":
@@ -104,14 +104,14 @@ def _about(kind: ExportFormat, described: Mapping[str, Any]) -> list[str]:
     named = ", ".join(markdown_text(name) for name in topics[:50]) + (", ..." if len(topics) > 50 else "")
     about = [f"{len(topics)} topics: {named}."]
     if kind == "gguf":
-        about.append("The topic is given to it: ask the encoder first (`unskew export --format onnx`).")
-    about.append("`unskew_export.json` says what the weights do not: topics, prompt, priors, calibration.")
+        about.append("The decoder needs a topic: run the encoder first (`unskew export --format onnx`).")
+    about.append("`unskew_export.json` has what the weights lack: topics, prompt, priors, calibration.")
     return about
 
 
 def _probabilities(encoder: Mapping[str, Any]) -> list[str]:
     return [
-        "The graph holds calibration and target prior: `log_probabilities` are those of the bundle under "
+        "The graph contains calibration and target prior: `log_probabilities` are those of the bundle under "
         '`described["target_prior"]`; for other shares add `log(new / old)` and normalise again. `logits` are the '
         f"classifier's own. Texts are cut at {encoder['max_tokens']} tokens.",
     ]
@@ -147,7 +147,7 @@ def _gguf(decoder: Mapping[str, Any]) -> list[str]:
     system = '{"model": "mine", "system": "TOPIC", "prompt": "TEXT", "stream": false}'
     return [
         "## As tokens",
-        "In [xllamacpp](https://pypi.org/project/xllamacpp/), which is llama.cpp with its server in a wheel; "
+        "This uses [xllamacpp](https://pypi.org/project/xllamacpp/), a wheel of llama.cpp with its server; "
         "`llama-server` and llama-cpp-python take the same list of tokens.",
         _block(_LOAD["gguf"] % room),
         _block(asked),
@@ -160,8 +160,8 @@ def _gguf(decoder: Mapping[str, Any]) -> list[str]:
         ),
         "Weights are float32: `ollama create mine -f Modelfile --quantize q8_0`, or llama.cpp's `llama-quantize`, "
         "makes them smaller.",
-        "As text, prompt and text are cut into tokens together, which is not quite what the decoder was trained on, "
-        "and a control string in a text counts as the control token. Give texts that you trust, or tokens as above.",
+        "Here prompt and text are tokenised together, which differs slightly from training, and a control string in a "
+        "text is read as the control token. Give only texts that you trust, or tokens as above.",
     ]
 
 

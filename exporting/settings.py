@@ -1,4 +1,4 @@
-"""What a user chooses about an export. Knows names of formats; runs nothing."""
+"""Settings of an export, checked. Knows names of formats; runs nothing."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,13 +6,13 @@ from typing import Literal
 from ..balance import TargetPrior
 from ..common import UserError
 
-DESCRIPTION = "unskew_export.json"  # in every exported folder, and the mark of one
+DESCRIPTION = "unskew_export.json"  # a file in every exported folder, by which it is recognised
 
 ExportFormat = Literal["merged", "onnx", "openvino", "gguf"]
 ExportStage = Literal["encoder", "decoder"]
 
-# What a runtime of each format runs well. ONNX and OpenVINO have no maintained loop of writing for transformers 5, and
-# llama.cpp has no classifier that says what the encoder says.
+# The stages that each format supports. ONNX and OpenVINO have no maintained generation loop for transformers 5, and
+# llama.cpp has no classifier that agrees with the encoder.
 TAKES: dict[ExportFormat, tuple[ExportStage, ...]] = {
     "merged": ("encoder", "decoder"),
     "onnx": ("encoder",),
@@ -30,13 +30,13 @@ PACKAGES: dict[ExportFormat, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What is exported, and as what.
+    """Stages, format and target prior of an export.
 
     Attributes:
-        format: merged (plain transformers folders), onnx or openvino (the encoder), gguf (the decoder).
-        stage: encoder or decoder alone; unless given, every stage that the format takes.
-        target_prior: The prior that exported probabilities are right for: uniform, train, or shares by topic; the
-            bundle's own unless given.
+        format: Format: merged (plain transformers folders), onnx or openvino (the encoder), gguf (the decoder).
+        stage: Single stage to export, encoder or decoder; by default every stage that the format supports.
+        target_prior: Prior of the exported probabilities: uniform, train, or shares by topic; by default the bundle's
+            own.
     """
 
     format: ExportFormat
@@ -48,10 +48,11 @@ class ExportSettings:
             takes = TAKES[self.format][0]
             others = " or ".join(name for name, stages in TAKES.items() if self.stage in stages)
             raise UserError(
-                f"format {self.format} takes the {takes} alone; export the {self.stage} as {others}, or leave stage out"
+                f"format {self.format} supports only the {takes}; export the {self.stage} as {others}, or leave stage "
+                "out"
             )
 
     @property
     def stages(self) -> tuple[ExportStage, ...]:
-        """The stages asked for."""
+        """The stages to export."""
         return TAKES[self.format] if self.stage is None else (self.stage,)

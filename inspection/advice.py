@@ -67,7 +67,7 @@ def _few_rows_a_topic(found: Inspection) -> Advice | None:
     if len(found.topics) <= found.rows / 3:
         return None
     why = f"{len(found.topics):,} topics in {found.rows:,} rows: a topic with one or two rows can hardly be learnt"
-    return Advice(what="look at the column of topics: it reads like ids, or texts of their own", why=why)
+    return Advice(what="check the column of topics, which looks like ids or free text", why=why)
 
 
 def _suspects(found: Inspection) -> Advice | None:
@@ -81,7 +81,7 @@ def _suspects(found: Inspection) -> Advice | None:
 def _two_topics(found: Inspection) -> Advice | None:
     if not found.repeats.two_topics:
         return None
-    why = f"{found.repeats.two_topics:,} rows have the text of another, or nearly, under another topic"
+    why = f"{found.repeats.two_topics:,} rows have nearly the same text as another row, but another topic"
     return Advice(what="decide for one topic of each such text, or merge the topics", why=why)
 
 
@@ -90,7 +90,7 @@ def _across(found: Inspection) -> Advice | None:
     if not leaks:
         return None
     return Advice(
-        what="take them out of the validation set", why=f"at least {leaks} of its rows are nearly training rows"
+        what="remove them from the validation set", why=f"at least {leaks} of its rows are nearly training rows"
     )
 
 
@@ -98,7 +98,7 @@ def _repeats(found: Inspection) -> Advice | None:
     rows = found.repeats.exact + found.repeats.near
     if rows < MANY_REPEATS * found.rows:
         return None
-    why = f"{rows:,} of {found.rows:,} rows repeat an earlier one: they count twice, and held-out figures flatter"
+    why = f"{rows:,} of {found.rows:,} rows repeat an earlier one: they count twice, and held-out figures look too good"
     return Advice(what="remove rows that repeat others", why=why)
 
 
@@ -122,9 +122,11 @@ def _noisy(found: Inspection) -> Advice | None:
         return Advice(what="leave the noisy set out", why=f"only about {noisy.right:.0%} of its topics are right")
     if noisy.nats is not None:
         return Advice(
-            what="give the noisy set", why=f"with it a probe errs less on held-out rows ({noisy.nats:+.3f} nats)"
+            what="give the noisy set", why=f"with it a probe is better on held-out rows ({noisy.nats:+.3f} nats)"
         )
-    return Advice(what="expect little of the noisy set for topics", why="a probe with it is no better on held-out rows")
+    return Advice(
+        what="expect little from the noisy set for topics", why="a probe with it is no better on held-out rows"
+    )
 
 
 def _pairs(found: Inspection) -> Advice | None:
@@ -134,7 +136,7 @@ def _pairs(found: Inspection) -> Advice | None:
     why = (
         f"{pair.rows:,} rows of {pair.topics[0]} and {pair.topics[1]} are answered as the other, the most of all pairs"
     )
-    return Advice(what="see whether people can tell these two topics apart; else merge them", why=why)
+    return Advice(what="check whether people can tell these two topics apart; if not, merge them", why=why)
 
 
 def _cut(found: Inspection, option: str) -> Advice | None:
@@ -142,17 +144,21 @@ def _cut(found: Inspection, option: str) -> Advice | None:
     if lengths.cut < MANY_CUT * found.rows:
         return None
     why = f"{lengths.cut:,} texts have more than {lengths.limit} tokens and are cut (95% have at most {lengths.p95:,})"
-    return Advice(what=f"raise --{option} as far as the base allows, if the topic shows late in a text", why=why)
+    return Advice(
+        what=f"raise --{option} as far as the base allows, if the end of a text matters for its topic", why=why
+    )
 
 
 def _targets(found: Inspection) -> list[Advice]:
     targets = found.targets
     if not targets.rows:
-        return [Advice(what="give --decoder null", why="no row has a target to write; topics alone can be fitted")]
+        return [Advice(what="give --decoder null", why="no row has a target, so only topics can be fitted")]
     advice = []
     if targets.repeated > targets.rows / 2:
         why = f"{targets.repeated:,} of {targets.rows:,} rows share theirs with others ({targets.distinct:,} distinct)"
-        advice.append(Advice(what="ask whether a table of answers would do: the targets repeat", why=why))
+        advice.append(
+            Advice(what="consider a table of answers instead of a decoder, because the targets repeat", why=why)
+        )
     if targets.lengths is not None and targets.lengths.cut > MANY_CUT * targets.rows:
         why = f"{targets.lengths.cut:,} targets have more than {targets.lengths.limit} tokens"
         advice.append(Advice(what="raise --decoder.max_target_tokens", why=why))

@@ -111,7 +111,7 @@ def _size(base: str | None, scratch: ScratchSettings, kind: type) -> Size:
             model = kind.from_config(config)
     except UserError:
         raise
-    except Exception as error:  # of many kinds: files may contain anything
+    except Exception as error:  # of any kind: the files may contain anything
         raise UserError(f"{base!r} cannot be read ({first_line(error)}): give a hub id or a folder") from error
     total, table = sum(weight.numel() for weight in model.parameters()), model.get_input_embeddings().weight
     text = config.get_text_config()

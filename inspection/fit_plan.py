@@ -33,7 +33,7 @@ class _Noisy:
     def __str__(self) -> str:
         rows = "rows not counted" if self.rows is None else f"about {self.rows:,} rows"
         said = f", the first: {self.first_bad}" if self.first_bad else ""
-        return f"{rows}; of the first {self.looked_at:,} rows {self.bad:,} cannot be used{said}"
+        return f"{rows}; {self.bad:,} of the first {self.looked_at:,} rows cannot be used{said}"
 
 
 def describe_fit(settings: FitSettings, output: str | Path, *, overwrite: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""What a cross-fitted probe finds: expected metrics, doubted labels, confusable topics, the noisy set.
+"""The findings of a cross-fitted probe: expected metrics, doubted labels, confusable topics, the noisy set.
 
 Knows the encoder's probe and the balance room's metrics, but no file.
 """
@@ -74,7 +74,7 @@ def doubted(probed: Probed) -> DoubtedLabels:
 
 
 def expected(probed: Probed, sets: TrainingData, settings: EncoderSettings) -> Probe:
-    """What the probe reaches on held-out rows."""
+    """The probe's metrics on held-out rows."""
     known = probed.logits.isfinite().all(-1)
     views = {"uniform": probed.alike, "train": probed.natural}
     labels, rows = probed.labels[known], int(known.sum())

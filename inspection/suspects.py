@@ -24,8 +24,8 @@ def find_suspects(
     for row in doubts.rows() if doubts is not None else ():
         times = doubts.times[row].item() if doubts is not None else 0.0
         suggestion = topics.names[int(doubts.other[row])] if doubts is not None else None
-        why = f"{suggestion} is {times:,.0f} times as probable, say rows like it" if times < 1e6 else (
-            f"{suggestion} is far more probable, say rows like it"
+        why = f"{suggestion} is {times:,.0f} times as probable, by similar rows" if times < 1e6 else (
+            f"{suggestion} is far more probable, by similar rows"
         )  # fmt: skip
         repeat = twins.pop(records[row].id, None)
         found.append(_suspect(records[row], suggestion, times, "; ".join([why, *_of_twin(repeat, by_id)])))

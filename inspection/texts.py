@@ -86,7 +86,7 @@ def _lengths(texts: Sequence[str], learnt: Sequence[str], base: str | None, voca
         tokenizer = read_tokenizer(base) if base else train_tokenizer(learnt, vocabulary)
     except UserError:
         raise
-    except Exception as error:  # of many kinds: files may contain anything
+    except Exception as error:  # of any kind: the files may contain anything
         raise UserError(
             f"the tokenizer of {base!r} cannot be read ({first_line(error)}): give a hub id or folder"
         ) from error

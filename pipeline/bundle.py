@@ -163,7 +163,7 @@ def push(repo_id: str, save: Save, *, private: bool, token: str | None) -> str:
 
 def _manifest(place: Path) -> Manifest:
     if not (place / MANIFEST).exists():
-        raise UserError(f"{place} is no bundle: it has no {MANIFEST}; give the folder that `unskew fit` wrote")
+        raise UserError(f"{place} is not a bundle: it has no {MANIFEST}; give the folder that `unskew fit` wrote")
     return read_artefact(place / MANIFEST, Manifest, FORMAT, FIT_AGAIN)
 
 
@@ -184,7 +184,9 @@ def _fetch(repo_id: str) -> Path:
     try:
         return Path(snapshot_download(repo_id))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(f"there is no bundle {repo_id}, neither a folder here nor one on the hub") from error
+        raise UserError(
+            f"there is no bundle {repo_id}, neither a local folder nor on the hub; check the name"
+        ) from error
 
 
 def _is_offline(error: BaseException | None) -> bool:

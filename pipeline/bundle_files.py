@@ -57,7 +57,7 @@ def check_files(place: Path, manifest: Manifest) -> None:
             raise UserError(f"bundle {place}: {name} is neither a file nor a folder; remove it")
         if path.suffix.lower() in CODE:
             raise UserError(
-                f"bundle {place}: {name} could be custom code, and a bundle holds JSON and safetensors only; remove it"
+                f"bundle {place}: {name} could be custom code, but a bundle has only JSON and safetensors; remove it"
             )
     if (place / "encoder" / "tokenizer_config.json").exists():
         read_artefact(place / "encoder" / "tokenizer_config.json", _EncoderTokenizer, remedy=FIT_AGAIN)
@@ -70,7 +70,7 @@ def _check_exact(place: Path, name: str, manifest: Manifest) -> None:
     file, size = place / name, manifest.files.get(name)
     if size is not None and file.stat().st_size != size:
         raise UserError(
-            f"bundle {place}: {name} has {file.stat().st_size} bytes and not the {size} that were written; "
+            f"bundle {place}: {name} has {file.stat().st_size} bytes instead of {size}; "
             f"it was cut short or changed; {FIT_AGAIN}"
         )
     if name in manifest.sha256 and file_sha256(file) != manifest.sha256[name]:
@@ -108,5 +108,5 @@ def _measure(folder: Path) -> tuple[int, int]:
                     tensors += 1
                     side = max(side, *weights.get_slice(name).get_shape(), 1)
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{path} holds no safetensors weights ({error}); {FIT_AGAIN}") from error
+            raise UserError(f"{path} is not a safetensors file ({error}); {FIT_AGAIN}") from error
     return tensors, side

@@ -29,7 +29,7 @@ _MOST_SHOWN = 10  # topics of the example
 
 @dataclass(frozen=True)
 class Example:
-    """A text and what stage 1 says of it: the probability of each topic."""
+    """A text with the probability of each topic by stage 1."""
 
     text: str
     probabilities: Mapping[str, float]
@@ -70,7 +70,11 @@ def model_card(
         "```",
         "",
         *_measures(metrics.get("validation", {})),
-        *([f"Above, the most probable topic. In use: {metrics['decision']}.", ""] if metrics.get("decision") else []),
+        *(
+            [f"The figures above are for the most probable topic. Decision in use: {metrics['decision']}.", ""]
+            if metrics.get("decision")
+            else []
+        ),
         "## Topics",
         "",
         "| topic | training rows | band | target prior | validation recall |",
@@ -98,7 +102,7 @@ def _widget(example: Example) -> list[str]:
 
 
 def _scalar(text: str) -> str:
-    """A string of YAML in which nothing of a name from data is markup."""
+    """A quoted YAML string, so that a name from data is never read as markup."""
     return json.dumps(text).replace("<", "\\u003c")
 
 

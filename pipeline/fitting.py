@@ -34,7 +34,7 @@ from .settings import FitSettings
 
 log = logging.getLogger("unskew")
 
-OBEDIENCE_ROWS = 48  # held-out texts that are written under their own and another topic, to measure obedience
+OBEDIENCE_ROWS = 48  # held-out texts for obedience, written under their own topic and another
 PRIORS: tuple[Literal["uniform", "train"], ...] = ("uniform", "train")  # metrics under both are logged
 
 
@@ -127,7 +127,7 @@ def _obedience(decoder: TopicDecoder, sets: TrainingData) -> dict[str, Any]:
         return {}
     log.info("decoder: %s", found)
     if not found.listens:
-        log.warning("decoder: it hardly follows its topic: train it longer, on more rows, or with a larger text_swap")
+        log.warning("the decoder hardly follows its topic; train it longer, on more rows, or with a larger text_swap")
     return {"obedience": asdict(found)}
 
 

@@ -28,9 +28,9 @@ def load_rows(path: Path, topics: int) -> HeldOutRows:
         found = load_file(path)
         rows = HeldOutRows(found["logits"].half(), found["labels" if "labels" in found else "targets"].int())
     except (SafetensorError, OSError, KeyError) as error:
-        raise UserError(f"{path} holds no held-out rows ({error}); {FIT_AGAIN}") from error
+        raise UserError(f"{path} has no held-out rows ({error}); {FIT_AGAIN}") from error
     except UserError as error:
         raise UserError(f"{path}: {error}; {FIT_AGAIN}") from error
     if rows.logits.shape[1] != topics:
-        raise UserError(f"{path} is of {rows.logits.shape[1]} topics and not of {topics}; {FIT_AGAIN}")
+        raise UserError(f"{path} has {rows.logits.shape[1]} topics instead of {topics}; {FIT_AGAIN}")
     return rows

@@ -104,7 +104,9 @@ class HybridPipeline:
     ) -> None:
         for stage, topics in (("encoder", encoder.topics), ("decoder", decoder.topics if decoder else None)):
             if topics is not None and tuple(topics) != corrector.topics.names:
-                raise UserError(f"the {stage}'s topics are not the bundle's: the folders were mixed; fit again")
+                raise UserError(
+                    f"the {stage}'s topics differ from the bundle's, so folders of two bundles were mixed; fit again"
+                )
         self.encoder = encoder
         self.decoder = decoder
         self.corrector = corrector
@@ -195,7 +197,9 @@ class HybridPipeline:
             UserError: If the system has no decoder, or a topic is unknown.
         """
         if self.decoder is None:
-            raise UserError("this system has no decoder: it was fitted with `decoder: null`")
+            raise UserError(
+                "this bundle has no decoder, because it was fitted with `decoder: null`; fit one with a decoder"
+            )
         return self.decoder.generate(texts, topics, generation, fairness, watch=watch)
 
     @property
@@ -316,7 +320,7 @@ class HybridPipeline:
         )
 
     def _example(self) -> Example:
-        """A text that is nobody's, for the model card."""
+        """A harmless text with its answer, for the model card."""
         [shares] = self.probabilities([HARMLESS]).tolist()
         return Example(HARMLESS, dict(zip(self.topics.names, shares, strict=True)))
 
@@ -393,5 +397,5 @@ def _windows(texts: Iterator[str], size: int) -> Iterator[list[str]]:
         for text in held:
             position += 1
             if not isinstance(text, str) or not text.strip():
-                raise UserError(f"text {position} is empty or no string; leave such rows out")
+                raise UserError(f"text {position} is empty or not a string; leave such rows out")
         yield held

@@ -162,7 +162,7 @@ class StoredCorrector(Artefact):
             if len(prior) != topics:
                 raise ValueError(f"{name} has {len(prior)} numbers for {topics} topics")
             if not math.isclose(sum(prior), 1, abs_tol=ROUNDING):
-                raise ValueError(f"{name} sums to {sum(prior):.6g} and not to 1")
+                raise ValueError(f"{name} sums to {sum(prior):.6g} instead of 1")
         for name in ("log_temperature", "bias"):
             if len(getattr(self.calibration, name)) not in (0, 1, topics):
                 raise ValueError(f"calibration.{name} has {len(getattr(self.calibration, name))} numbers")

@@ -23,7 +23,7 @@ def local_copy(url: str, marker: str) -> Path:
     """
     source = RemotePath.parse(url)
     if not (source / marker).is_file():
-        raise UserError(f"{source} is no bundle: it has no {marker}; give the URL of the folder that holds one")
+        raise UserError(f"{source} is not a bundle: it has no {marker}; give the URL of a bundle's folder")
     found = _state(source)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unskew" / "bundles"
     cache.mkdir(parents=True, exist_ok=True)

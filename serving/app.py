@@ -70,7 +70,11 @@ def _add_errors(app: FastAPI) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        detail = "the body is no UTF-8, or no JSON" if error.status_code == HTTPStatus.BAD_REQUEST else error.detail
+        detail = (
+            "the body is not JSON in UTF-8; send a JSON object"
+            if error.status_code == HTTPStatus.BAD_REQUEST
+            else error.detail
+        )
         return _as_response(RequestError(error.status_code, detail))
 
     app.exception_handler(RequestError)(problem)
@@ -107,18 +111,20 @@ def _add_system_one(
 
 
 def _add_state(app: FastAPI, systems: Sequence[ServedSystem], limits: ServingLimits, metrics: ServerMetrics) -> None:
-    @app.get("/health", summary="Whether the models work: restart where not")
+    @app.get("/health", summary="Whether the models work; restart the server if not")
     async def health() -> Response:
         faults = {system.name: system.worker.fault or "stopped" for system in systems if not system.worker.alive}
         if faults:
-            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, f"models that do not work: {faults}")
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, f"models that fail: {faults}; restart the server")
         return _json({"status": "ok"})
 
-    @app.get("/ready", summary="Whether requests are taken: send none where not")
+    @app.get("/ready", summary="Whether the server accepts requests")
     async def ready() -> Response:
         for system in systems:
             if not system.worker.alive or system.worker.waiting >= limits.waiting:
-                raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, f"{system.name} takes no requests now")
+                raise RequestError(
+                    HTTPStatus.SERVICE_UNAVAILABLE, f"{system.name} accepts no requests now; try again later"
+                )
         return _json({"status": "ready"})
 
     @app.get("/metrics", summary="For Prometheus")
@@ -181,7 +187,7 @@ async def _streamed(
         yield event_bytes("end", {"model": system.name})
     except TimeoutError:
         problem = RequestError(
-            HTTPStatus.GATEWAY_TIMEOUT, f"not done within {limits.seconds:g} seconds; send fewer texts"
+            HTTPStatus.GATEWAY_TIMEOUT, f"no complete answer within {limits.seconds:g} seconds; send fewer texts"
         )
         yield event_bytes("problem", problem.to_dict())
     except RequestError as problem:

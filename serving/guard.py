@@ -48,7 +48,9 @@ class Guard:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive in time") from None
+                raise HTTPException(
+                    HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive in time; send it faster, or in parts"
+                ) from None
             whole = not message.get("more_body", False)
             taken += len(message.get("body", b""))
             self._check_size(taken)
@@ -72,4 +74,6 @@ class Guard:
     def _check_size(self, size: int) -> None:
         if size > self._most_bytes:
             megabytes = self._most_bytes / 1_000_000
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {megabytes:g} MB: send parts")
+            raise HTTPException(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {megabytes:g} MB; send it in parts"
+            )

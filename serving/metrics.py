@@ -15,11 +15,11 @@ class ServerMetrics:
         self._topics = self._counter("topics", "Texts by the topic decided for; undecided ones have none.", *_TOPIC)
         self._problems = self._counter("failed_texts", "Texts of requests that failed.", "model")
         self._seconds = Histogram(
-            "unskew_request_seconds", "From the request's first byte to the answer's last.", ["route"],
+            "unskew_request_seconds", "Seconds from the request's first byte to the answer's last.", ["route"],
             buckets=SECONDS, registry=self._registry,
         )  # fmt: skip
         self._batches = Histogram(
-            "unskew_batch_rows", "Texts that went through a stage together.", ["model", "stage"],
+            "unskew_batch_rows", "Texts of a batch in a stage.", ["model", "stage"],
             buckets=ROWS, registry=self._registry,
         )  # fmt: skip
         self._waiting = Gauge("unskew_waiting_texts", "Texts that wait.", ["model"], registry=self._registry)

@@ -57,11 +57,11 @@ def problem_of_validation(errors: Sequence[Any]) -> RequestError:
     first = errors[0]
     kind, place = first["type"], [part for part in first["loc"] if part != "body"]
     if kind == "json_invalid":
-        return RequestError(HTTPStatus.BAD_REQUEST, f"the body is no JSON: {first.get('ctx', {}).get('error', '')}")
+        return RequestError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {first.get('ctx', {}).get('error', '')}")
     if not place:
         return RequestError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            'the body must be a JSON object, as {"text": "..."}, sent with Content-Type: application/json',
+            'the body must be a JSON object such as {"text": "..."}, sent with Content-Type: application/json',
         )
     row = next((part + 1 for before, part in zip(place, place[1:], strict=False) if before == "texts"), None)
     shown = ".".join(str(part) for part in place)

@@ -73,22 +73,22 @@ class PredictRequest(_Options):
 
     text: str | None = Field(None, description="One text; give this or `texts`.")
     texts: list[str] | None = Field(None, description="Many texts.")
-    model: str | None = Field(None, description="Which of the served systems; the first unless given.")
+    model: str | None = Field(None, description="Name of the system; by default the first one served.")
     target_prior: Literal["uniform", "train", "adaptive", "estimate"] | dict[str, float] | None = Field(
         None,
-        description="The prior to be right for: uniform, train, shares by topic that sum to 1, or from these texts: "
-        "adaptive (within what the training set makes likely) or estimate (from them alone). As the bundle was fitted "
-        "unless given.",
+        description="Prior to predict for: uniform, train, shares by topic that sum to 1, or an estimate from these "
+        "texts: adaptive (within what the training set makes likely) or estimate (from the texts alone). By default "
+        "that of the bundle.",
     )
     topic: str | list[str | None] | None = Field(
-        None, description="Write under this topic whatever stage 1 says; a list has one, or null, for each text."
+        None, description="Topic to write under, whatever stage 1 decides; a list has one topic or null for each text."
     )
-    write: bool = Field(True, description="Whether outputs are written; false: topics alone.")
-    stream: bool = Field(False, description="Answer with server-sent events, outputs as they are written.")
+    write: bool = Field(True, description="Whether to write outputs; false gives topics alone.")
+    stream: bool = Field(False, description="Whether to answer with server-sent events while outputs are written.")
     log_probabilities: bool = Field(
         False,
-        description="Add every topic's calibrated log-probability under the training prior, in the order of /info: "
-        "what any other target prior can be computed from.",
+        description="Whether to add every topic's calibrated log-probability under the training prior, in the order of "
+        "/info, from which any other target prior can be computed.",
     )
 
     def ask(self, system: ServedSystem, most_rows: int) -> Ask:
@@ -102,7 +102,7 @@ class PredictRequest(_Options):
         self._check_prior(system)
         options = self.plain()
         if options.sets is not None and not 0 < options.sets < 1:
-            raise UserError(f"sets is {options.sets}; give an error rate between 0 and 1, as 0.1")
+            raise UserError(f"sets is {options.sets}; give an error rate between 0 and 1, such as 0.1")
         system.pipeline.check_guidance(options)
         return Ask(
             tuple(texts),
@@ -143,7 +143,7 @@ class PredictRequest(_Options):
         if len(given) != texts:
             raise UserError(f"topic has {len(given)} entries for {texts} texts; give one, or one for each text")
         if self.topic is not None and system.pipeline.decoder is None:
-            raise UserError("topic forces what an output is written under, and this server writes none")
+            raise UserError("topic is the topic to write under, but this server writes no outputs; leave it out")
         for row, topic in enumerate(given, 1):
             if topic is not None and topic not in system.pipeline.topics:
                 known = ", ".join(system.pipeline.topics.names[:20])
@@ -159,30 +159,28 @@ def _fault_of(text: str) -> str | None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "has half of a surrogate pair, which is no character; send UTF-8"
+        return "has half of a surrogate pair, which is not a character; send UTF-8"
     return None
 
 
 class Prediction(BaseModel):
-    """What is said of one text."""
+    """The prediction for one text."""
 
-    topic: str | None = Field(description="The topic decided for; null where none is probable enough.")
-    confidence: float = Field(description="The probability of the most probable topic.")
-    topics: dict[str, float] = Field(description="The most probable topics, most probable first.")
-    output: str | None = Field(description="The text written; null where none was.")
-    topic_set: list[str] | None = Field(None, description="The conformal set; only where `sets` was given.")
-    forced_topic: str | None = Field(None, description="The topic that the output was written under, where forced.")
-    log_probabilities: list[float] | None = Field(None, description="Only where they were asked for.")
+    topic: str | None = Field(description="Decided topic; null if none is probable enough.")
+    confidence: float = Field(description="Probability of the most probable topic.")
+    topics: dict[str, float] = Field(description="Most probable topics with their probabilities, in descending order.")
+    output: str | None = Field(description="Written text; null without one.")
+    topic_set: list[str] | None = Field(None, description="Conformal set; only if `sets` was given.")
+    forced_topic: str | None = Field(None, description="Topic that the output was written under, if it was forced.")
+    log_probabilities: list[float] | None = Field(None, description="Log-probabilities, if requested.")
 
 
 class PredictAnswer(BaseModel):
     """The answer to a `PredictRequest`."""
 
     model: str
-    results: list[Prediction] = Field(description="One for each text, in order.")
-    target_prior: dict[str, float] | None = Field(
-        None, description="The shares that were estimated, for adaptive and estimate."
-    )
+    results: list[Prediction] = Field(description="Predictions, one for each text, in order.")
+    target_prior: dict[str, float] | None = Field(None, description="Estimated shares, for adaptive and estimate.")
 
 
 def system_named(systems: Sequence[ServedSystem], name: str | None) -> ServedSystem:

@@ -18,14 +18,14 @@ MOST_QUESTIONS = 64
 
 
 class SystemOneRequest(BaseModel):
-    """A state and questions about it; only `choice` questions over trained topics are supported."""
+    """A state with questions; only `choice` questions over trained topics are supported."""
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str | None = Field(None, description="Which of the served systems; the first unless given.")
-    state: str | dict[str, Any] | list[Any] = Field(description="The text; what is no string is read as JSON text.")
+    model: str | None = Field(None, description="Name of the system; by default the first one served.")
+    state: str | dict[str, Any] | list[Any] = Field(description="The text; any other value is read as its JSON text.")
     questions: dict[str, dict[str, Any]] = Field(min_length=1, max_length=MOST_QUESTIONS)
-    assets: dict[str, Any] = Field(default_factory=dict, description="Images: there can be none here.")
+    assets: dict[str, Any] = Field(default_factory=dict, description="Images, which are not supported; must be empty.")
 
     def ask(self, system: ServedSystem) -> Ask:
         """The request to a worker: every topic's probability for the state.
@@ -56,7 +56,7 @@ def _check(name: str, question: dict[str, Any], system: ServedSystem) -> None:
     kind, criteria = question.get("type"), question.get("criteria")
     place = f"questions.{name}"
     if kind != "choice":
-        raise UserError(f"{place}.type is {kind!r}; a topic classifier answers choice alone")
+        raise UserError(f"{place}.type is {kind!r}; a topic classifier answers only choice")
     if unknown := set(question) - {"type", "criteria", "instructions"}:
         raise UserError(f"{place}: there is no {sorted(unknown)[0]!r} in a choice question")
     if not isinstance(criteria, dict) or not criteria:
@@ -64,7 +64,7 @@ def _check(name: str, question: dict[str, Any], system: ServedSystem) -> None:
     for option in criteria:
         if option not in system.pipeline.topics:
             known = ", ".join(system.pipeline.topics.names[:20])
-            raise UserError(f"{place}.criteria: {option!r} is no trained topic; there are {known}")
+            raise UserError(f"{place}.criteria: {option!r} is not a trained topic; give one of {known}")
 
 
 def _choice(options: list[str], result: Result) -> dict[str, Any]:

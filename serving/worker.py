@@ -1,8 +1,8 @@
-"""One thread that owns a model and answers whoever waits: batches form by themselves while the model is busy.
+"""A thread that owns a model and answers waiting requests; batches form by themselves while the model is busy.
 
-Knows the pipeline and tickets; knows no HTTP. Everything that has arrived goes through stage 1 together, whatever its
-options; outputs are written a window at a time, the requests taking turns row by row, so that a long request does not
-keep a short one waiting. A batch that fails is halved until the row at fault is alone: its request fails, no other.
+Knows the pipeline and tickets; knows no HTTP. All waiting texts go through stage 1 together, whatever their options.
+Outputs are written a window at a time, and requests take turns row by row, so that a long request does not delay a
+short one. A failing batch is bisected to the failing row; only its request fails.
 """
 
 import logging
@@ -25,9 +25,12 @@ from .ticket import Ask, Ticket
 log = logging.getLogger("unskew")
 
 Item = TypeVar("Item")
-CPU_WINDOW, GPU_WINDOW = 64, 256  # outputs written together; more hardly helps, and the next request waits longer
-# Clients that ask again as soon as they are answered are waited for so long; otherwise every other batch would hold one
-# request alone.
+CPU_WINDOW, GPU_WINDOW = (
+    64,
+    256,
+)  # outputs written together; more would hardly help, and the next request would wait longer
+# Seconds to wait for clients that send their next request at once; otherwise every other batch would have a single
+# request.
 RETURN_SECONDS = 0.005
 
 
@@ -45,11 +48,11 @@ class _Row:
 
 
 class Worker:
-    """Answers tickets with a pipeline, in a thread of its own.
+    """Answers tickets with a pipeline, in its own thread.
 
     Args:
-        pipeline: Both stages, or the first alone.
-        most_waiting: Texts that may wait.
+        pipeline: Pipeline of both stages, or of the first alone.
+        most_waiting: Most texts that may wait.
     """
 
     def __init__(self, pipeline: HybridPipeline, most_waiting: int) -> None:
@@ -60,19 +63,19 @@ class Worker:
         self._to_write: list[_Row] = []
         self._changed = threading.Condition()
         self._stopping = False
-        self._answered = 0  # requests that the last batch answered, and when that was
+        self._answered = 0  # number of requests in the last batch, and the time of their answer
         self._answered_at = 0.0
         self._window = CPU_WINDOW if pipeline.encoder.model.device.type == "cpu" else GPU_WINDOW
         self._thread = threading.Thread(target=self._run, name="unskew-worker", daemon=True)
         self.fault: str | None = None  # set if the model itself is broken: a known-good text fails too
 
     def start(self, on_batch: Callable[[str, int], None]) -> None:
-        """Begin to answer; `on_batch` is called with the stage ("encoder", "decoder") and the rows of each batch."""
+        """Start the thread; `on_batch` is called with the stage ("encoder", "decoder") and the rows of each batch."""
         self._on_batch = on_batch
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer what has arrived, then end."""
+        """Answer the waiting requests, then end."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -80,24 +83,24 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """Texts that have arrived or wait to be written."""
+        """Number of texts that wait for either stage."""
         arrived = sum(len(ticket.ask.texts) for ticket in tuple(self._arrived) if ticket.wanted)
         return arrived + sum(row.ticket.wanted for row in tuple(self._to_write))
 
     @property
     def alive(self) -> bool:
-        """Whether tickets can be answered."""
+        """Whether the worker can answer tickets."""
         return self._thread.is_alive() and self.fault is None
 
     def submit(self, ticket: Ticket) -> None:
-        """Take a ticket.
+        """Queue a ticket.
 
         Raises:
-            RequestError: If too much waits already, or the server is going down.
+            RequestError: If too many texts wait already, or the server is shutting down.
         """
         with self._changed:
             if self._stopping or not self._thread.is_alive():
-                raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is going down; try another")
+                raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down; try another")
             if self.waiting + len(ticket.ask.texts) > self._most_waiting:
                 raise RequestError(
                     HTTPStatus.SERVICE_UNAVAILABLE, f"{self.waiting} texts wait already; try again later"
@@ -121,13 +124,13 @@ class Worker:
             self._answered, self._answered_at = sum(ticket.ended for ticket in asked), time.monotonic()
 
     def _wait_for_returning(self) -> None:
-        """Until as many requests have arrived as were just answered, for a moment: a lone request waits for nobody."""
+        """Wait for a moment until as many requests have arrived as were just answered; a lone client never waits."""
         left = self._answered_at + RETURN_SECONDS - time.monotonic()
         if left > 0:
             self._changed.wait_for(lambda: len(self._arrived) >= self._answered or self._stopping, left)
 
     def _classify(self, tickets: Sequence[Ticket]) -> None:
-        """Stage 1 over all rows of all tickets, and what each ticket makes of its own."""
+        """Run stage 1 over the rows of all tickets, and decide each ticket's rows."""
         rows = [_Row(ticket, index) for ticket in tickets for index in range(len(ticket.ask.texts))]
         if not rows:
             return
@@ -145,7 +148,7 @@ class Worker:
             self._decide_alike([ticket for ticket, _ in group], [logits for _, logits in group])
 
     def _decide_alike(self, tickets: Sequence[Ticket], logits: Sequence[torch.Tensor]) -> None:
-        """Decide for tickets that ask alike, together: what takes as long for one row as for many is done once."""
+        """Decide tickets with equal options together, because much of the work is the same for one row and for many."""
         try:
             pipeline = self._aimed(tickets[0].ask, logits[0])
             options = tickets[0].ask.options
@@ -158,22 +161,22 @@ class Worker:
         for ticket, own in zip(tickets, logits, strict=True):
             try:
                 self._take(ticket, pipeline, [next(decided) for _ in own], own)
-            except Exception as error:  # of this ticket alone
+            except Exception as error:  # for this ticket alone
                 ticket.fail(problem_of(error))
 
     def _logits(self, rows: Sequence[_Row]) -> list[Any]:
         return list(self._pipeline.encoder.logits([row.text for row in rows]))
 
     def _take(self, ticket: Ticket, pipeline: HybridPipeline, decided: Sequence[Decided], logits: torch.Tensor) -> None:
-        """Hand a ticket what was decided; what is to be written for it waits from now on.
+        """Give a ticket its decisions, and queue its rows for writing.
 
         Raises:
-            RequestError: If the model gives no numbers.
+            RequestError: If the model gives NaN or infinite numbers.
         """
         ask, results = ticket.ask, [own.result for own in decided]
         for index, result in enumerate(results):
             if not math.isfinite(result.confidence):
-                raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "the model gives no number for it", index + 1)
+                raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "the model gives NaN for it", index + 1)
         natural = pipeline.corrector.calibrated_log_probs(logits).tolist() if ask.log_probabilities else []
         ticket.decide(results, natural, pipeline.corrector.target)
         for index, own in enumerate(decided):
@@ -193,7 +196,7 @@ class Worker:
         return self._pipeline.with_target_prior(prior)  # pyright: ignore[reportArgumentType]
 
     def _write(self) -> None:
-        """Stage 2 over one window of rows with equal options; each ticket's first row comes before any second row."""
+        """Run stage 2 over one window of rows with equal options; each ticket's first row precedes any second row."""
         self._to_write = [row for row in self._to_write if row.ticket.wanted]
         if not self._to_write:
             return
@@ -224,10 +227,10 @@ class Worker:
         return self._pipeline.write(texts, topics, options.generation, options.fairness, watch)
 
     def _each(self, work: Callable[[Sequence[Item]], list[Any]], items: Sequence[Item]) -> list[Any]:
-        """What work makes of each item; an exception is where one fails alone."""
+        """The result of `work` for each item; an exception for an item that fails alone."""
         try:
             return work(items)
-        except BaseException as error:  # a panic of the tokenizers' Rust is no `Exception`
+        except BaseException as error:  # a panic in the tokenizers' Rust code is not an `Exception`
             if len(items) == 1:
                 self._look_for_fault()
                 return [error]
@@ -235,7 +238,7 @@ class Worker:
         return [*self._each(work, items[:middle]), *self._each(work, items[middle:])]
 
     def _look_for_fault(self) -> None:
-        """Whether the model fails on any text: a broken GPU is to be seen from outside."""
+        """Check whether the model fails on a harmless text, so that /health reports a broken GPU."""
         try:
             self._pipeline.encoder.logits([HARMLESS])
         except Exception as error:
@@ -251,7 +254,7 @@ def _way_of_writing(row: _Row) -> tuple[Any, ...]:
 
 
 def _way_of_deciding(ticket: Ticket) -> Any:
-    """Equal for tickets that are decided alike; a prior that is taken from a ticket's own rows is like no other."""
+    """Equal for tickets to decide together; unique if the prior is estimated from the ticket's own rows."""
     prior = ticket.ask.target_prior
     if prior in ("adaptive", "estimate"):
         return ticket

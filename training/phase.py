@@ -14,7 +14,9 @@ from transformers import get_linear_schedule_with_warmup
 from .settings import PhaseSettings
 from .sharding import shard
 
-CHECKPOINT_COPIES = 2 * 3  # of the trained weights: the best and the last checkpoint, each with AdamW's two moments
+CHECKPOINT_COPIES = (
+    2 * 3
+)  # copies of the trained weights: the best and the last checkpoint, each with AdamW's two moments
 
 
 def checkpoint_bytes(model: nn.Module) -> int:

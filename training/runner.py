@@ -113,7 +113,7 @@ def _fit(
         module = copy.deepcopy(module)  # a sharded module stays sharded; the best weights are loaded into the original
     last = _last(options)
     if last.exists():
-        log.info("%s: going on from the last checkpoint", options.name)
+        log.info("%s: resuming from the last checkpoint", options.name)
     else:
         check_disk(options.folder, checkpoint_bytes(module))
     trainer = _make_trainer(options)
@@ -195,7 +195,7 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
     try:
         return lightning.Trainer(**{**defaults, **given, **ours})
     except (TypeError, ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
-        raise UserError(f"{options.name}: the trainer options {dict(options.trainer)} do not fit: {error}") from error
+        raise UserError(f"{options.name}: the trainer options {dict(options.trainer)} are invalid: {error}") from error
 
 
 def _bf16(accelerator: str) -> bool:

@@ -37,9 +37,9 @@ class ScratchSettings:
             f"{name} is {sizes[name]}, must be at most {most}" for name, most in MOST.items() if sizes[name] > most
         ]
         if not problems and self.width % (2 * self.heads):
-            problems.append(f"width {self.width} is not an even multiple of heads {self.heads}")
+            problems.append(f"width is {self.width}, must be an even multiple of heads ({self.heads})")
         if self.vocabulary < 300:
-            problems.append(f"vocabulary is {self.vocabulary}, must be at least 300 (256 bytes and the marks)")
+            problems.append(f"vocabulary is {self.vocabulary}, must be at least 300 (256 bytes and the special tokens)")
         if problems:
             raise UserError("scratch model: " + "; ".join(problems))
 
@@ -88,7 +88,9 @@ class PhaseSettings:
         try:
             object.__setattr__(self, "max_tokens", as_count(self.max_tokens))
         except ValueError:
-            problems.append(f"max_tokens is {self.max_tokens!r}, must be a positive number, as 5000000, 200M or 1.5B")
+            problems.append(
+                f"max_tokens is {self.max_tokens!r}, must be a positive number such as 5000000, 200M or 1.5B"
+            )
         if problems:
             raise UserError("training phase: " + "; ".join(problems))
 

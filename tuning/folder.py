@@ -1,7 +1,7 @@
-"""A study's folder: what it is a study of, one at work at a time. Knows files and settings; runs nothing.
+"""The folder of a study: its identity, its trials, its lock. Knows files and settings; runs nothing.
 
-study.json says what is tuned and on which rows, journal.log (Optuna's) which values were tried, trials/0003.json what
-a trial found; trials/0003 and 0003.work are there while it is at work. trials.csv and best.yaml are for the user.
+study.json has the settings and the rows of the study, journal.log (Optuna's) the values tried, trials/0003.json the
+result of a trial. trials/0003 and 0003.work exist while the trial runs. trials.csv and best.yaml are for the user.
 """
 
 import json
@@ -26,10 +26,10 @@ MOST_DIFFERENCES = 3
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """Where a study keeps what it knows.
+    """The folder of a study.
 
     Attributes:
-        path: The folder.
+        path: Path of the folder.
     """
 
     path: Path
@@ -37,14 +37,14 @@ class StudyFolder:
     @classmethod
     @contextmanager
     def locked(cls, path: str | Path, overwrite: bool = False) -> Generator["StudyFolder"]:
-        """The folder, made if missing, for one search at a time; emptied of another study where that is asked for.
+        """The folder, created if missing and locked for one search; `overwrite` deletes an earlier study in it.
 
         Raises:
             UserError: If another search works in it, or it has other contents.
         """
         place = output_folder(path)
         names = {path.name for path in place.iterdir()} if place.is_dir() else set()
-        if STUDY not in names and names - {LOCK, TRIALS, ROWS}:  # without one it ended before the rows were read
+        if STUDY not in names and names - {LOCK, TRIALS, ROWS}:  # without one, it ended before the rows were read
             raise UserError(f"{path} has other contents than a study; give another --output")
         (place / TRIALS).mkdir(parents=True, exist_ok=True)
         try:
@@ -56,10 +56,10 @@ class StudyFolder:
             raise UserError(f"another search works in {path}; wait for it, or give another --output") from None
 
     def check(self, identity: Mapping[str, Any]) -> None:
-        """Write down what the study is of, or see that it is of that.
+        """Write the identity of the study, or compare it with the one in the folder.
 
         Raises:
-            UserError: If it is of something else.
+            UserError: If they differ.
         """
         file = self.path / STUDY
         asked = json.loads(json.dumps(identity, default=str))
@@ -73,31 +73,32 @@ class StudyFolder:
         if found != asked:
             there, here = _flat(found), _flat(asked)
             names = sorted(name for name in {*there, *here} if there.get(name) != here.get(name))
-            said = [f"{name} is {there.get(name)} there and {here.get(name)} here" for name in names]
+            said = [f"{name} was {there.get(name)}, is {here.get(name)}" for name in names]
             raise UserError(
-                f"{self.path} is a study of something else: {'; '.join(said[:MOST_DIFFERENCES])}; give another --output"
+                f"{self.path} has a study with other settings or rows: {'; '.join(said[:MOST_DIFFERENCES])}; give "
+                "another --output"
             )
 
     @property
     def rows(self) -> Path:
-        """Where noisy rows are kept."""
+        """The folder of stored noisy rows."""
         return self.path / ROWS
 
     def result(self, number: int) -> Path:
-        """The file of a finished trial's result."""
+        """The file with the result of a finished trial."""
         return self.path / TRIALS / f"{number:04}.json"
 
     def bundle(self, number: int) -> Path:
-        """Where a trial that is at work writes."""
+        """The bundle folder of a running trial."""
         return self.path / TRIALS / f"{number:04}"
 
     def write_best(self, settings: FitSettings) -> None:
-        """Write settings as `fit --config` reads them."""
+        """Write settings in the form of `fit --config`."""
         write_text(self.path / "best.yaml", yaml.safe_dump(asdict(settings), sort_keys=False, allow_unicode=True))
 
 
 def _empty(place: Path) -> None:
-    """Delete a study, what says that it is one last."""
+    """Delete a study, with study.json last."""
     for path in sorted(place.iterdir(), key=lambda path: path.name == STUDY):
         if path.is_dir():
             shutil.rmtree(path)
@@ -107,9 +108,9 @@ def _empty(place: Path) -> None:
 
 
 def identity_of(settings: FitSettings, sets: TrainingData, space: Space) -> dict[str, Any]:
-    """What must be equal for two searches to be one study; where rows come from may differ, what they are may not."""
+    """The identity of a study: settings and contents of the rows, whatever their paths."""
     stage = asdict(settings.encoder)
-    del stage["trainer"]  # of this machine
+    del stage["trainer"]  # specific to this machine
     noisy = None if sets.noisy is None else record_contents(sets.noisy, targets=False)
     return {
         "encoder": stage,

@@ -1,7 +1,7 @@
-"""How good a fit is: its calibrated log-loss on held-out rows, row by row. Knows a fitted system; no study.
+"""The calibrated log-loss of a fit on held-out rows, row by row. Knows a fitted system; knows no study.
 
-Half of it is that of the rows as they come, half that with topics alike, so that neither rare nor frequent topics are
-bought with the others.
+It is the mean of two losses, under the rows' own topic shares and under equal shares, so that neither rare nor frequent
+topics improve at the expense of the others.
 """
 
 import torch
@@ -12,16 +12,16 @@ from ..common import UserError, fingerprint
 
 
 def losses_of(corrector: PosteriorCorrector) -> list[float]:
-    """Nats of each held-out row (n,); their mean is the log-loss.
+    """The loss of each held-out row (n,) in nats; their mean is the log-loss.
 
-    A row of topic y counts -(w log p(y) + v log q(y)) / 2: p under the training shares and q under equal ones, both
-    calibrated, w and v the weights that give the rows' topics these shares.
+    A row of topic y has the loss -(w log p(y) + v log q(y)) / 2. p and q are the calibrated probabilities under the
+    training shares and under equal shares; w and v are the weights that give the rows these shares.
 
     Raises:
-        UserError: If the fit held no rows out.
+        UserError: If the fit held out no rows.
     """
     if corrector.rows is None:
-        raise UserError("the fit held no rows out to be judged on: give more rows, or --data.validation")
+        raise UserError("the fit held out no rows, so it cannot be judged; give more rows, or --data.validation")
     logits, labels = corrector.rows.logits.float(), corrector.rows.labels.long()
     shares = torch.tensor(corrector.topics.counts, dtype=torch.float64)
     natural = _own(corrector.calibrated_log_probs(logits), labels) * _weights(labels, shares)
@@ -30,7 +30,7 @@ def losses_of(corrector: PosteriorCorrector) -> list[float]:
 
 
 def rows_of(corrector: PosteriorCorrector) -> str:
-    """Equal for fits that held out the same rows."""
+    """A fingerprint of the held-out rows."""
     return fingerprint([] if corrector.rows is None else corrector.rows.labels.tolist())
 
 
@@ -39,6 +39,6 @@ def _own(log_probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def _weights(labels: Tensor, shares: Tensor) -> Tensor:
-    """Weights (n,) that give the topics these shares (C,), 1 on average."""
+    """Weights (n,) with a mean of 1 that give the topics these shares (C,)."""
     weights = share_weights(labels, shares)
     return weights * len(weights) / weights.sum()

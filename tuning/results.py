@@ -1,4 +1,4 @@
-"""What trials found, and which of them is kept. Plain data and arithmetic; knows no fit and no search."""
+"""The results of trials, and the choice of the best. Knows no fit and no search."""
 
 import csv
 import json
@@ -11,20 +11,20 @@ from typing import Any
 
 from ..common import UserError, replacing_file, write_text
 
-DEFAULT = 0  # the number of the trial that the search starts from
+DEFAULT = 0  # number of the trial with the default settings
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One fit.
+    """The result of one fit.
 
     Attributes:
-        number: 0 is the default.
-        values: What was searched, by the name of the option.
-        seconds: Seconds of all calls that worked on it.
-        losses: Nats of each held-out row; empty where it failed.
+        number: Number of the trial; 0 is the default.
+        values: Values of the searched options, by name.
+        seconds: Seconds of work, over all calls.
+        losses: Loss of each held-out row in nats; empty if the trial failed.
         rows: Fingerprint of the held-out rows.
-        failure: Why it failed; None where it did not.
+        failure: Reason of a failure; None without one.
     """
 
     number: int
@@ -36,25 +36,27 @@ class TrialResult:
 
     @property
     def loss(self) -> float:
-        """Held-out log-loss in nats; nan where it failed."""
+        """Held-out log-loss in nats; nan if the trial failed."""
         return fmean(self.losses) if self.losses else math.nan
 
     def save(self, path: Path) -> None:
-        """Write it, whole or not at all."""
+        """Write the file, whole or not at all."""
         write_text(path, json.dumps(asdict(self)) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> "TrialResult":
-        """Read it.
+        """Read a file from `save`.
 
         Raises:
-            UserError: If it is no such file.
+            UserError: If it is not such a file.
         """
         try:
             values = json.loads(path.read_text("utf-8"))
             return cls(**{**values, "losses": tuple(values["losses"])})
         except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{path} is no result of a trial ({error}); delete the study and begin again") from error
+            raise UserError(
+                f"{path} is not the result of a trial ({error}); give --overwrite to start the study again"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class StudyResult:
     """All trials of a study so far.
 
     Attributes:
-        trials: In order; the first is the default.
+        trials: Trials in order; the first is the default.
     """
 
     trials: Sequence[TrialResult]
@@ -73,14 +75,14 @@ class StudyResult:
         return self.trials[DEFAULT]
 
     def gain(self, trial: TrialResult) -> tuple[float, float]:
-        """How much lower the trial's log-loss is than the default's, and the standard error, over rows in pairs."""
+        """The default's log-loss minus the trial's, paired by row, and its standard error."""
         pairs = [a - b for a, b in zip(self.default.losses, trial.losses, strict=True)]
         error = stdev(pairs) / math.sqrt(len(pairs)) if len(pairs) > 1 else math.inf
         return fmean(pairs), error
 
     @property
     def kept(self) -> TrialResult:
-        """The lowest log-loss, if it is lower than the default's by more than its standard error; else the default."""
+        """The trial with the lowest log-loss; the default, unless it is beaten by more than the standard error."""
         best = min((trial for trial in self.trials if trial.failure is None), key=lambda trial: trial.loss)
         gain, error = self.gain(best)
         return best if gain > error else self.default
@@ -97,8 +99,8 @@ class StudyResult:
             )
         gain, error = self.gain(kept)
         return (
-            f"tuning, {done}: trial {kept.number} is kept, held-out log-loss {kept.loss:.4f} nats on {rows} where the "
-            f"default has {default.loss:.4f}: {gain:.4f} gained, standard error {error:.4f}"
+            f"tuning, {done}: trial {kept.number} is kept, held-out log-loss {kept.loss:.4f} nats on {rows}, default "
+            f"{default.loss:.4f}: {gain:.4f} better, standard error {error:.4f}"
         )
 
     def write_table(self, path: Path) -> None:
@@ -114,5 +116,5 @@ class StudyResult:
 
 
 def short(value: Any) -> str:
-    """A searched value as a person reads it."""
+    """A searched value in short form for people."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,6 +1,6 @@
-"""What is searched: which settings of stage 1, and between which values. Knows settings; runs nothing.
+"""The search space: settings of stage 1 with their ranges. Knows settings; runs nothing.
 
-Every range includes the value that the search starts from, so that the default is a trial like any other.
+Every range includes the value that the search starts from, so the default is a trial like any other.
 """
 
 from dataclasses import dataclass, replace
@@ -19,13 +19,13 @@ ROWS_PER_BATCH = (8, 16, 32)
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers between two ends, both included.
+    """Numbers from `low` to `high`, both included.
 
     Attributes:
-        low: The smallest.
-        high: The largest.
-        whole: Whether they are whole numbers.
-        log: Whether they are tried evenly on a logarithmic scale.
+        low: Smallest value.
+        high: Largest value.
+        whole: Whether only whole numbers are tried.
+        log: Whether the scale is logarithmic.
     """
 
     low: float
@@ -34,22 +34,22 @@ class Range:
     log: bool = False
 
     def including(self, value: Any) -> "Range":
-        """The same range, made wider where it must be."""
+        """The same range, widened to include a value."""
         return replace(self, low=min(self.low, value), high=max(self.high, value))
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """A few values.
+    """A choice between a few values.
 
     Attributes:
-        values: At least two.
+        values: Two values or more.
     """
 
     values: tuple[Value, ...]
 
     def including(self, value: Any) -> "OneOf":
-        """With that value too."""
+        """The same choice with one more value."""
         return self if value in self.values else OneOf((*self.values, value))
 
 
@@ -57,10 +57,10 @@ Space = dict[str, Range | OneOf]
 
 
 def search_space(settings: FitSettings, noisy: bool) -> Space:
-    """Ranges by the name of an option of `fit`.
+    """The ranges by option of `fit`.
 
     Args:
-        settings: Resolved; where the search starts.
+        settings: Resolved settings that the search starts from.
         noisy: Whether there are noisy rows.
 
     Raises:
@@ -69,7 +69,8 @@ def search_space(settings: FitSettings, noisy: bool) -> Space:
     encoder = settings.encoder
     if encoder.recipe_in_force == "probe":
         raise UserError(
-            "recipe probe chooses all it has on held-out rows by itself: give encoder.recipe tuned or phases"
+            "recipe probe has no settings to search, because it makes all choices on held-out rows itself; give "
+            "encoder.recipe tuned or phases"
         )
     space = _of_phases(encoder, noisy) if encoder.recipe_in_force == "phases" else _of_tuned()
     return {name: searched.including(value_of(settings, name)) for name, searched in space.items()}
@@ -99,24 +100,24 @@ def _of_phases(encoder: EncoderSettings, noisy: bool) -> Space:
 
 
 def value_of(settings: Any, name: str) -> Any:
-    """The value of the option of that dotted name."""
+    """The value of the option with a dotted name."""
     first, _, rest = name.partition(".")
     value = getattr(settings, first)
     return value_of(value, rest) if rest else value
 
 
 def with_value(settings: Any, name: str, value: Value) -> Any:
-    """The settings with another value for the option of that dotted name.
+    """The settings with another value for the option with a dotted name.
 
     Raises:
-        UserError: If the settings refuse it.
+        UserError: If the settings refuse the value.
     """
     first, _, rest = name.partition(".")
     return replace(settings, **{first: with_value(getattr(settings, first), rest, value) if rest else value})
 
 
 def with_values(settings: FitSettings, values: dict[str, Value]) -> FitSettings:
-    """The settings with other values for the options of these dotted names."""
+    """The settings with other values for some options, by dotted name."""
     for name, value in values.items():
         settings = with_value(settings, name, value)
     return settings

@@ -1,7 +1,7 @@
-"""The search itself: a default, then what Optuna suggests, each fitted and judged; it goes on where it was.
+"""The search: fits and judges the default, then Optuna's suggestions, and resumes after an interruption.
 
-Knows Optuna and how to fit; which settings are searched and which trial is kept are its neighbours'. What a trial tries
-depends on the seed, its number and the results before it, so a study that was interrupted tries what it would have.
+Knows Optuna and how to fit; other modules define the search space and choose the best trial. A trial's values depend
+only on the seed, its number and earlier results, so an interrupted study continues as if it had not stopped.
 """
 
 import logging
@@ -21,7 +21,7 @@ from .space import OneOf, Range, Space, search_space, value_of, with_values
 
 log = logging.getLogger("unskew")
 
-RANDOM_TRIALS = 4  # before the tree of Parzen estimators has something to go by
+RANDOM_TRIALS = 4  # random trials before the tree of Parzen estimators starts
 
 
 def tune(
@@ -32,21 +32,21 @@ def tune(
     trials: int | None = None,
     overwrite: bool = False,
 ) -> StudyResult:
-    """Search settings of stage 1 for the lowest calibrated log-loss on held-out rows; the outputs' stage is not fitted.
+    """Search settings of stage 1 for the lowest calibrated log-loss on held-out rows; stage 2 is not fitted.
 
-    The folder gets `trials.csv` and `best.yaml`. A call with the same folder goes on, and finishes first what
-    was interrupted.
+    The folder gets `trials.csv` and `best.yaml`. A call with the same folder continues the study, starting with an
+    interrupted trial.
 
     Args:
-        settings: Settings of the fit; what is searched starts here.
-        output: The study's folder, made if missing.
-        minutes: No trial is begun that would end later, if it takes as long as the longest so far; the default is
-            always fitted. None: no limit.
-        trials: In all, the default and those of earlier calls included. None: no limit.
-        overwrite: Whether a study that is there is deleted first.
+        settings: Settings of the fit, from which the search starts.
+        output: Folder of the study; created if missing.
+        minutes: Time limit: a trial starts only if it would end in time, were it as long as the longest so far; the
+            default is always fitted. None is no limit.
+        trials: Number of trials in all, including the default and those of earlier calls. None is no limit.
+        overwrite: Whether to delete an existing study first.
 
     Raises:
-        UserError: If Optuna is not installed, the folder is a study of something else, or the default cannot be fitted.
+        UserError: If Optuna is not installed, the folder has another study, or the default cannot be fitted.
     """
     _check_limits(minutes, trials)
     optuna = _optuna()
@@ -78,7 +78,7 @@ def _check_limits(minutes: float | None, trials: int | None) -> None:
     if trials is not None and trials < 1:
         raise UserError(f"trials is {trials}, must be positive")
     if minutes is None and trials is None:
-        raise UserError("give minutes or trials: a search without either would never end")
+        raise UserError("give minutes or trials, because a search without either would never end")
 
 
 def _optuna() -> Any:
@@ -102,7 +102,7 @@ def _open(optuna: Any, folder: StudyFolder, default: dict[str, Any]) -> Any:
 
 
 def _finished(searched: Any, folder: StudyFolder) -> list[TrialResult]:
-    """Results of trials from the first on, up to one that has none yet."""
+    """Results of consecutive trials from the first, up to one without a result."""
     found = []
     for number in range(len(searched.trials)):
         if not folder.result(number).is_file():
@@ -119,12 +119,12 @@ def _enough(done: StudyResult, end: float | None, trials: int | None) -> bool:
 
 
 def _next(optuna: Any, searched: Any, space: Space, seed: int) -> tuple[int, dict[str, Any]]:
-    """The trial that was interrupted, else a new one."""
+    """The interrupted trial, or a new one."""
     begun = [trial for trial in searched.trials if trial.state == optuna.trial.TrialState.RUNNING]
     waiting = sum(trial.state == optuna.trial.TrialState.WAITING for trial in searched.trials)
     number = begun[0].number if begun else len(searched.trials) - waiting
     searched.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, seed=1000 * seed + number)
-    # A trial that was interrupted gives what it was given before.
+    # An interrupted trial gets the same values again.
     trial = optuna.trial.Trial(searched, begun[0]._trial_id) if begun else searched.ask()
     return trial.number, {name: _suggest(trial, name, values) for name, values in space.items()}
 
@@ -140,12 +140,12 @@ def _suggest(trial: Any, name: str, values: Range | OneOf) -> Any:
 def _run(
     folder: StudyFolder, number: int, settings: FitSettings, values: dict[str, Any], done: StudyResult
 ) -> TrialResult:
-    """Fit and judge; a fit that cannot be done is a result too, but for the default."""
-    if folder.result(number).is_file():  # told to nobody: it ended in between
+    """Fit and judge. A failed fit is a result too, unless it is the default."""
+    if folder.result(number).is_file():  # not reported to Optuna yet: the process ended in between
         return TrialResult.load(folder.result(number))
     bundle, begun = folder.bundle(number), monotonic()
     try:
-        with errors_only(log.name):  # a trial is said in one line
+        with errors_only(log.name):  # one line per trial
             corrector = fit(replace(settings, decoder=None), bundle, overwrite=True).corrector
         losses, rows = tuple(losses_of(corrector)), rows_of(corrector)
         failure = None if not done.trials or rows == done.default.rows else "it held out other rows than the default"

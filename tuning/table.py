@@ -1,4 +1,4 @@
-"""A study as a table on the console. Knows results and rich; decides nothing."""
+"""Prints a study as a table. Knows results and rich; decides nothing."""
 
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +11,7 @@ MOST_SHOWN = 10
 
 
 def print_study(found: StudyResult, console: Console) -> None:
-    """Print the best trials and the default, and what was gained."""
+    """Print the best trials, the default and the gain."""
     names = list(found.default.values)
     shown = sorted(found.trials, key=lambda trial: (trial.failure is not None, trial.loss))[:MOST_SHOWN]
     if found.default not in shown:

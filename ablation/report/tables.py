@@ -88,9 +88,9 @@ def _legend(results: Results) -> str:
         f"Mean over {seeds} seeds [95% interval]." if seeds > 1 else "One seed [95% interval over test rows, if any]."
     ]
     if seeds < MIN_SEEDS:
-        lines.append(f"These runs alone: with fewer than {MIN_SEEDS} seeds no difference is judged.")
+        lines.append(f"With fewer than {MIN_SEEDS} seeds no difference is judged.")
         return " ".join([*lines, *_not_run(results)])
-    lines.append("Bold: best, and its interval is apart.")
+    lines.append("Bold: best, and its interval overlaps no other.")
     for letter, reference in references(results).items():
         title = markdown_text(reference["title"])
         said = f"<sup>{letter.lower()}</sup> better, <sup>{letter}</sup> worse than {letter}, {title}"

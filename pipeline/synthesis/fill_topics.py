@@ -71,10 +71,12 @@ def synthesise(
 def _check(data: DataSettings) -> None:
     problems = []
     if data.synthetic is not None:
-        problems.append("data.synthetic is for fit: rows are written from real ones alone; leave it out here")
+        problems.append(
+            "data.synthetic is for fit; leave it out here, because new rows are written from real ones only"
+        )
     taken = set(replace(data.columns, paraphrase_of=None).wanted()) & set(PROVENANCE)
     if taken:
-        problems.append(f"the columns {', '.join(sorted(taken))} are those of the provenance; rename yours")
+        problems.append(f"the columns {', '.join(sorted(taken))} are reserved for the provenance of rows; rename yours")
     if problems:
         raise UserError("synthesise: " + "; ".join(problems))
 
@@ -103,7 +105,7 @@ def fill(
     noisy = relabelled(sets.noisy or (), pipeline.encoder, pipeline.corrector)
     generator = fit_text_generator(sets.train, sets.validation, noisy, sets.topics, decoder, folder, settings.seed)
     generator.model.to(pipeline.encoder.model.device)  # pyright: ignore[reportArgumentType]
-    for record in track([*sets.train, *sets.validation, *(sets.noisy or ())], "index the rows there are"):
+    for record in track([*sets.train, *sets.validation, *(sets.noisy or ())], "index the existing rows"):
         duplicates.add(record.id, record.text)
     options = replace(settings.generation, sample=True, seed=settings.seed)
     synthetic_filter = SyntheticFilter(pipeline, generator, sets.train, duplicates, settings.filter, options, name)
@@ -113,7 +115,7 @@ def fill(
 
 def _tallies(pipeline: HybridPipeline, sets: TrainingData, settings: SynthesisSettings) -> dict[str, TopicCounts]:
     if set(sets.topics.names) != set(pipeline.topics.names):
-        raise UserError("the topics of data.train are not those of the bundle; give the set it was fitted on")
+        raise UserError("the topics of data.train differ from the bundle's; give the set that the bundle was fitted on")
     return {
         topic: TopicCounts(count, settings.per_topic or settings.threshold - count)
         for topic, count in zip(sets.topics.names, sets.topics.counts, strict=True)
@@ -125,7 +127,7 @@ def _decoder_settings(pipeline: HybridPipeline, model: str) -> DecoderSettings:
     """The settings that the bundle's decoder was fitted with; its trainer arguments are not stored."""
     stored = pipeline.description.get("settings", {}).get("decoder")
     if not stored:
-        raise UserError(f"{model} was fitted without a decoder; give one with --decoder.base, or fit one")
+        raise UserError(f"{model} was fitted without a decoder; give --decoder.base, or fit a bundle with a decoder")
     return DecoderSettings.from_dict(stored)
 
 

@@ -82,7 +82,7 @@ class SyntheticFilter:
             "confidence": round(confidence, 4),
             "seed": self._options.seed,
             "model": self._model,
-            "reason": reason or "the encoder agrees, and no row is like it",
+            "reason": reason or "the encoder agrees, and no other row is similar",
         }
         if reason is not None:
             result.rejected.append(row)

@@ -90,7 +90,7 @@ def test_labels_of_their_own_file_and_missing_rows(runs, tmp_path):
     assert compare(*runs, labels=str(tmp_path / "labels.jsonl")).rows == 60
     short = tmp_path / "short.jsonl"
     write_jsonl(short, rows[1:])
-    with pytest.raises(UserError, match=r"short\.jsonl: 1 rows are not those of the labels"):
+    with pytest.raises(UserError, match=r"short\.jsonl: 1 rows differ from those of the labels"):
         compare(runs[0], short, labels=str(tmp_path / "labels.jsonl"))
 
 
@@ -101,5 +101,5 @@ def test_two_evaluations_from_the_command_line(fitted, corpus, tmp_path, capsys)
         main(["compare", str(tmp_path / "one"), str(tmp_path / "other")])
     printed = capsys.readouterr().out
     assert ended.value.code == 0
-    assert "Not told apart in accuracy" in printed
+    assert "No significant difference in accuracy" in printed
     assert "calibration error" in printed

@@ -43,7 +43,7 @@ def test_without_roles_the_first_arm_is_the_baseline_and_all_that_decide_contend
     arms = [found("theirs", "theirs", 0), found("ours", "ours", 0.4, ["theirs"])]
     assert write_headline(arms, given).startswith('"ours" leads with a macro-F1 of 0.700')
     assert write_headline([found("theirs", "theirs", 0), found("ours", "ours", 0.4, ["theirs"], p=0.3)], given) == (
-        'No winner: "ours" +0.400 [+0.350, +0.450] macro-F1 against "theirs"; none can be told from chance.'
+        'No winner: "ours" +0.400 [+0.350, +0.450] macro-F1 against "theirs"; none is significant.'
     )
     both = [*arms, found("linear", "linear", 0.4, ["theirs"])]
     assert "between them nothing was tested" in write_headline(both, given)
@@ -64,7 +64,7 @@ def test_roles_say_who_is_compared_with_whom():
         ("hybrid", "decoder", None, "in group hybrid an encoder decides, but decide is 'decoder'"),
         ("hybrid", "gold", None, "in group hybrid an encoder decides"),
         ("reference", "gold", "contender", "role contender needs an arm that decides topics"),
-        ("decoder", "probe", None, "decide probe knows no prior to correct"),
+        ("decoder", "probe", None, "decide probe has no prior to correct"),
         ("decoder", "decoder", "winner", "role is 'winner', must be baseline or contender"),
     ],
 )

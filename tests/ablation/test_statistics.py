@@ -212,7 +212,7 @@ def test_where_test_rows_are_as_skewed_as_training_rows_no_pull_is_claimed(teste
     about = [claim for claim in results["claims"] if "prior" in claim["claim"]]
     assert len(about) == len(names)
     assert {claim["verdict"] for claim in about} == {"not measured"}
-    assert all("cannot be told from chance" in claim["figure"] for claim in about)
+    assert all("cannot be measured" in claim["figure"] for claim in about)
 
 
 def test_with_three_seeds_nothing_is_judged(tested):

@@ -149,7 +149,7 @@ def test_the_promise_in_force_is_said():
     probabilities, labels = pooled_rows(400, 0)
     assert "every set" in fit_conformal(probabilities, labels, 0.1, "per_topic").promise
     assert "less often" in fit_conformal(probabilities, labels, 0.1, "pooled").promise
-    assert "as far as its cluster" in fit_conformal(probabilities, labels, 0.1, "clustered").promise
+    assert "as far as it resembles its cluster" in fit_conformal(probabilities, labels, 0.1, "clustered").promise
     with pytest.raises(UserError, match="there are per_topic, clustered, pooled"):
         fit_conformal(probabilities, labels, 0.1, "mondrian")
 
@@ -160,5 +160,5 @@ def test_what_is_no_probability_is_refused(bad):
     sets = fit_conformal(probabilities, torch.zeros(9).long())
     probabilities[3, 1] = bad
     for use in (lambda: fit_conformal(probabilities, torch.zeros(9).long()), lambda: sets(probabilities)):
-        with pytest.raises(UserError, match="row 3 holds what are no probabilities"):
+        with pytest.raises(UserError, match="row 3 does not have probabilities"):
             use()

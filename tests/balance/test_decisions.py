@@ -106,7 +106,7 @@ def test_a_threshold_for_a_share_leaves_that_share(share):
 
 def test_mistakes_are_named():
     probabilities, labels = drawn(50, 0)
-    with pytest.raises(UserError, match="no confidence makes decisions right in 99.0%"):
+    with pytest.raises(UserError, match="no confidence threshold reaches an accuracy of 99.0%"):
         threshold_for_accuracy(probabilities, labels, 0.99)
     with pytest.raises(UserError, match="must be in"):
         threshold_for_accuracy(probabilities, labels, 1.0)

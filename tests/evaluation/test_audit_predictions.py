@@ -202,9 +202,9 @@ def test_counted_measures_are_scikit_learns(pairs):
     [
         (
             ["oil"] * 350 + ["tin"] * 50,
-            "are dragged toward .*: prior pull 0\\.59 .*; 'tin' suffers most: 50.0% of the rows",
+            "are pulled toward .*: prior pull 0\\.59 .*; 'tin' suffers most: 50.0% of the rows",
         ),
-        ((["oil"] * 9 + ["tin"]) * 20 + (["tin"] * 9 + ["oil"]) * 20, "no pull .* can be told from chance: 0\\.00"),
+        ((["oil"] * 9 + ["tin"]) * 20 + (["tin"] * 9 + ["oil"]) * 20, "no significant pull .*: 0\\.00"),
         (["oil"] * 50 + ["tin"] * 350, "lean away from the training shares: prior pull -0\\.59"),
     ],
 )

@@ -24,7 +24,7 @@ def test_unlabelled_rows_are_counted(fitted, corpus, tmp_path):
 
 def test_newsroom_of_other_topics_is_refused(fitted, corpus, tmp_path):
     (tmp_path / "newsroom.json").write_text('{"difficulty": 0.5, "seed": 0}')
-    with pytest.raises(UserError, match="topics are not those"):
+    with pytest.raises(UserError, match="topics differ from those"):
         evaluate(fitted[0], str(corpus / "test.jsonl"), tmp_path / "evaluation", newsroom=tmp_path / "newsroom.json")
 
 
@@ -54,7 +54,7 @@ def test_topic_unseen_in_training_is_named(fitted, tmp_path):
 
 
 def test_measuring_on_training_rows_alone_is_refused(fitted, corpus, tmp_path):
-    with pytest.raises(UserError, match="nothing to measure on"):
+    with pytest.raises(UserError, match="no row is left to measure"):
         evaluate(fitted[0], str(corpus / "train.jsonl"), tmp_path / "evaluation", train=str(corpus / "train.jsonl"))
 
 

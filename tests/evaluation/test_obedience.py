@@ -41,7 +41,7 @@ def test_what_it_needs(fitted, corpus, tmp_path):
         evaluate(fitted[0], str(corpus / "test.jsonl"), tmp_path / "out", obedience=True)
     assert not (tmp_path / "out").exists()
     silent = HybridPipeline(fitted[0].encoder, None, fitted[0].corrector)
-    with pytest.raises(UserError, match="this system has no decoder"):
+    with pytest.raises(UserError, match="this bundle has no decoder"):
         obedience(silent, HELD_OUT, TRAINED)
-    with pytest.raises(UserError, match="two topics or more"):
+    with pytest.raises(UserError, match="at least two topics"):
         obedience(fitted[0], [replace(record, target=None) for record in HELD_OUT], TRAINED)

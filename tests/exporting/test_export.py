@@ -144,7 +144,7 @@ def test_a_runtime_that_says_something_else_leaves_nothing(bundle, tmp_path, mon
     monkeypatch.setattr(openvino_format, "write", lambda *given: None)
     monkeypatch.setattr(openvino_format, "open_file", lambda file: lambda inputs: np.log(np.full((1, 3), 1 / 3)))
     with pytest.raises(
-        UserError, match=r"OpenVINO does not say what the bundle says: a probability differs by 0\.\d+, more than"
+        UserError, match=r"OpenVINO disagrees with the bundle: a probability differs by 0\.\d+, more than"
     ):
         export(bundle, str(tmp_path / "e"), ExportSettings("openvino"))
     assert list(tmp_path.iterdir()) == []

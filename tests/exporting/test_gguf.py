@@ -78,14 +78,14 @@ def _tokenizer(splitting, normalizer=None):
 
 
 def test_a_tokenizer_that_llama_cpp_cannot_follow_is_refused():
-    with pytest.raises(UserError, match="no name for the way the decoder's tokenizer splits text .*Whitespace"):
+    with pytest.raises(UserError, match="does not know the pre-tokenizer of the decoder's tokenizer .*Whitespace"):
         read_vocabulary(_tokenizer(pre_tokenizers.Whitespace()), 3)
     level = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    with pytest.raises(UserError, match="lacks what the decoder's tokenizer does to a text first .Lowercase"):
+    with pytest.raises(UserError, match="lacks the normaliser of the decoder's tokenizer .Lowercase"):
         read_vocabulary(_tokenizer(level, normalizers.Lowercase()), 3)
     assert read_vocabulary(_tokenizer(level), 4).tokens == ["a", "b", "ab", "[PAD3]"]
     wordy = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, "a")))
-    with pytest.raises(UserError, match="gguf takes byte-level BPE tokenizers"):
+    with pytest.raises(UserError, match="gguf needs a byte-level BPE tokenizer"):
         read_vocabulary(wordy, 1)
 
 

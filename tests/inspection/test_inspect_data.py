@@ -158,7 +158,7 @@ def test_more_topics_than_a_probe_can_tell_apart(tmp_path, monkeypatch):
     write_jsonl(tmp_path / "train.jsonl", [{"text": f"word{n} and {n**3}", "topic": f"t{n}"} for n in range(200)])
     found = inspect(DataSettings(str(tmp_path / "train.jsonl")), tmp_path / "out")
     assert found.probe is None
-    assert found.advice[0].what.startswith("look at the column of topics")
+    assert found.advice[0].what.startswith("check the column of topics")
 
 
 def test_the_command_prints_what_it_found_and_goes_on_from_a_config(faulty, tmp_path, capsys):

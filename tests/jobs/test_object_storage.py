@@ -352,7 +352,7 @@ def test_a_bundle_by_its_url(fitted, memory, tmp_path, monkeypatch):
     monkeypatch.setattr(storage.RemotePath, "get", lambda *_: 1 / 0)
     predict("memory://bundles/one", str(tmp_path / "in.jsonl"), "memory://b/again.jsonl", **options)
     monkeypatch.undo()
-    with pytest.raises(UserError, match="memory://bundles is no bundle: it has no unskew.json"):
+    with pytest.raises(UserError, match="memory://bundles is not a bundle: it has no unskew.json"):
         predict("memory://bundles", str(tmp_path / "in.jsonl"), "memory://b/none.jsonl", **options)
     with replacing(any_path("memory://bundles/one/encoder/config.json")) as file:
         file.write("{}")

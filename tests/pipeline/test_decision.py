@@ -68,7 +68,7 @@ def test_a_set_holds_the_topic_that_is_decided_for(classifier, texts):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"accuracy": 0.9999}, "no confidence makes decisions right in 100.0%"),
+        ({"accuracy": 0.9999}, "no confidence threshold reaches an accuracy of 100.0%"),
         ({"costs": {"weather": {"harvest": 2}}}, "unknown topic 'weather'"),
         ({"min_confidence": {"football": 0.5, "tennis": 0.5}}, "unknown topic 'tennis'"),
     ],
@@ -80,7 +80,7 @@ def test_what_cannot_be_decided_so_is_refused_at_the_call(classifier, texts, set
 
 def test_without_held_out_rows_only_what_needs_none(classifier, texts):
     bare = HybridPipeline(classifier.encoder, None, dataclasses.replace(classifier.corrector, rows=None))
-    with pytest.raises(UserError, match="stored none: fit it again"):
+    with pytest.raises(UserError, match="this bundle has none; fit it again"):
         bare.with_decision(DecisionSettings(tune="macro_f1"))(texts)
     assert next(bare.with_decision(DecisionSettings(min_confidence=1.0))(texts)).topic is None
 
@@ -97,9 +97,9 @@ def test_damaged_held_out_rows_are_refused(classifier, tmp_path):
     rows = torch.full((2, 3), -1.0).half()
     for damaged, said in (
         ({"logits": rows, "targets": torch.tensor([0, 3])}, "must be in 0..2"),
-        ({"logits": rows[:, :2], "targets": torch.tensor([0, 1])}, "of 2 topics and not of 3"),
+        ({"logits": rows[:, :2], "targets": torch.tensor([0, 1])}, "has 2 topics instead of 3"),
         ({"logits": rows * torch.nan, "targets": torch.tensor([0, 1])}, "log-probabilities"),
-        ({"logits": rows}, "holds no held-out rows"),
+        ({"logits": rows}, "has no held-out rows"),
     ):
         save_file({name: tensor.contiguous() for name, tensor in damaged.items()}, path)
         with pytest.raises(UserError, match=said):

@@ -46,5 +46,5 @@ def test_the_card_of_a_pushed_bundle_is_what_the_hub_reads(fitted, server):
 
 
 def test_an_id_that_the_hub_does_not_have_is_named(server):
-    with pytest.raises(UserError, match="there is no bundle me/none, neither a folder here nor one on the hub"):
+    with pytest.raises(UserError, match="there is no bundle me/none, neither a local folder nor on the hub"):
         HybridPipeline.from_pretrained("me/none", device="cpu")

@@ -74,7 +74,7 @@ def test_dropout_is_on_while_fitting(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "reason"),
-    [({"max_epochs": 3}, "set by unskew"), ({"colour": 1}, "do not fit"), ({"accelerator": "tpu"}, "do not fit")],
+    [({"max_epochs": 3}, "set by unskew"), ({"colour": 1}, "are invalid"), ({"accelerator": "tpu"}, "are invalid")],
 )
 def test_trainer_options_that_do_not_fit(tmp_path, given, reason):
     wrong = dataclasses.replace(options(tmp_path, 1), trainer={**TRAINER, **given})

@@ -45,7 +45,7 @@ def test_a_result_comes_back_from_its_file(tmp_path):
     trial(3, [0.5, 0.25]).save(tmp_path / "3.json")
     assert TrialResult.load(tmp_path / "3.json") == trial(3, [0.5, 0.25])
     (tmp_path / "3.json").write_text("{")
-    with pytest.raises(UserError, match="no result of a trial"):
+    with pytest.raises(UserError, match="not the result of a trial"):
         TrialResult.load(tmp_path / "3.json")
 
 
@@ -63,5 +63,5 @@ def test_the_loss_is_half_that_of_the_rows_as_they_come_and_half_that_with_topic
     alike = log_loss(labels, logits.softmax(-1), sample_weight=(1 / shares)[labels])
     losses = losses_of(corrector)
     assert sum(losses) / len(losses) == pytest.approx((as_they_come + alike) / 2, abs=2e-3)  # kept as float16
-    with pytest.raises(UserError, match="held no rows out"):
+    with pytest.raises(UserError, match="held out no rows"):
         losses_of(PosteriorCorrector(topics, uniform, Calibration(), uniform))

@@ -237,7 +237,7 @@ def test_wrong_data_is_said_before_any_training(fitted, tiny, tmp_path, make_row
     with pytest.raises(UserError, match="columns source are those of the provenance"):
         synthesise(str(fitted[1]), taken, output)
     write_jsonl(tmp_path / "other.jsonl", make_rows({"harvest": 9, "harbour": 9}, 0, "r"))
-    with pytest.raises(UserError, match="not those of the bundle"):
+    with pytest.raises(UserError, match="differ from the bundle"):
         synthesise(str(fitted[1]), DataSettings(train=str(tmp_path / "other.jsonl")), output, device="cpu")
     with pytest.raises(UserError, match="agreement is 0, must be"):
         FilterSettings(agreement=0)

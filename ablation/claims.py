@@ -89,19 +89,19 @@ def judge_claims(arms: Sequence[Arm], settings: AblationSettings, topics: int, s
     return claims
 
 
-def told_apart(arm: Arm, reference: str, measure: str) -> int:
+def significant(arm: Arm, reference: str, metric: str) -> int:
     """1 if the arm's metric is significantly larger than the reference's, -1 if smaller, 0 if neither."""
-    found = arm["against"].get(reference, {}).get(measure)
+    found = arm["against"].get(reference, {}).get(metric)
     if found is None or found["p_corrected"] is None or found["p_corrected"] >= SIGNIFICANT:
         return 0
     return 1 if found["difference"] > 0 else -1
 
 
 def _beats(arms: Mapping[str, Arm], a: str, b: str) -> bool:
-    def sign(measure: str) -> int:
+    def sign(metric: str) -> int:
         if b in arms[a]["against"]:
-            return told_apart(arms[a], b, measure)
-        return -told_apart(arms[b], a, measure)
+            return significant(arms[a], b, metric)
+        return -significant(arms[b], a, metric)
 
     return sign("macro_f1") == sign("balanced_accuracy") == 1
 
@@ -146,7 +146,7 @@ def _reduces(claim: str, arm: Arm | None, reference: str) -> Claim:
         return _claim(claim, UNKNOWN, "")
     pull = arm["mean"]["prior_pull"]
     nearer = abs(pull) < abs(pull - found["difference"])
-    verdict = FAILS if not nearer else HOLDS if told_apart(arm, reference, "prior_pull") else PARTLY
+    verdict = FAILS if not nearer else HOLDS if significant(arm, reference, "prior_pull") else PARTLY
     figure = f"{_signed(found['difference'], found['interval'])} to {pull:.2f}"
     if found["p_corrected"] is not None:
         figure += f", corrected p {found['p_corrected']:.3g}"
@@ -160,7 +160,7 @@ def _balanced(arm: Arm | None, reference: str, topics: int, shifted: bool) -> Cl
         return _claim(claim, UNKNOWN, "")
     pull, accuracy = arm["mean"]["prior_pull"] if shifted else None, arm["mean"]["balanced_accuracy"]
     unpulled = pull is None or abs(pull) <= PULLED
-    above = told_apart(arm, reference, "balanced_accuracy") > 0
+    above = significant(arm, reference, "balanced_accuracy") > 0
     verdict = HOLDS if above and unpulled else PARTLY if found["difference"] > 0 and accuracy > 1 / topics else FAILS
     figure = f"balanced accuracy {_interval_text(arm, 'balanced_accuracy')}, "
     figure += f"{_signed(found['difference'], found['interval'])} over the baseline; prior pull "
@@ -186,7 +186,7 @@ def _writes_well(arm: Arm | None, reference: str) -> Claim:
     if arm is None or found is None:
         return _claim(claim, UNKNOWN, "")
     fit = arm["mean"]["topic_fit"]
-    near, fits = told_apart(arm, reference, "rougeL") >= 0, fit >= LISTENS
+    near, fits = significant(arm, reference, "rougeL") >= 0, fit >= LISTENS
     verdict = HOLDS if near and fits else PARTLY if near or fits else FAILS
     figure = f"ROUGE-L {_interval_text(arm, 'rougeL')}, {_signed(found['difference'], found['interval'])} over "
     return _claim(claim, verdict, f"{figure}the baseline; {fit:.1%} of the outputs read like their topic")
@@ -230,7 +230,7 @@ def _signed(difference: float, interval: Sequence[float]) -> str:
     return f"{difference:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
 
 
-def _interval_text(arm: Arm, measure: str) -> str:
-    interval = arm["interval"][measure]
+def _interval_text(arm: Arm, metric: str) -> str:
+    interval = arm["interval"][metric]
     around = "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
-    return f"{arm['mean'][measure]:.3f}{around}"
+    return f"{arm['mean'][metric]:.3f}{around}"

@@ -25,7 +25,7 @@ from ..common import (
 )
 from ..corpus import Source
 from ..evaluation import AuditColumns, LabelledPredictions, join, measure_skew, read_labels
-from .compared import ComparedMeasure, ComparedTopic, Comparison
+from .compared import ComparedMetric, ComparedTopic, Comparison
 from .compared_page import render_comparison
 from .data import TestRows
 from .statistics import RESAMPLES, Resampler, holm, interval_of
@@ -112,10 +112,10 @@ def _refuse_other_rows(files: list[Path], names: tuple[str, str]) -> None:
 
 def _compared(one: LabelledPredictions, other: LabelledPredictions, names: tuple[str, str]) -> Comparison:
     drawn = [_resampled(its) for its in (one, other)]
-    values = [measure_skew(its).measures for its in (one, other)]
+    values = [measure_skew(its).metrics for its in (one, other)]
     right = [its.decided == its.true for its in (one, other)]
     p_accuracy = mcnemar(*right)
-    measures = []
+    metrics = []
     for name in [*METRIC_TITLES]:
         a, b = values[0].get(name), values[1].get(name)
         if a is None or b is None or name not in drawn[0] or name not in drawn[1]:
@@ -123,12 +123,12 @@ def _compared(one: LabelledPredictions, other: LabelledPredictions, names: tuple
         low, high = interval_of([b - a], (drawn[1][name] - drawn[0][name])[None])
         p = p_accuracy if name == "accuracy" else None
         apart = p < 0.05 if p is not None else low > 0 or high < 0
-        measures.append(
-            ComparedMeasure(name=name, a=a, b=b, difference=b - a, interval=[low, high], p=p, told_apart=apart)
+        metrics.append(
+            ComparedMetric(name=name, a=a, b=b, difference=b - a, interval=[low, high], p=p, significant=apart)
         )
     topics = _topics(one, right)
     counts = [int((right[0] & ~right[1]).sum()), int((~right[0] & right[1]).sum())]
-    return Comparison(runs=list(names), rows=len(one.true), right_in_one_alone=counts, measures=measures, topics=topics)
+    return Comparison(runs=list(names), rows=len(one.true), right_in_one_alone=counts, metrics=metrics, topics=topics)
 
 
 def _topics(joined: LabelledPredictions, right: list[Tensor]) -> list[ComparedTopic]:
@@ -157,11 +157,11 @@ def _resampled(joined: LabelledPredictions) -> Mapping[str, Tensor]:
     test = TestRows([], joined.topics, joined.true.tolist(), [])
     known = not (joined.own.isnan() | joined.confidence.isnan()).any()
     run = {
-        "measures": {"accuracy": 0.0},
+        "metrics": {"accuracy": 0.0},
         "decisions": joined.decided.tolist(),
         "nll": (-joined.own.clamp(min=torch.finfo(torch.float32).tiny).log()).tolist() if known else None,
         "confidence": joined.confidence.tolist(),
         "rows": {},
     }
-    found = Resampler(test, max(200, min(RESAMPLES, MOST_DRAWN // rows))).measures({0: run})[0]
+    found = Resampler(test, max(200, min(RESAMPLES, MOST_DRAWN // rows))).metrics({0: run})[0]
     return found if joined.trained else {name: its for name, its in found.items() if name not in OF_TRAINING}

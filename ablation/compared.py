@@ -5,7 +5,7 @@ from pydantic import Field
 from ..common import Artefact, Count, FormatNumber, Name, Share
 
 
-class ComparedMeasure(Artefact):
+class ComparedMetric(Artefact):
     """One measure of both runs."""
 
     name: Name
@@ -16,7 +16,7 @@ class ComparedMeasure(Artefact):
         min_length=2, max_length=2, description="95% interval of the difference, over test rows."
     )
     p: Share | None = Field(description="p of McNemar's exact test for accuracy; null for other metrics.")
-    told_apart: bool = Field(description="Whether p is under 0.05, or the interval excludes 0.")
+    significant: bool = Field(description="Whether p is under 0.05, or the interval excludes 0.")
 
 
 class ComparedTopic(Artefact):
@@ -38,7 +38,7 @@ class Comparison(Artefact):
     right_in_one_alone: list[Count] = Field(
         min_length=2, max_length=2, description="Rows that only a has right, and rows that only b has right."
     )
-    measures: list[ComparedMeasure]
+    metrics: list[ComparedMetric]
     topics: list[ComparedTopic] = Field(description="Most frequent first.")
 
     @property
@@ -49,9 +49,9 @@ class Comparison(Artefact):
     @property
     def verdict(self) -> str:
         """The finding in a sentence."""
-        accuracy = next(its for its in self.measures if its.name == "accuracy")
+        accuracy = next(its for its in self.metrics if its.name == "accuracy")
         alone = f"a alone is right in {self.right_in_one_alone[0]:,} rows, b alone in {self.right_in_one_alone[1]:,}"
-        if not accuracy.told_apart:
+        if not accuracy.significant:
             return f"No significant difference in accuracy: {alone} (p = {accuracy.p:.2g}); other seeds may differ."
         better = "b" if accuracy.difference > 0 else "a"
         return f"{better} is the more accurate: {alone} (p = {accuracy.p:.2g}); other seeds may differ."

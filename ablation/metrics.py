@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..balance import confusion as counted
-from ..balance import measure, reliability
+from ..balance import reliability, topic_metrics
 from ..common import METRIC_TITLES
 from ..decoder import FrameJudge, TopicDecoder, TopicJudge
 from ..evaluation import score_texts
@@ -19,7 +19,7 @@ from .settings import ArmSettings
 ROW_MEASURES = ("rougeL", "topic_fit", "true_fit")  # known of each output, so that rows can be resampled
 
 # Name: title, which way is better, group; in the order of the tables.
-MEASURES = {
+METRICS = {
     "macro_f1": (METRIC_TITLES["macro_f1"], "higher", "topics"),
     "accuracy": (METRIC_TITLES["accuracy"], "higher", "topics"),
     "balanced_accuracy": (METRIC_TITLES["balanced_accuracy"], "higher", "topics"),
@@ -54,7 +54,7 @@ MEASURES = {
 
 
 def run_arm(arm: ArmSettings, stages: FittedStages, test: TestRows) -> dict[str, Any]:
-    """Fit, decide, write and measure; returns plain values: `measures`, `recall`, `shares`, `reliability`.
+    """Fit, decide, write and measure; returns plain values: `metrics`, `recall`, `shares`, `reliability`.
 
     For resampling it adds `decisions` (n,), `nll` (n,) and `confidence` (n,) or None, and `rows` {metric: value of each
     output}; for the check of equal terms, `outputs`, `start` and `order` of the clean phase.
@@ -64,17 +64,17 @@ def run_arm(arm: ArmSettings, stages: FittedStages, test: TestRows) -> dict[str,
     costs = dict(choice.costs)
     if writer is not None:
         costs |= {f"decoder, {phase}": cost for phase, cost in writer.costs.items()}
-    measures: dict[str, float | None] = dict.fromkeys(MEASURES)
-    measures |= _topic_measures(choice, test) | _costs(arm, costs, choice, writer)
+    metrics: dict[str, float | None] = dict.fromkeys(METRICS)
+    metrics |= _topic_metrics(choice, test) | _costs(arm, costs, choice, writer)
     per_row = choice.seconds / len(test.records)
     rate = per_row + (seconds / len(outputs) if outputs else 0.0)
-    measures["rows_per_second"] = 1 / rate if rate and arm.decide not in ("bayes",) else None
+    metrics["rows_per_second"] = 1 / rate if rate and arm.decide not in ("bayes",) else None
     found, rows = _output_measures(outputs, test, choice.decisions, stages.judge) if outputs else ({}, {})
     clean = costs.get("decoder, clean", Cost())
     own = None if choice.probabilities is None else choice.probabilities.double()
     targets = torch.tensor(test.targets)
     return {
-        "measures": measures | found,
+        "metrics": metrics | found,
         "recall": _recall(choice, test),
         "shares": _shares(choice.decisions, test),
         "reliability": [] if own is None else _reliability(own, targets),
@@ -103,12 +103,14 @@ def _write(
     return outputs, seconds, fitted
 
 
-def _topic_measures(choice: TopicDecisions, test: TestRows) -> dict[str, float | None]:
+def _topic_metrics(choice: TopicDecisions, test: TestRows) -> dict[str, float | None]:
     if not choice.chosen:
         return {}
     targets, topics = torch.tensor(test.targets), len(test.topics)
     certain = torch.nn.functional.one_hot(choice.decisions, topics).double()
-    found = measure(certain if choice.probabilities is None else choice.probabilities, targets, test.topics.counts)
+    found = topic_metrics(
+        certain if choice.probabilities is None else choice.probabilities, targets, test.topics.counts
+    )
     if choice.probabilities is None:
         found |= {name: None for name in found if name == "nll" or name.startswith("ece")}
     if choice.free:

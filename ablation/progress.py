@@ -39,9 +39,9 @@ class ProgressBoard:
         """Show that a run begins."""
         log.info("== seed %d: %s", seed, self._titles[name])
 
-    def done(self, name: str, seed: int, measures: Mapping[str, Any], seconds: float) -> None:
+    def done(self, name: str, seed: int, metrics: Mapping[str, Any], seconds: float) -> None:
         """Show how a run ended, and how long the rest will take."""
-        self._figures[seed][name] = _figure(measures)
+        self._figures[seed][name] = _figure(metrics)
         left = (time.monotonic() - self._begun) / (self._done - self._found) * (self._total - self._done)
         log.info(
             "== seed %d: %s: %s, %.0f s; %d of %d runs, about %.0f min left",
@@ -74,9 +74,9 @@ class ProgressBoard:
         return table
 
 
-def _figure(measures: Mapping[str, Any]) -> str:
+def _figure(metrics: Mapping[str, Any]) -> str:
     """The main figure of a run."""
     for name, title in (("macro_f1", "macro-F1"), ("topic_fit", "topic fit")):
-        if measures.get(name) is not None:
-            return f"{title} {measures[name]:.3f}"
+        if metrics.get(name) is not None:
+            return f"{title} {metrics[name]:.3f}"
     return "done"

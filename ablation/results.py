@@ -24,7 +24,7 @@ from ..balance import shares_shifted
 from ..corpus import Topics
 from .claims import Arm, judge_claims, write_headline
 from .data import TestRows
-from .metrics import MEASURES
+from .metrics import METRICS
 from .settings import AblationSettings
 from .statistics import Difference, Resampler, Runs, differences, holm, interval_of, seed_interval
 from .stored import FORMAT
@@ -47,7 +47,7 @@ def assemble(
         command: The command that made the runs.
     """
     resampler = Resampler(test)
-    drawn = {name: resampler.measures(own) for name, own in runs.items()}
+    drawn = {name: resampler.metrics(own) for name, own in runs.items()}
     references = [name for name in dict.fromkeys((settings.compared_with, settings.recommended)) if name in runs]
     against = {reference: _against(reference, runs, drawn, settings) for reference in references}
     arms = []
@@ -55,8 +55,8 @@ def assemble(
         arm = settings.chosen[name]
         found: dict[str, Any] = {"name": name, "title": arm.title, "group": arm.group, "note": arm.note}
         found["runs"] = [{"seed": seed, **_figures(run)} for seed, run in own.items()]
-        found["mean"] = {measure: _mean(own, measure) for measure in MEASURES}
-        found["interval"] = {measure: _interval(own, measure, drawn[name]) for measure in MEASURES}
+        found["mean"] = {metric: _mean(own, metric) for metric in METRICS}
+        found["interval"] = {metric: _interval(own, metric, drawn[name]) for metric in METRICS}
         found["against"] = {reference: against[reference][name] for reference in references if name != reference}
         arms.append(found)
     return {
@@ -71,7 +71,7 @@ def assemble(
         "topics": _topics(test),
         "rows": {**rows, "test": len(test.records), "outputs": len(test.outputs)},
         "seeds": list(settings.run_seeds),
-        "measures": {name: {"title": t, "better": b, "group": g} for name, (t, b, g) in MEASURES.items()},
+        "metrics": {name: {"title": t, "better": b, "group": g} for name, (t, b, g) in METRICS.items()},
         "arms": arms,
         "reference_arms": references,
         "primary": "macro_f1",
@@ -122,22 +122,22 @@ def _shifted(test: TestRows) -> bool:
 
 
 def _figures(run: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: run[name] for name in ("measures", "recall", "shares", "reliability")}
+    return {name: run[name] for name in ("metrics", "recall", "shares", "reliability")}
 
 
-def _values(own: Runs, measure: str) -> list[float]:
-    return [run["measures"][measure] for run in own.values() if run["measures"][measure] is not None]
+def _values(own: Runs, metric: str) -> list[float]:
+    return [run["metrics"][metric] for run in own.values() if run["metrics"][metric] is not None]
 
 
-def _mean(own: Runs, measure: str) -> float | None:
-    values = _values(own, measure)
+def _mean(own: Runs, metric: str) -> float | None:
+    values = _values(own, metric)
     return mean(values) if values else None
 
 
-def _interval(own: Runs, measure: str, drawn: Mapping[int, Mapping[str, Tensor]]) -> list[float] | None:
-    values = _values(own, measure)
-    if values and len(values) == len(own) and all(measure in resampled for resampled in drawn.values()):
-        return list(interval_of(values, torch.stack([drawn[seed][measure] for seed in own])))
+def _interval(own: Runs, metric: str, drawn: Mapping[int, Mapping[str, Tensor]]) -> list[float] | None:
+    values = _values(own, metric)
+    if values and len(values) == len(own) and all(metric in resampled for resampled in drawn.values()):
+        return list(interval_of(values, torch.stack([drawn[seed][metric] for seed in own])))
     found = seed_interval(values)
     return None if found is None else list(found)
 
@@ -155,21 +155,21 @@ def _against(
             values = dict.fromkeys(runs[reference], next(iter(values.values())))
         if name != reference:
             found[name] = differences(own, runs[reference], values, drawn[reference])
-    corrected = {measure: holm(_judged(found, measure)) for measure in MEASURES}
+    corrected = {metric: holm(_judged(found, metric)) for metric in METRICS}
     return {
         name: {
-            measure: {**asdict(own[measure]), "interval": list(own[measure].interval)}
-            | {"p_corrected": corrected[measure].get(name)}
-            for measure in MEASURES
-            if measure in own
+            metric: {**asdict(own[metric]), "interval": list(own[metric].interval)}
+            | {"p_corrected": corrected[metric].get(name)}
+            for metric in METRICS
+            if metric in own
         }
         for name, own in found.items()
     }
 
 
-def _judged(found: Mapping[str, Mapping[str, Difference]], measure: str) -> dict[str, float]:
+def _judged(found: Mapping[str, Mapping[str, Difference]], metric: str) -> dict[str, float]:
     """The p of each arm that has enough seeds."""
-    p_values = {name: own[measure].p for name, own in found.items() if measure in own}
+    p_values = {name: own[metric].p for name, own in found.items() if metric in own}
     return {name: p for name, p in p_values.items() if p is not None}
 
 
@@ -212,7 +212,7 @@ def _plain(settings: AblationSettings) -> dict[str, Any]:
 def _examples(runs: Mapping[str, Runs], test: TestRows) -> list[dict[str, Any]]:
     """Rows on which arms decide differently, rarest topics first, at most two for each topic."""
     first = {name: next(iter(own.values())) for name, own in runs.items()}
-    deciding = [run["decisions"] for run in first.values() if run["measures"]["accuracy"] is not None]
+    deciding = [run["decisions"] for run in first.values() if run["metrics"]["accuracy"] is not None]
     differing = [i for i in test.outputs if len({decisions[i] for decisions in deciding}) > 1]
     rarest = sorted(differing, key=lambda i: (test.topics.counts[test.targets[i]], test.targets[i]))
     taken: dict[int, int] = {}

@@ -137,7 +137,7 @@ class _Work:
         """Do the missing runs, seed by seed; arms that share models come one after the other."""
         board = ProgressBoard({name: arm.title for name, arm in self.settings.chosen.items()}, seeds)
         missing = [(seed, name) for seed, name in self._all() if seed in seeds and seed not in self.runs[name]]
-        board.begin({name: {seed: run["measures"] for seed, run in own.items()} for name, own in self.runs.items()})
+        board.begin({name: {seed: run["metrics"] for seed, run in own.items()} for name, own in self.runs.items()})
         stages: FittedStages | None = None
         for seed, name in missing:
             if stages is None or stages.seed != seed:
@@ -147,7 +147,7 @@ class _Work:
             run = run_arm(self.settings.chosen[name], stages, self.test)
             write_text(self._path(name, seed), json.dumps({**run, "arm": name, "seed": seed}) + "\n")
             self.runs[name][seed] = run
-            board.done(name, seed, run["measures"], time.monotonic() - begun)
+            board.done(name, seed, run["metrics"], time.monotonic() - begun)
 
     def write(self, command: str, training: TrainingData) -> dict[str, Any]:
         """Write results.json for the finished runs."""
@@ -214,7 +214,7 @@ def unequal_terms(run: dict[str, Any], other: dict[str, Any]) -> list[str]:
     pairs = {
         "first weights": (run["start"], other["start"]),
         "rows and order": (run["order"], other["order"]),
-        "tokens": (run["measures"]["clean_tokens"], other["measures"]["clean_tokens"]),
+        "tokens": (run["metrics"]["clean_tokens"], other["metrics"]["clean_tokens"]),
     }
     return [name for name, (own, its) in pairs.items() if own != its]
 

@@ -60,13 +60,13 @@ class Resampler:
         self._rows = _weights(len(test.targets), resamples, generator)
         self._outputs = _weights(len(test.outputs), resamples, generator)
 
-    def measures(self, runs: Runs) -> dict[int, dict[str, Tensor]]:
+    def metrics(self, runs: Runs) -> dict[int, dict[str, Tensor]]:
         """The resampled values (B,) of every metric that depends on rows, by seed."""
         return {seed: self._of_run(run) for seed, run in runs.items()}
 
     def _of_run(self, run: Mapping[str, Any]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
-        if run["measures"]["accuracy"] is not None:
+        if run["metrics"]["accuracy"] is not None:
             found |= self._of_decisions(torch.tensor(run["decisions"]))
         if run["nll"] is not None:
             found["nll"] = self._mean(self._rows, torch.tensor(run["nll"]))
@@ -109,13 +109,13 @@ def differences(
     Args:
         arm: Runs of the arm by seed.
         reference: Runs of the reference arm by seed.
-        own: `Resampler.measures` of the arm.
-        its: `Resampler.measures` of the reference arm.
+        own: `Resampler.metrics` of the arm.
+        its: `Resampler.metrics` of the reference arm.
     """
     seeds = [seed for seed in reference if seed in arm]
     found = {}
     for name in set.intersection(*(set(own[seed]) & set(its[seed]) for seed in seeds)) if seeds else ():
-        pairs = [(arm[seed]["measures"][name], reference[seed]["measures"][name]) for seed in seeds]
+        pairs = [(arm[seed]["metrics"][name], reference[seed]["metrics"][name]) for seed in seeds]
         if any(value is None for pair in pairs for value in pair):
             continue
         values = [a - b for a, b in pairs]

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from ..common import Artefact, Count, FormatNumber, JsonObject, Name, Share, UserError, first_problem
 
 FORMAT = 1
-Measures = dict[str, float | None]
+Metrics = dict[str, float | None]
+_METRICS = AliasChoices("metrics", "measures")  # the second name is read for one more version
 Interval = Annotated[list[float | None], Field(min_length=2, max_length=2)]
 
 
@@ -23,7 +24,7 @@ class StoredTopics(Artefact):
     true_shares: list[Share] = Field(description="Share of each topic in the test rows.")
 
 
-class StoredMeasure(Artefact):
+class StoredMetric(Artefact):
     """Title, direction and group of a metric."""
 
     title: str
@@ -35,7 +36,7 @@ class StoredRun(Artefact):
     """A run of one arm with one seed."""
 
     seed: int
-    measures: Measures
+    metrics: Metrics = Field(validation_alias=_METRICS)
     recall: dict[str, float | None] | None = Field(description="Recall by topic.")
     shares: dict[str, float] | None = Field(description="Predicted shares by topic.")
     reliability: list[list[float | None]] = Field(description="Confidence, accuracy and rows of each bin.")
@@ -44,7 +45,7 @@ class StoredRun(Artefact):
 class FinishedRun(Artefact):
     """runs/ARM-SEED-FINGERPRINT.json: a finished run, with the rows' values for resampling."""
 
-    measures: Measures
+    metrics: Metrics = Field(validation_alias=_METRICS)
     recall: dict[str, float | None] | None
     shares: dict[str, float] | None
     reliability: list[list[float | None]]
@@ -72,7 +73,7 @@ class StoredArm(Artefact):
     group: str
     note: str
     runs: list[StoredRun] = Field(description="Runs by seed; empty if the arm was not run.")
-    mean: Measures = Field(description="Means over seeds by metric.")
+    mean: Metrics = Field(description="Means over seeds by metric.")
     interval: dict[str, Interval | None] = Field(description="95%.")
     against: dict[str, dict[str, StoredDifference]] = Field(description="Differences by reference arm and metric.")
 
@@ -99,7 +100,7 @@ class StoredResults(Artefact):
     topics: StoredTopics
     rows: dict[str, Count] = Field(description="Number of rows by set.")
     seeds: list[int]
-    measures: dict[str, StoredMeasure]
+    metrics: dict[str, StoredMetric] = Field(validation_alias=_METRICS)
     arms: list[StoredArm]
     reference_arms: list[str]
     primary: str = Field(description="Name of the primary metric.")
@@ -113,13 +114,13 @@ class StoredResults(Artefact):
         sizes = {len(self.topics.names), len(self.topics.counts), len(self.topics.bands), len(self.topics.true_shares)}
         if len(sizes) > 1:
             raise ValueError("topics: names, counts, bands and true_shares differ in length")
-        if self.primary not in self.measures:
-            raise ValueError(f"primary: there is no measure {self.primary!r}")
+        if self.primary not in self.metrics:
+            raise ValueError(f"primary: there is no metric {self.primary!r}")
         return self
 
 
-def check_results(results: Any) -> None:
-    """Check results, just made or read from the file.
+def checked_results(results: Any) -> dict[str, Any]:
+    """Results, just made or read from the file, after a check. Old names of fields are replaced.
 
     Raises:
         UserError: If they have another format or do not fit the definition; names the first wrong field.
@@ -130,6 +131,6 @@ def check_results(results: Any) -> None:
             f"results of format {found!r}, but this version reports format {FORMAT}; run the ablation again"
         )
     try:
-        StoredResults.model_validate(results)
+        return StoredResults.model_validate(results).plain()
     except ValidationError as error:
         raise UserError(f"these are not results of an ablation: {first_problem(error)}; run it again") from error

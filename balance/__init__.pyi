@@ -22,11 +22,11 @@ from .metrics import (
     BINS,
     calibration_error,
     judged_prior_pull,
-    measure,
     negative_log_likelihood,
     prior_pull,
     reliability,
     skew,
+    topic_metrics,
     topic_recall,
 )
 from .noise import denoised_labels, noise_matrix, redrawn_noise
@@ -35,7 +35,7 @@ from .prior_errors import bootstrap_errors
 from .priors import prior_from_loss, prior_from_predictions
 from .sampling import SampledRow, SampledRows, TemperedSampler, span_dropout, tempered_counts
 from .scaling import both_nlls, fit_scale, row_nll, smaller_by
-from .settings import CalibrationKind, ConformalKind, DecisionSettings, LossSettings, TargetPrior, TunedMeasure
+from .settings import CalibrationKind, ConformalKind, DecisionSettings, LossSettings, TargetPrior, TunedMetric
 from .target_estimate import (
     AdaptedPrior,
     ShiftEstimate,
@@ -79,7 +79,7 @@ __all__ = [
     "TargetPrior",
     "TemperedSampler",
     "TopicLoss",
-    "TunedMeasure",
+    "TunedMetric",
     "TunedOffsets",
     "UNDECIDED",
     "SampledRow",
@@ -103,7 +103,7 @@ __all__ = [
     "loss_link",
     "make_loss",
     "mean_posterior",
-    "measure",
+    "topic_metrics",
     "prior_from_predictions",
     "negative_log_likelihood",
     "noise_matrix",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..common import UserError
 from .calibration import FOLDS, checked_probabilities, checked_weights, stratified_folds
-from .settings import TunedMeasure
+from .settings import TunedMetric
 
 UNDECIDED = -1
 STEPS = torch.linspace(-4, 4, 65, dtype=torch.float64)  # nats: the offsets to try
@@ -79,7 +79,7 @@ class TunedOffsets:
 
 
 def tune_offsets(
-    probabilities: Tensor, labels: Tensor, measure: TunedMeasure, weights: Tensor | None = None, seed: int = 0
+    probabilities: Tensor, labels: Tensor, metric: TunedMetric, weights: Tensor | None = None, seed: int = 0
 ) -> TunedOffsets:
     """Offsets (C,) of log-probabilities for the best macro-F1 or balanced accuracy, cross-fitted.
 
@@ -89,7 +89,7 @@ def tune_offsets(
     Args:
         probabilities: Probabilities of held-out rows (n, C).
         labels: Topics (n,) of the rows.
-        measure: Metric to maximise.
+        metric: Metric to maximise.
         weights: Weights of the rows (n,) that give them the shares of the job; macro-F1 depends on the shares.
         seed: Random seed of the folds.
 
@@ -104,11 +104,11 @@ def tune_offsets(
     decided, found = torch.empty_like(labels), []
     for number in range(FOLDS):
         rest, held_out = fold != number, fold == number
-        offsets = _ascended(log_p[rest], labels[rest], own[rest], measure)
+        offsets = _ascended(log_p[rest], labels[rest], own[rest], metric)
         decided[held_out] = (log_p[held_out] + offsets).argmax(-1)
         found.append(offsets)
     choices = torch.stack([log_p.argmax(-1), decided], 1)
-    before, after = _measured(choices, labels, own, rows.shape[1], measure)
+    before, after = _measured(choices, labels, own, rows.shape[1], metric)
     kept = bool(after > before)
     mean = torch.stack(found).mean(0)
     offsets = mean - mean.mean() if kept else torch.zeros_like(mean)
@@ -119,7 +119,7 @@ def _log(rows: Tensor) -> Tensor:
     return rows.clamp(min=torch.finfo(torch.float32).tiny).log()
 
 
-def _ascended(log_p: Tensor, labels: Tensor, weights: Tensor, measure: TunedMeasure) -> Tensor:
+def _ascended(log_p: Tensor, labels: Tensor, weights: Tensor, metric: TunedMetric) -> Tensor:
     topics = log_p.shape[1]
     offsets = torch.zeros(topics, dtype=torch.float64)
     for _ in range(SWEEPS):
@@ -129,7 +129,7 @@ def _ascended(log_p: Tensor, labels: Tensor, weights: Tensor, measure: TunedMeas
             others[:, topic] = -torch.inf
             best, rival = others.max(-1)
             wins = log_p[:, topic, None] + STEPS > best[:, None]
-            values = _measured(torch.where(wins, topic, rival[:, None]), labels, weights, topics, measure)
+            values = _measured(torch.where(wins, topic, rival[:, None]), labels, weights, topics, metric)
             # Of equally good offsets, take the one nearest to 0: a topic without rows in a fold stays where it is.
             good = values >= values.max() - 1e-12
             offsets[topic] = STEPS[good][STEPS[good].abs().argmin()]
@@ -138,7 +138,7 @@ def _ascended(log_p: Tensor, labels: Tensor, weights: Tensor, measure: TunedMeas
     return offsets
 
 
-def _measured(decided: Tensor, labels: Tensor, weights: Tensor, topics: int, measure: TunedMeasure) -> Tensor:
+def _measured(decided: Tensor, labels: Tensor, weights: Tensor, topics: int, metric: TunedMetric) -> Tensor:
     """The metric (K,) of K decisions (n, K), as in `confusion` but without a C x C table for each of them."""
 
     def summed(cells: Tensor, values: Tensor) -> Tensor:
@@ -147,6 +147,6 @@ def _measured(decided: Tensor, labels: Tensor, weights: Tensor, topics: int, mea
 
     right = summed(decided, weights[:, None] * (decided == labels[:, None]))
     true = torch.zeros(topics, dtype=torch.float64).index_add_(0, labels, weights)[:, None]
-    if measure == "balanced_accuracy":
+    if metric == "balanced_accuracy":
         return (right / true).nanmean(0)
     return (2 * right / (summed(decided, weights[:, None]) + true)).nanmean(0)

@@ -3,7 +3,7 @@
 Knows probabilities (n, C), topic indices (n,) and training counts (C,); knows nothing of files or names. torchmetrics
 and scikit-learn have accuracy, F1 and calibration error; this room needs only torch, so these are written here in a few
 lines and tested against both. The decision is the most probable topic unless given. Where there is nothing to measure
-(no row of a topic or band), a function gives nan and `measure` gives None.
+(no row of a topic or band), a function gives nan and `topic_metrics` gives None.
 """
 
 import math
@@ -22,7 +22,7 @@ BINS = 15  # of the expected calibration error, as in Guo et al. 2017
 
 
 def topic_recall(probabilities: Tensor, labels: Tensor, decided: Tensor | None = None) -> Tensor:
-    """Recall of each topic (C,); nan for a topic without rows. For `decided` see `measure`."""
+    """Recall of each topic (C,); nan for a topic without rows. For `decided` see `topic_metrics`."""
     return counted.recall(_confusion(probabilities, labels, decided))
 
 
@@ -130,7 +130,7 @@ def skew(rows: Tensor, train_counts: Counts) -> dict[str, float]:
     }
 
 
-def measure(
+def topic_metrics(
     probabilities: Tensor, labels: Tensor, train_counts: Counts, decided: Tensor | None = None
 ) -> dict[str, float | None]:
     """Every metric of probabilities (n, C) against labels (n,), as plain floats fit for JSON.

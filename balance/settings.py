@@ -13,7 +13,7 @@ CalibrationKind = Literal[
 ]
 ConformalKind = Literal["per_topic", "clustered", "pooled"]
 TargetPrior = Literal["uniform", "train"] | dict[str, float]
-TunedMeasure = Literal["macro_f1", "balanced_accuracy"]
+TunedMetric = Literal["macro_f1", "balanced_accuracy"]
 LossName = Literal[
     "cross_entropy",
     "focal",
@@ -150,7 +150,7 @@ class DecisionSettings:
         min_confidence: Smallest probability to decide at, or {topic: probability}.
     """
 
-    tune: TunedMeasure | None = None
+    tune: TunedMetric | None = None
     costs: dict[str, dict[str, float]] | None = None
     accuracy: float | None = None
     undecided: float | None = None
@@ -158,8 +158,8 @@ class DecisionSettings:
 
     def __post_init__(self) -> None:
         problems = []
-        if self.tune is not None and self.tune not in get_args(TunedMeasure):
-            problems.append(f"tune is {self.tune!r}, give one of {', '.join(get_args(TunedMeasure))}")
+        if self.tune is not None and self.tune not in get_args(TunedMetric):
+            problems.append(f"tune is {self.tune!r}, give one of {', '.join(get_args(TunedMetric))}")
         if self.tune and self.costs:
             problems.append("tune and costs cannot be combined; leave one out")
         if self.accuracy is not None and self.undecided is not None:

@@ -69,16 +69,16 @@ def _table(found: dict[tuple[str, str], Audit]) -> str:
     ]
     for (name, model), result in found.items():
         shown = ("accuracy", "macro_f1", "recall_few", "prior_pull", "errors_to_frequent")
-        cells = [_figure(result, measure) for measure in shown]
-        chance = result.measures["errors_to_frequent_by_chance"]
+        cells = [_figure(result, metric) for metric in shown]
+        chance = result.metrics["errors_to_frequent_by_chance"]
         lines.append(f"| {name} | {model} | " + " | ".join(cells) + f" | {chance:.2f} |")
     return "\n".join(lines) + "\n"
 
 
-def _figure(result: Audit, measure: str) -> str:
-    value, interval = result.measures.get(measure), result.intervals.get(measure)
+def _figure(result: Audit, metric: str) -> str:
+    value, interval = result.metrics.get(metric), result.intervals.get(metric)
     if value is None:
-        return "not judged" if measure == "prior_pull" else ""
+        return "not judged" if metric == "prior_pull" else ""
     return f"{value:.2f}" + ("" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]")
 
 

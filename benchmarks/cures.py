@@ -26,9 +26,9 @@ from unskew.balance import (
     PosteriorCorrector,
     estimate_target,
     mean_posterior,
-    measure,
     prior_correct,
     resolve_prior,
+    topic_metrics,
 )
 from unskew.common import write_text
 from unskew.corpus import Newsroom, Record, Topics, stratified_split
@@ -48,7 +48,7 @@ ROOM = Newsroom(difficulty=0.5, seed=0)
 COUNTS = ROOM.long_tail_counts(500, 100.0)
 TEST_ROWS = 2400
 SYNTHETIC_UNDER = 30  # clean rows of a topic: it is filled up to these
-MEASURES = ("balanced_accuracy", "accuracy", "prior_pull")
+METRICS = ("balanced_accuracy", "accuracy", "prior_pull")
 # With topics alike accuracy is macro-recall.
 COLUMNS = {
     ("uniform", "balanced_accuracy"): "uniform: macro-recall",
@@ -195,8 +195,8 @@ def draw(seed: int) -> Draw:
 
 def figures(probabilities: torch.Tensor, records: list[Record], topics: Topics) -> dict[str, float | None]:
     """What the table shows of one test set."""
-    found = measure(probabilities, torch.tensor(topics.encode(str(r.topic) for r in records)), topics.counts)
-    return {name: found[name] for name in MEASURES}
+    found = topic_metrics(probabilities, torch.tensor(topics.encode(str(r.topic) for r in records)), topics.counts)
+    return {name: found[name] for name in METRICS}
 
 
 def ceiling(sets: Draw) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from transformers import AutoModel, AutoTokenizer
 
-from unskew.balance import Calibration, PosteriorCorrector, adapt_target, measure, resolve_prior
+from unskew.balance import Calibration, PosteriorCorrector, adapt_target, resolve_prior, topic_metrics
 from unskew.common import write_text
 from unskew.corpus import Columns, Record, Topics, load_usable, stratified_split
 from unskew.encoder import EncoderSettings, fit_topic_encoder
@@ -195,7 +195,7 @@ def measured(scores: torch.Tensor, probabilities: bool, rows: Rows) -> dict[str,
     figures: dict[str, float | None] = {}
     for name, prior in {"": "uniform", "train_": "train", "adaptive_": adapted}.items():
         decisions = corrector.with_target_prior(prior if probabilities else "uniform")(scores.float())
-        said = measure(decisions, labels, rows.topics.counts)
+        said = topic_metrics(decisions, labels, rows.topics.counts)
         figures |= {name + key: value for key, value in said.items()}
         figures |= {name + key: None for key in ("nll", "ece") if not probabilities}
     return figures

@@ -46,10 +46,10 @@ def _print(found: "Comparison", console: Console) -> None:
     table = Table(title=f"{found.rows:,} rows", title_justify="left")
     for name in ("", "a", "b", "b less a", "95% interval"):
         table.add_column(name, justify="right" if name else "left")
-    for its in found.measures:
+    for its in found.metrics:
         figures = (f"{its.a:.3f}", f"{its.b:.3f}", f"{its.difference:+.3f}")
         interval = f"{its.interval[0]:+.3f} to {its.interval[1]:+.3f}"
-        table.add_row(METRIC_TITLES[its.name], *figures, interval, style="bold" if its.told_apart else "")
+        table.add_row(METRIC_TITLES[its.name], *figures, interval, style="bold" if its.significant else "")
     console.print(table)
     table = Table(title="Recall by topic, the surest difference first", title_justify="left")
     for name in ("topic", "rows", "a", "b", "p, corrected"):

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..balance import TopicLoss
-from ..balance import metrics as measures
+from ..balance import TopicLoss, metrics
 from ..corpus import Topics
 from ..training import Batch, PhaseModule, PhaseSettings
 from .layers import body_modules
@@ -84,7 +83,7 @@ class EncoderModule(PhaseModule):
     def on_validation_epoch_end(self) -> None:
         """Gather the logits of all ranks and log the metrics, which are exact and equal on every rank."""
         logits = self._gathered()
-        for name, value in validation_measures(logits.cpu(), self._targets, self._topics).items():
+        for name, value in validation_metrics(logits.cpu(), self._targets, self._topics).items():
             self.log(f"validation/{name}", value, sync_dist=True)
 
     def _gathered(self) -> Tensor:
@@ -97,7 +96,7 @@ class EncoderModule(PhaseModule):
         return total[:, :-1] / total[:, -1:].clamp(min=1)
 
 
-def validation_measures(logits: Tensor, labels: Tensor, topics: Topics) -> dict[str, float]:
+def validation_metrics(logits: Tensor, labels: Tensor, topics: Topics) -> dict[str, float]:
     """Metrics of logits (V, C) against labels (V,), both on the CPU.
 
     Returns:
@@ -106,12 +105,12 @@ def validation_measures(logits: Tensor, labels: Tensor, topics: Topics) -> dict[
     """
     rows = logits.double().softmax(dim=-1), labels
     values = {
-        "macro_f1": measures.macro_f1(*rows),
-        "accuracy": measures.accuracy(*rows),
-        "balanced_accuracy": measures.balanced_accuracy(*rows),
-        "nll": measures.negative_log_likelihood(*rows),  # NaN if a logit is NaN, which stops the run
+        "macro_f1": metrics.macro_f1(*rows),
+        "accuracy": metrics.accuracy(*rows),
+        "balanced_accuracy": metrics.balanced_accuracy(*rows),
+        "nll": metrics.negative_log_likelihood(*rows),  # NaN if a logit is NaN, which stops the run
     }
-    recalls = {f"recall_{band}": recall for band, recall in measures.band_recall(*rows, topics.counts).items()}
-    each = measures.topic_recall(*rows).tolist()
+    recalls = {f"recall_{band}": recall for band, recall in metrics.band_recall(*rows, topics.counts).items()}
+    each = metrics.topic_recall(*rows).tolist()
     recalls |= {f"recall/{name}": recall for name, recall in zip(topics.names, each, strict=True)}
     return values | {name: recall for name, recall in recalls.items() if not math.isnan(recall)}

@@ -70,7 +70,7 @@ class Audit:
 
     Attributes:
         rows: Number of rows measured.
-        measures: Metrics by the names of `unskew.balance.measure`; None if there was nothing to measure on, absent if
+        metrics: Metrics by their names in `unskew.balance.topic_metrics`; None without rows to measure, absent if
             the files do not allow it.
         intervals: 95% bootstrap intervals of the main metrics.
         topics: Skew of each topic, most frequent first by training rows, or without a training set by rows.
@@ -80,7 +80,7 @@ class Audit:
     """
 
     rows: int
-    measures: dict[str, float | None]
+    metrics: dict[str, float | None]
     intervals: dict[str, tuple[float, float]]
     topics: list[TopicSkew]
     problems: dict[str, int]
@@ -131,12 +131,12 @@ def measure_skew(joined: LabelledPredictions, seed: int = 0) -> Audit:
     """All metrics that the joined rows allow."""
     topics = len(joined.topics)
     rows = counted.confusion(joined.decided, joined.true, topics, topics + 1)
-    measures = {name: value.item() for name, value in _of_decisions(rows, joined).items()} | _of_probabilities(joined)
+    metrics = {name: value.item() for name, value in _of_decisions(rows, joined).items()} | _of_probabilities(joined)
     if joined.trained:
-        measures |= skew(rows, joined.topics.counts)
+        metrics |= skew(rows, joined.topics.counts)
     return Audit(
         len(joined.true),
-        {name: None if value != value else value for name, value in measures.items()},
+        {name: None if value != value else value for name, value in metrics.items()},
         _intervals(rows, joined, seed),
         _topics(rows, joined),
         {name: count for name, count in joined.counts.items() if count},
@@ -148,7 +148,7 @@ def measure_skew(joined: LabelledPredictions, seed: int = 0) -> Audit:
 def _of_decisions(rows: Tensor, joined: LabelledPredictions) -> dict[str, Tensor]:
     """Metrics (...) of confusion matrices (..., C, C + 1); the last column counts rows without a predicted topic."""
     recall = counted.recall(rows)
-    measures = {
+    metrics = {
         "accuracy": counted.accuracy(rows),
         "balanced_accuracy": recall.nanmean(-1),
         "macro_f1": counted.f1(rows).nanmean(-1),
@@ -157,8 +157,8 @@ def _of_decisions(rows: Tensor, joined: LabelledPredictions) -> dict[str, Tensor
     }
     if joined.trained:
         bands = counted.band_means(recall, joined.topics.counts)
-        measures |= {f"recall_{name}": value for name, value in bands.items()}
-    return measures
+        metrics |= {f"recall_{name}": value for name, value in bands.items()}
+    return metrics
 
 
 def _of_probabilities(joined: LabelledPredictions) -> dict[str, float]:
@@ -172,7 +172,7 @@ def _of_probabilities(joined: LabelledPredictions) -> dict[str, float]:
     measured = ~joined.confidence.isnan()
     decided, confidence = joined.decided[measured], joined.confidence[measured, None]
     wrong = (decided != joined.true[measured]).long()
-    measures = {
+    metrics = {
         "nll": negative_log_likelihood(own[:, None], torch.zeros(len(own), dtype=torch.long)),
         "ece": calibration_error(confidence, wrong),
     }
@@ -180,8 +180,8 @@ def _of_probabilities(joined: LabelledPredictions) -> dict[str, float]:
         bands = np.array(counted.topic_bands(joined.topics.counts))[decided.numpy()]
         for name in BANDS:
             rows = torch.from_numpy(bands == name)
-            measures[f"ece_{name}"] = calibration_error(confidence[rows], wrong[rows])
-    return measures
+            metrics[f"ece_{name}"] = calibration_error(confidence[rows], wrong[rows])
+    return metrics
 
 
 def _intervals(rows: Tensor, joined: LabelledPredictions, seed: int) -> dict[str, tuple[float, float]]:
@@ -265,13 +265,13 @@ def _draw(path: Path, joined: LabelledPredictions) -> None:
 
 def verdict(audit: Audit) -> str:
     """One plain sentence: how strong the skew is, how certain it is, and which topics it affects."""
-    pull, interval = audit.measures.get("prior_pull"), audit.intervals.get("prior_pull")
+    pull, interval = audit.metrics.get("prior_pull"), audit.intervals.get("prior_pull")
     skewed = most_skewed(audit)
     rare = next((topic for topic in reversed(skewed) if topic.times < 1), None)
     hit = "" if rare is None else f"; {rare.topic!r} suffers most: {share_text(rare.true_share)} of the rows, "
     hit += "" if rare is None else f"{share_text(rare.predicted_share)} of the predictions"
     if not audit.trained:
-        divergence = audit.measures["marginal_kl"]
+        divergence = audit.metrics["marginal_kl"]
         return f"predicted shares are {divergence:.3f} nats from the true ones{hit}; --train says what pulls them"
     if pull is None or interval is None:
         return (
@@ -287,8 +287,8 @@ def verdict(audit: Audit) -> str:
 
 
 def _errors(audit: Audit) -> str:
-    share, interval = audit.measures.get("errors_to_frequent"), audit.intervals.get("errors_to_frequent")
-    chance = audit.measures.get("errors_to_frequent_by_chance")
+    share, interval = audit.metrics.get("errors_to_frequent"), audit.intervals.get("errors_to_frequent")
+    chance = audit.metrics.get("errors_to_frequent_by_chance")
     if share is None or interval is None or chance is None:
         return ""
     return (

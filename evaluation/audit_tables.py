@@ -14,7 +14,7 @@ ROWS = (*TOPIC_ROWS, "marginal_kl", "ece_many", "ece_medium", "ece_few")
 
 def print_audit(audit: Audit, console: Console) -> None:
     """Print metrics with intervals, the most over- and under-predicted topics, rows left out, and the verdict."""
-    console.print(_measures(audit))
+    console.print(_metric_rows(audit))
     if skewed := most_skewed(audit):
         console.print(_topics(skewed, audit.trained))
     for problem, rows in audit.problems.items():
@@ -22,18 +22,18 @@ def print_audit(audit: Audit, console: Console) -> None:
         console.print(Text(one_line(f"{rows:,} {PROBLEMS[problem]}{first}")))
     if not audit.trained:
         console.print("left out without --train: prior pull, bands of recall and of calibration error, training shares")
-    if "nll" not in audit.measures:
+    if "nll" not in audit.metrics:
         console.print("left out without probabilities (a column of {topic: probability}): NLL, calibration error")
     console.print(Text(one_line(verdict(audit)), style="bold"), soft_wrap=True)
 
 
-def _measures(audit: Audit) -> Table:
+def _metric_rows(audit: Audit) -> Table:
     table = Table(title=f"Skew of {audit.rows:,} predictions", title_justify="left")
     table.add_column("")
     table.add_column("", justify="right")
     table.add_column("95% interval", justify="right")
     for name in ROWS:
-        value = audit.measures.get(name)
+        value = audit.metrics.get(name)
         if value is not None:
             interval = audit.intervals.get(name)
             table.add_row(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from ..balance import measure, target_of_rows, topic_recall
+from ..balance import target_of_rows, topic_metrics, topic_recall
 from ..common import (
     UserError,
     check_writable,
@@ -45,7 +45,7 @@ class Evaluation:
     Attributes:
         rows: Number of rows measured.
         left_out: Number of rows without a text or a topic, which could not be measured.
-        topics: Metrics of the decided topics, without undecided rows, see `unskew.balance.measure`.
+        topics: Metrics of the decided topics, without undecided rows, see `unskew.balance.topic_metrics`.
         recall: Recall by topic; None without rows.
         outputs: Metrics of the outputs; empty without a decoder or targets.
         ceiling: The metrics of `topics` for the Bayes-optimal classifier; empty if it is not known.
@@ -134,13 +134,13 @@ def evaluate(
     evaluation = Evaluation(
         len(records),
         len(bad),
-        measure(probabilities, targets, pipeline.topics.counts, decided),
+        topic_metrics(probabilities, targets, pipeline.topics.counts, decided),
         _by_topic(topic_recall(probabilities, targets, decided), pipeline.topics),
         target_prior=dict(zip(pipeline.topics.names, pipeline.corrector.target, strict=True)),
         repeated=repeated,
         undecided=_undecided(decided, targets, pipeline.topics),
         views={
-            prior: measure(pipeline.corrector.with_target_prior(prior)(logits), targets, pipeline.topics.counts)
+            prior: topic_metrics(pipeline.corrector.with_target_prior(prior)(logits), targets, pipeline.topics.counts)
             for prior in VIEWS
         },
     )
@@ -153,7 +153,7 @@ def evaluate(
     if obedience:
         evaluation.obedience = measure_obedience(pipeline, records, trained, generation)
     if best is not None:
-        evaluation.ceiling = measure(best, targets, pipeline.topics.counts)
+        evaluation.ceiling = topic_metrics(best, targets, pipeline.topics.counts)
     with replacing_folder(output) as place:
         stored = {"format": FORMAT, **vars(evaluation)}
         write_text(place / RESULT, json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
@@ -201,15 +201,15 @@ def _outputs(rows: Sequence[dict[str, Any]], trained: Sequence[Record]) -> dict[
     if not written:
         return {}
     outputs = [row["output"] for row in written]
-    measures = score_texts(outputs, [row["target"] for row in written])
+    metrics = score_texts(outputs, [row["target"] for row in written])
     taught = [record for record in trained if has_target(record)]
     if len({record.topic for record in taught}) > 1:
         judge = judge_taught_by(taught)
-        measures["topic_fit"] = judge.fit_share(outputs, [row["topic"] for row in written])
-        measures["topic_fit_of_targets"] = judge.fit_share(
+        metrics["topic_fit"] = judge.fit_share(outputs, [row["topic"] for row in written])
+        metrics["topic_fit_of_targets"] = judge.fit_share(
             [row["target"] for row in written], [row["true_topic"] for row in written]
         )
-    return measures
+    return metrics
 
 
 def _examples(rows: Sequence[dict[str, Any]], topics: Topics, most: int = 6) -> list[dict[str, Any]]:

@@ -62,8 +62,8 @@ def obedience(
     for kind, (picked, its) in kinds.items():
         own = [outputs[pair] for pair in zip(picked, its, strict=True)]
         found[kind] = _shares(judge, own, its, [trial.right[i] for i in picked])
-        measures = score_texts(own, [trial.targets[i] for i in picked])
-        found[kind] |= {name: measures[name] for name in QUALITY if name in measures}
+        metrics = score_texts(own, [trial.targets[i] for i in picked])
+        found[kind] |= {name: metrics[name] for name in QUALITY if name in metrics}
     targets = [trial.targets[i] for i in rows_of_wrong]
     found["targets"] = _shares(judge, targets, wrong, [trial.right[i] for i in rows_of_wrong])
     found["targets"] |= {"gap": log_probability_gap(pipeline.decoder, trial), "rows": float(len(trial))}

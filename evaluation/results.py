@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ..common import Artefact, Count, FormatNumber, JsonObject, Name, Share
 
-Measures = dict[str, float | None]
+Metrics = dict[str, float | None]
 
 
 class StoredEvaluation(Artefact):
@@ -16,10 +16,10 @@ class StoredEvaluation(Artefact):
     rows: Count = Field(description="Measured rows.")
     left_out: Count = Field(description="Rows without a text or topic.")
     repeated: Count = Field(default=0, description="Rows left out because their text is in the training set.")
-    topics: Measures = Field(description="Measures of the decided topics; null where there were no rows.")
+    topics: Metrics = Field(description="Metrics of the decided topics; null where there were no rows.")
     recall: dict[Name, Share | None] = Field(description="By topic; null without rows.")
-    outputs: dict[str, float] = Field(description="Measures of the outputs; empty without a decoder or targets.")
-    ceiling: Measures = Field(description="Metrics of the Bayes-optimal classifier; empty if not known.")
+    outputs: dict[str, float] = Field(description="Metrics of the outputs; empty without a decoder or targets.")
+    ceiling: Metrics = Field(description="Metrics of the Bayes-optimal classifier; empty if not known.")
     examples: list[JsonObject] = Field(description="A few rows with their outputs, rare topics first.")
     target_prior: dict[Name, Share] = Field(description="Target prior of the decisions: shares by topic.")
     undecided: dict[Name, Share | None] = Field(
@@ -29,7 +29,7 @@ class StoredEvaluation(Artefact):
         default={},
         description="Metrics by kind of given topic (right, decided, wrong); under targets, the targets' own.",
     )
-    views: dict[str, Measures] = Field(
+    views: dict[str, Metrics] = Field(
         default={}, description="Metrics as in `topics` under other target priors: uniform, train."
     )
 
@@ -52,9 +52,9 @@ class StoredAudit(Artefact):
     format: FormatNumber = Field(description="1.")
     verdict: str = Field(description="Verdict in one sentence.")
     rows: Count = Field(description="Measured rows.")
-    measures: Measures = Field(description="Metrics by name; null without rows to measure.")
+    metrics: Metrics = Field(description="Metrics by name; null without rows to measure.")
     intervals: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] = Field(
-        description="95% bootstrap intervals of the main measures."
+        description="95% bootstrap intervals of the main metrics."
     )
     topics: list[StoredSkew] = Field(description="Most frequent first.")
     problems: dict[str, Count] = Field(description="Number of rows with each problem.")

@@ -54,7 +54,7 @@ def _topics(evaluation: "Evaluation") -> Table:
         table.add_column(title, justify="right")
     for name in TOPIC_ROWS:
         if evaluation.topics.get(name) is not None and (name != "undecided" or evaluation.undecided):
-            others = [_figure(measures.get(name)) for measures in beside.values()]
+            others = [_figure(metrics.get(name)) for metrics in beside.values()]
             table.add_row(METRIC_TITLES[name], _figure(evaluation.topics[name]), *others)
     return table
 

@@ -36,12 +36,12 @@ def score_texts(outputs: Sequence[str], targets: Sequence[str]) -> dict[str, flo
     """
     scorer = RougeScorer(list(_ROUGE), tokenizer=_Words())
     scores = [scorer.score(target, output) for output, target in zip(outputs, targets, strict=True)]
-    measures = {name: sum(score[name].fmeasure for score in scores) / len(scores) for name in _ROUGE}
-    measures["chrf"] = sacrebleu.corpus_chrf(list(outputs), [list(targets)]).score / 100
-    measures["exact"] = sum(a.strip() == b.strip() for a, b in zip(outputs, targets, strict=True)) / len(scores)
+    metrics = {name: sum(score[name].fmeasure for score in scores) / len(scores) for name in _ROUGE}
+    metrics["chrf"] = sacrebleu.corpus_chrf(list(outputs), [list(targets)]).score / 100
+    metrics["exact"] = sum(a.strip() == b.strip() for a, b in zip(outputs, targets, strict=True)) / len(scores)
     if are_frames(targets):
-        measures["slot_f1"] = _slot_f1(outputs, targets)
-    return measures
+        metrics["slot_f1"] = _slot_f1(outputs, targets)
+    return metrics
 
 
 def _slot_f1(outputs: Sequence[str], targets: Sequence[str]) -> float:

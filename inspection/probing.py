@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..balance import DoubtedLabels, doubt_labels, exchanged, measure, topic_recall
+from ..balance import DoubtedLabels, doubt_labels, exchanged, topic_metrics, topic_recall
 from ..corpus import Record
 from ..encoder import CrossFitted, EncoderSettings, cross_fit
 from ..pipeline import TrainingData
@@ -81,7 +81,7 @@ def expected(probed: Probed, sets: TrainingData, settings: EncoderSettings) -> P
     return Probe(
         features=settings.base or "TF-IDF",
         rows=rows,
-        measures={name: measure(view[known].exp(), labels, sets.topics.counts) for name, view in views.items()}
+        metrics={name: topic_metrics(view[known].exp(), labels, sets.topics.counts) for name, view in views.items()}
         if rows
         else {},
         notes=list(probed.fitted.notes),

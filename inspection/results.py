@@ -4,7 +4,7 @@ from pydantic import Field
 
 from ..common import Artefact, Count, FormatNumber, Name, Share
 
-Measures = dict[str, float | None]
+Metrics = dict[str, float | None]
 
 
 class TopicFacts(Artefact):
@@ -104,7 +104,7 @@ class Probe(Artefact):
 
     features: str = Field(description="Features: those of a base, or TF-IDF.")
     rows: Count = Field(description="Rows that could be held out.")
-    measures: dict[str, Measures] = Field(
+    metrics: dict[str, Metrics] = Field(
         description="Metrics under the target priors uniform and train, as in evaluation.json."
     )
     notes: list[str]

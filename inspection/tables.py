@@ -45,7 +45,7 @@ def facts(found: Inspection) -> list[tuple[str, str]]:
         ("targets", _targets(found)),
     ]
     if found.probe is not None:
-        lines += [(f"to expect, {_PRIORS[prior]}", _expected(its)) for prior, its in found.probe.measures.items()]
+        lines += [(f"to expect, {_PRIORS[prior]}", _expected(its)) for prior, its in found.probe.metrics.items()]
     if found.noisy is not None:
         lines.append(("noisy set", _noisy(found)))
     for its in found.estimates:
@@ -79,9 +79,9 @@ def _targets(found: Inspection) -> str:
     return f"{its.rows:,} rows, {its.distinct:,} distinct; {its.repeated:,} share theirs{missing}"
 
 
-def _expected(measures: dict[str, float | None]) -> str:
+def _expected(metrics: dict[str, float | None]) -> str:
     shown = {"accuracy": "accuracy", "macro_f1": "macro-F1", "recall_few": "recall of rare topics", "nll": "NLL"}
-    return ", ".join(f"{title} {measures[name]:.3f}" for name, title in shown.items() if measures.get(name) is not None)
+    return ", ".join(f"{title} {metrics[name]:.3f}" for name, title in shown.items() if metrics.get(name) is not None)
 
 
 def _noisy(found: Inspection) -> str:

@@ -69,7 +69,7 @@ def model_card(
         "    print(result.topic, result.confidence, result.output)",
         "```",
         "",
-        *_measures(metrics.get("validation", {})),
+        *_metric_rows(metrics.get("validation", {})),
         *(
             [f"The figures above are for the most probable topic. Decision in use: {metrics['decision']}.", ""]
             if metrics.get("decision")
@@ -114,7 +114,7 @@ def _obedience(measured: Mapping[str, float] | None) -> list[str]:
     return [f"- obedience, outputs of {measured['rows']:.0f} held-out texts that followed: {followed}"]
 
 
-def _measures(measures: Mapping[str, float | None]) -> list[str]:
-    rows = [f"| {METRIC_TITLES[name]} | {measures[name]:.3f} |" for name in _SHOWN if measures.get(name) is not None]
+def _metric_rows(metrics: Mapping[str, float | None]) -> list[str]:
+    rows = [f"| {METRIC_TITLES[name]} | {metrics[name]:.3f} |" for name in _SHOWN if metrics.get(name) is not None]
     title = "## Measured on the held-out rows (those that chose the weights and the calibration)"
     return [title, "", "| | |", "|---|---|", *rows, ""] if rows else []

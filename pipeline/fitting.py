@@ -17,9 +17,9 @@ from ..balance import (
     Calibration,
     DecisionSettings,
     PosteriorCorrector,
-    measure,
     prior_from_predictions,
     resolve_prior,
+    topic_metrics,
     topic_recall,
 )
 from ..common import check_writable, output_folder, refuse_existing
@@ -57,8 +57,8 @@ def fit(
         pipeline = _fit(_logging_to(logger, settings.resolved()), output_folder(output), overwrite)
     work = Path(output).with_name(Path(output).name + ".work")
     final = make_logger(logger, work, Path(output).name)
-    measures = pipeline.metrics.get("validation", {})
-    final.log_metrics({f"final/{name}": value for name, value in measures.items() if value is not None})
+    metrics = pipeline.metrics.get("validation", {})
+    final.log_metrics({f"final/{name}": value for name, value in metrics.items() if value is not None})
     final.finalize("success")
     return pipeline
 
@@ -160,12 +160,14 @@ def _decide(
     log.info("calibration: %s", corrector.calibration.report)
     if settings.decision != DecisionSettings():
         log.info("decision: %s", corrector.decision)
-    views = {prior: measure(corrector.with_target_prior(prior)(logits), labels, sets.topics.counts) for prior in PRIORS}
+    views = {
+        prior: topic_metrics(corrector.with_target_prior(prior)(logits), labels, sets.topics.counts) for prior in PRIORS
+    }
     log.info("held-out rows: %s", "; ".join(_said_of(prior, view) for prior, view in views.items()))
     probabilities = corrector(logits)
     recall = topic_recall(probabilities, labels).tolist()
     return corrector, {
-        "validation": measure(probabilities, labels, sets.topics.counts),
+        "validation": topic_metrics(probabilities, labels, sets.topics.counts),
         "validation_by_target_prior": views,
         "validation_recall": {
             name: value for name, value in zip(sets.topics.names, recall, strict=True) if value == value
@@ -176,9 +178,9 @@ def _decide(
     }
 
 
-def _said_of(prior: str, measures: Mapping[str, float | None]) -> str:
+def _said_of(prior: str, metrics: Mapping[str, float | None]) -> str:
     figures = ("accuracy", "balanced_accuracy", "macro_f1")
-    return f"target_prior {prior}: " + ", ".join(f"{name.replace('_', ' ')} {measures[name]:.3f}" for name in figures)
+    return f"target_prior {prior}: " + ", ".join(f"{name.replace('_', ' ')} {metrics[name]:.3f}" for name in figures)
 
 
 def _description(settings: FitSettings, decoder: TopicDecoder | None) -> dict[str, Any]:

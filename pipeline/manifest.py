@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AliasChoices, Field, JsonValue, model_validator
 
-from ..balance import CalibrationKind, TunedMeasure
+from ..balance import CalibrationKind, TunedMetric
 from ..common import Artefact, Count, FormatNumber, JsonObject, Name, Sha256, Share
 
 ROUNDING = 1e-3  # how far from 1 a stored prior may sum
@@ -96,7 +96,7 @@ Costs = list[Annotated[float, Field(ge=0)]]
 class StoredDecisionSettings(Artefact):
     """The decision settings of the user, as `unskew fit --decision` takes them."""
 
-    tune: TunedMeasure | None = Field(default=None, description="Metric that the offsets are tuned for.")
+    tune: TunedMetric | None = Field(default=None, description="Metric that the offsets are tuned for.")
     costs: dict[Name, dict[Name, float]] | None = Field(default=None, description="Costs by true and decided topic.")
     accuracy: Share | None = Field(default=None, description="Wanted accuracy of decided rows.")
     undecided: Share | None = Field(default=None, description="Wanted share of undecided rows.")
@@ -210,7 +210,7 @@ class Metrics(Artefact):
     """metrics.json: measured on the held-out rows."""
 
     validation: dict[str, float | None] = Field(
-        default={}, description="Metrics by their names in `unskew.balance.measure`; null if there were no rows."
+        default={}, description="Metrics by their names in `unskew.balance.topic_metrics`; null if there were no rows."
     )
     validation_recall: dict[str, float | None] = Field(default={}, description="Recall by topic.")
     calibration: str | None = Field(default=None, description="How the calibration was chosen, in words.")

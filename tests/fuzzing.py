@@ -17,7 +17,7 @@ import pyarrow.parquet
 
 from unskew.ablation.report.html import render_report
 from unskew.ablation.report.tables import as_csv, as_markdown
-from unskew.ablation.stored import check_results
+from unskew.ablation.stored import checked_results
 from unskew.common import UserError
 from unskew.corpus import stream
 from unskew.evaluation import audit
@@ -175,7 +175,7 @@ def fuzz_results(folder: Path, draw: random.Random) -> Callable[[], None]:
             results = json.loads(content)
         except (ValueError, RecursionError):
             return
-        check_results(results)
+        checked_results(results)
         as_csv(results)
         as_markdown(results)
         if page:

@@ -37,7 +37,9 @@ def test_the_page_is_made_from_the_definitions():
     ],
 )
 def test_what_was_written_is_what_the_definition_says(path, kind):
-    text = path.read_text("utf-8").replace('"decider":', '"corrector":').replace('"implied_prior":', '"model_prior":')
+    text = path.read_text("utf-8")
+    for old, new in {"decider": "corrector", "implied_prior": "model_prior", "measures": "metrics"}.items():
+        text = text.replace(f'"{old}":', f'"{new}":')
     assert read_artefact(path, kind).plain() == json.loads(text)
 
 

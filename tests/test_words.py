@@ -23,6 +23,10 @@ OLD_TERMS = {
     r"\bAnsweredShard\b": "ShardResult",
     r"\bbundle_system\b": "open_model",
     r"\beach_seed\b": "map_seeds",
+    r"\b(Compared|Stored|Tuned)Measure\b|\b(validation_|best_)measures\b|\[.measures.\]": "metrics",
+    r"\btold_apart\b": "significant",
+    r"\bbalance\.measure\b": "topic_metrics",
+    r"\b(protect|longest)_marks?\b": "chat tokens, topic tokens",
     r"\banew\b": "again",
     r"\bmend(s|ed|ing)?\b": "fix",
     r"(?m)^\s+\w+: [Oo]f (?!the same)": "a noun phrase that makes sense alone",
@@ -31,6 +35,8 @@ EXCEPTIONS = {
     "CHANGELOG.md",  # names both
     "cli/old_names.py",  # reads old options
     "pipeline/manifest.py",  # reads old bundles
+    "training/runner.py",  # reads old checkpoints
+    "tests/training/test_runner.py",
     "jobs/inputs.py",
     "tests/cli/test_old_names.py",
     "tests/pipeline/test_hostile_bundles.py",

@@ -72,8 +72,8 @@ class Phases:
             checkpoint_minutes=settings.checkpoint_minutes,
             trainer=given,
         )
-        measures = run(module, data, options)
-        log.info("%s: best %s %.3f", options.name, self.monitor.removeprefix("validation/"), measures[self.monitor])
+        metrics = run(module, data, options)
+        log.info("%s: best %s %.3f", options.name, self.monitor.removeprefix("validation/"), metrics[self.monitor])
         return options.folder
 
 

@@ -81,11 +81,11 @@ def run(
     trainer = None if ended else _fit(module, data, options)
     checkpoint = torch.load(best, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"], strict=False)
-    measures = next(state["best_measures"] for state in checkpoint["callbacks"].values() if "best_measures" in state)
+    metrics = next(filter(None, map(_best_metrics, checkpoint["callbacks"].values())))
     if trainer is not None and trainer.is_global_zero:
-        write_text(done, json.dumps({"best_epoch": checkpoint["epoch"] + 1, "measures": measures}) + "\n")
+        write_text(done, json.dumps({"best_epoch": checkpoint["epoch"] + 1, "metrics": metrics}) + "\n")
         _last(options).unlink(missing_ok=True)  # the larger of the two, with the optimiser's state
-    return measures
+    return metrics
 
 
 @contextmanager
@@ -202,23 +202,28 @@ def _bf16(accelerator: str) -> bool:
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
+def _best_metrics(state: Mapping[str, Any]) -> dict[str, float] | None:
+    """The metrics in a callback's state, if it has any; earlier versions call them `best_measures`."""
+    return state.get("best_metrics") or state.get("best_measures")
+
+
 class _Best(ModelCheckpoint):
     """Keeps the metrics of the best epoch beside its weights."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.best_measures: dict[str, float] = {}
+        self.best_metrics: dict[str, float] = {}
 
     def _save_checkpoint(self, trainer: lightning.Trainer, filepath: str) -> None:
         if Path(filepath).stem == "best":
-            self.best_measures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            self.best_metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         super()._save_checkpoint(trainer, filepath)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "best_measures": self.best_measures}
+        return {**super().state_dict(), "best_metrics": self.best_metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_measures = state_dict.get("best_measures", {})
+        self.best_metrics = _best_metrics(state_dict) or {}
         super().load_state_dict(state_dict)
 
 
@@ -263,10 +268,10 @@ class _LogEachEpoch(Callback):
 
     # Not at the end of validation, when the module has not logged its metrics yet.
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        measures = {
+        metrics = {
             name.removeprefix("validation/"): float(value)
             for name, value in trainer.callback_metrics.items()
             if "/" not in name.removeprefix("validation/")
         }
-        line = "  ".join(f"{name} {value:.3f}" for name, value in measures.items())
+        line = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
         log.info("%s: epoch %d of %s  %s", self._name, trainer.current_epoch + 1, trainer.max_epochs, line)

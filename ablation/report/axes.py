@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from ...common import COLOURS
 from ...corpus import BANDS
-from .values import Arm, Results, band_recall, bounds, difference, interval, is_told_apart, mean, number
+from .values import Arm, Results, band_recall, bounds, difference, interval, is_significant, mean, number
 
 INK = {name: light for name, (light, _) in COLOURS.items()}
 MOST_NAMES = 40  # beyond this number topic names are unreadable
@@ -116,9 +116,9 @@ def draw_differences(axes: Axes, results: Results, arms: Sequence[Arm], referenc
         colour = INK.get(arm["group"], INK["ink"])
         if found.get("interval") and None not in found["interval"]:
             axes.plot(found["interval"], [row, row], color=colour, linewidth=1.8)
-        fill = colour if is_told_apart(found) else INK["surface"]
+        fill = colour if is_significant(found) else INK["surface"]
         axes.plot([found["difference"]], [row], "o", color=fill, markeredgecolor=colour, markersize=7)
-    axes.set(xlabel=f"difference in {results['measures'][primary]['title']}")
+    axes.set(xlabel=f"difference in {results['metrics'][primary]['title']}")
     _name_arms(axes, arms, longest)
     _explain_groups(axes, arms)
 
@@ -137,7 +137,7 @@ def draw_cost(axes: Axes, results: Results, arms: Sequence[Arm], cost: str, name
             (dot,) = axes.plot(*at, "o", color=colour, markeredgecolor=INK["surface"], markersize=9)
             dot.set_gid(f"arm-{place}")
     _scale_cost(axes, [arm["mean"][cost] for arm in shown])
-    axes.set(xlabel=results["measures"][cost]["title"], ylabel=results["measures"][primary]["title"])
+    axes.set(xlabel=results["metrics"][cost]["title"], ylabel=results["metrics"][primary]["title"])
     axes.margins(0.12)
     axes.grid()
     _explain_groups(axes, shown)
@@ -148,8 +148,8 @@ def draw_cost(axes: Axes, results: Results, arms: Sequence[Arm], cost: str, name
 def cost_tip(results: Results, arm: Arm, cost: str) -> str:
     """The tooltip of a dot of `draw_cost`."""
     primary = results["primary"]
-    figure = f"{results['measures'][primary]['title']} {number(mean(arm, primary))} {bounds(interval(arm, primary))}"
-    return f"{arm['title']}: {figure.rstrip()}, {results['measures'][cost]['title']} {number(mean(arm, cost))}"
+    figure = f"{results['metrics'][primary]['title']} {number(mean(arm, primary))} {bounds(interval(arm, primary))}"
+    return f"{arm['title']}: {figure.rstrip()}, {results['metrics'][cost]['title']} {number(mean(arm, cost))}"
 
 
 def _scale_cost(axes: Axes, values: Sequence[float]) -> None:

@@ -63,7 +63,7 @@ def render_report(results: Results) -> str:
         table=table,
         any_marks=any(cell.marks for row in table for cell in row["cells"]),
         groups=GROUPS,
-        measure_groups={group: title for group, title in TITLES.items() if measured(results, group)},
+        metric_groups={group: title for group, title in TITLES.items() if measured(results, group)},
         references=references(results),
         not_run=arms_not_run(results),
         short_of_seeds=[arm for arm in arms_run(results) if 1 < len(results["seeds"]) > len(_seeds(arm)) > 0],
@@ -86,14 +86,14 @@ def _asset(name: str) -> str:
 def _columns(results: Results) -> list[dict[str, Any]]:
     """The metrics of the table by group, each with the sort order that shows the best first."""
     return [
-        {"name": name, "group": group, "title": results["measures"][name]["title"], **_direction(results, name)}
+        {"name": name, "group": group, "title": results["metrics"][name]["title"], **_direction(results, name)}
         for group in TITLES
         for name in measured(results, group)
     ]
 
 
 def _direction(results: Results, name: str) -> dict[str, str]:
-    better = results["measures"][name]["better"]
+    better = results["metrics"][name]["better"]
     arrow = {"higher": "↑", "lower": "↓", "zero": "→0"}[better]
     words = {"higher": "higher is better", "lower": "lower is better", "zero": "nearer to zero is better"}[better]
     return {"better": better, "arrow": arrow, "words": words}

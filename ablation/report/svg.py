@@ -81,9 +81,9 @@ def reliability_panels(arms: Sequence[Arm], notes: Sequence[str]) -> list[Panel]
 
 def cost_panels(results: Results) -> list[Panel]:
     """The primary metric against each cost; each dot has a tooltip with its arm."""
-    primary, panels = results["measures"][results["primary"]]["title"], []
+    primary, panels = results["metrics"][results["primary"]]["title"], []
     for cost in measured(results, "cost"):
-        title = results["measures"][cost]["title"]
+        title = results["metrics"][cost]["title"]
         svg = _svg(f"cost-{cost}", f"{primary} against {title}", NARROW, 4, cost_of(results, cost))
         for place, arm in enumerate(arms_run(results)):
             tip = f"<title>{escape(cost_tip(results, arm, cost))}</title>"

@@ -19,7 +19,7 @@ from .values import (
     measured,
     number,
     references,
-    runs_measured,
+    runs_with,
     standings,
 )
 
@@ -31,15 +31,15 @@ def as_csv(results: Results) -> str:
     file = io.StringIO()
     against = [reference["name"] for reference in references(results).values()]
     compared = ("difference", "low", "high", "p", "p_corrected")
-    head = ["arm", "title", "group", "measure", "better", "mean", "low", "high", "seeds"]
+    head = ["arm", "title", "group", "metric", "better", "mean", "low", "high", "seeds"]
     head += [f"{part}_against_{name}" for name in against for part in compared]
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([spreadsheet_text(name) for name in head])
     for arm in arms_run(results):
-        for name, measure in results["measures"].items():
+        for name, metric in results["metrics"].items():
             low, high = interval(arm, name) or ("", "")
-            row = [spreadsheet_text(arm[field]) for field in ("name", "title", "group")] + [name, measure["better"]]
-            row += [_plain(mean(arm, name)), low, high, runs_measured(arm, name)]
+            row = [spreadsheet_text(arm[field]) for field in ("name", "title", "group")] + [name, metric["better"]]
+            row += [_plain(mean(arm, name)), low, high, runs_with(arm, name)]
             for reference in references(results).values():
                 row += _difference(arm, reference, name)
             writer.writerow(row)
@@ -60,7 +60,7 @@ def as_markdown(results: Results) -> str:
 
 def _table(results: Results, names: list[str]) -> str:
     best = {name: standings(results, name) for name in names}
-    lines = ["| arm | " + " | ".join(markdown_text(results["measures"][name]["title"]) for name in names) + " |"]
+    lines = ["| arm | " + " | ".join(markdown_text(results["metrics"][name]["title"]) for name in names) + " |"]
     lines.append("|---|" + "---:|" * len(names))
     for arm in arms_run(results):
         cells = [_cell(results, arm, name, best[name].get(arm["name"], "")) for name in names]

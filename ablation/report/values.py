@@ -59,32 +59,32 @@ def references(results: Results) -> dict[str, Arm]:
     return {letter: run[name] for letter, name in lettered if name in run}
 
 
-def mean(arm: Arm, measure: str) -> float | None:
+def mean(arm: Arm, metric: str) -> float | None:
     """The arm's mean over seeds; None if it was not measured."""
-    value = arm["mean"].get(measure)
+    value = arm["mean"].get(metric)
     return value if value is not None and math.isfinite(value) else None
 
 
-def interval(arm: Arm, measure: str) -> tuple[float, float] | None:
+def interval(arm: Arm, metric: str) -> tuple[float, float] | None:
     """The arm's interval; None without one, as with a single seed."""
-    ends = arm["interval"].get(measure)
-    if mean(arm, measure) is None or ends is None or any(end is None or not math.isfinite(end) for end in ends):
+    ends = arm["interval"].get(metric)
+    if mean(arm, metric) is None or ends is None or any(end is None or not math.isfinite(end) for end in ends):
         return None
     return ends[0], ends[1]
 
 
-def runs_measured(arm: Arm, measure: str) -> int:
+def runs_with(arm: Arm, metric: str) -> int:
     """The number of the arm's runs that have a figure for the metric."""
-    return sum(run["measures"].get(measure) is not None for run in arm["runs"])
+    return sum(run["metrics"].get(metric) is not None for run in arm["runs"])
 
 
 def measured(results: Results, group: str) -> list[str]:
     """The metrics of a group for which any arm has a figure, in the order given."""
-    arms, measures = arms_run(results), results["measures"].items()
-    return [name for name, its in measures if its["group"] == group and any(mean(a, name) is not None for a in arms)]
+    arms, metrics = arms_run(results), results["metrics"].items()
+    return [name for name, its in metrics if its["group"] == group and any(mean(a, name) is not None for a in arms)]
 
 
-def standings(results: Results, measure: str) -> dict[str, Standing]:
+def standings(results: Results, metric: str) -> dict[str, Standing]:
     """The best arm, or the arms tied for the lead, by the name of the arm.
 
     An arm is "best" only if its interval overlaps no other arm's interval. Otherwise the leader and all arms that
@@ -93,11 +93,11 @@ def standings(results: Results, measure: str) -> dict[str, Standing]:
     """
     if len(results["seeds"]) < MIN_SEEDS:
         return {}
-    contenders = [arm for arm in arms_run(results) if arm["group"] != "reference" and mean(arm, measure) is not None]
-    if len(contenders) < 2 or any(interval(arm, measure) is None for arm in contenders):
+    contenders = [arm for arm in arms_run(results) if arm["group"] != "reference" and mean(arm, metric) is not None]
+    if len(contenders) < 2 or any(interval(arm, metric) is None for arm in contenders):
         return {}
-    better = results["measures"][measure]["better"]
-    spans = {arm["name"]: _badness(arm, measure, better) for arm in contenders}
+    better = results["metrics"][metric]["better"]
+    spans = {arm["name"]: _badness(arm, metric, better) for arm in contenders}
     leader = min(spans, key=lambda name: spans[name][0])
     tied = [name for name, span in spans.items() if span[1] <= spans[leader][2]]
     if len(tied) == len(contenders):
@@ -105,9 +105,9 @@ def standings(results: Results, measure: str) -> dict[str, Standing]:
     return {leader: "best"} if tied == [leader] else dict.fromkeys(tied, "tied")
 
 
-def _badness(arm: Arm, measure: str, better: str) -> tuple[float, float, float]:
+def _badness(arm: Arm, metric: str, better: str) -> tuple[float, float, float]:
     """Mean and interval on a scale on which less is better."""
-    value, (low, high) = arm["mean"][measure], arm["interval"][measure]
+    value, (low, high) = arm["mean"][metric], arm["interval"][metric]
     if better == "higher":
         return -value, -high, -low
     if better == "lower":
@@ -116,36 +116,36 @@ def _badness(arm: Arm, measure: str, better: str) -> tuple[float, float, float]:
     return abs(value), nearest, max(abs(low), abs(high))
 
 
-def is_better(results: Results, arm: Arm, reference: Arm, measure: str) -> bool:
+def is_better(results: Results, arm: Arm, reference: Arm, metric: str) -> bool:
     """Whether the arm's mean is better than the reference's, in the metric's own direction."""
-    own, other = mean(arm, measure), mean(reference, measure)
+    own, other = mean(arm, metric), mean(reference, metric)
     if own is None or other is None:
         return False
-    better = results["measures"][measure]["better"]
+    better = results["metrics"][metric]["better"]
     if better == "zero":
         return abs(own) < abs(other)
     return own > other if better == "higher" else own < other
 
 
-def difference(arm: Arm, reference: Arm, measure: str) -> Mapping[str, Any] | None:
+def difference(arm: Arm, reference: Arm, metric: str) -> Mapping[str, Any] | None:
     """The paired difference to a reference arm; None without one."""
-    found = arm.get("against", {}).get(reference["name"], {}).get(measure)
+    found = arm.get("against", {}).get(reference["name"], {}).get(metric)
     return found if found and found.get("difference") is not None else None
 
 
-def is_told_apart(found: Mapping[str, Any]) -> bool:
+def is_significant(found: Mapping[str, Any]) -> bool:
     """Whether a difference is significant after the correction for many comparisons."""
     return found.get("p_corrected") is not None and found["p_corrected"] < SIGNIFICANT
 
 
-def marks(results: Results, arm: Arm, measure: str) -> list[Mark]:
+def marks(results: Results, arm: Arm, metric: str) -> list[Mark]:
     """The significant differences of an arm to the reference arms."""
     shown = []
     for letter, reference in references(results).items():
-        found = difference(arm, reference, measure)
-        if found and reference["name"] != arm["name"] and is_told_apart(found):
+        found = difference(arm, reference, metric)
+        if found and reference["name"] != arm["name"] and is_significant(found):
             text = f"{number(found['difference'], sign=True)} against {letter}{_ends(found)}, {p_value(found)}"
-            shown.append(Mark(letter, is_better(results, arm, reference, measure), text))
+            shown.append(Mark(letter, is_better(results, arm, reference, metric), text))
     return shown
 
 
@@ -171,7 +171,7 @@ def key_arms(results: Results) -> dict[str, Arm]:
 def _leader(results: Results, arms: Sequence[Arm]) -> Arm | None:
     primary = results["primary"]
     measured = [arm for arm in arms if mean(arm, primary) is not None]
-    sign = -1 if results["measures"][primary]["better"] == "higher" else 1
+    sign = -1 if results["metrics"][primary]["better"] == "higher" else 1
     return min(measured, key=lambda arm: sign * arm["mean"][primary], default=None)
 
 

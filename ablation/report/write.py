@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common import page_values, write_text
-from ..stored import check_results
+from ..stored import checked_results
 from .html import render_report
 from .tables import as_csv, as_markdown
 
@@ -30,8 +30,7 @@ def write_report(results: dict[str, Any], folder: Path) -> list[Path]:
     Raises:
         UserError: If the results have another format, or the folder cannot be written.
     """
-    check_results(results)
-    results = page_values(results)
+    results = page_values(checked_results(results))
     written = []
     for name, text in (
         ("report.html", render_report(results)),

@@ -19,7 +19,7 @@ from unskew.balance import (
     Calibration,
     LossSettings,
     PosteriorCorrector,
-    TunedMeasure,
+    TunedMetric,
     adapt_target,
     estimate_target,
     fit_calibration,
@@ -30,7 +30,7 @@ from unskew.balance import (
     threshold_for_accuracy,
     tune_offsets,
 )
-from unskew.balance import measure as measured
+from unskew.balance import topic_metrics as measured
 from unskew.balance.calibration import share_weights
 from unskew.common import UserError
 from unskew.corpus import Topics
@@ -228,9 +228,9 @@ def decisions(repeats: int) -> None:
                 print(f"| {name} | {rows} | {wanted} | {_thresholds(prior, rows, wanted, repeats)} |", flush=True)
     print("\n| tuned for | held-out rows | job's shares | kept | before | after | Bayes rule |")
     print("|---|---|---|---|---|---|---|")
-    for measure in ("macro_f1", "balanced_accuracy"):
+    for metric in ("macro_f1", "balanced_accuracy"):
         for rows in (300, 1000):
-            print(f"| {measure} | {rows} | train | {_offsets(measure, rows, repeats)} |", flush=True)
+            print(f"| {metric} | {rows} | train | {_offsets(metric, rows, repeats)} |", flush=True)
 
 
 def _thresholds(prior: Tensor, rows: int, wanted: float, repeats: int) -> str:
@@ -253,7 +253,7 @@ def _thresholds(prior: Tensor, rows: int, wanted: float, repeats: int) -> str:
     return f"{short / repeats:.3f} | {1 - len(undecided) / repeats:.2f} | {left}"
 
 
-def _offsets(measure: TunedMeasure, rows: int, repeats: int) -> str:
+def _offsets(metric: TunedMetric, rows: int, repeats: int) -> str:
     draw = torch.Generator().manual_seed(999)
     test = torch.multinomial(PRIOR, 20_000, True, generator=draw)
     new = exact(texts(test, draw), PRIOR)
@@ -261,16 +261,16 @@ def _offsets(measure: TunedMeasure, rows: int, repeats: int) -> str:
     for seed in range(repeats):
         draw = torch.Generator().manual_seed(seed)
         points, labels = held_out(rows, draw)
-        tuned = tune_offsets(exact(points, PRIOR).exp(), labels, measure)
+        tuned = tune_offsets(exact(points, PRIOR).exp(), labels, metric)
         kept += tuned.kept
-        values.append(_score(new + torch.tensor(tuned.offsets), test, measure))
-    best = _score(new - PRIOR.log(), test, measure) if measure == "balanced_accuracy" else None
-    figures = (_score(new, test, measure), sum(values) / repeats, best)
+        values.append(_score(new + torch.tensor(tuned.offsets), test, metric))
+    best = _score(new - PRIOR.log(), test, metric) if metric == "balanced_accuracy" else None
+    figures = (_score(new, test, metric), sum(values) / repeats, best)
     return f"{kept / repeats:.2f} | " + " | ".join("" if value is None else f"{value:.3f}" for value in figures)
 
 
-def _score(log_p: Tensor, labels: Tensor, measure: TunedMeasure) -> float:
-    return measured(log_p.softmax(-1), labels, COUNTS)[measure] or 0.0
+def _score(log_p: Tensor, labels: Tensor, metric: TunedMetric) -> float:
+    return measured(log_p.softmax(-1), labels, COUNTS)[metric] or 0.0
 
 
 if __name__ == "__main__":

@@ -29,19 +29,19 @@ def runs(tmp_path):
     return run(tmp_path / "a.jsonl", ["a"] * 50 + ["b"] * 10), run(tmp_path / "b.jsonl", TRUTH)
 
 
-def test_a_run_that_is_right_in_ten_more_rows_is_told_apart(runs, tmp_path):
+def test_a_run_that_is_right_in_ten_more_rows_is_significant(runs, tmp_path):
     found = compare(*runs, output=tmp_path / "out")
-    measures = {its.name: its for its in found.measures}
+    metrics = {its.name: its for its in found.metrics}
     assert found.right_in_one_alone == [0, 10]
-    assert measures["accuracy"].difference == pytest.approx(10 / 60)
-    assert measures["accuracy"].p == pytest.approx(2 / 2**10)
-    assert measures["macro_f1"].told_apart
-    assert measures["macro_f1"].interval[0] > 0
+    assert metrics["accuracy"].difference == pytest.approx(10 / 60)
+    assert metrics["accuracy"].p == pytest.approx(2 / 2**10)
+    assert metrics["macro_f1"].significant
+    assert metrics["macro_f1"].interval[0] > 0
     topics = {its.topic: its for its in found.topics}
     assert (topics["b"].a, topics["b"].b) == (0.5, 1.0)
     assert topics["b"].p == pytest.approx(2 * 2 / 2**10)
     assert topics["a"].p == 1.0
-    assert "recall_few" not in measures
+    assert "recall_few" not in metrics
     assert read_artefact(tmp_path / "out" / "comparison.json", Comparison) == found
     page = (tmp_path / "out" / "comparison.html").read_text("utf-8")
     assert "b is the more accurate" in page
@@ -50,8 +50,8 @@ def test_a_run_that_is_right_in_ten_more_rows_is_told_apart(runs, tmp_path):
 
 def test_a_run_and_itself_are_not_told_apart(runs):
     found = compare(runs[0], runs[0])
-    assert not any(its.told_apart for its in found.measures)
-    assert all(its.interval == [0.0, 0.0] for its in found.measures)
+    assert not any(its.significant for its in found.metrics)
+    assert all(its.interval == [0.0, 0.0] for its in found.metrics)
 
 
 def test_mcnemar_counts_the_rows_that_one_alone_has_right():
@@ -62,9 +62,9 @@ def test_mcnemar_counts_the_rows_that_one_alone_has_right():
 
 def test_the_training_set_adds_bands(runs, tmp_path):
     (tmp_path / "counts.json").write_text(json.dumps({"a": 200, "b": 5}))
-    measures = {its.name: its for its in compare(*runs, train=str(tmp_path / "counts.json")).measures}
-    assert measures["recall_few"].difference == pytest.approx(0.5)
-    assert measures["recall_many"].difference == 0
+    metrics = {its.name: its for its in compare(*runs, train=str(tmp_path / "counts.json")).metrics}
+    assert metrics["recall_few"].difference == pytest.approx(0.5)
+    assert metrics["recall_many"].difference == 0
 
 
 @pytest.mark.parametrize(

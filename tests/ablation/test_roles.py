@@ -25,14 +25,14 @@ def settings(**arms):
 def found(name, title, value, against=(), p=0.001):
     """An arm's results with five seeds, better than others by `value`."""
     ends = {"difference": value, "interval": [value - 0.05, value + 0.05], "p": p, "p_corrected": p}
-    measures = dict.fromkeys(("macro_f1", "balanced_accuracy", "rougeL", "prior_pull"), 0.7)
+    metrics = dict.fromkeys(("macro_f1", "balanced_accuracy", "rougeL", "prior_pull"), 0.7)
     return {
         "name": name,
         "title": title,
         "runs": [{}] * 5,
-        "mean": {**measures, "topic_fit": 0.95, "true_fit": 0.1, "clean_tokens": 1000.0},
-        "interval": dict.fromkeys(measures, [0.6, 0.8]),
-        "against": {other: dict.fromkeys(measures, ends) for other in against},
+        "mean": {**metrics, "topic_fit": 0.95, "true_fit": 0.1, "clean_tokens": 1000.0},
+        "interval": dict.fromkeys(metrics, [0.6, 0.8]),
+        "against": {other: dict.fromkeys(metrics, ends) for other in against},
     }
 
 

@@ -13,7 +13,7 @@ from scipy.stats import binomtest, norm, ttest_1samp
 from unskew.ablation import AblationSettings, ArmSettings
 from unskew.ablation.claims import write_headline
 from unskew.ablation.data import TestRows
-from unskew.ablation.metrics import MEASURES
+from unskew.ablation.metrics import METRICS
 from unskew.ablation.results import assemble
 from unskew.ablation.statistics import (
     Resampler,
@@ -24,7 +24,7 @@ from unskew.ablation.statistics import (
     shared_row_variance,
     two_sided,
 )
-from unskew.balance import measure, reliability
+from unskew.balance import reliability, topic_metrics
 from unskew.corpus import Record, Topics
 from unskew.pipeline import DataSettings
 
@@ -46,10 +46,10 @@ def run_of(test, decisions, confidence=0.7):
     probabilities = hot * (confidence - rest) + rest
     targets = torch.tensor(test.targets)
     right = [float(decisions[i] == test.targets[i]) for i in test.outputs]
-    figures = dict.fromkeys(MEASURES) | measure(probabilities, targets, TOPICS.counts)
+    figures = dict.fromkeys(METRICS) | topic_metrics(probabilities, targets, TOPICS.counts)
     fit = {"rougeL": 0.5, "topic_fit": 0.95, "true_fit": sum(right) / len(right)}
     return {
-        "measures": figures | fit,
+        "metrics": figures | fit,
         "recall": {},
         "shares": {},
         "reliability": reliability(probabilities.max(-1).values, probabilities.argmax(-1) == targets),
@@ -108,18 +108,18 @@ def test_seed_interval_as_worked_by_hand():
 
 def test_resampled_measures_centre_on_the_measured_ones(tested):
     run = run_of(tested, mostly_right(tested, 0.7, 0))
-    drawn = Resampler(tested, resamples=2000).measures({0: run})[0]
+    drawn = Resampler(tested, resamples=2000).metrics({0: run})[0]
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "prior_pull", "nll", "recall_few", "true_fit"):
-        assert drawn[name].mean().item() == pytest.approx(run["measures"][name], abs=0.02), name
+        assert drawn[name].mean().item() == pytest.approx(run["metrics"][name], abs=0.02), name
         assert drawn[name].std() > 0
     # The spread of a mean of rows is known: sqrt(p (1 - p) / n).
-    p = run["measures"]["accuracy"]
+    p = run["metrics"]["accuracy"]
     assert drawn["accuracy"].std().item() == pytest.approx((p * (1 - p) / N) ** 0.5, rel=0.1)
 
 
 def test_an_arm_does_not_differ_from_itself(tested):
     run = {seed: run_of(tested, mostly_right(tested, 0.7, seed)) for seed in range(5)}
-    drawn = Resampler(tested, resamples=500).measures(run)
+    drawn = Resampler(tested, resamples=500).metrics(run)
     found = differences(run, run, drawn, drawn)
     assert {"macro_f1", "nll", "ece", "rougeL"} <= set(found)
     assert all(one.difference == 0 and one.interval == (0, 0) and one.p == 1 for one in found.values())
@@ -131,7 +131,7 @@ def test_pairing_tells_apart_what_unpaired_intervals_do_not(tested):
     better = [tested.targets[i] if i in wrong else decision for i, decision in enumerate(worse)]
     arm, reference = (dict.fromkeys(range(5), run_of(tested, decisions)) for decisions in (better, worse))
     resampler = Resampler(tested, resamples=2000)
-    own, its = resampler.measures(arm), resampler.measures(reference)
+    own, its = resampler.metrics(arm), resampler.metrics(reference)
     found = differences(arm, reference, own, its)["accuracy"]
     assert found.difference == pytest.approx(15 / N)
     assert found.interval[0] > 0
@@ -152,7 +152,7 @@ def test_three_seeds_that_agree_by_chance_are_not_judged(tested):
     seeds = range(3)
     arm, reference = ({s: run_of(tested, mostly_right(tested, share, s)) for s in seeds} for share in (0.9, 0.6))
     resampler = Resampler(tested, resamples=500)
-    found = differences(arm, reference, resampler.measures(arm), resampler.measures(reference))
+    found = differences(arm, reference, resampler.metrics(arm), resampler.metrics(reference))
     assert found["macro_f1"].difference > 0.1
     assert found["macro_f1"].p is None
 

@@ -37,18 +37,18 @@ def drawn(rows, seed, sharp=1.5):
     return (points @ centres.T + PRIOR.log()).softmax(-1), labels
 
 
-@pytest.mark.parametrize("measure", ["macro_f1", "balanced_accuracy"])
-def test_tuned_offsets_are_better_on_new_rows(measure):
+@pytest.mark.parametrize("metric", ["macro_f1", "balanced_accuracy"])
+def test_tuned_offsets_are_better_on_new_rows(metric):
     probabilities, labels = drawn(3000, 0)
-    tuned = tune_offsets(probabilities, labels, measure)
+    tuned = tune_offsets(probabilities, labels, metric)
     assert tuned.kept
     assert tuned.after > tuned.before
     new, truth = drawn(4000, 1)
-    score = balanced_accuracy_score if measure == "balanced_accuracy" else lambda t, d: f1_score(t, d, average="macro")
+    score = balanced_accuracy_score if metric == "balanced_accuracy" else lambda t, d: f1_score(t, d, average="macro")
     plain, decided = (decision(new).numpy() for decision in (Decision(), Decision(offsets=tuned.offsets)))
-    assert score(truth, decided) > score(truth, plain) + (0.02 if measure == "balanced_accuracy" else 0.005)
+    assert score(truth, decided) > score(truth, plain) + (0.02 if metric == "balanced_accuracy" else 0.005)
     assert score(truth, decided) == pytest.approx(tuned.after, abs=0.06)
-    if measure == "balanced_accuracy":  # the best offsets are known: the log prior, taken off
+    if metric == "balanced_accuracy":  # the best offsets are known: the log prior, taken off
         best = (-PRIOR.log()).numpy()
         assert tuned.offsets[2] - tuned.offsets[0] == pytest.approx(best[2] - best[0], abs=1.0)
 

@@ -9,7 +9,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, recall_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from unskew.balance import measure, prior_pull, reliability, shares_shifted, topic_recall
+from unskew.balance import prior_pull, reliability, shares_shifted, topic_metrics, topic_recall
 from unskew.balance.confusion import (
     _pearson_moments,
     errors_to_frequent,
@@ -39,7 +39,7 @@ def decided(shares, per=100):
 def test_against_scikit_learn_and_torchmetrics(seed):
     probabilities, labels = rows(seed)
     decisions = probabilities.argmax(-1)
-    got = measure(probabilities, labels, TRAIN)
+    got = topic_metrics(probabilities, labels, TRAIN)
     assert got["accuracy"] == pytest.approx(accuracy_score(labels, decisions))
     assert got["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, decisions))
     assert got["macro_f1"] == pytest.approx(f1_score(labels, decisions, average="macro"))
@@ -57,7 +57,7 @@ def test_against_scikit_learn_and_torchmetrics(seed):
 def test_topics_without_rows_are_left_out_of_macro_recall():
     probabilities, labels = rows(0, present=3)
     decisions = probabilities.argmax(-1)
-    got = measure(probabilities, labels, TRAIN)
+    got = topic_metrics(probabilities, labels, TRAIN)
     recalls = recall_score(labels, decisions, labels=[0, 1, 2], average=None)
     assert topic_recall(probabilities, labels)[3].isnan()
     assert got["balanced_accuracy"] == pytest.approx(recalls.mean())
@@ -68,14 +68,14 @@ def test_topics_without_rows_are_left_out_of_macro_recall():
 
 def test_absent_bands_are_none_and_the_rest_is_json():
     probabilities, labels = rows(0)
-    got = measure(probabilities, labels, [500, 400, 300, 200])
+    got = topic_metrics(probabilities, labels, [500, 400, 300, 200])
     assert got["recall_few"] is None
     assert got["ece_few"] is None
     assert json.loads(json.dumps(got, allow_nan=False)) == got
 
 
 def test_a_probability_of_zero_keeps_the_nll_finite():
-    got = measure(torch.tensor([[1.0, 0.0]]), torch.tensor([1]), [10, 10])
+    got = topic_metrics(torch.tensor([[1.0, 0.0]]), torch.tensor([1]), [10, 10])
     assert got["nll"] == pytest.approx(87.3, abs=0.1)
 
 
@@ -83,7 +83,7 @@ def test_calibration_error_by_hand():
     # Two rows at 0.9 of which one is right, two at 0.6 both right: (2 |0.5 - 0.9| + 2 |1 - 0.6|) / 4.
     probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
     labels = torch.tensor([0, 1, 1, 1])
-    assert measure(probabilities, labels, [200, 5])["ece"] == pytest.approx(0.4)
+    assert topic_metrics(probabilities, labels, [200, 5])["ece"] == pytest.approx(0.4)
     bands = band_calibration_error(probabilities, labels, [200, 5])
     assert bands["many"] == pytest.approx(0.4)
     assert bands["few"] == pytest.approx(0.4)
@@ -112,7 +112,7 @@ def test_prior_pull_is_undefined_where_nothing_pulls():
     probabilities, labels = rows(0)
     counts = torch.bincount(labels).tolist()
     assert math.isnan(prior_pull(probabilities, labels, counts))
-    assert measure(probabilities, labels, counts)["prior_pull"] is None
+    assert topic_metrics(probabilities, labels, counts)["prior_pull"] is None
 
 
 def test_marginal_divergence_by_hand():
@@ -127,8 +127,8 @@ def test_marginal_divergence_by_hand():
 def test_measures_do_not_depend_on_the_order_of_topics(seed, order):
     probabilities, labels = rows(seed, n=40)
     inverse = torch.tensor(order).argsort()
-    moved = measure(probabilities[:, order], inverse[labels], [TRAIN[position] for position in order])
-    expected = measure(probabilities, labels, TRAIN)
+    moved = topic_metrics(probabilities[:, order], inverse[labels], [TRAIN[position] for position in order])
+    expected = topic_metrics(probabilities, labels, TRAIN)
     assert {name: pytest.approx(value) for name, value in expected.items()} == moved
 
 
@@ -146,7 +146,7 @@ def test_measures_do_not_depend_on_the_order_of_topics(seed, order):
 )
 def test_mistakes_are_named(probabilities, labels, counts, message):
     with pytest.raises(UserError, match=message):
-        measure(probabilities, labels, counts)
+        topic_metrics(probabilities, labels, counts)
 
 
 @pytest.mark.parametrize("topics", [2, 12, 52])

@@ -17,12 +17,12 @@ from unskew.balance import (
     fit_calibration,
     fit_conformal,
     fit_scale,
-    measure,
     prior_correct,
     prior_from_predictions,
     shrunk_em_prior,
     threshold_for_accuracy,
     threshold_for_undecided,
+    topic_metrics,
     tune_offsets,
 )
 from unskew.common import UserError
@@ -49,7 +49,7 @@ OF_LOGITS = {
 OF_PROBABILITIES = {
     "conformal": lambda rows: fit_conformal(rows, TARGETS),
     "conformal sets": lambda rows: fit_conformal(FINE, TARGETS)(rows),
-    "evaluation": lambda rows: measure(rows, TARGETS, TOPICS.counts),
+    "evaluation": lambda rows: topic_metrics(rows, TARGETS, TOPICS.counts),
     "EM": lambda rows: em_prior(rows, PRIOR),
     "black-box shift": lambda rows: bbse_prior(FINE, TARGETS, rows),
     "black-box shift, held out": lambda rows: bbse_prior(rows, TARGETS, FINE),

@@ -28,7 +28,7 @@ def refusal(capsys, *arguments):
     [
         ("--decoder.max_tokens", "-5", "max_tokens is -5, must be positive"),
         ("--decoder.rank", "0", "rank is 0"),
-        ("--decoder.prompt", "hello", "'hello' must hold {text} exactly once"),
+        ("--decoder.prompt", "hello", "'hello' must contain {text} exactly once"),
         ("--decoder.scratch.width", "30", "width is 30, must be an even multiple"),
         ("--encoder.max_tokens", "1", "max_tokens is 1"),
         ("--seed", "x", "--seed: Expected an int. Got value: x"),
@@ -146,7 +146,7 @@ def test_outputs_that_cannot_be_or_must_not_be_replaced_are_one_line(capsys, her
         ("/dev/null", "neither a file nor a folder"),
         ("others", "is a folder"),
         ("../rows.jsonl", "NAME.prom"),
-        ("none/x.prom", "no such folder"),
+        ("none/x.prom", "its folder does not exist"),
     ],
 )
 def test_a_metrics_file_must_be_one_and_replaces_no_other(capsys, here, name, said):

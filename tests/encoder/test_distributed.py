@@ -1,4 +1,4 @@
-"""Two processes on a CPU fit one encoder: exact measures, the same weights on both, whatever the shares."""
+"""Two processes on a CPU fit one encoder: exact metrics, the same weights on both, whatever the shares."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unskew.encoder.module import validation_measures
+from unskew.encoder.module import validation_metrics
 from unskew.training import PhaseSettings
 
 SCRIPT = """
@@ -60,11 +60,11 @@ def test_two_processes_fit_one_encoder(strategy, train, validation, topics, sett
     logits = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     assert torch.equal(*logits)
     labels = topics.encode([record.topic for record in validation])
-    measures = validation_measures(logits[0], torch.tensor(labels), topics)
-    assert measures["accuracy"] > 0.8
+    metrics = validation_metrics(logits[0], torch.tensor(labels), topics)
+    assert metrics["accuracy"] > 0.8
     (done,) = (tmp_path / "work").glob("clean-*/done.json")
-    logged = json.loads(done.read_text())["measures"]
-    for name, value in measures.items():
+    logged = json.loads(done.read_text())["metrics"]
+    for name, value in metrics.items():
         assert logged[f"validation/{name}"] == pytest.approx(value, abs=1e-5), name
 
 

@@ -16,7 +16,7 @@ from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import f1_score, recall_score
 
 from unskew.balance import confusion as counted
-from unskew.balance import judged_prior_pull, measure
+from unskew.balance import judged_prior_pull, topic_metrics
 from unskew.cli.main import main
 from unskew.common import UserError, write_jsonl
 from unskew.evaluation.audit_files import AuditColumns
@@ -53,19 +53,19 @@ def audited(files, columns=AuditColumns()):  # noqa: B008 frozen
 def test_measures_worked_by_hand(write):
     got = audited(write(rows(["oil"] * 6 + ["tin"] * 2)))
     assert got.rows == 8
-    assert got.measures["accuracy"] == 6 / 8
-    assert got.measures["balanced_accuracy"] == (1 + 1 / 2) / 2
-    assert got.measures["macro_f1"] == pytest.approx((8 / 10 + 4 / 6) / 2)
-    assert got.measures["worst_topic_recall"] == got.measures["recall_few"] == 0.5
-    assert got.measures["recall_many"] == 1
-    assert got.measures["recall_medium"] is None
+    assert got.metrics["accuracy"] == 6 / 8
+    assert got.metrics["balanced_accuracy"] == (1 + 1 / 2) / 2
+    assert got.metrics["macro_f1"] == pytest.approx((8 / 10 + 4 / 6) / 2)
+    assert got.metrics["worst_topic_recall"] == got.metrics["recall_few"] == 0.5
+    assert got.metrics["recall_many"] == 1
+    assert got.metrics["recall_medium"] is None
     # Add-half shares: true 1/2 each, decided 6.5/9 and 2.5/9, training 150.5/156 and 5.5/156. With two topics of equal
     # true share the slope is the ratio of the log odds.
-    assert got.measures["prior_pull"] == pytest.approx(math.log(6.5 / 2.5) / math.log(150.5 / 5.5))
-    assert got.measures["marginal_kl"] == pytest.approx(
+    assert got.metrics["prior_pull"] == pytest.approx(math.log(6.5 / 2.5) / math.log(150.5 / 5.5))
+    assert got.metrics["marginal_kl"] == pytest.approx(
         0.5 * math.log(0.5 / (6.5 / 9)) + 0.5 * math.log(0.5 / (2.5 / 9))
     )
-    assert "nll" not in got.measures
+    assert "nll" not in got.metrics
     oil, tin = got.topics
     assert (oil.true_share, oil.predicted_share, oil.times) == (0.5, 0.75, 6.5 / 4.5)
     assert (tin.topic, tin.rows, tin.recall, tin.training_share) == ("tin", 4, 0.5, 5 / 155)
@@ -76,10 +76,10 @@ def test_probability_measures_worked_by_hand(write):
     given = [{"id": "r0", "topic": "oil", "topics": sure}, {"id": "r4", "topic": "oil", "topics": sure}]
     got = audited(write(given))
     assert got.rows == 2
-    assert got.measures["nll"] == pytest.approx(-(math.log(0.9) + math.log(0.1)) / 2)
-    assert got.measures["ece"] == pytest.approx(abs(0.5 - 0.9))
-    assert got.measures["ece_many"] == got.measures["ece"]
-    assert got.measures["ece_few"] is None
+    assert got.metrics["nll"] == pytest.approx(-(math.log(0.9) + math.log(0.1)) / 2)
+    assert got.metrics["ece"] == pytest.approx(abs(0.5 - 0.9))
+    assert got.metrics["ece_many"] == got.metrics["ece"]
+    assert got.metrics["ece_few"] is None
     assert got.problems == {"unpredicted": 6}
 
 
@@ -96,14 +96,14 @@ def test_equals_the_measures_of_whole_distributions(write):
     labels = [{"id": i, "topic": names[target]} for i, target in enumerate(targets.tolist())]
     got = audited(write(predictions, labels, train))
     assert got.problems == {}
-    assert got.measures == pytest.approx(measure(probabilities, targets, list(train.values())))
+    assert got.metrics == pytest.approx(topic_metrics(probabilities, targets, list(train.values())))
 
 
 def test_rest_of_top_k_is_spread_evenly(write):
     labels = rows(["oil", "tin", "rye", "tea"])
     given = [{"id": "r1", "topic": "oil", "topics": {"oil": 0.7}}]
     got = audited(write(given, labels, {"oil": 9, "tin": 9, "rye": 9, "tea": 9}))
-    assert got.measures["nll"] == pytest.approx(-math.log(0.1))
+    assert got.metrics["nll"] == pytest.approx(-math.log(0.1))
     assert got.problems["spread"] == 1
 
 
@@ -111,9 +111,9 @@ def test_undecided_and_unknown_topics_are_wrong_and_counted(write):
     got = audited(write(rows(["oil", None, "OIL", "oil", "tin", "tin", ["tin"], ""])))
     assert got.problems == {"undecided": 2, "unknown_topic": 2}
     assert got.examples["unknown_topic"] == "'OIL'"
-    assert got.measures["accuracy"] == 0.5
-    assert got.measures["balanced_accuracy"] == 0.5
-    assert got.measures["macro_f1"] == pytest.approx(4 / 6)
+    assert got.metrics["accuracy"] == 0.5
+    assert got.metrics["balanced_accuracy"] == 0.5
+    assert got.metrics["macro_f1"] == pytest.approx(4 / 6)
     assert sum(topic.predicted_share for topic in got.topics) == 0.5
 
 
@@ -136,9 +136,9 @@ def test_one_file_may_hold_both(tmp_path):
     write_jsonl(tmp_path / "evaluation.jsonl", [{"true_topic": t, "topic": "oil"} for t in TRUE])
     both = str(tmp_path / "evaluation.jsonl")
     got = audited([both, both, None], AuditColumns(label="true_topic"))
-    assert got.measures["accuracy"] == 0.5
-    assert "prior_pull" not in got.measures
-    assert "recall_few" not in got.measures
+    assert got.metrics["accuracy"] == 0.5
+    assert "prior_pull" not in got.metrics
+    assert "recall_few" not in got.metrics
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_bad_probabilities_are_left_out_and_counted(write, given):
     predictions[0]["topics"] = given
     got = audited(write(predictions))
     assert got.problems["bad_probabilities"] == 1
-    assert got.measures["nll"] == pytest.approx(-(3 * math.log(0.6) + 4 * math.log(0.4)) / 7)
-    assert got.measures["accuracy"] == 1
+    assert got.metrics["nll"] == pytest.approx(-(3 * math.log(0.6) + 4 * math.log(0.4)) / 7)
+    assert got.metrics["accuracy"] == 1
 
 
 def test_bootstrap_is_that_of_scipy():
@@ -210,13 +210,13 @@ def test_counted_measures_are_scikit_learns(pairs):
 )
 def test_verdict(write, decisions, words):
     got = audited(write(rows(decisions), rows(["oil"] * 200 + ["tin"] * 200)))
-    assert got.intervals["prior_pull"][0] < got.measures["prior_pull"] < got.intervals["prior_pull"][1]
+    assert got.intervals["prior_pull"][0] < got.metrics["prior_pull"] < got.intervals["prior_pull"][1]
     assert re.search(words, verdict(got)), verdict(got)
 
 
 def test_equal_shares_have_nothing_to_be_pulled_toward(write):
     got = audited(write(rows(["oil"] * 8), None, {"oil": 50, "tin": 50}))
-    assert got.measures["prior_pull"] is None
+    assert got.metrics["prior_pull"] is None
     assert "nearly the same" in verdict(got)
     assert [topic.topic for topic in most_skewed(got)] == ["oil", "tin"]
 
@@ -270,7 +270,7 @@ def test_command_writes_and_prints(write, tmp_path, capsys):
     assert "prior pull" in out
     assert "1 predictions name a topic that neither labels nor training set have" in out
     stored = json.loads((tmp_path / "audit" / "audit.json").read_text())
-    assert stored["measures"]["accuracy"] == 0.75
+    assert stored["metrics"]["accuracy"] == 0.75
     assert stored["verdict"] in out
     assert (tmp_path / "audit" / "audit.png").stat().st_size > 1000
     with pytest.raises(UserError, match="--overwrite"):

@@ -1,4 +1,4 @@
-"""Output measures: by hand, and what the judge is for."""
+"""Output metrics: by hand, and what the judge is for."""
 
 import pytest
 
@@ -6,21 +6,21 @@ from unskew.evaluation import score_texts
 
 
 def test_by_hand():
-    measures = score_texts(["a b c d", "x"], ["a b c e", "x"])
-    assert measures["rouge1"] == pytest.approx((0.75 + 1) / 2)
-    assert measures["rouge2"] == pytest.approx((2 / 3 + 0) / 2)
-    assert measures["rougeL"] == pytest.approx((0.75 + 1) / 2)
-    assert measures["exact"] == 0.5
+    metrics = score_texts(["a b c d", "x"], ["a b c e", "x"])
+    assert metrics["rouge1"] == pytest.approx((0.75 + 1) / 2)
+    assert metrics["rouge2"] == pytest.approx((2 / 3 + 0) / 2)
+    assert metrics["rougeL"] == pytest.approx((0.75 + 1) / 2)
+    assert metrics["exact"] == 0.5
 
 
 def test_equal_texts_are_perfect():
-    measures = score_texts(["the ship sails at 6"] * 2, ["the ship sails at 6"] * 2)
-    assert measures == pytest.approx(dict.fromkeys(measures, 1.0))
+    metrics = score_texts(["the ship sails at 6"] * 2, ["the ship sails at 6"] * 2)
+    assert metrics == pytest.approx(dict.fromkeys(metrics, 1.0))
 
 
 def test_other_scripts_count():
-    measures = score_texts(["курс рубля вырос", "el café abrió"], ["курс рубля упал", "el café abrió"])
-    assert measures["rouge1"] == pytest.approx((2 / 3 + 1) / 2)
+    metrics = score_texts(["курс рубля вырос", "el café abrió"], ["курс рубля упал", "el café abrió"])
+    assert metrics["rouge1"] == pytest.approx((2 / 3 + 1) / 2)
 
 
 def test_slots_are_counted_over_all_rows():

@@ -104,9 +104,9 @@ def test_its_figures_are_those_of_the_fit(corpus, tmp_path):
     found = inspect(data, tmp_path / "inspection", encoder=encoder)
     fitted = fit(FitSettings(data, encoder, None), tmp_path / "bundle")
     assert found.probe is not None
-    for prior, measures in fitted.metrics["validation_by_target_prior"].items():
-        for name, value in measures.items():
-            assert found.probe.measures[prior][name] == pytest.approx(value, abs=1e-6), (prior, name)
+    for prior, metrics in fitted.metrics["validation_by_target_prior"].items():
+        for name, value in metrics.items():
+            assert found.probe.metrics[prior][name] == pytest.approx(value, abs=1e-6), (prior, name)
     assert fitted.metrics["encoder"] == [f"probe: {'; '.join(found.probe.notes)}"]
     assert {topic.topic: topic.rows for topic in found.topics} == dict(
         zip(fitted.topics.names, fitted.topics.counts, strict=True)
@@ -150,7 +150,7 @@ def test_texts_that_are_all_equal_are_said_and_nothing_is_expected(tmp_path):
     assert found.repeats.exact == 29
     assert found.repeats.two_topics >= 14
     assert found.probe is not None
-    assert (found.probe.rows, found.probe.measures) == (0, {})
+    assert (found.probe.rows, found.probe.metrics) == (0, {})
 
 
 def test_more_topics_than_a_probe_can_tell_apart(tmp_path, monkeypatch):

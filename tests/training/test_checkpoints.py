@@ -16,8 +16,8 @@ from unskew.training import run
 def whole(tmp_path_factory):
     net = cut_run.Net()
     folder = tmp_path_factory.mktemp("whole")
-    measures = run(net, cut_run.tempered(), cut_run.options(folder))
-    return net, measures, net.trainer.global_step
+    metrics = run(net, cut_run.tempered(), cut_run.options(folder))
+    return net, metrics, net.trainer.global_step
 
 
 def killed(folder, step):
@@ -26,12 +26,12 @@ def killed(folder, step):
 
 
 def test_killed_in_two_epochs_it_ends_with_the_weights_of_a_whole_run(whole, tmp_path):
-    net, measures, steps = whole
+    net, metrics, steps = whole
     per_epoch = steps // cut_run.EPOCHS
     killed(tmp_path, 3)
     killed(tmp_path, 2 * per_epoch + 2)
     resumed = cut_run.Net()
-    assert run(resumed, cut_run.tempered(), cut_run.options(tmp_path)) == measures
+    assert run(resumed, cut_run.tempered(), cut_run.options(tmp_path)) == metrics
     assert resumed.batches == 2 * (per_epoch - 2)  # of the last epoch, and nothing of what was saved
     for name, value in net.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
@@ -52,7 +52,7 @@ def test_it_saves_no_oftener_than_asked(tmp_path):
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(whole, tmp_path, monkeypatch):
-    net, measures, _ = whole
+    net, metrics, _ = whole
     original, saved = torch.save, []
 
     def full(checkpoint, file):
@@ -68,7 +68,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(whole, tmp_path, monkeypatc
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["global_step"] == saved[-2] == 3
     monkeypatch.setattr("torch.save", original)
-    assert run(cut_run.Net(), cut_run.tempered(), cut_run.options(tmp_path)) == measures
+    assert run(cut_run.Net(), cut_run.tempered(), cut_run.options(tmp_path)) == metrics
 
 
 class Cut(cut_run.Net):

@@ -1,4 +1,4 @@
-"""Loggers by name: curves and final measures, a tracker that is missing, and one that fails."""
+"""Loggers by name: curves and final metrics, a tracker that is missing, and one that fails."""
 
 import dataclasses
 import logging

@@ -40,11 +40,11 @@ def options(folder, epochs=4):
 
 def test_resumed_run_ends_with_the_same_weights(tmp_path):
     whole = Net(4)
-    measures = run(whole, Data(), options(tmp_path / "whole"))
+    metrics = run(whole, Data(), options(tmp_path / "whole"))
     with pytest.raises(RuntimeError, match="power cut"):
         run(Net(4, fail_at=21), Data(), options(tmp_path / "cut"))
     resumed = Net(4)
-    assert run(resumed, Data(), options(tmp_path / "cut")) == measures
+    assert run(resumed, Data(), options(tmp_path / "cut")) == metrics
     assert resumed.steps == 16  # epochs 2 and 3 of 8 steps each; the first two are not repeated
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
@@ -52,11 +52,24 @@ def test_resumed_run_ends_with_the_same_weights(tmp_path):
 
 def test_ended_run_is_loaded_not_repeated(tmp_path):
     first = Net(2)
-    measures = run(first, Data(), options(tmp_path, 2))
+    metrics = run(first, Data(), options(tmp_path, 2))
     again = Net(2)
-    assert run(again, Data(), options(tmp_path, 2)) == measures
+    assert run(again, Data(), options(tmp_path, 2)) == metrics
     assert again.steps == 0
     assert torch.equal(first.model[2].weight, again.model[2].weight)
+
+
+def test_an_ended_run_of_an_earlier_version_is_loaded(tmp_path):
+    metrics = run(Net(1), Data(), options(tmp_path, 1))
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(best, weights_only=True)
+    for state in checkpoint["callbacks"].values():
+        if "best_metrics" in state:
+            state["best_measures"] = state.pop("best_metrics")
+    torch.save(checkpoint, best)
+    again = Net(1)
+    assert run(again, Data(), options(tmp_path, 1)) == metrics
+    assert again.steps == 0
 
 
 def test_checkpoints_leave_frozen_weights_out(tmp_path):

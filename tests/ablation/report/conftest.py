@@ -33,7 +33,7 @@ ARMS = [
     ("hybrid_shuffled", "Hybrid with shuffled topics", "hybrid", 0.08, 0.0),
     ("bayes", "Bayes ceiling", "reference", 0.91, 0.05),
 ]
-MEASURES = {
+METRICS = {
     "accuracy": ("accuracy", "higher", "topics"),
     "macro_f1": ("macro-F1", "higher", "topics"),
     "balanced_accuracy": ("balanced accuracy", "higher", "topics"),
@@ -80,7 +80,7 @@ def make_results(topics=12, seeds=(0, 1, 2, 3, 4), arms=None, seed=0):
         "topics": {"names": names, "counts": counts, "bands": bands, "true_shares": [1 / topics] * topics},
         "rows": {"train": sum(counts), "validation": 240, "test": 1200, "outputs": 300},
         "seeds": list(seeds),
-        "measures": {n: {"title": t, "better": b, "group": g} for n, (t, b, g) in MEASURES.items()},
+        "metrics": {n: {"title": t, "better": b, "group": g} for n, (t, b, g) in METRICS.items()},
         "reference_arms": ["plain", "recommended"],
         "primary": "macro_f1",
         "headline": "The hybrid reaches a macro-F1 of 0.860 [0.845, 0.875] where the decoder alone, fine-tuned "
@@ -106,12 +106,12 @@ def _arm(draw, name, title, group, f1, pull, names, counts, bands, seeds):
     seeds = seeds[:1] if group == "reference" else seeds
     runs = [_run(draw, seed, name, group, f1, pull, names, counts, bands) for seed in seeds]
     mean, interval = {}, {}
-    for measure in MEASURES:
-        values = [run["measures"][measure] for run in runs]
+    for metric in METRICS:
+        values = [run["metrics"][metric] for run in runs]
         values = [value for value in values if value is not None]
-        mean[measure] = sum(values) / len(values) if values else None
-        half = (abs(mean[measure]) * 0.02 + 0.01) if values else 0
-        interval[measure] = [max(0, mean[measure] - half), mean[measure] + half] if len(values) > 1 else None
+        mean[metric] = sum(values) / len(values) if values else None
+        half = (abs(mean[metric]) * 0.02 + 0.01) if values else 0
+        interval[metric] = [max(0, mean[metric] - half), mean[metric] + half] if len(values) > 1 else None
     note = "an upper bound" if name == "bayes" else ""
     return {
         "name": name, "title": title, "group": group, "note": note, "runs": runs,
@@ -132,7 +132,7 @@ def _run(draw, seed, name, group, f1, pull, names, counts, bands):
 
     writes = group != "reference" and name not in ("svm", "head", "encoder_plain", "encoder_balanced")
     trained = {"svm": 0, "bayes": 0, "plain": 3.4e6}.get(name, 4.2e5)
-    measures = {
+    metrics = {
         "accuracy": f1 + 0.03, "macro_f1": f1, "balanced_accuracy": f1 + 0.01,
         "recall_many": over("many"), "recall_medium": over("medium"), "recall_few": over("few"),
         "worst_topic_recall": min(recall.values()), "prior_pull": pull + draw.gauss(0, 0.01),
@@ -145,7 +145,7 @@ def _run(draw, seed, name, group, f1, pull, names, counts, bands):
     places = [x / 10 + 0.05 for x in range(10)]
     bins = [[x, min(1, max(0, x - 0.2 * pull + draw.gauss(0, 0.02))), round(900 * x * x)] for x in places]
     return {
-        "seed": seed, "measures": measures, "recall": recall,
+        "seed": seed, "metrics": metrics, "recall": recall,
         "shares": dict(zip(names, shares, strict=True)), "reliability": bins,
     }  # fmt: skip
 
@@ -156,9 +156,9 @@ def _compare(results, draw):
         for name in results["reference_arms"]:
             if name in by_name and name != arm["name"] and len(results["seeds"]) > 1:
                 arm["against"][name] = {
-                    measure: _difference(arm["mean"][measure], by_name[name]["mean"][measure])
-                    for measure in MEASURES
-                    if arm["mean"][measure] is not None and by_name[name]["mean"][measure] is not None
+                    metric: _difference(arm["mean"][metric], by_name[name]["mean"][metric])
+                    for metric in METRICS
+                    if arm["mean"][metric] is not None and by_name[name]["mean"][metric] is not None
                 }
 
 

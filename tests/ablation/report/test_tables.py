@@ -13,8 +13,8 @@ def rows_of(results):
 
 def test_csv_holds_every_figure(fake_results):
     results = fake_results(arms=["plain", "svm", "hybrid"])
-    rows = {(row["arm"], row["measure"]): row for row in rows_of(results)}
-    assert len(rows) == 3 * len(results["measures"])
+    rows = {(row["arm"], row["metric"]): row for row in rows_of(results)}
+    assert len(rows) == 3 * len(results["metrics"])
     plain, hybrid = results["arms"][0], results["arms"][2]
     row = rows["hybrid", "macro_f1"]
     assert float(row["mean"]) == hybrid["mean"]["macro_f1"]

@@ -4,25 +4,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unskew.ablation.report.values import arms_run, band_recall, key_arms, marks, number, runs_measured, standings
+from unskew.ablation.report.values import arms_run, band_recall, key_arms, marks, number, runs_with, standings
 
 
 def results_of(better, figures, groups=None):
-    """Arms a, b, c of one measure, each (mean, low, high), or None where not measured."""
+    """Arms a, b, c of one metric, each (mean, low, high), or None where not measured."""
     arms = [
         {
             "name": name,
             "title": name.upper(),
             "group": (groups or {}).get(name, "decoder"),
-            "runs": [{"seed": 0, "measures": {"m": its and its[0]}}],
+            "runs": [{"seed": 0, "metrics": {"m": its and its[0]}}],
             "mean": {"m": its and its[0]},
             "interval": {"m": its and (None if its[1] is None else list(its[1:]))},
         }
         for name, its in figures.items()
     ]
-    measures = {"m": {"title": "measure", "better": better, "group": "topics"}}
+    metrics = {"m": {"title": "metric", "better": better, "group": "topics"}}
     seeds = [0, 1, 2, 3, 4]
-    return {"arms": arms, "measures": measures, "primary": "m", "reference_arms": ["a", "b"], "seeds": seeds}
+    return {"arms": arms, "metrics": metrics, "primary": "m", "reference_arms": ["a", "b"], "seeds": seeds}
 
 
 def test_best_is_an_arm_whose_interval_stands_apart():
@@ -117,8 +117,8 @@ def test_band_recall_without_a_measure_is_taken_from_the_topics(fake_results):
 
 def test_seeds_without_a_figure_do_not_count(fake_results):
     results = copy.deepcopy(fake_results(arms=["plain"]))
-    results["arms"][0]["runs"][0]["measures"]["nll"] = None
-    assert runs_measured(results["arms"][0], "nll") == 4
+    results["arms"][0]["runs"][0]["metrics"]["nll"] = None
+    assert runs_with(results["arms"][0], "nll") == 4
 
 
 @pytest.mark.parametrize(

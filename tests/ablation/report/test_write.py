@@ -1,7 +1,9 @@
 import copy
+import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -28,6 +30,12 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.words += data
+
+
+def test_results_of_an_earlier_version_are_read(tmp_path):
+    old = json.loads((Path(__file__).parents[2] / "fixtures" / "ablation_results.json").read_bytes())
+    assert "measures" in old
+    assert "0.547" in write_report(old, tmp_path)[0].read_text("utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,10 @@
-"""Audits the predictions of two plain scikit-learn classifiers on real sets: someone else's, made without unskew.
+"""Audits the predictions of two plain scikit-learn classifiers on real sets, made without unskew.
 
 python benchmarks/audit_sklearn.py --data FOLDER --output runs/audit [--sets snips-lt,hwu64-lt,atis]
 
 FOLDER/SET/train.jsonl and test.jsonl have rows with `id`, `text` and `topic`. TF-IDF of words with multinomial naive
-Bayes, and with logistic regression, both as they come, learn from the first and predict the second. What `unskew audit`
-says of them goes to OUTPUT/SET-MODEL (audit.json, audit.png); a table and a picture of all, without a row of the data,
-to OUTPUT.
+Bayes and with logistic regression, both with defaults, are fitted on the first and predict the second. The audits are
+written to OUTPUT/SET-MODEL (audit.json, audit.png); a table and a picture of all, without rows of the data, to OUTPUT.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""Each cure on its own, on the newsroom: macro-recall and prior pull beside the Bayes ceiling, over several seeds.
+"""Measures each cure alone on the newsroom: macro-recall and prior pull beside the Bayes ceiling, over several seeds.
 
 python benchmarks/cures.py --output runs/cures [--seeds 5]
 
 Every seed draws its own clean set (a 100:1 tail), noisy set and test sets from one newsroom, and its own weights. A
-test set has all topics alike ("uniform") or the tail turned round ("reversed"). Calibrations see the validation rows
-only. Finished figures stay in OUTPUT, so an interrupted run goes on; the table is written to OUTPUT/cures.md.
+test set has equal topic shares ("uniform") or the reversed tail ("reversed"). Calibrations see only the validation
+rows. Finished figures stay in OUTPUT, so an interrupted run resumes; the table is written to OUTPUT/cures.md.
 """
 
 import json
@@ -47,9 +47,9 @@ log = logging.getLogger("unskew")
 ROOM = Newsroom(difficulty=0.5, seed=0)
 COUNTS = ROOM.long_tail_counts(500, 100.0)
 TEST_ROWS = 2400
-SYNTHETIC_UNDER = 30  # clean rows of a topic: it is filled up to these
+SYNTHETIC_UNDER = 30  # clean rows to which synthetic rows fill up a topic
 METRICS = ("balanced_accuracy", "accuracy", "prior_pull")
-# With topics alike accuracy is macro-recall.
+# With equal topic shares, accuracy is macro-recall.
 COLUMNS = {
     ("uniform", "balanced_accuracy"): "uniform: macro-recall",
     ("uniform", "prior_pull"): "prior pull",
@@ -90,10 +90,10 @@ class Cure:
     """One row of the table: what differs from plain training, and how logits become decisions.
 
     Attributes:
-        title: What the table calls it.
-        change: Settings of the stage that differ from the plain ones.
-        decide: "raw" takes the most probable topic as it is; any other name is a rule of `decided`.
-        calibration: Its kind, where the rule calibrates.
+        title: Title in the table.
+        change: Differences from the plain settings of the stage.
+        decide: "raw" takes the most probable topic; any other name is a rule of `decided`.
+        calibration: Kind of calibration, if the rule calibrates.
         fairness: Whether `<force_fairness>` comes before the topic.
         synthetic: Whether synthetic rows of rare topics join the clean ones.
     """
@@ -147,7 +147,7 @@ ENCODER_CURES = (
         calibration="bias_corrected_temperature",
     ),
 )
-# Low-rank adapters bear, and need, a higher rate than all the weights do.
+# Low-rank adapters need a higher learning rate than full fine-tuning.
 LORA: dict[str, Any] = {"adaptation": "lora", "clean": PhaseSettings(epochs=4, learning_rate=0.004)}
 DECODER_CURES = (
     Cure("plain: full fine-tuning, cross-entropy"),
@@ -194,13 +194,13 @@ def draw(seed: int) -> Draw:
 
 
 def figures(probabilities: torch.Tensor, records: list[Record], topics: Topics) -> dict[str, float | None]:
-    """What the table shows of one test set."""
+    """The figures of one test set."""
     found = topic_metrics(probabilities, torch.tensor(topics.encode(str(r.topic) for r in records)), topics.counts)
     return {name: found[name] for name in METRICS}
 
 
 def ceiling(sets: Draw) -> dict[str, Any]:
-    """The Bayes rule for topics alike: no classifier has a higher macro-recall."""
+    """The Bayes rule for equal topic shares: no classifier has a higher macro-recall."""
     columns = [ROOM.topics.index(name) for name in sets.topics.names]
     return {
         name: figures(torch.tensor(ROOM.posterior([r.text for r in records])[:, columns]), records, sets.topics)
@@ -288,7 +288,7 @@ def _measured(cure: Cure, sets: Draw, model_prior: tuple[float, ...], score: Any
 
 
 def cached(path: Path, make: Any) -> dict[str, Any]:
-    """The figures in `path`, made first if they are not there."""
+    """The figures in `path`, computed first if the file is missing."""
     if not path.exists():
         write_text(path, json.dumps(make(), indent=2) + "\n")
     return json.loads(path.read_text("utf-8"))
@@ -301,7 +301,7 @@ def interval(values: list[float]) -> str:
 
 
 def table(rows: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
-    """Markdown: one row a cure, the figures of both test sets."""
+    """A Markdown table: a row for each cure, with the figures of both test sets."""
     yield f"| | {' | '.join(COLUMNS.values())} |"
     yield "|---" * (len(COLUMNS) + 1) + "|"
     for title, runs in rows.items():
@@ -310,9 +310,9 @@ def table(rows: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Fit and measure everything that is not yet there; write and print the table."""
+    """Fit and measure all missing figures; write and print the table."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="where fits and figures go")
+    parser.add_argument("--output", type=Path, required=True, help="folder of fits and figures")
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--stages", type=list[str], default=["encoder", "decoder"], help="which to measure")
     given = parser.parse_args()

@@ -1,11 +1,11 @@
-"""How fast the decoder trains against transformers' Trainer with PEFT: same rows, same LoRA, as many rows in a batch.
+"""Compares the decoder's training speed with transformers' Trainer and PEFT: same rows, LoRA and batch sizes.
 
     python benchmarks/decoder_training.py --decoder BASE --rows FILE --output runs/decoder_training
 
-FILE holds rows with targets. Both train once through the same rows: LoRA on all linear layers and the control tokens'
-rows. The Trainer pads its batches to their longest and takes the loss over all positions, as it does by default. Steps
-alternate, one of each, and are measured in seconds of the processor, so that others on the machine hardly matter (set
-OMP_NUM_THREADS=1). Memory is the peak of a process of its own for each, beyond what it had before the first step.
+FILE has rows with targets. Both train for one pass over the same rows: LoRA on all linear layers, and the control
+tokens' rows. The Trainer uses its defaults: it pads a batch to its longest row and takes the loss over all positions.
+Steps alternate and are measured in processor seconds, so that other load hardly matters (set OMP_NUM_THREADS=1). Memory
+is the peak of a separate process for each, minus its memory before the first step.
 """
 
 import argparse
@@ -41,11 +41,11 @@ from unskew.training import PhaseSettings, RunOptions, run
 
 RATE = 5e-4
 SIDES = ("unskew", "trainer")
-Made = tuple[Prepared, Any, Rows]  # the base, what is trained of it, and the rows
+Made = tuple[Prepared, Any, Rows]  # the base, its trained parameters, and the rows
 
 
 def prepared(chosen: argparse.Namespace) -> Made:
-    """What training begins with; `--side` takes the longest rows, two batches of them."""
+    """The model and rows to train on; with `--side` the longest rows, two batches of them."""
     records, _ = load_usable(chosen.rows)
     random.Random(0).shuffle(records)
     records = [record for record in records if record.target]
@@ -60,7 +60,7 @@ def prepared(chosen: argparse.Namespace) -> Made:
 
 
 def train_here(made: Made, chosen: argparse.Namespace, stepped: Callable[[], None]) -> None:
-    """A phase as `fit` runs it."""
+    """Train a phase as `fit` does."""
     parts, model, rows = made
 
     class Steps(Callback):
@@ -77,7 +77,7 @@ def train_here(made: Made, chosen: argparse.Namespace, stepped: Callable[[], Non
 
 
 def train_there(made: Made, chosen: argparse.Namespace, stepped: Callable[[], None]) -> None:
-    """The Trainer's loop, with PEFT's own layers."""
+    """Train in the Trainer's loop, with PEFT's own layers."""
     parts, model, rows = made
 
     class Steps(TrainerCallback):
@@ -122,7 +122,7 @@ TRAIN = {"unskew": train_here, "trainer": train_there}
 
 
 def in_turn(chosen: argparse.Namespace) -> dict[str, list[float]]:
-    """Processor seconds of each step of both, which take turns."""
+    """Processor seconds of each step of both sides, which take turns."""
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}
     turns = {side: threading.Semaphore(0) for side in SIDES}
     made = {side: prepared(chosen) for side in SIDES}
@@ -151,7 +151,7 @@ def in_turn(chosen: argparse.Namespace) -> dict[str, list[float]]:
 
 
 def peak_beyond_start(chosen: argparse.Namespace) -> float:
-    """GB at most beyond what there was before the first step, of the side chosen."""
+    """Peak memory of the chosen side in GB, minus the memory before the first step."""
     made = prepared(chosen)
     before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     TRAIN[chosen.side](made, chosen, lambda: None)
@@ -159,11 +159,11 @@ def peak_beyond_start(chosen: argparse.Namespace) -> float:
 
 
 def compared(chosen: argparse.Namespace) -> dict[str, Any]:
-    """What is written down: figures of each side, and how they compare."""
+    """The figures of each side and their comparison."""
     seconds = in_turn(chosen)
     _, _, rows = prepared(chosen)
     tokens = int(rows.lengths.sum())
-    # A first step has costs of its own, and batches differ in length: a step counts by its share of all tokens.
+    # The first step has extra costs, and batches differ in length, so a step counts by its share of all tokens.
     later = {side: statistics.mean(own[1:]) * len(own) for side, own in seconds.items()}
     print(later, tokens, flush=True)
     ratios = [there / here for here, there in zip(seconds["unskew"][1:], seconds["trainer"][1:], strict=True)]
@@ -181,7 +181,7 @@ def compared(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, and write it down."""
+    """Measure, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--decoder", required=True)
     parser.add_argument("--rows", type=Path, required=True)

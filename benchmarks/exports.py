@@ -1,8 +1,8 @@
-"""Exports beside the bundle they were made from: the largest difference of a probability, the share of equal outputs.
+"""Compares exports with their bundle: the largest difference of a probability, the share of equal outputs.
 
     python benchmarks/exports.py --model runs/mine --input test.jsonl --work runs/exports [--rows 200] [--written 20]
 
-Each export is opened by its own runtime, by the lines of its own README.
+Each export is opened in its own runtime, by the code in its README.
 """
 
 import argparse
@@ -22,7 +22,7 @@ ROW = "| {:<9} | {:<7} | {:>6} | {:>12} | {:>14} |"
 
 
 def lines_of(folder: Path) -> str:
-    """The Python of an export's README, with names in the place of its example."""
+    """The Python code of an export's README, with names instead of its example."""
     readme = (folder / "README.md").read_text("utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL))
     code = code.replace(f"texts = [{json.dumps(HARMLESS)}]", "texts = given")
@@ -30,7 +30,7 @@ def lines_of(folder: Path) -> str:
 
 
 def ask(folder: Path, rows: list[Any]) -> list[dict[str, Any]]:
-    """What the README's names hold after each row; what loads runs once."""
+    """The values of the README's names after each row; the loading code runs once."""
     code = lines_of(folder)
     loads, asks = code[: (cut := re.search(r"(?m)^(?=text, topic = given|texts = given)", code).start())], code[cut:]  # pyright: ignore[reportOptionalMemberAccess]
     before, values = Path.cwd(), {}
@@ -48,7 +48,7 @@ def ask(folder: Path, rows: list[Any]) -> list[dict[str, Any]]:
 
 
 def as_text(folder: Path, rows: list[tuple[str, str]]) -> list[str]:
-    """What llama.cpp's chat writes, which is given strings."""
+    """The outputs of llama.cpp's chat, which gets strings."""
     code = lines_of(folder)
     values: dict[str, Any] = {}
     before = Path.cwd()

@@ -1,12 +1,12 @@
-"""Kills a job at random moments until it is through, and compares its bytes with those of a run nobody killed.
+"""Kills a job at random moments until it is done, and compares its bytes with those of an uninterrupted run.
 
     python benchmarks/faults.py --kills 50
     python benchmarks/faults.py --kills 50 --model runs/demo --input runs/newsroom/test.jsonl
     python benchmarks/faults.py --kills 20 --s3 --output out
 
 With --s3, input and output are in object storage: an S3 server (moto) that runs here. Without a model the pipeline is a
-fake one, so that what is tried is the job alone; with one it is `unskew predict`, and a row that takes the models a
-while. Two of three kills are SIGKILL, the others SIGTERM.
+fake one, so only the job is tested; with a model it is `unskew predict`. Two of three kills are SIGKILL, the others
+SIGTERM.
 """
 
 import argparse
@@ -29,12 +29,14 @@ ROWS = 20_000
 
 
 def main() -> None:
-    """Run, kill, compare, say."""
+    """Run, kill, compare and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--model")
     parser.add_argument("--input")
-    parser.add_argument("--output", default="out.jsonl", help="its name decides between JSONL, Parquet and a folder")
+    parser.add_argument(
+        "--output", default="out.jsonl", help="output; its name decides between JSONL, Parquet and a folder"
+    )
     parser.add_argument("--shard_rows", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--s3", action="store_true", help="read and write an S3 server that is started here")
@@ -53,7 +55,7 @@ def main() -> None:
 
 
 def try_out(chosen: argparse.Namespace, source: AnyPath, scratch: AnyPath) -> None:
-    """One run left alone, one that is killed, and the comparison."""
+    """Run once without kills and once with kills, and compare."""
     start = time.monotonic()
     subprocess.run(command(chosen, source, scratch / "whole" / chosen.output), check=False, stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - start
@@ -65,7 +67,7 @@ def try_out(chosen: argparse.Namespace, source: AnyPath, scratch: AnyPath) -> No
         process = subprocess.Popen(killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         runs += 1
         if kills < chosen.kills:
-            # Early and late in a run alike; a job that gets through before its kills are used up begins again.
+            # Kills are spread evenly over the run; a job that ends before its last kill starts again.
             try:
                 process.wait(draw.uniform(0, seconds * 1.1))
             except subprocess.TimeoutExpired:
@@ -74,7 +76,7 @@ def try_out(chosen: argparse.Namespace, source: AnyPath, scratch: AnyPath) -> No
                 interrupted += 1
         if process.wait() in (0, 3):
             if interrupted == 0:
-                seconds = time.monotonic() - start  # the machine may be faster by now, and spare it the kills
+                seconds = time.monotonic() - start  # the machine may be faster by now, so that kills come too late
             compare(scratch, f"{runs} runs, {kills} kills")
             if kills >= chosen.kills:
                 return
@@ -94,7 +96,7 @@ def command(chosen: argparse.Namespace, source: AnyPath, output: AnyPath) -> lis
 
 
 def make_rows(path: Path) -> Path:
-    """Rows of which some crash the fake pipeline and some are no rows."""
+    """Rows, some of which crash the fake pipeline, and some of which are broken."""
     broken = {7: "POISON", 4000: "PANIC", 9999: ""}
     rows = [{"id": f"r{i}", "text": broken.get(i, f"row {i} of a long night")} for i in range(ROWS)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
@@ -112,7 +114,7 @@ def compare(scratch: AnyPath, said: str) -> None:
 
 
 def contents(folder: AnyPath) -> dict[str, bytes]:
-    """Every file of a finished job but its manifest."""
+    """Every file of a finished job except its manifest."""
     found = [path for path in files(folder) if path.name not in (".lock", "job.json")]
     return {"/".join(path.parts[len(folder.parts) :]): path.read_bytes() for path in found}
 

@@ -2,8 +2,8 @@
 
     python benchmarks/fuzz.py --minutes 10 --seed 0
 
-Writes benchmarks/results/fuzz.md. An input counts as a hang after 30 s, as a traceback where anything but a
-one-line `UserError` is raised, and as data lost where reading it changed, removed or added a file.
+Writes benchmarks/results/fuzz.md. An input counts as a hang after 30 s, as a traceback if anything except a one-line
+`UserError` is raised, and as data loss if reading it changed, removed or added a file.
 """
 
 import argparse
@@ -33,7 +33,9 @@ def main() -> None:
     """Run the targets in turn until the time is up."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--seed", type=int, default=0, help="Of the first input; the next ones count on.")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="Seed of the first input; later inputs have the next numbers."
+    )
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)
     signal.signal(signal.SIGALRM, _hang)

@@ -1,10 +1,10 @@
-"""All that a GPU is asked, in one call of at most nine minutes: `make gpu` (rehearsal: `make gpu DEVICE=cpu ROWS=8`).
+"""Runs all GPU measurements in at most nine minutes: `make gpu` (rehearsal: `make gpu DEVICE=cpu ROWS=8`).
 
     python benchmarks/gpu.py --encoder FOLDER --decoder FOLDER --train FILE --test FILE --device cuda --output DIR
 
-Needs torch, transformers, peft, lightning and this package; vLLM where it is installed. Each step (see `gpu_steps.py`)
-runs in a process of its own, for as long as it may and as is left. What it found is in OUTPUT/gpu.json before the next
-one begins, so that a call that is cut off leaves what it has. OUTPUT/gpu.md is the table to commit.
+Needs torch, transformers, peft, lightning and this package; uses vLLM if it is installed. Each step (see
+`gpu_steps.py`) runs in its own process, within its own limit and the remaining time. Its results are in OUTPUT/gpu.json
+before the next step starts, so an interrupted call keeps them. OUTPUT/gpu.md is the table to commit.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from unskew.common import write_text
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 LIBRARIES = ("torch", "transformers", "peft", "lightning", "vllm", "triton")
-# Seconds that each may take, most needed first: the last ones are left out where time runs out.
+# Time limits in seconds, most important steps first: the last ones are left out if time runs out.
 LONGEST = {
     "tests": 90,
     "agreement": 90,
@@ -60,7 +60,7 @@ def facts(device: str) -> dict[str, Any]:
 
 
 def commands(given: argparse.Namespace) -> dict[str, list[str]]:
-    """What each step runs."""
+    """The command of each step."""
     python, out = sys.executable, given.output
     bases = ["--encoder", given.encoder, "--decoder", given.decoder, "--device", given.device]
     sizes = ["--rows", str(given.rows), "--new_tokens", str(given.new_tokens)]
@@ -89,7 +89,7 @@ def commands(given: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def run(command: list[str], seconds: float, device: str) -> dict[str, Any]:
-    """How it ended, in how many seconds, and its last lines; a line of JSON at the end is read."""
+    """The state of the step at its end, its seconds, and its last lines; a last line of JSON is parsed."""
     environment = {**os.environ, "UNSKEW_TEST_DEVICE": device, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
     begun = time.monotonic()
     try:
@@ -106,7 +106,7 @@ def run(command: list[str], seconds: float, device: str) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """The JSON as a page."""
+    """The results as a Markdown page."""
     libraries = ", ".join(f"{name} {number}" for name, number in found["facts"]["versions"].items() if number)
     lines = [f"# {found['facts']['card']}, {found['facts']['date']}", "", f"{libraries}. Made by `make gpu`.", ""]
     lines += ["| step | ended | seconds | figures |", "|---|---|---|---|"]
@@ -124,7 +124,7 @@ def main() -> None:
     for name, what in (("encoder", "base of stage 1"), ("decoder", "base of stage 2")):
         parser.add_argument(f"--{name}", required=True, help=what)
     parser.add_argument("--train", required=True, help="rows with text, topic and target")
-    parser.add_argument("--test", required=True, help="the same, kept apart")
+    parser.add_argument("--test", required=True, help="test rows with text, topic and target")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--new-tokens", type=int, default=16)

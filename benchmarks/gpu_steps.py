@@ -1,4 +1,4 @@
-"""The steps of `gpu.py` that are its own: python benchmarks/gpu_steps.py STEP --encoder ... Prints one line of JSON.
+"""The steps of `gpu.py`: python benchmarks/gpu_steps.py STEP --encoder ... Prints one line of JSON.
 
 agreement: topics, probabilities and outputs of bfloat16 beside float32.
 phases:    reading prompts and writing tokens, each as a share of the measured matrix rate.
@@ -94,7 +94,7 @@ def static(folder: Path, rows: dict[str, Any]) -> dict[str, Any]:
         try:
             run = lambda cache=cache: model.generate(**given, **lengths, cache_implementation=cache)  # noqa: E731
             found[name] = seconds_of(run, rows["device"])
-        except Exception as error:  # a compiler that is missing, a shape that does not fit: said, not fatal
+        except Exception as error:  # such as a missing compiler or an unsupported shape: reported, not fatal
             found[f"{name}_error"] = str(error).splitlines()[0][:120]  # pyright: ignore[reportArgumentType]
     return found
 
@@ -115,7 +115,7 @@ STEPS = {"agreement": agreement, "phases": phases, "static": static, "overlap": 
 
 
 def main() -> None:
-    """Make the system once, run one step, print its figures."""
+    """Make the system, run one step, print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=STEPS)
     for name in ("encoder", "decoder", "data", "device"):

@@ -1,11 +1,11 @@
-"""How many planted faults `unskew inspect` finds, and at which precision.
+"""Counts the planted faults that `unskew inspect` finds, and its precision.
 
     python benchmarks/inspection.py --output runs/inspect [--data FOLDER] [--encoder BASE]
 
-Makes a support file of 2,000 rows with blanks, exact and near repeats, texts under two topics and wrong labels planted,
-inspects it, and counts. With FOLDER (a folder for each set, with train.jsonl) the same share of labels of real sets is
-made wrong; rows that are found there and were not planted may be wrong in truth, so that precision is a lower bound.
-BASE is a pretrained encoder for the probe; TF-IDF without one.
+Makes a support file of 2,000 rows, plants blanks, exact and near repeats, texts with two topics and wrong labels,
+inspects it, and counts. With FOLDER (a folder for each set, with train.jsonl), the same share of labels of real sets is
+changed. Rows that are found there but not planted may be truly wrong, so precision is a lower bound. BASE is a
+pretrained encoder for the probe; without one it is TF-IDF.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def of_support(folder: Path, encoder: EncoderSettings) -> tuple[list[dict[str, A
 
 
 def of_real(source: Path, folder: Path, encoder: EncoderSettings) -> tuple[dict[str, Any], float, Inspection]:
-    """A real set with a share of its labels made wrong, topics alike."""
+    """A real set with a share of the labels of each topic changed."""
     chance = random.Random(0)
     records = [record for record in load_usable(str(source / "train.jsonl"))[0] if record.topic]
     names = sorted({str(record.topic) for record in records})
@@ -147,7 +147,7 @@ def _cut(rows: list[Any], *sizes: int) -> list[list[Any]]:
 
 
 def _other(topic: str, chance: random.Random) -> str:
-    """Another topic, as often as it is met: how a careless labeller errs."""
+    """Another topic, in proportion to frequency, like the errors of a careless labeller."""
     others = [name for name in SUPPORT if name != topic]
     return chance.choices(others, [SUPPORT[name][0] for name in others])[0]
 

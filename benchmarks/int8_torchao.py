@@ -1,9 +1,9 @@
-"""Measures our 8-bit linear layers beside torchao's dynamic ones on a CPU: time, and error against float32.
+"""Compares our 8-bit linear layers with torchao's dynamic ones on a CPU: time, and error against float32.
 
     python benchmarks/int8_torchao.py
 
-Needs `pip install torchao`. One layer of 576 to 1536 features (SmolLM2-135M's first of the MLP), at the row counts of
-a written token (one row a text), a batch of them, and a few short prompts; torchao's layer as it is, and compiled.
+Needs `pip install torchao`. One layer of 576 to 1536 features (SmolLM2-135M's first of the MLP), at the row counts of a
+generated token (one row per text), a batch of them, and a few short prompts; torchao's layer both eager and compiled.
 """
 
 import statistics

@@ -1,11 +1,11 @@
-"""What a large noisy set costs before and while it is trained on: memory and time over rows, step by step.
+"""Measures the cost of a large noisy set before and during training: memory and time by rows, step by step.
 
     python benchmarks/scale.py --rows 100000,1000000 --output scale.json --picture benchmarks/results/scale.png
 
-Rows of about 300 characters are made here; the first ones are in the validation set too. Each number of rows is a
-process of its own, which first does everything with a thousand rows, so that libraries are loaded. Memory is what was
-resident at most during a step, less what was resident then. Processor time is that of all threads, which other work on
-the machine changes less than the time on the wall. The encoder is tiny, and its tokenizer made of the clean rows.
+Rows of about 300 characters are made here; the first ones are also in the validation set. Each number of rows has its
+own process, which first does everything with a thousand rows to load the libraries. Memory is the peak resident size
+during a step minus the size before it. Processor time is summed over threads, and depends less on other load than wall
+time. The encoder is tiny, and its tokenizer is trained on the clean rows.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""How a job grows: time, memory and the share of the models over rows; time over Ray workers.
+"""Measures a job by number of rows (time, memory, share of the models) and by number of Ray workers (time).
 
     python benchmarks/scaling.py --model runs/demo --rows 1000,10000,100000 --workers 1,2
 
-The rows are a newsroom's (the demo's), made here. Each point is a job in a process of its own, with one thread for
-arithmetic in each process, so that what workers add is processes alone. "Outside the models" is all but the encoder's
-forward passes and the decoder's engine: reading, tokenising, deciding, making text of tokens, writing.
+The rows are those of the demo's newsroom, made here. Each point is a job in its own process, with one arithmetic thread
+per process, so that workers add only processes. "Outside the models" is everything except the encoder's forward passes
+and the decoder's engine: reading, tokenising, deciding, decoding tokens to text, writing.
 """
 
 import json

@@ -1,12 +1,12 @@
-"""How fast `unskew serve` answers, beside a plain FastAPI app around transformers' pipelines and the pipeline alone.
+"""Compares `unskew serve` under load with a plain FastAPI app around transformers' pipelines and the pipeline alone.
 
 python benchmarks/serving.py --model BUNDLE --data FILE [--stage encoder] [--requests '[32,128,256]'] [--repeats 5]
 
-wrk (apt-get install wrk, told what to send by `serving.lua`) keeps some clients asking, one text a request, until so
-many requests are answered. Each repeat measures both servers and the loop in turn, so that whatever else is at work
-weighs on all of them; figures are medians of the repeats. All read and write the same: the plain app tokenises prompt
-and text as one string, so the space before the text is taken out of the prompt (it would become a part of the text's
-first token), and rows are left out whose tokens differ all the same, or whose topic is not the classifier's as it is.
+wrk (apt-get install wrk; its requests come from `serving.lua`) keeps some clients busy, with one text per request,
+until a number of requests is answered. Each repeat measures both servers and the loop in turn, so that other load
+affects all of them; figures are medians of the repeats. All process the same tokens: the plain app tokenises prompt and
+text as one string, so the prompt's last space, which would join the text's first token, is removed. Rows whose tokens
+still differ, or whose topic is not the plain classifier's, are left out.
 """
 
 import http.client
@@ -42,15 +42,15 @@ READY_SECONDS = 300
 
 @dataclass
 class Server:
-    """A server and what it was asked.
+    """A server and its measurements.
 
     Attributes:
         name: Title of its line in the table.
-        port: Where it listens.
-        bodies: What is sent, one a row.
-        found: By the number of clients, a dictionary for each repeat: seconds, p50 and p99 in milliseconds, and
-            requests a second of the server's processor time, which other work on the machine hardly changes.
-        process: Once it runs.
+        port: Port of the server.
+        bodies: Request bodies, one for each row.
+        found: By number of clients, a dictionary for each repeat: seconds, p50 and p99 in milliseconds, and requests
+            per second of the server's processor time, which hardly depends on other load.
+        process: Process of the running server.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Server:
     process: psutil.Process | None = None
 
     def ask(self, body: str) -> dict[str, Any]:
-        """One answer, both servers' in one shape."""
+        """One answer, in the same form for both servers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_SECONDS)
         connection.request("POST", "/predict", body.encode(), {"Content-Type": "application/json"})
         answer = json.loads(connection.getresponse().read())
@@ -99,7 +99,7 @@ class Server:
 
 
 def alike(pipe: HybridPipeline, texts: Sequence[str], count: int) -> list[str]:
-    """The first rows that a plain app gives the topic, and the prompt's tokens, that unskew gives them."""
+    """The first rows with the same topic and prompt tokens in the plain app and in unskew."""
     logits = pipe.encoder.logits(texts)
     chosen = pipe.corrector(logits).argmax(-1).tolist()
     same = [text for text, a, b in zip(texts, chosen, logits.argmax(-1).tolist(), strict=True) if a == b]
@@ -124,7 +124,7 @@ def without_space(pipe: HybridPipeline) -> HybridPipeline:
 
 
 def prepare(pipe: HybridPipeline, new_tokens: int, folder: Path) -> None:
-    """What both servers load: a bundle with the decoder merged, and what the plain app must know beside."""
+    """Write the folder that both servers load: a bundle with a merged decoder, and the plain app's settings."""
     pipe.save_pretrained(folder / "bundle")
     decoder, plain = pipe.decoder, {"new_tokens": 0}
     if decoder is not None:
@@ -136,7 +136,7 @@ def prepare(pipe: HybridPipeline, new_tokens: int, folder: Path) -> None:
 
 @contextmanager
 def started(server: Server, command: Sequence[str], threads: int) -> Generator[None]:
-    """A server from when it listens until the block ends."""
+    """Run a server until the block ends."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with subprocess.Popen([sys.executable, *command], env=environment) as process:
         try:
@@ -154,7 +154,7 @@ def started(server: Server, command: Sequence[str], threads: int) -> Generator[N
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """A free port."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
@@ -235,7 +235,7 @@ def best(server: Server) -> list[dict[str, float]]:
 
 
 def same_answers(servers: Sequence[Server], loop: Loop, texts: Sequence[str]) -> str:
-    """How many topics and outputs of each server are the pipeline's."""
+    """Numbers of topics and outputs of each server that equal the pipeline's."""
     expected = list(loop._pipe(texts, generation=loop._generation))
     said = []
     for server in servers:
@@ -277,7 +277,7 @@ def main() -> None:
     source = without_space(HybridPipeline.from_pretrained(given.model, "cpu", with_decoder=given.stage == "both"))
     texts = alike(source, [record.text for record in load_usable(given.data)[0]], given.rows)
     if not texts:
-        raise SystemExit("no row is read alike by all")
+        raise SystemExit("no row has the same tokens in all arms")
     new_tokens = given.new_tokens if given.stage == "both" else 0
     generation = GenerationSettings(max_new_tokens=given.new_tokens)
     with tempfile.TemporaryDirectory() as place:

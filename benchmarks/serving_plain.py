@@ -1,10 +1,10 @@
-"""What `serving.py` compares `unskew serve` with: FastAPI around transformers' two pipelines, as one would write it.
+"""The peer of `unskew serve` in `serving.py`: a plain FastAPI app around transformers' two pipelines.
 
 python benchmarks/serving_plain.py FOLDER PORT
 
-FOLDER holds `encoder/`, a plain `decoder/` where outputs are written, and `plain.json`: the prompt around a text, each
-topic's token, how many tokens to write. A pipeline's tokenizer may not be used by two threads at a time, so requests
-take turns, as everybody's models do who puts them behind one lock.
+FOLDER has `encoder/`, a plain `decoder/` if outputs are written, and `plain.json`: the prompt around a text, each
+topic's token, and the number of tokens to generate. A pipeline's tokenizer must not be used by two threads at once, so
+requests take turns behind one lock.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""Fits SetFit and says what it makes of texts: run by real.py with an interpreter that has setfit.
+"""Fits SetFit and predicts texts; `real.py` runs it with an interpreter that has setfit.
 
     python benchmarks/setfit_peer.py BASE TRAIN.jsonl TEST.jsonl TOPICS.json OUTPUT.npz STEPS SEED
 
-Its defaults, but for the number of steps: all pairs of a few thousand rows would take hours on a CPU.
+It uses SetFit's defaults except for the number of steps: all pairs of a few thousand rows would take hours on a CPU.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""How long `import unskew` and the help of every command take: medians of whole processes.
+"""Measures the seconds of `import unskew` and of every command's help: medians over whole processes.
 
 python benchmarks/startup.py --repeats 7
 """
@@ -13,7 +13,7 @@ from unskew.cli.main import COMMANDS
 
 
 def seconds(arguments: list[str], repeats: int) -> float:
-    """The median wall time of a process, after one to warm the disk's cache."""
+    """The median wall time of a process, after a first one that warms the disk cache."""
     found = []
     for _ in range(repeats + 1):
         begun = time.perf_counter()

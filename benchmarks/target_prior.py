@@ -1,13 +1,12 @@
-"""Which target prior has the least regret where a job's topics come in shares that nobody knows.
+"""Compares the regret of target priors when a job's topic shares are unknown.
 
     python benchmarks/real.py --data FOLDER --encoder BASE --output runs/real
     python benchmarks/target_prior.py --data FOLDER --runs runs/real
 
-Takes the scores that the first command kept, of one arm. Test rows are drawn again in three shares: as the training
-set has them, alike, and reversed. Regret is what a prior loses, in accuracy and in macro-F1, against the best of all
-tried on the same rows. Priors: uniform, train, its square root, and expectation maximisation drawn by pseudo-rows (so
-many for each topic) toward the training shares to a power. For each set the way that is best on the *other* sets is
-shown on this one.
+Uses one arm's scores from the first command. Test rows are resampled with three kinds of shares: the training set's,
+equal, and reversed. Regret is the loss of a prior, in accuracy and in macro-F1, against the best prior on the same
+rows. Priors: uniform, train, its square root, and expectation maximisation shrunk by pseudo-rows (some for each topic)
+toward a power of the training shares. For each set, the prior that is best on the *other* sets is shown.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""How fast texts go through both stages: unskew against what else one would write, on the same models and rows.
+"""Measures the throughput of both stages: unskew against other ways to run the same models on the same rows.
 
 python benchmarks/throughput.py --encoder FOLDER --decoder FOLDER --data FILE [--rows 64] [--threads 2]
 python benchmarks/throughput.py --model BUNDLE --data FILE
 
-Bases are taken as they are, with some topics added: what they say is of no use, how long they take is. Each arm (see
-`throughput_arms.py`) runs in a process of its own; a figure is the median of `--repeats` runs after a first one. All
-write under the same topics after the same prompts, and the table says how many outputs are those of `generate`.
-The limit is two operations per parameter and token, at the rate of a large matrix product measured in that process.
+Untrained bases get some topics: their outputs are useless, but their speed is not. Each arm (see `throughput_arms.py`)
+runs in its own process; a figure is the median of `--repeats` runs after a first one. All arms write under the same
+topics after the same prompts, and the table counts the outputs that equal those of `generate`. The limit is two
+operations per parameter and token, at the measured rate of a large matrix product.
 """
 
 import json
@@ -39,7 +39,7 @@ TOPICS = ("business", "politics", "science", "sport")
 
 
 def from_bases(encoder: str, decoder: str, max_tokens: int) -> HybridPipeline:
-    """A system of two bases that has learnt nothing."""
+    """A system of two untrained bases."""
     topics = Topics.from_labels(TOPICS)
     model, tokenizer = make_base(EncoderSettings(base=encoder, max_tokens=max_tokens), topics, [], 0)
     writer, words = load_model(decoder), load_tokenizer(decoder)
@@ -104,7 +104,7 @@ def token_count(pipe: HybridPipeline, outputs: list[str]) -> int:
 
 
 def run_arm(name: str, folder: Path, threads: int, timeout: float) -> dict[str, Any]:
-    """What the arm's process found; `error` where it failed or took too long."""
+    """The results of the arm's process; `error` if it failed or took too long."""
     command = [sys.executable, str(Path(__file__).with_name("throughput_arms.py")), name, str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     try:
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--encoder", type=str | None, default=None, help="base of stage 1")
     parser.add_argument("--decoder", type=str | None, default=None, help="base of stage 2")
     parser.add_argument("--data", type=str, required=True, help="rows with a text")
-    parser.add_argument("--rows", type=int, default=64, help="so many of them")
+    parser.add_argument("--rows", type=int, default=64, help="number of rows")
     parser.add_argument("--new_tokens", type=int, default=16, help="longest output")
     parser.add_argument("--max_tokens", type=int, default=256, help="of prompt and text, for bases")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="on a CPU")
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument(
         "--device", type=str, default="cuda" if torch.cuda.is_available() else "cpu", help="of all arms"
     )
-    parser.add_argument("--arms", type=list[str], default=list(ARMS), help="which to run, the first is compared with")
+    parser.add_argument("--arms", type=list[str], default=list(ARMS), help="arms to run; the first is the reference")
     parser.add_argument("--output", type=Path | None, default=None, help="a JSON file for the figures")
     given = parser.parse_args()
     if given.model is None and (given.encoder is None or given.decoder is None):

@@ -1,4 +1,4 @@
-"""The ways to run two models over texts that `throughput.py` compares, each in a process of its own.
+"""The arms of `throughput.py`: ways to run two models over texts, each in its own process.
 
 python benchmarks/throughput_arms.py ARM FOLDER    prints one line of JSON; FOLDER is what `throughput.py` prepares
 
@@ -37,7 +37,7 @@ Stages = dict[str, Run]
 
 
 def transformers_pipelines(folder: Path, rows: dict[str, Any]) -> Stages:
-    """What a user would write, at the batch size that is best for each stage."""
+    """The pipelines of transformers, at the best batch size for each stage."""
     device = rows["device"]
     tokenizer = AutoTokenizer.from_pretrained(folder / "bundle" / "decoder", padding_side="left")
     classify: Any = pipeline("text-classification", str(folder / "bundle" / "encoder"), device=device)
@@ -138,7 +138,7 @@ def openvino(precision: str) -> Callable[[Path], Callable[[Any], Any]]:
 
 
 def exported_encoder(folder: Path, rows: dict[str, Any], load: Callable[[Path], Callable[[Any], Any]]) -> Stages:
-    """The encoder as ONNX in another runtime, over unskew's batches of like length."""
+    """The encoder as ONNX in another runtime, with unskew's batches of similar length."""
     from unskew.encoder import TopicEncoder
     from unskew.encoder.tokens import pad, pad_id_of, tokenize
     from unskew.encoder.topic_encoder import CPU_TOKENS
@@ -180,7 +180,7 @@ def unskew(precision: Any) -> Callable[[Path, dict[str, Any]], Stages]:
 
 
 def unskew_in_vllm(folder: Path, rows: dict[str, Any]) -> Stages:
-    """This package, its decoder in vLLM, which would else remember prompts from one run to the next."""
+    """This package with its decoder in vLLM, without its cache of prompts between runs."""
     pipe = HybridPipeline.from_pretrained(folder / "bundle", rows["device"], precision="float32", backend="vllm")
     options = GenerationSettings(max_new_tokens=rows["new_tokens"])
     decoder: Any = pipe.decoder
@@ -250,7 +250,7 @@ def matrix_rate(precision: str, device: str) -> float:
 
 
 def peak_bytes(device: str) -> int:
-    """The most memory that this process has taken, on a GPU there."""
+    """The peak memory of this process, on a GPU the GPU's."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
     # Not `getrusage`, which begins with what the process that started this one held.

@@ -1,12 +1,12 @@
-"""Level and power of the ablation's p-values, by number of seeds.
+"""Simulates level and power of the ablation's p-values, by number of seeds.
 
 python benchmarks/guarantees/ablation_level.py [--repeats 200]
 
 Ten arms and a reference decide 240 test rows of 12 topics. An arm's skill differs from seed to seed, so that macro-F1
 has a standard deviation of about 0.02, 0.04 or 0.08 between seeds; rows differ in difficulty, the same for all arms.
-"Level": nothing differs but by chance, p < 0.05 counted over all arms. "Familywise": repeats with any corrected
-p < 0.05. "Power": one arm is better by about 0.10 macro-F1. "t over seeds": the paired t test, which forgets the rows.
-Under five seeds the ablation gives no p; what its formula would give is shown.
+"Level": nothing differs but by chance, p < 0.05 counted over all arms. "Familywise": repeats with any corrected p <
+0.05. "Power": one arm is better by about 0.10 macro-F1. "t over seeds": the paired t test, which ignores the rows. With
+fewer than five seeds the ablation gives no p; the table shows the result of its formula.
 """
 
 import sys

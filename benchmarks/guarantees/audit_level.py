@@ -1,4 +1,4 @@
-"""What the audit says where nothing is copied, and how often its interval of the prior pull holds the truth.
+"""Simulates the audit without any copying, and the coverage of its interval of the prior pull.
 
 python benchmarks/guarantees/audit_level.py [--repeats 100]
 

@@ -1,9 +1,9 @@
-"""Calibration, losses that are not proper, conformal sets, estimated priors and decisions, where the truth is known.
+"""Simulates calibration, losses that are not proper, conformal sets, estimated priors and decisions on a known truth.
 
 python benchmarks/guarantees/posterior.py [--repeats 40] [--tables calibration,maps,losses,conformal,priors,decisions]
 
 Texts are points of a Gaussian mixture in six dimensions, 12 topics in a tail of 100:1, so that the exact posterior is
-known. Held-out rows are stratified with at least one of each topic; test rows have all topics alike unless said.
+known. Held-out rows are stratified with at least one of each topic; test rows have equal topic shares by default.
 """
 
 import sys
@@ -95,7 +95,7 @@ def calibration(repeats: int) -> None:
 
 
 def maps(repeats: int) -> None:
-    """Calibration where it is needed: how often any map is kept, and one with biases."""
+    """Calibration of a wrong model: how often any map is kept, and how often one with biases."""
     print("| rows | logits times | biases, nats at the ends | any map kept | biases kept |\n|---|---|---|---|---|")
     for rows in (186, 500):
         for times, tilt in ((1.5, 0.0), (2.0, 0.0), (1.0, 1.0)):
@@ -137,7 +137,7 @@ def losses(repeats: int) -> None:
 
 
 def exact_under_uniform(log_posterior: Tensor) -> Tensor:
-    """The Bayes rule for topics alike."""
+    """The Bayes rule for equal topic shares."""
     return log_posterior - PRIOR.log()
 
 
@@ -182,7 +182,7 @@ def conformal(repeats: int) -> None:
 
 
 def priors(repeats: int) -> None:
-    """Estimated priors, a classifier that is wrong in part: how often 95% intervals hold the share, and their width."""
+    """Estimated priors with an imperfect classifier: coverage and width of 95% intervals."""
     print(
         "| held-out rows | unlabelled rows | rows alone: coverage | width | with held-out rows | width | refused ",
         end="",
@@ -219,7 +219,7 @@ def priors(repeats: int) -> None:
 
 
 def decisions(repeats: int) -> None:
-    """A confidence for a wanted accuracy: how often decisions fall short of it; tuned offsets: what they bring."""
+    """How often a derived confidence falls short of the wanted accuracy, and the gain of tuned offsets."""
     print("| job's shares | held-out rows | wanted | falls short | refused | undecided |\n|---|---|---|---|---|---|")
     root = PRIOR.sqrt() / PRIOR.sqrt().sum()
     for name, prior in (("train", PRIOR), ("square roots", root), ("uniform", UNIFORM)):

@@ -241,7 +241,7 @@ def test_arms_without_what_they_need_are_left_out(settings, tmp_path, caplog):
 
 def test_a_folder_of_other_things_is_refused(settings, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="other things"):
+    with pytest.raises(UserError, match="other contents"):
         ablate(settings, tmp_path)
 
 

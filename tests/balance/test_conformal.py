@@ -148,9 +148,9 @@ def test_clusters_find_topics_that_are_alike():
 def test_the_promise_in_force_is_said():
     probabilities, labels = pooled_rows(400, 0)
     assert "every set" in fit_conformal(probabilities, labels, 0.1, "per_topic").promise
-    assert "less often" in fit_conformal(probabilities, labels, 0.1, "pooled").promise
+    assert "only on average" in fit_conformal(probabilities, labels, 0.1, "pooled").promise
     assert "as far as it resembles its cluster" in fit_conformal(probabilities, labels, 0.1, "clustered").promise
-    with pytest.raises(UserError, match="there are per_topic, clustered, pooled"):
+    with pytest.raises(UserError, match="give one of per_topic, clustered, pooled"):
         fit_conformal(probabilities, labels, 0.1, "mondrian")
 
 

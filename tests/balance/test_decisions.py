@@ -112,7 +112,7 @@ def test_mistakes_are_named():
         threshold_for_accuracy(probabilities, labels, 1.0)
     with pytest.raises(UserError, match="must be in"):
         threshold_for_undecided(probabilities, labels, 1.0)
-    with pytest.raises(UserError, match="two ways"):
+    with pytest.raises(UserError, match="cannot have both"):
         Decision(offsets=(0.0, 1.0), costs=((0.0, 1.0), (1.0, 0.0)))
     with pytest.raises(UserError, match="different numbers of topics"):
         Decision(offsets=(0.0, 1.0), least=(0.5,))
@@ -184,7 +184,7 @@ def test_what_is_asked_for_becomes_a_decision_and_survives_json():
     ("settings", "said"),
     [
         ({"tune": "accuracy"}, "tune is 'accuracy'"),
-        ({"tune": "macro_f1", "costs": {"a": {"b": 2}}}, "two ways"),
+        ({"tune": "macro_f1", "costs": {"a": {"b": 2}}}, "cannot be combined"),
         ({"accuracy": 0.9, "undecided": 0.1}, "leave one out"),
         ({"accuracy": 1.0}, "accuracy is 1.0"),
         ({"min_confidence": float("nan")}, "min_confidence is nan"),

@@ -113,7 +113,7 @@ def test_the_matrix_is_the_mean_answer_by_hand():
         (lambda: make_loss(FORWARD, [2, 1], noise=torch.eye(3)), "for 2 topics"),
         (lambda: make_loss(FORWARD, [2, 1], noise=torch.tensor([[1.0, 0.5], [0.0, 0.5]])), "sum to 1"),
         (lambda: make_loss(FORWARD, [2, 1], noise=torch.tensor([[1.0, 0.0], [1.0, 0.0]])), "labelled as topic 1"),
-        (lambda: make_loss(LossSettings(), [2, 1], noise=torch.eye(2)), "no meaning for cross_entropy"),
+        (lambda: make_loss(LossSettings(), [2, 1], noise=torch.eye(2)), "no effect with cross_entropy"),
     ],
 )
 def test_mistakes_are_named(call, message):

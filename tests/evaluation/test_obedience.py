@@ -37,7 +37,7 @@ def test_it_is_stored_and_shown(fitted, corpus, tmp_path):
 
 
 def test_what_it_needs(fitted, corpus, tmp_path):
-    with pytest.raises(UserError, match="name it with --train"):
+    with pytest.raises(UserError, match="give --train"):
         evaluate(fitted[0], str(corpus / "test.jsonl"), tmp_path / "out", obedience=True)
     assert not (tmp_path / "out").exists()
     silent = HybridPipeline(fitted[0].encoder, None, fitted[0].corrector)

@@ -90,7 +90,7 @@ def test_another_target_prior_is_in_the_graph(bundle, system, tmp_path, run_read
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
 def test_a_decoder_is_refused_where_no_runtime_writes_with_it(kind):
-    with pytest.raises(UserError, match=f"format {kind} takes the encoder alone; export the decoder as merged or gguf"):
+    with pytest.raises(UserError, match=f"{kind} supports only the encoder; export the decoder as merged or gguf"):
         ExportSettings(kind, stage="decoder")
 
 

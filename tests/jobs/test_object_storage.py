@@ -222,7 +222,7 @@ def test_a_run_whose_job_is_begun_again_by_another_stores_nothing_more(job, memo
         with pytest.raises(KilledError), killed_after(3):
             job(source, "memory://b/out/", top_k=1, restart=True)
 
-    with once_before("store", begin_again), pytest.raises(UserError, match="begun another one there"):
+    with once_before("store", begin_again), pytest.raises(UserError, match="finished or replaced the job"):
         job(source, "memory://b/out/")
     assert job(source, "memory://b/out/", top_k=1).written == 58
 

@@ -158,7 +158,7 @@ BAD_ENCODERS = {
     "lacks weights": (lambda f: bert(f, change=lacking), "lacks 16"),
     "reads padding": (
         lambda f: save(f, XLNetModel, XLNetConfig, tokenizer(), d_model=16, n_layer=1, n_head=2, d_inner=16),
-        "padding is not masked",
+        "does not mask padding",
     ),
 }
 

@@ -75,9 +75,9 @@ CHOICE = {"type": "choice", "criteria": {"harvest": None}}
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"questions": {"q": {"type": "noul"}}}, "choice alone"),
-        ({"questions": {"q": {"type": "score", "criteria": ["low", "high"]}}}, "choice alone"),
-        ({"questions": {"q": {"type": "choice", "criteria": {"cricket": None}}}}, "no trained topic"),
+        ({"questions": {"q": {"type": "noul"}}}, "only choice"),
+        ({"questions": {"q": {"type": "score", "criteria": ["low", "high"]}}}, "only choice"),
+        ({"questions": {"q": {"type": "choice", "criteria": {"cricket": None}}}}, "not a trained topic"),
         ({"questions": {"q": {"type": "choice"}}}, "criteria"),
         ({"questions": {"q": {**CHOICE, "levels": 3}}}, "no 'levels'"),
         ({"questions": {}}, "questions"),

@@ -21,7 +21,7 @@ LONG = "wheat " * 100_000
     ("body", "status", "said", "row"),
     [
         (b"", 422, "JSON object", None),
-        (b"{", 400, "no JSON", None),
+        (b"{", 400, "not JSON", None),
         (b'{"text": "\xff\xfe"}', 400, "UTF-8", None),
         (b"[]", 422, "JSON object", None),
         ({}, 422, '"text" or "texts"', None),

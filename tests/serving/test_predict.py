@@ -180,4 +180,4 @@ def test_stage_one_alone(fitted, load, serving, texts, pipeline):
         assert client.get("/info").json["models"][0]["writes"] is False
         refused = client.predict({"text": texts[0], "topic": "harvest"})
         assert refused.status == 422
-        assert "writes none" in refused.json["detail"]
+        assert "writes no outputs" in refused.json["detail"]

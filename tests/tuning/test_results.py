@@ -25,7 +25,7 @@ def test_the_lowest_loss_is_kept_where_it_is_lower_by_more_than_its_standard_err
     found = StudyResult([default, surely, trial(3, [], "it diverged")])
     assert found.gain(surely) == pytest.approx((0.15, math.sqrt(0.01 / 3) / 2))
     assert found.kept is surely
-    assert "0.1500 gained, standard error 0.0289" in str(found)
+    assert "0.1500 better, standard error 0.0289" in str(found)
     assert "3 trials, 1 of them failed" in str(found)
     unsure = StudyResult([default, perhaps])
     assert unsure.gain(perhaps) == pytest.approx((0.25, math.sqrt(0.75) / 2))

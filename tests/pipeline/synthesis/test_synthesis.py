@@ -234,7 +234,7 @@ def test_wrong_data_is_said_before_any_training(fitted, tiny, tmp_path, make_row
     with pytest.raises(UserError, match="data.synthetic is for fit"):
         synthesise(str(fitted[1]), again, output)
     taken = dataclasses.replace(tiny.data, columns=Columns(text="source"))
-    with pytest.raises(UserError, match="columns source are those of the provenance"):
+    with pytest.raises(UserError, match="columns source are reserved for the provenance"):
         synthesise(str(fitted[1]), taken, output)
     write_jsonl(tmp_path / "other.jsonl", make_rows({"harvest": 9, "harbour": 9}, 0, "r"))
     with pytest.raises(UserError, match="differ from the bundle"):

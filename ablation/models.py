@@ -24,12 +24,12 @@ from ..decoder import (
     ZeroShot,
     fit_decoder,
     has_target,
-    judge_taught_by,
+    judge_of_records,
     merge,
     topic_loss_link,
     topic_prior_from_loss,
 )
-from ..encoder import EncoderSettings, fit_topic_encoder, relabelled
+from ..encoder import EncoderSettings, fit_topic_encoder, relabel_rows
 from ..pipeline import TrainingData, choose_device
 from ..training import PhaseSettings, record_runs
 from .costs import Cost, CostMeter, read_costs
@@ -93,7 +93,7 @@ class FittedStages:
     def judge(self) -> TopicJudge | FrameJudge:
         """A classifier that has learnt from the clean targets what each topic's outputs read like."""
         taught = [record for record in self.plain.train if has_target(record)]
-        return judge_taught_by(taught)
+        return judge_of_records(taught)
 
     def sets(self, arm: ArmSettings) -> TrainingData:
         """The sets that an arm trains on."""
@@ -129,7 +129,7 @@ class FittedStages:
         corrector = PosteriorCorrector(
             sets.topics, encoder.model_prior[False], Calibration(), uniform, encoder.links[False]
         )
-        return relabelled(sets.noisy or (), encoder.model, corrector)
+        return relabel_rows(sets.noisy or (), encoder.model, corrector)
 
     def encoder(self, arm: ArmSettings) -> Fitted:
         """Stage 1 of an arm, or the classification head on its decoder."""

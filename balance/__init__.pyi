@@ -14,7 +14,7 @@ from .confusion import shares_shifted
 from .decisions import UNDECIDED, Decision, TunedOffsets, tune_offsets
 from .fitted_decision import FittedDecision, fit_decision
 from .held_out import HeldOutRows
-from .label_errors import DoubtedLabels, doubt_labels, exchanged
+from .label_errors import DoubtedLabels, doubt_labels, symmetric_confusion
 from .label_shift import bbse_prior, em_prior, em_standard_error, shrunk_em_prior
 from .links import LossLink, loss_link
 from .losses import TopicLoss, make_loss
@@ -29,12 +29,12 @@ from .metrics import (
     topic_metrics,
     topic_recall,
 )
-from .noise import denoised_labels, noise_matrix, redrawn_noise
+from .noise import denoised_labels, noise_from_rate, noise_matrix
 from .posterior import HeldOutScores, PosteriorCorrector, resolve_prior
 from .prior_errors import bootstrap_errors
 from .priors import prior_from_loss, prior_from_predictions
 from .sampling import SampledRow, SampledRows, TemperedSampler, span_dropout, tempered_counts
-from .scaling import both_nlls, fit_scale, row_nll, smaller_by
+from .scaling import fit_scale, natural_and_uniform_nll, paired_difference, row_nll
 from .settings import CalibrationKind, ConformalKind, DecisionSettings, LossSettings, TargetPrior, TunedMetric
 from .target_estimate import (
     AdaptedPrior,
@@ -49,14 +49,14 @@ from .weights import Counts, class_weights, derive_beta, describe_weights, effec
 __all__ = [
     "DoubtedLabels",
     "doubt_labels",
-    "exchanged",
+    "symmetric_confusion",
     "AdaptedPrior",
     "adapt_target",
     "denoised_labels",
-    "both_nlls",
+    "natural_and_uniform_nll",
     "fit_scale",
     "row_nll",
-    "smaller_by",
+    "paired_difference",
     "shrunk_em_prior",
     "BINS",
     "Calibration",
@@ -110,7 +110,7 @@ __all__ = [
     "prior_correct",
     "prior_from_counts",
     "prior_pull",
-    "redrawn_noise",
+    "noise_from_rate",
     "reliability",
     "resolve_prior",
     "rows_needed",

@@ -52,7 +52,7 @@ def doubt_labels(log_probabilities: Tensor, labels: Tensor) -> DoubtedLabels:
     return DoubtedLabels(other, (best - own).nan_to_num(-torch.inf, posinf=700.0).clamp(max=700.0).exp())
 
 
-def exchanged(log_probabilities: Tensor, labels: Tensor) -> Tensor:
+def symmetric_confusion(log_probabilities: Tensor, labels: Tensor) -> Tensor:
     """Rows of topic i predicted as j, plus those of j predicted as i (C, C); symmetric, 0 on the diagonal.
 
     Args:

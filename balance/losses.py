@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common import UserError
-from .noise import checked_noise, forward_noise_rows, redrawn_noise
+from .noise import checked_noise, forward_noise_rows, noise_from_rate
 from .settings import LossSettings
 from .weights import Counts, as_counts, class_weights, describe_weights
 
@@ -90,7 +90,7 @@ class TopicLoss(nn.Module):
         self._weights = class_weights(settings.scheme, rows, **options).float()
         self._noise: Tensor | None = None
         if settings.name == "forward_noise":
-            given = redrawn_noise(rows, settings.value("noise_rate")) if noise is None else noise
+            given = noise_from_rate(rows, settings.value("noise_rate")) if noise is None else noise
             self._noise = checked_noise(given, len(rows)).float()
         elif noise is not None:
             raise UserError(f"a noise matrix has no effect with {settings.name}; give the loss forward_noise")

@@ -23,7 +23,7 @@ def forward_noise_rows(logits: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
     return -(logits.log_softmax(-1) + into).logsumexp(-1)
 
 
-def redrawn_noise(counts: Counts, rate: float) -> Tensor:
+def noise_from_rate(counts: Counts, rate: float) -> Tensor:
     """The noise matrix (C, C) if a share `rate` of the labels is redrawn from the noisy set's own shares.
 
     T = (1 - rate) I + rate 1 q^T, with q the shares of `counts`. A wrong label is drawn in proportion to topic

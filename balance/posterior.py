@@ -106,7 +106,7 @@ class PosteriorCorrector:
         return replace(self, calibration=calibration, held_out=held_out, rows=rows, known=None)
 
     def sets(self, error_rate: float, kind: ConformalKind = "per_topic") -> ConformalSets:
-        """Conformal sets for an error rate; call them with `alike`. See `fit_conformal` for the promise.
+        """Conformal sets for an error rate, to call with `uniform_probabilities`; for the promise see `fit_conformal`.
 
         The calibration rows are used again, each scored by a map fitted without it. If these rows also chose the
         encoder's weights or settings, the promise is slightly optimistic; with out-of-fold rows of the training set it
@@ -120,7 +120,7 @@ class PosteriorCorrector:
         scores, labels = torch.tensor(self.held_out.scores).double(), torch.tensor(self.held_out.labels)
         return conformal_of_scores(scores, labels, len(self.topics), error_rate, kind)
 
-    def alike(self, logits: Tensor) -> Tensor:
+    def uniform_probabilities(self, logits: Tensor) -> Tensor:
         """Float32 probabilities (n, C) under a uniform prior, whatever the target prior; conformal sets take these."""
         return self._alike(self.calibrated_log_probs(logits)).exp()
 

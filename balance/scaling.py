@@ -61,7 +61,9 @@ def fit_scale(logits: Tensor, labels: Tensor, prior: Tensor, weights: Tensor | N
     return math.exp((low + high) / 2)
 
 
-def both_nlls(logits: Tensor, labels: Tensor, prior: Tensor, weights: Tensor | None = None) -> tuple[float, float]:
+def natural_and_uniform_nll(
+    logits: Tensor, labels: Tensor, prior: Tensor, weights: Tensor | None = None
+) -> tuple[float, float]:
     """Mean NLL in nats of the rows under their own prior, and with topics weighted alike under a uniform prior.
 
     Args:
@@ -89,7 +91,7 @@ def _row_nll(logits: Tensor, labels: Tensor, prior: Tensor, chance: Tensor) -> T
     return -((1 - chance) * own + chance * log_p.mean(-1))
 
 
-def smaller_by(losses: Tensor, others: Tensor) -> tuple[float, float]:
+def paired_difference(losses: Tensor, others: Tensor) -> tuple[float, float]:
     """Mean and standard error of `losses - others` (n,): a paired comparison of two models."""
     differences = losses - others
     if len(differences) < 2:

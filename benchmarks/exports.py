@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from unskew.exporting import ExportSettings, export
-from unskew.pipeline import HARMLESS, HybridPipeline
+from unskew.pipeline import HARMLESS_TEXT, HybridPipeline
 
 ROW = "| {:<9} | {:<7} | {:>6} | {:>12} | {:>14} |"
 
@@ -25,7 +25,7 @@ def lines_of(folder: Path) -> str:
     """The Python code of an export's README, with names instead of its example."""
     readme = (folder / "README.md").read_text("utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL))
-    code = code.replace(f"texts = [{json.dumps(HARMLESS)}]", "texts = given")
+    code = code.replace(f"texts = [{json.dumps(HARMLESS_TEXT)}]", "texts = given")
     return re.sub(r"(?m)^text, topic = .*$", "text, topic = given", code)
 
 

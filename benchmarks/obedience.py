@@ -23,11 +23,11 @@ from unskew.corpus import Columns, Record, Topics, load_usable
 from unskew.decoder import (
     DecoderSettings,
     GenerationSettings,
+    ObedienceTrial,
     TopicDecoder,
-    Trial,
     fit_decoder,
     judge_obedience,
-    judge_taught_by,
+    judge_of_records,
     log_probability_gap,
 )
 from unskew.evaluation import score_texts
@@ -97,7 +97,9 @@ def settings_of(arm: str, base: str, chosen: argparse.Namespace) -> DecoderSetti
     )
 
 
-def measure(decoder: TopicDecoder, trial: Trial, judge: Any, scales: Sequence[float]) -> list[dict[str, float]]:
+def measure(
+    decoder: TopicDecoder, trial: ObedienceTrial, judge: Any, scales: Sequence[float]
+) -> list[dict[str, float]]:
     """By guidance: obedience, and how near outputs under right topics are to their targets."""
     gap, found = log_probability_gap(decoder, trial), []
     for scale in scales:
@@ -114,8 +116,8 @@ def run(chosen: argparse.Namespace) -> None:
     random.Random(0).shuffle(train)
     held, kept = train[:100], train[100 : 100 + chosen.rows]
     base = chosen.decoder or make_base(noisy, topics, chosen.output)
-    judge = judge_taught_by(train)
-    trial = Trial.sample(test, sorted({str(record.topic) for record in kept}), chosen.texts, chosen.wrong)
+    judge = judge_of_records(train)
+    trial = ObedienceTrial.sample(test, sorted({str(record.topic) for record in kept}), chosen.texts, chosen.wrong)
     for seed in map(int, chosen.seeds.split(",")):
         for number in map(int, chosen.arms.split(",")) if chosen.arms else range(len(ARMS)):
             arm = list(ARMS)[number]

@@ -1,6 +1,6 @@
 """`unskew audit`: its options, and what it prints. Parses nothing and measures nothing itself."""
 
-from ..common import SOME_ROWS_BAD, make_console, output_folder
+from ..common import EXIT_BAD_ROWS, make_console, output_folder
 from ..evaluation import AuditColumns
 
 
@@ -32,4 +32,4 @@ def command(
     print_audit(result, make_console())
     if output is not None:
         print("written: " + ", ".join(str(path) for path in sorted(output_folder(output).iterdir())))
-    return SOME_ROWS_BAD if any(result.problems.get(name) for name in LEFT_OUT) else 0
+    return EXIT_BAD_ROWS if any(result.problems.get(name) for name in LEFT_OUT) else 0

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from ..balance import DecisionSettings, TargetPrior
-from ..common import SOME_ROWS_BAD, make_console, output_folder, refuse_existing
+from ..common import EXIT_BAD_ROWS, make_console, output_folder, refuse_existing
 from ..corpus import Columns
 from ..decoder import GenerationSettings
 
@@ -70,4 +70,4 @@ def command(
     )
     print_evaluation(evaluation, make_console())
     print("written: " + ", ".join(str(path) for path in sorted(output_folder(output).iterdir())))
-    return SOME_ROWS_BAD if evaluation.left_out else 0
+    return EXIT_BAD_ROWS if evaluation.left_out else 0

@@ -21,7 +21,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 from jsonargparse import ArgumentParser
 
-from ..common import Terminated, Unbroken, UserError, check_system, let_go_of_readers
+from ..common import PipeSafeStream, Terminated, UserError, check_system, flush_or_drop
 from .help import help_text
 from .job import run as run_job
 from .logs import log_plainly, say
@@ -54,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code, whether or not anybody reads what it prints."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with redirect_stdout(Unbroken(sys.stdout)), redirect_stderr(Unbroken(sys.stderr)):
+        with redirect_stdout(PipeSafeStream(sys.stdout)), redirect_stderr(PipeSafeStream(sys.stderr)):
             code = _exit_code(given)
     finally:
-        let_go_of_readers()
+        flush_or_drop()
     sys.exit(code)
 
 

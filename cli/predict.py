@@ -1,6 +1,6 @@
 """`unskew predict`: its options, and what it prints. Parses nothing and loads no model before it must."""
 
-from ..common import DRIFTED, SOME_ROWS_BAD, ending_on_sigterm, printable
+from ..common import EXIT_BAD_ROWS, EXIT_DRIFTED, ending_on_sigterm, printable
 from ..decoder import Backend
 from ..jobs import JobSettings
 from ..runtime import Precision
@@ -51,5 +51,5 @@ def command(
         summary = run(system, settings)
     print(printable(f"{settings.output}: {summary}"))
     if summary.drift:
-        return DRIFTED
-    return SOME_ROWS_BAD if summary.bad else 0
+        return EXIT_DRIFTED
+    return EXIT_BAD_ROWS if summary.bad else 0

@@ -1,6 +1,6 @@
 from .atomic import replacing_file, replacing_folder, restore_folder, write_jsonl, write_text
 from .colours import COLOURS
-from .console import Unbroken, let_go_of_readers, make_console
+from .console import PipeSafeStream, flush_or_drop, make_console
 from .errors import UserError, first_line
 from .fingerprint import file_fingerprint, file_sha256, fingerprint
 from .log_levels import errors_only
@@ -8,7 +8,7 @@ from .metric_titles import METRIC_TITLES
 from .pages import page_values, render_page
 from .paths import check_disk, check_system, check_writable, output_file, output_folder, refuse_existing, usable_path
 from .printable import markdown_text, one_line, printable, spreadsheet_text
-from .progress import ProgressKind, Tell, showing, track
+from .progress import ProgressCallback, ProgressKind, show_progress, track
 from .schemas import (
     Artefact,
     Count,
@@ -21,7 +21,7 @@ from .schemas import (
     read_artefact,
     read_bounded,
 )
-from .signals import DRIFTED, SOME_ROWS_BAD, Terminated, ending_on_sigterm
+from .signals import EXIT_BAD_ROWS, EXIT_DRIFTED, Terminated, ending_on_sigterm
 from .storage import AnyPath, RemotePath, any_path, is_url, local_or_open, replacing
 
 __all__ = [
@@ -52,12 +52,12 @@ __all__ = [
     "is_url",
     "local_or_open",
     "replacing",
-    "DRIFTED",
+    "EXIT_DRIFTED",
     "ProgressKind",
-    "SOME_ROWS_BAD",
-    "Tell",
+    "EXIT_BAD_ROWS",
+    "ProgressCallback",
     "Terminated",
-    "Unbroken",
+    "PipeSafeStream",
     "UserError",
     "check_disk",
     "check_system",
@@ -68,13 +68,13 @@ __all__ = [
     "file_sha256",
     "fingerprint",
     "first_line",
-    "let_go_of_readers",
+    "flush_or_drop",
     "make_console",
     "refuse_existing",
     "replacing_file",
     "replacing_folder",
     "restore_folder",
-    "showing",
+    "show_progress",
     "track",
     "write_jsonl",
     "write_text",

@@ -14,7 +14,7 @@ def make_console() -> Console:
     return Console(width=None if os.isatty(1) else WIDTH)
 
 
-class Unbroken:
+class PipeSafeStream:
     """A text stream that never fails: once its reader is gone, it drops what is written."""
 
     def __init__(self, stream: Any) -> None:
@@ -41,7 +41,7 @@ class Unbroken:
         return None
 
 
-def let_go_of_readers() -> None:
+def flush_or_drop() -> None:
     """Flush standard output and error; drop the buffer of a stream whose reader is gone.
 
     Otherwise Python would fail to flush it at exit, and end with its own exit code.

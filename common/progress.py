@@ -22,13 +22,13 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
-from .console import Unbroken
+from .console import PipeSafeStream
 
 log = logging.getLogger("unskew")
 
 Item = TypeVar("Item")
 ProgressKind = Literal["auto", "json", "none"]
-Tell = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 # Seconds between two updates.
 _BAR = 0.1
@@ -38,14 +38,16 @@ _LINES = 15.0
 
 def track(items: Iterable[Item], name: str, total: int | None = None) -> Iterator[Item]:
     """Yield `items`, and show how many are done, how fast, and (with `total`) how long the rest will take."""
-    with showing("auto", name, total) as tell:
+    with show_progress("auto", name, total) as tell:
         for item in items:
             yield item
             tell(1, 0)
 
 
 @contextmanager
-def showing(kind: ProgressKind, name: str, total: int | None = None, done: int = 0, errors: int = 0) -> Generator[Tell]:
+def show_progress(
+    kind: ProgressKind, name: str, total: int | None = None, done: int = 0, errors: int = 0
+) -> Generator[ProgressCallback]:
     """Show progress while the block runs; the block calls the yielded function with new rows and errors among them.
 
     Args:
@@ -105,7 +107,7 @@ class _State:
 
 
 @contextmanager
-def _shown(state: _State, every: float, show: Callable[[_State], None]) -> Generator[Tell]:
+def _shown(state: _State, every: float, show: Callable[[_State], None]) -> Generator[ProgressCallback]:
     said = state.start
 
     def tell(rows: int, errors: int) -> None:
@@ -148,7 +150,7 @@ class _Left(ProgressColumn):
 
 
 @contextmanager
-def _bar(state: _State) -> Generator[Tell]:
+def _bar(state: _State) -> Generator[ProgressCallback]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -157,7 +159,7 @@ def _bar(state: _State) -> Generator[Tell]:
         TimeElapsedColumn(),
         _Left(),
     )
-    stream: Any = Unbroken(sys.stderr)
+    stream: Any = PipeSafeStream(sys.stderr)
     with Progress(*columns, console=Console(file=stream)) as progress:
         task = progress.add_task(state.name, total=state.total, completed=state.rows, state=state)
         with _shown(state, _BAR, lambda state: progress.update(task, completed=state.rows)) as tell:

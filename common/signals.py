@@ -6,8 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-SOME_ROWS_BAD = 3  # done, but some rows could not be processed
-DRIFTED = 4  # done, but a threshold was exceeded: rows differ from the training set
+EXIT_BAD_ROWS = 3  # done, but some rows could not be processed
+EXIT_DRIFTED = 4  # done, but a threshold was exceeded: rows differ from the training set
 
 
 class Terminated(KeyboardInterrupt):

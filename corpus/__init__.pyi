@@ -8,7 +8,7 @@ from .newsroom_files import write_newsroom
 from .paraphrases import split_paraphrases
 from .reading import (
     Columns,
-    Located,
+    LocatedRow,
     Source,
     as_label,
     load,
@@ -23,7 +23,7 @@ from .reading import (
 from .records import BadRow, Record
 from .row_store import RowStore
 from .splitting import stratified_split
-from .stored_records import StoredRecords, record_weights, some_of, topic_indices
+from .stored_records import StoredRecords, record_weights, subsample, topic_indices
 from .topics import BANDS, Band, Topics, band, spelling_key, spellings
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "Columns",
     "HubDataset",
     "NearDuplicates",
-    "Located",
+    "LocatedRow",
     "Newsroom",
     "RawRow",
     "Record",
@@ -57,7 +57,7 @@ __all__ = [
     "place_of",
     "read_rows",
     "split_paraphrases",
-    "some_of",
+    "subsample",
     "source_files",
     "source_parts",
     "spread",

@@ -20,7 +20,7 @@ from .hub import HUB_FILES, PREFIX, HubDataset
 from .records import BadRow, Record
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-Located = tuple[Record | BadRow, str, int]
+LocatedRow = tuple[Record | BadRow, str, int]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def stream_located(
     limit: int | None = None,
     needs: Sequence[str] = ("text",),
     keep: Sequence[str] = (),
-) -> Iterator[Located]:
+) -> Iterator[LocatedRow]:
     """Like `stream`, with the file (or hub address) of each row and its line (Parquet: row) there.
 
     `keep` names further columns to read into `Record.kept`; a missing value is None.
@@ -223,7 +223,7 @@ def _partition_values(path: AnyPath, wanted: Sequence[str]) -> dict[str, str | N
 
 def _rows(
     parts: list[AnyPath | HubDataset], columns: Columns, needs: Sequence[str], keep: Sequence[str], every: int = 1
-) -> Iterator[Located]:
+) -> Iterator[LocatedRow]:
     wanted = list(dict.fromkeys([*columns.wanted(), *keep]))
     required = list(dict.fromkeys([*columns.required(needs), *keep]))
     number = 0

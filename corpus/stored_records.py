@@ -121,7 +121,7 @@ def record_weights(records: Sequence[Record]) -> np.ndarray:
     return np.asarray([record.weight for record in records], dtype=np.float64)
 
 
-def some_of(records: Sequence[Record], seed: int, most: int = 1_000_000) -> Iterator[Record]:
+def subsample(records: Sequence[Record], seed: int, most: int = 1_000_000) -> Iterator[Record]:
     """A uniform sample of at most so many records, in their order; the same for the same seed."""
     if len(records) <= most:
         yield from records

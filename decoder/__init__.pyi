@@ -1,9 +1,9 @@
 from .adaptation import TrainableParameters, merge
 from .control import FAIRNESS_TOKEN, ControlTokens, topic_token
 from .fitting import fit_decoder
-from .generation import Watch
-from .judges import FrameJudge, TopicJudge, are_frames, judge_taught_by, make_judge, parse_frame
-from .obedience import Obedience, Trial, judge_obedience, log_probability_gap, measure_obedience
+from .generation import TokenCallback
+from .judges import FrameJudge, TopicJudge, are_slot_frames, judge_of_records, make_judge, parse_frame
+from .obedience import Obedience, ObedienceTrial, judge_obedience, log_probability_gap, measure_obedience
 from .preparation import check_base
 from .sampling import has_target, topic_loss_link, topic_prior_from_loss
 from .saving import save_plain
@@ -30,18 +30,18 @@ __all__ = [
     "TEMPLATES",
     "TopicDecoder",
     "TopicJudge",
-    "Trial",
-    "Watch",
+    "ObedienceTrial",
+    "TokenCallback",
     "Backend",
     "ZeroShot",
-    "are_frames",
+    "are_slot_frames",
     "check_base",
     "check_backend",
     "fit_decoder",
     "has_target",
     "topic_prior_from_loss",
     "judge_obedience",
-    "judge_taught_by",
+    "judge_of_records",
     "log_probability_gap",
     "make_judge",
     "measure_obedience",

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from ..common import UserError, first_line
-from ..runtime import read_config, read_model, read_tokenizer, refuse_missing, same_logits, train_tokenizer
+from ..runtime import logits_agree, read_config, read_model, read_tokenizer, refuse_missing, train_tokenizer
 from ..training import ScratchSettings
 from .sequences import last_logits, pad_left
 
@@ -82,7 +82,7 @@ def check_padding(model: PreTrainedModel, rows: Sequence[Sequence[int]], pad_id:
         UserError: If the logits differ, because the model does not mask padding.
     """
     alone, beside = (last_logits(model, pad_left(batch, pad_id), last=1)[0] for batch in (rows[:1], rows))
-    if not same_logits(alone, beside):
+    if not logits_agree(alone, beside):
         raise UserError(
             f"the language model {model.name_or_path} gives other logits for a text when a longer text is in the "
             "batch, so it does not mask padding; choose another base"

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ..balance import make_loss
 from ..common import UserError, fingerprint, replacing_folder
-from ..corpus import Record, StoredRecords, Topics, some_of, topic_indices
+from ..corpus import Record, StoredRecords, Topics, subsample, topic_indices
 from ..training import (
     Phases,
     PhaseSettings,
@@ -31,9 +31,9 @@ from .adaptation import adapt, finish, token_row_rates, trainable_parameters, tr
 from .base import make_scratch_model, make_scratch_tokenizer, pad_id_of
 from .control import make_rows
 from .data import DecoderData, Rows
-from .judges import judge_taught_by
+from .judges import judge_of_records
 from .module import MONITOR, DecoderModule
-from .obedience import Trial
+from .obedience import ObedienceTrial
 from .obedience_curve import ObedienceCurve
 from .preparation import Prepared, prepare, read_base
 from .sampling import has_target, make_sampler, make_topic_loss, validation_weights
@@ -121,7 +121,7 @@ class _Fit:
     def from_scratch(self) -> TopicDecoder:
         """Train all weights of a small base, then adapt it."""
         sets, scratch = self.sets, self.settings.scratch
-        known = chain(sets.train, some_of(sets.noisy or (), self.seed))
+        known = chain(sets.train, subsample(sets.noisy or (), self.seed))
         words = chain.from_iterable((r.text, str(r.target)) for r in known)
         template = resolve_template(self.settings.prompt_in_force)
         # The prompt is in every sequence, so it should have few tokens.
@@ -180,8 +180,8 @@ class _Fit:
         every, topics = self.settings.obedience_every, sorted({str(record.topic) for record in self.sets.train})
         if every is None or len(topics) < 2:
             return []
-        judge = judge_taught_by(self.sets.train)
-        trial = Trial.sample(self.sets.validation, topics, CURVE_ROWS)
+        judge = judge_of_records(self.sets.train)
+        trial = ObedienceTrial.sample(self.sets.validation, topics, CURVE_ROWS)
         return [ObedienceCurve(self._decoder(parts), trial, judge, every)]
 
     def _train_rows(self, parts: Prepared) -> None:

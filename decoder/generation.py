@@ -18,7 +18,7 @@ from transformers import (
 
 from .settings import GenerationSettings
 
-Watch = Callable[[int, Sequence[int]], bool]
+TokenCallback = Callable[[int, Sequence[int]], bool]
 
 _MASK = 0xFFFFFFFF
 
@@ -68,7 +68,7 @@ class WatchedSelector(TokenSelector):
         end_id: Id of the token that ends an output.
     """
 
-    def __init__(self, selector: TokenSelector, rows: Sequence[int], watch: Watch, end_id: int) -> None:
+    def __init__(self, selector: TokenSelector, rows: Sequence[int], watch: TokenCallback, end_id: int) -> None:
         self.processors = selector.processors
         self._selector, self._watch, self._end_id = selector, watch, end_id
         self._there: list[tuple[int, list[int]]] = [(row, []) for row in rows]

@@ -25,7 +25,7 @@ def parse_frame(text: str) -> list[tuple[str, str]]:
     return [(name.strip(), value.strip()) for name, _, value in pairs]
 
 
-def are_frames(targets: Sequence[str]) -> bool:
+def are_slot_frames(targets: Sequence[str]) -> bool:
     """Whether all targets are slot frames, and not all of them "none"."""
     return all(map(_FRAME.fullmatch, targets)) and any("=" in target for target in targets)
 
@@ -74,10 +74,10 @@ class FrameJudge:
 
 def make_judge(targets: Sequence[str], topics: Sequence[str]) -> TopicJudge | FrameJudge:
     """The judge for these training targets: by slots if all are slot frames, else by words."""
-    kind = FrameJudge if are_frames(targets) else TopicJudge
+    kind = FrameJudge if are_slot_frames(targets) else TopicJudge
     return kind().fit(targets, topics)
 
 
-def judge_taught_by(records: Sequence[Record]) -> TopicJudge | FrameJudge:
+def judge_of_records(records: Sequence[Record]) -> TopicJudge | FrameJudge:
     """The judge for the targets of training rows, which must all have one."""
     return make_judge([str(record.target) for record in records], [str(record.topic) for record in records])

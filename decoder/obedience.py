@@ -56,7 +56,7 @@ class Obedience:
 
 
 @dataclass(frozen=True)
-class Trial:
+class ObedienceTrial:
     """Texts with their targets and topics, and wrong topics `wrong[i]` for each."""
 
     texts: list[str]
@@ -65,7 +65,9 @@ class Trial:
     wrong: list[list[str]]
 
     @classmethod
-    def sample(cls, records: Sequence[Record], topics: Sequence[str], rows: int, wrong: int = WRONG) -> "Trial":
+    def sample(
+        cls, records: Sequence[Record], topics: Sequence[str], rows: int, wrong: int = WRONG
+    ) -> "ObedienceTrial":
         """A fixed sample of the rows with a target, with all topics as equally frequent as possible.
 
         Args:
@@ -100,7 +102,10 @@ class Trial:
 
 
 def measure_obedience(
-    decoder: TopicDecoder, trial: Trial, judge: TopicJudge | FrameJudge, options: GenerationSettings | None = None
+    decoder: TopicDecoder,
+    trial: ObedienceTrial,
+    judge: TopicJudge | FrameJudge,
+    options: GenerationSettings | None = None,
 ) -> Obedience | None:
     """Write under right and wrong topics and judge the outputs; None without rows or without a second topic."""
     if not trial.tried:
@@ -109,7 +114,7 @@ def measure_obedience(
 
 
 def judge_obedience(
-    trial: Trial, outputs: Sequence[str], judge: TopicJudge | FrameJudge, gap: float = 0.0
+    trial: ObedienceTrial, outputs: Sequence[str], judge: TopicJudge | FrameJudge, gap: float = 0.0
 ) -> Obedience:
     """The judgement of the outputs of `trial.write`; `gap` is the result of `log_probability_gap`."""
     wrong = [topic for _, topic in trial.tried]
@@ -124,7 +129,7 @@ def judge_obedience(
     )
 
 
-def log_probability_gap(decoder: TopicDecoder, trial: Trial) -> float:
+def log_probability_gap(decoder: TopicDecoder, trial: ObedienceTrial) -> float:
     """Mean over trials of log p(target | right topic) - log p(target | wrong topic), in nats per target token."""
     rows = torch.tensor([i for i, _ in trial.tried])
     wrong = [topic for _, topic in trial.tried]

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from ..common import replacing_file
 from .judges import FrameJudge, TopicJudge
-from .obedience import Trial, measure_obedience
+from .obedience import ObedienceTrial, measure_obedience
 from .topic_decoder import TopicDecoder
 
 FILE = "obedience.csv"
@@ -26,7 +26,9 @@ class ObedienceCurve(Callback):
         every: Steps between measurements; the first is before training. Nothing is measured with several processes.
     """
 
-    def __init__(self, decoder: TopicDecoder, trial: Trial, judge: TopicJudge | FrameJudge, every: int) -> None:
+    def __init__(
+        self, decoder: TopicDecoder, trial: ObedienceTrial, judge: TopicJudge | FrameJudge, every: int
+    ) -> None:
         self._decoder, self._trial, self._judge, self._every = decoder, trial, judge, every
         self.measured: list[dict[str, float]] = []
 

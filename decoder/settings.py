@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from ..balance import LossSettings
 from ..common import UserError
-from ..training import PhaseSettings, ScratchSettings, too_fast
+from ..training import PhaseSettings, ScratchSettings, learning_rate_problems
 from .templates import resolve_template
 
 Adaptation = Literal["lora", "top_blocks", "full"]
@@ -125,7 +125,7 @@ class DecoderSettings:
         if self.base is None and self.noisy.is_left_out:
             problems.append(f"noisy.epochs is {self.noisy.epochs}, must be positive without a base")
         phases = {"noisy": self.noisy, "clean": self.clean}
-        problems += too_fast(self.base, phases, HIGHEST_BASE_RATE, "1e-4 to 1e-3")
+        problems += learning_rate_problems(self.base, phases, HIGHEST_BASE_RATE, "1e-4 to 1e-3")
         try:
             resolve_template(self.prompt_in_force)
         except UserError as error:

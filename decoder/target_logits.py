@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from ..runtime import same_logits
+from ..runtime import logits_agree
 from .kv_cache import plain_memory
 from .sequences import last_logits, pad_left, plain
 
@@ -94,7 +94,7 @@ def shared_tokens(model: PreTrainedModel, prefix: Sequence[int], pad_id: int) ->
         wanted = torch.zeros_like(inputs["attention_mask"], dtype=torch.bool)
         wanted[:, -1] = True
         found = target_logits(model, inputs, wanted, shared)
-        return shared if same_logits(last_logits(model, inputs, last=1)[:, 0], found) else 0
+        return shared if logits_agree(last_logits(model, inputs, last=1)[:, 0], found) else 0
     finally:
         model.train(training)
 

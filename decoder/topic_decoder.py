@@ -24,7 +24,7 @@ from .adaptation import Model, TrainableParameters
 from .base import pad_id_of
 from .control import ControlTokens
 from .engine import Engine, Guidance
-from .generation import TokenSelector, Watch, WatchedSelector, row_seed
+from .generation import TokenCallback, TokenSelector, WatchedSelector, row_seed
 from .prompts import Prompt
 from .sequences import Sequencer, last_hidden, last_logits, pad_left
 from .settings import Backend, Condition, GenerationSettings
@@ -96,7 +96,7 @@ class TopicDecoder:
         options: GenerationSettings | None = None,
         fairness: bool = False,
         progress: Progress | None = None,
-        watch: Watch | None = None,
+        watch: TokenCallback | None = None,
     ) -> list[str]:
         """One output for each text under its topic, in the order of `texts`.
 
@@ -307,7 +307,7 @@ class TopicDecoder:
         keys: list[int],
         options: GenerationSettings,
         progress: Progress | None,
-        watch: Watch | None = None,
+        watch: TokenCallback | None = None,
     ) -> list[list[int]]:
         suppressed = self.never_written
         end_id: Any = self.tokenizer.eos_token_id

@@ -3,10 +3,10 @@ from .classifier import TopicClassifier
 from .cross_fit import CrossFitted, cross_fit
 from .fitted import FittedEncoder, HeldOut
 from .fitting import fit_encoder
-from .probed_base import MOST_NOISY
+from .probed_base import MAX_NOISY_ROWS
 from .reading import read_classifier
 from .recipe import FEW_TOKENS, fit_topic_encoder
-from .relabel import relabelled
+from .relabel import relabel_rows
 from .sampling import topic_loss_link, topic_prior_from_loss
 from .settings import EncoderSettings
 from .tokens import pad, pad_id_of, tokenize
@@ -14,7 +14,7 @@ from .topic_encoder import TopicEncoder
 
 __all__ = [
     "FEW_TOKENS",
-    "MOST_NOISY",
+    "MAX_NOISY_ROWS",
     "CrossFitted",
     "cross_fit",
     "tokenize",
@@ -30,6 +30,6 @@ __all__ = [
     "TopicEncoder",
     "fit_encoder",
     "topic_prior_from_loss",
-    "relabelled",
+    "relabel_rows",
     "topic_loss_link",
 ]

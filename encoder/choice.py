@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..balance import both_nlls, fit_scale
+from ..balance import fit_scale, natural_and_uniform_nll
 from .linear_head import LinearHead
 
 SHARES = (0.0, 0.5, 1.0)  # shares of the refitted head to try
@@ -77,7 +77,7 @@ def choose(
     for share, logits in sums.items():
         scale = fit_scale(logits[known], own, prior, counting)
         scaled[share] = scale, logits * scale
-        losses[share] = both_nlls(logits[known] * scale, own, prior, counting)
+        losses[share] = natural_and_uniform_nll(logits[known] * scale, own, prior, counting)
     best = min(sums, key=lambda share: sum(x / max(y, 1e-9) for x, y in zip(losses[share], losses[None], strict=True)))
     scale, logits = scaled[best]
     return Choice(best, scales, scale, logits, (losses[best], losses[None]))

@@ -31,7 +31,7 @@ VOCABULARY = 30_000
 CHARACTERS = 2000  # of a text, read for TF-IDF
 UNSPACED = 15  # mean characters per word from which a script is taken to have no spaces
 _CHARACTERS_ALONE: dict[str, Any] = {"ngram_range": (1, 3), "analyzer": "char"}
-MOST_NOISY = 5000  # noisy rows read by a probe on TF-IDF
+MAX_NOISY_ROWS = 5000  # noisy rows read by a probe on TF-IDF
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def cross_fit(
         base = ProbedBase.make(clean, noisy, topics, settings, Path(), seed)
         rows, folds, noisy = base.rows(), base.folds(PROBE_FOLDS), base.noisy
         return _said(rows, fit_probe(rows, folds), noisy)
-    if len(noisy) > MOST_NOISY:
-        noisy = Random(f"noisy/{seed}").sample(list(noisy), MOST_NOISY)
+    if len(noisy) > MAX_NOISY_ROWS:
+        noisy = Random(f"noisy/{seed}").sample(list(noisy), MAX_NOISY_ROWS)
     rows = _tfidf_rows(clean, noisy, topics)
     folds = deal_folds([record.text for record in clean], rows.clean.labels.tolist(), PROBE_FOLDS, seed)
     return _said(rows, fit_probe(rows, folds, strengths=(3.0,)), noisy)

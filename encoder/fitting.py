@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from ..balance import LossSettings, make_loss
 from ..common import fingerprint
-from ..corpus import Record, Topics, some_of
+from ..corpus import Record, Topics, subsample
 from ..training import (
     Phases,
     PhaseSettings,
@@ -74,7 +74,7 @@ def fit_encoder(
     if not validation:
         log.warning("encoder: no validation rows, so training rows decide when to stop")
         validation = train
-    texts = (record.text for record in chain(train, some_of(noisy or (), seed)))
+    texts = (record.text for record in chain(train, subsample(noisy or (), seed)))
     model, tokenizer = make_base(settings, topics, texts, seed)
     measured = Rows.from_records(validation, topics, tokenizer, settings.max_tokens)
     state = fingerprint(

@@ -4,7 +4,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common import UserError
-from ..runtime import same_logits
+from ..runtime import logits_agree
 from .tokens import pad, pad_id_of, tokenize
 
 _TEXTS = ("one", "one two three four five six seven eight")
@@ -27,7 +27,7 @@ def check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wh
         model(**{name: value.to(model.device) for name, value in pad(batch, pad_id_of(tokenizer)).items()}).logits[0]
         for batch in (rows[:1], rows)
     )
-    if not same_logits(alone, beside):
+    if not logits_agree(alone, beside):
         raise UserError(
             f"{what}: its logits for a text change when a longer text is in the batch, so it does not mask padding; "
             "choose another base, or correct pad_token_id in its config.json"

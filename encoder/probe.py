@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..balance import denoised_labels, fit_scale, row_nll, shrunk_em_prior, smaller_by
+from ..balance import denoised_labels, fit_scale, paired_difference, row_nll, shrunk_em_prior
 from .linear_head import LabelledFeatures, LinearHead, fit_linear_head
 
 log = logging.getLogger("unskew")
@@ -103,7 +103,7 @@ def fit_probe(rows: ProbeRows, folds: Sequence[int], strengths: Sequence[float] 
     best = _best_strength(clean, dealt, strengths)
     if rows.names is not None:
         nameless = _best_strength(replace(clean, names=None), dealt, strengths)
-        worse, error = smaller_by(best.losses, nameless.losses)
+        worse, error = paired_difference(best.losses, nameless.losses)
         if worse > SURE * error:
             clean, best = replace(clean, names=None), nameless
             report.append(f"topic names as rows are left out: {worse:+.4f} nats on held-out rows")
@@ -164,8 +164,8 @@ def _with_noisy(rows: ProbeRows, before: _Candidate, folds: Tensor) -> tuple[_Ca
             head = fit_head(rows.without(held_out), before.strength, before.scale, given=given)
             found[held_out] = head(rows.clean.features[held_out])
     candidate, control = (_candidate(rows, before.strength, logits[given]) for given in (True, False))
-    change, error = smaller_by(candidate.losses, before.losses)
-    beside, doubt = smaller_by(candidate.losses, control.losses)
+    change, error = paired_difference(candidate.losses, before.losses)
+    beside, doubt = paired_difference(candidate.losses, control.losses)
     # Any similar text helps a little, whatever its label: useless labels must not seem to help.
     helps = change < -SURE * error and beside < -SURE * doubt
     said = "helps and is used" if helps else "does not help and is left out"

@@ -31,7 +31,7 @@ from .tuning import tune
 
 log = logging.getLogger("unskew")
 
-MOST_NOISY = 20_000  # noisy rows read by a probe; more would change little
+MAX_NOISY_ROWS = 20_000  # noisy rows read by a probe; more would change little
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ class ProbedBase:
             model.to("cuda")  # pyright: ignore[reportArgumentType]
         texts = ((name, name_as_text(name)) for name in topics.names) if settings.names else ()
         names = tuple(Record(text, f"name-{name}", name) for name, text in texts if text)
-        if len(noisy) > MOST_NOISY:
+        if len(noisy) > MAX_NOISY_ROWS:
             # A simple random sample, because the noisy set's shares and label errors are estimated on it.
-            log.info("encoder: the probe reads %s of the %s noisy rows", f"{MOST_NOISY:,}", f"{len(noisy):,}")
-            noisy = Random(f"noisy/{seed}").sample(noisy, MOST_NOISY)
+            log.info("encoder: the probe reads %s of the %s noisy rows", f"{MAX_NOISY_ROWS:,}", f"{len(noisy):,}")
+            noisy = Random(f"noisy/{seed}").sample(noisy, MAX_NOISY_ROWS)
         start = {name: value.detach().clone() for name, value in model.state_dict().items()}
         return cls(model, tokenizer, settings, topics, folder, seed, tuple(clean), names, tuple(noisy), start)
 

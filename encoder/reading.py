@@ -5,7 +5,15 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..runtime import grow_embedding, positions, read_config, read_model, read_tokenizer, refuse_missing, sensible_limit
+from ..runtime import (
+    grow_embedding,
+    plausible_limit,
+    positions,
+    read_config,
+    read_model,
+    read_tokenizer,
+    refuse_missing,
+)
 from .layers import head_names
 
 UNLIMITED = 512  # tokens that are read if neither model nor tokenizer has a limit
@@ -44,7 +52,7 @@ def room(model: PreTrainedModel) -> int | None:
 
 def longest_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """Most tokens of a text that are read: the smaller limit of model and tokenizer."""
-    limits = [limit for limit in (room(model), sensible_limit(tokenizer.model_max_length)) if limit is not None]
+    limits = [limit for limit in (room(model), plausible_limit(tokenizer.model_max_length)) if limit is not None]
     return min(limits, default=UNLIMITED)
 
 

@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 
 from ..balance import PosteriorCorrector
-from ..common import showing
+from ..common import show_progress
 from ..corpus import Record, StoredRecords, topic_indices
 from .topic_encoder import TopicEncoder
 
@@ -21,7 +21,7 @@ log = logging.getLogger("unskew")
 _AT_ONCE = 16_384
 
 
-def relabelled(records: Sequence[Record], encoder: TopicEncoder, corrector: PosteriorCorrector) -> Sequence[Record]:
+def relabel_rows(records: Sequence[Record], encoder: TopicEncoder, corrector: PosteriorCorrector) -> Sequence[Record]:
     """The same rows, each with its most probable topic under the training prior.
 
     Records on disk stay on disk; only a few thousand texts and probabilities are in memory at once.
@@ -30,7 +30,7 @@ def relabelled(records: Sequence[Record], encoder: TopicEncoder, corrector: Post
         return []
     likely, topics = corrector.with_target_prior("train"), corrector.topics
     decided, rows = [], iter(records)
-    with showing("auto", "noisy set: the encoder's topics", len(records)) as tell:
+    with show_progress("auto", "noisy set: the encoder's topics", len(records)) as tell:
         while some := [row.text for row in islice(rows, _AT_ONCE)]:
             decided.append(likely(encoder.logits(some)).argmax(dim=-1).numpy())
             tell(len(some), 0)

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from ..balance import LossSettings
 from ..common import UserError
-from ..training import PhaseSettings, ScratchSettings, too_fast
+from ..training import PhaseSettings, ScratchSettings, learning_rate_problems
 
 HIGHEST_BASE_RATE = 5e-4
 # Defaults of the phases. A small model from scratch needs learning rates that would ruin a pretrained one.
@@ -101,7 +101,11 @@ class EncoderSettings:
                 "clean set"
             )
         phases = {"noisy": self.noisy, "clean": self.clean}
-        return problems + self._without_meaning() + too_fast(self.base, phases, HIGHEST_BASE_RATE, "2e-5 to 2e-4")
+        return (
+            problems
+            + self._without_meaning()
+            + learning_rate_problems(self.base, phases, HIGHEST_BASE_RATE, "2e-5 to 2e-4")
+        )
 
     def _without_meaning(self) -> list[str]:
         """Names of given settings of phases, although the recipe has no phases."""

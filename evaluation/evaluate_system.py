@@ -24,7 +24,7 @@ from ..common import (
     write_text,
 )
 from ..corpus import Columns, Record, Source, Topics, check_known_topics, overlapping
-from ..decoder import GenerationSettings, has_target, judge_taught_by
+from ..decoder import GenerationSettings, has_target, judge_of_records
 from ..pipeline import HybridPipeline, PredictOptions, load_labelled
 from .bayes import bayes_posterior
 from .obedience import draw_trial
@@ -204,7 +204,7 @@ def _outputs(rows: Sequence[dict[str, Any]], trained: Sequence[Record]) -> dict[
     metrics = score_texts(outputs, [row["target"] for row in written])
     taught = [record for record in trained if has_target(record)]
     if len({record.topic for record in taught}) > 1:
-        judge = judge_taught_by(taught)
+        judge = judge_of_records(taught)
         metrics["topic_fit"] = judge.fit_share(outputs, [row["topic"] for row in written])
         metrics["topic_fit_of_targets"] = judge.fit_share(
             [row["target"] for row in written], [row["true_topic"] for row in written]

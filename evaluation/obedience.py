@@ -8,7 +8,7 @@ from typing import Any
 
 from ..common import UserError
 from ..corpus import Record
-from ..decoder import GenerationSettings, Trial, has_target, judge_taught_by, log_probability_gap
+from ..decoder import GenerationSettings, ObedienceTrial, has_target, judge_of_records, log_probability_gap
 from ..pipeline import HybridPipeline
 from .text_metrics import score_texts
 
@@ -46,7 +46,7 @@ def obedience(
     """
     trial, taught = draw_trial(pipeline, records, trained, rows)
     assert pipeline.decoder is not None
-    judge = judge_taught_by(taught)
+    judge = judge_of_records(taught)
     wrong = [topic for _, topic in trial.tried]
     rows_of_wrong = [i for i, _ in trial.tried]
     kinds = {
@@ -72,13 +72,13 @@ def obedience(
 
 def draw_trial(
     pipeline: HybridPipeline, records: Sequence[Record], trained: Sequence[Record], rows: int = ROWS
-) -> tuple[Trial, list[Record]]:
+) -> tuple[ObedienceTrial, list[Record]]:
     """The texts to try, and the training rows with targets; raises what `obedience` raises."""
     if pipeline.decoder is None:
         raise UserError("obedience needs outputs, but this bundle has no decoder; leave --obedience out")
     taught = [record for record in trained if has_target(record)]
     topics = sorted({str(record.topic) for record in taught} & set(pipeline.topics.names))
-    trial = Trial.sample(records, topics, rows)
+    trial = ObedienceTrial.sample(records, topics, rows)
     if not trial.tried:
         raise UserError(
             "obedience needs rows with targets of at least two topics, in the input and in the training set; give "

@@ -11,7 +11,7 @@ import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 
-from ..decoder import are_frames, parse_frame
+from ..decoder import are_slot_frames, parse_frame
 
 _ROUGE = ("rouge1", "rouge2", "rougeL")
 
@@ -39,7 +39,7 @@ def score_texts(outputs: Sequence[str], targets: Sequence[str]) -> dict[str, flo
     metrics = {name: sum(score[name].fmeasure for score in scores) / len(scores) for name in _ROUGE}
     metrics["chrf"] = sacrebleu.corpus_chrf(list(outputs), [list(targets)]).score / 100
     metrics["exact"] = sum(a.strip() == b.strip() for a, b in zip(outputs, targets, strict=True)) / len(scores)
-    if are_frames(targets):
+    if are_slot_frames(targets):
         metrics["slot_f1"] = _slot_f1(outputs, targets)
     return metrics
 

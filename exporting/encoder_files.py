@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..common import UserError, first_line
 from ..encoder import TopicEncoder, pad, pad_id_of, read_classifier, tokenize
-from ..pipeline import HARMLESS, HybridPipeline
+from ..pipeline import HARMLESS_TEXT, HybridPipeline
 from .encoder_graph import EncoderGraph
 
 TOLERANCE = 1e-4  # largest difference of a probability that float32 rounding explains
@@ -32,7 +32,7 @@ def make_graph(encoder_folder: Path, system: HybridPipeline) -> EncoderGraph:
 
 def example_inputs(encoder: TopicEncoder) -> dict[str, torch.Tensor]:
     """Two rows of different lengths. Every variable dimension is larger than 1, so the exporter takes none as fixed."""
-    return _inputs(encoder, [HARMLESS, "A short one."])
+    return _inputs(encoder, [HARMLESS_TEXT, "A short one."])
 
 
 def save_tokenizer(encoder: TopicEncoder, folder: Path) -> None:
@@ -65,7 +65,7 @@ def check_agreement(system: HybridPipeline, run: Run, what: str) -> float:
     """
     encoder = system.encoder
     names = list(system.topics.names)
-    batches = [[HARMLESS], [HARMLESS * 20, *names[:30]], ["a", "b", HARMLESS]]
+    batches = [[HARMLESS_TEXT], [HARMLESS_TEXT * 20, *names[:30]], ["a", "b", HARMLESS_TEXT]]
     worst = 0.0
     for texts in batches:
         inputs = {name: tensor.numpy() for name, tensor in _inputs(encoder, texts).items()}

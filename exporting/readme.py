@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..common import markdown_text
-from ..pipeline import HARMLESS
+from ..pipeline import HARMLESS_TEXT
 from .settings import ExportFormat
 
 _LOAD = {
@@ -37,7 +37,7 @@ decoder = transformers.AutoModelForCausalLM.from_pretrained("decoder")
 described = json.load(open("unskew_export.json"))["decoder"]""",
 }
 _ROWS = f"""\
-texts = ["{HARMLESS}"]
+texts = ["{HARMLESS_TEXT}"]
 tokenizer.encode_special_tokens = True  # a control string in a text is plain characters
 rows = tokenizer.encode_batch([text.lstrip() for text in texts])
 inputs = {{name: np.array([getattr(row, its) for row in rows], dtype=np.int64)
@@ -48,7 +48,7 @@ _RUN = {
     "openvino": 'log_p = model(inputs)["log_probabilities"]\n',
 }
 _WRITE = f"""\
-text, topic = "{HARMLESS}", TOPIC
+text, topic = "{HARMLESS_TEXT}", TOPIC
 ids = {{ids}}[: described["text_tokens"]]
 prompt = described["before"] + ids + described["after"] + described["topics"][topic]
 """

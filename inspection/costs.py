@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from ..common import UserError, first_line
 from ..decoder import DecoderSettings
-from ..encoder import FEW_TOKENS, MOST_NOISY, EncoderSettings
+from ..encoder import FEW_TOKENS, MAX_NOISY_ROWS, EncoderSettings
 from ..pipeline import choose_device
 from ..runtime import read_config
 from ..training import CHECKPOINT_COPIES, ScratchSettings
@@ -61,7 +61,7 @@ def estimate_fit(
         steps = rows * tokens / encoder.tokens_per_batch
     else:
         trained, featured = _tuned_passes(clean, tokens, encoder) if encoder.recipe == "tuned" else (0.0, 1)
-        rows = clean * trained + FEATURES * (clean + min(noisy, MOST_NOISY)) * featured
+        rows = clean * trained + FEATURES * (clean + min(noisy, MAX_NOISY_ROWS)) * featured
         steps = clean * trained / encoder.rows_per_batch
     found = [_stage("encoder", size, rows * tokens, steps, rate, encoder.tokens_per_batch, 0, 3)]
     if decoder is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..balance import DoubtedLabels, doubt_labels, exchanged, topic_metrics, topic_recall
+from ..balance import DoubtedLabels, doubt_labels, symmetric_confusion, topic_metrics, topic_recall
 from ..corpus import Record
 from ..encoder import CrossFitted, EncoderSettings, cross_fit
 from ..pipeline import TrainingData
@@ -45,7 +45,7 @@ class Probed:
         return (self.logits.double() + self.prior.log()).log_softmax(-1)
 
     @property
-    def alike(self) -> Tensor:
+    def uniform(self) -> Tensor:
         """Log-probabilities (n, C) under a uniform prior."""
         return self.logits.double().log_softmax(-1)
 
@@ -76,7 +76,7 @@ def doubted(probed: Probed) -> DoubtedLabels:
 def expected(probed: Probed, sets: TrainingData, settings: EncoderSettings) -> Probe:
     """The probe's metrics on held-out rows."""
     known = probed.logits.isfinite().all(-1)
-    views = {"uniform": probed.alike, "train": probed.natural}
+    views = {"uniform": probed.uniform, "train": probed.natural}
     labels, rows = probed.labels[known], int(known.sum())
     return Probe(
         features=settings.base or "TF-IDF",
@@ -93,13 +93,13 @@ def recalls(probed: Probed) -> list[float | None]:
     known = probed.logits.isfinite().all(-1)
     if not known.any():
         return [None] * probed.logits.shape[1]
-    found = topic_recall(probed.alike[known].exp(), probed.labels[known]).tolist()
+    found = topic_recall(probed.uniform[known].exp(), probed.labels[known]).tolist()
     return [value if value == value else None for value in found]
 
 
 def confusable(probed: Probed, sets: TrainingData) -> list[Pair]:
     """Pairs of topics whose rows are predicted as the other topic, most rows first."""
-    rows = exchanged(probed.alike, probed.labels).triu()
+    rows = symmetric_confusion(probed.uniform, probed.labels).triu()
     counts, names = sets.topics.counts, sets.topics.names
     order = rows.flatten().argsort(descending=True, stable=True)[:MOST_PAIRS].tolist()
     found = []

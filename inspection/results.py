@@ -157,7 +157,7 @@ class Inspection(Artefact):
     repeats: Repeats
     suspects: Count = Field(description="Rows of suspects.jsonl.")
     worst_suspects: list[Suspect] = Field(description="Most doubtful suspects.")
-    pairs: list[Pair] = Field(description="Most exchanged first.")
+    pairs: list[Pair] = Field(description="Most confused pairs first.")
     lengths: Lengths
     scripts: dict[str, Count] = Field(description="Clean rows by the script of most of their letters.")
     targets: Targets

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..corpus import Record, spread, stream
-from ..pipeline import HARMLESS
+from ..pipeline import HARMLESS_TEXT
 from .model import ModelHandle
 from .predict_shard import NotFiniteError, broken_system
 from .settings import JobSettings
@@ -66,7 +66,7 @@ def _logits(pipeline: Any, texts: Sequence[str]) -> "Iterator[Tensor]":
 def _once_more(pipeline: Any, texts: Sequence[str]) -> "Tensor | None":
     """As in `predict_shard`: the logits of a single text that failed, or None if the text is at fault."""
     try:
-        _finite(pipeline, [HARMLESS])
+        _finite(pipeline, [HARMLESS_TEXT])
     except NotFiniteError as error:
         raise broken_system(error) from error
     try:

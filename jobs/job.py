@@ -16,7 +16,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..common import AnyPath, Tell, UserError, any_path, showing
+from ..common import AnyPath, ProgressCallback, UserError, any_path, show_progress
 from ..corpus import Source, stream_located
 from . import folder
 from .encoding import Layout
@@ -238,7 +238,7 @@ class _Work:
 
     @contextmanager
     def _told(self, name: str, total: int | None, tally: "_Tally", metrics: MetricsFile | None) -> Generator[None]:
-        with showing(self.job.progress, name, total, tally.seen, tally.errors) as tell:
+        with show_progress(self.job.progress, name, total, tally.seen, tally.errors) as tell:
             tally.tellers = [tell, *([metrics.tell] if metrics is not None else [])]
             if metrics is not None:
                 metrics.tell(tally.seen, tally.errors)
@@ -278,7 +278,7 @@ class _Tally:
     rows: int
     errors: int
     first_bad: str | None
-    tellers: list[Tell] = field(default_factory=list)
+    tellers: list[ProgressCallback] = field(default_factory=list)
 
     @classmethod
     def of(cls, finished: Mapping[int, Mapping[str, Any]], most: float | None) -> "_Tally":

@@ -119,11 +119,11 @@ def _processor(device: "torch.device") -> str | None:
     """The hardware that decides rounding: the instruction set or the GPU's name; None for GPUs of other machines."""
     import torch
 
-    from ..runtime import largest_input
+    from ..runtime import int8_input_max
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device) if torch.cuda.is_available() else None
-    vnni = " VNNI" if largest_input() == 127 else ""  # int8 rounds differently without it
+    vnni = " VNNI" if int8_input_max() == 127 else ""  # int8 rounds differently without it
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}{vnni}"
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..common import UserError
-from ..corpus import BadRow, Located, Record
-from ..pipeline import HARMLESS, PredictOptions
+from ..corpus import BadRow, LocatedRow, Record
+from ..pipeline import HARMLESS_TEXT, PredictOptions
 from .encoding import SET, Layout, Row, encode, encode_lines
 from .report import Meter
 
@@ -38,7 +38,7 @@ class Shard:
     """Consecutive rows of the input, the unit of work; `index` counts from 0."""
 
     index: int
-    rows: list[Located]
+    rows: list[LocatedRow]
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _halved(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) 
 def _once_more(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -> "Sequence[Result | Failure]":
     """The result of retrying a single failed text, outside the handler of its error, which keeps memory in use."""
     try:
-        _tried(pipeline, [HARMLESS], options)
+        _tried(pipeline, [HARMLESS_TEXT], options)
     except NotFiniteError as error:
         raise broken_system(error) from error
     try:

@@ -1,18 +1,18 @@
 from .datasets import TrainingData, load_labelled, read_sets
 from .fitting import check_fit, fit
-from .hybrid import Decided, HybridPipeline, Result, choose_device
-from .settings import HARMLESS, DataSettings, FitSettings, ModelPrior, PredictOptions
+from .hybrid import DecidedRow, HybridPipeline, Result, choose_device
+from .settings import HARMLESS_TEXT, DataSettings, FitSettings, ModelPrior, PredictOptions
 from .synthesis.fill_topics import synthesise
 from .synthesis.results import Synthesis
-from .synthesis.settings import DIVERSE, FilterSettings, SynthesisSettings
+from .synthesis.settings import DIVERSE_SAMPLING, FilterSettings, SynthesisSettings
 
 __all__ = [
-    "Decided",
-    "DIVERSE",
+    "DecidedRow",
+    "DIVERSE_SAMPLING",
     "DataSettings",
     "FilterSettings",
     "FitSettings",
-    "HARMLESS",
+    "HARMLESS_TEXT",
     "HybridPipeline",
     "ModelPrior",
     "PredictOptions",

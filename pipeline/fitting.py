@@ -23,8 +23,16 @@ from ..balance import (
     topic_recall,
 )
 from ..common import check_writable, output_folder, refuse_existing
-from ..decoder import TopicDecoder, Trial, check_base, fit_decoder, has_target, judge_taught_by, measure_obedience
-from ..encoder import FittedEncoder, fit_topic_encoder, relabelled
+from ..decoder import (
+    ObedienceTrial,
+    TopicDecoder,
+    check_base,
+    fit_decoder,
+    has_target,
+    judge_of_records,
+    measure_obedience,
+)
+from ..encoder import FittedEncoder, fit_topic_encoder, relabel_rows
 from ..runtime import choose_precision, to_precision
 from ..training import LoggerName, check_logger, check_trainer, make_logger, one_fit_at_a_time
 from . import bundle
@@ -101,7 +109,7 @@ def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline
     corrector, metrics = _decide(fitted, sets, settings, target)
     decoder = None
     if settings.decoder is not None:
-        noisy = relabelled(sets.noisy or (), encoder, corrector)
+        noisy = relabel_rows(sets.noisy or (), encoder, corrector)
         decoder = fit_decoder(
             sets.train, sets.validation, noisy, sets.topics, settings.decoder, work / "decoder", settings.seed
         )
@@ -121,8 +129,8 @@ def _obedience(decoder: TopicDecoder, sets: TrainingData) -> dict[str, Any]:
     topics = sorted({str(record.topic) for record in taught})
     if len(topics) < 2:
         return {}
-    judge = judge_taught_by(taught)
-    found = measure_obedience(decoder, Trial.sample(sets.validation, topics, OBEDIENCE_ROWS, wrong=1), judge)
+    judge = judge_of_records(taught)
+    found = measure_obedience(decoder, ObedienceTrial.sample(sets.validation, topics, OBEDIENCE_ROWS, wrong=1), judge)
     if found is None:
         return {}
     log.info("decoder: %s", found)

@@ -17,13 +17,13 @@ import torch
 from ..balance import ConformalKind, ConformalSets, DecisionSettings, PosteriorCorrector, TargetPrior
 from ..common import UserError
 from ..corpus import Topics
-from ..decoder import Backend, GenerationSettings, TopicDecoder, Watch, check_backend
+from ..decoder import Backend, GenerationSettings, TokenCallback, TopicDecoder, check_backend
 from ..encoder import TopicEncoder
 from ..runtime import Precision, Usage, choose_precision
 from . import bundle
 from .card import Example
 from .held_out_file import load_rows, save_rows
-from .settings import HARMLESS, WINDOW, PredictOptions
+from .settings import HARMLESS_TEXT, WINDOW, PredictOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Decided:
+class DecidedRow:
     """A result before its output is written.
 
     Attributes:
@@ -182,7 +182,7 @@ class HybridPipeline:
         topics: Sequence[str],
         generation: GenerationSettings | None = None,
         fairness: bool = False,
-        watch: Watch | None = None,
+        watch: TokenCallback | None = None,
     ) -> list[str]:
         """Outputs for texts under given topics, by stage 2 alone.
 
@@ -259,7 +259,7 @@ class HybridPipeline:
 
     def decide(
         self, logits: torch.Tensor, options: PredictOptions, fitted: ConformalSets | None = None
-    ) -> list[Decided]:
+    ) -> list[DecidedRow]:
         """Results without outputs, from logits (n, C) of stage 1, with conformal sets from `fitted`.
 
         Raises:
@@ -274,7 +274,7 @@ class HybridPipeline:
         topics = [self.topics.names[i] for i in chosen.tolist()]
         sets = self._sets(logits, probabilities, chosen, fitted)
         return [
-            Decided(
+            DecidedRow(
                 Result(topic if known else None, share, own, None, members),
                 topic if known or options.write_undecided else None,
             )
@@ -287,7 +287,7 @@ class HybridPipeline:
         """The conformal set of each row, with the most probable topic under the target prior first."""
         if sets is None:
             return [None] * len(logits)
-        members = sets(self.corrector.alike(logits))
+        members = sets(self.corrector.uniform_probabilities(logits))
         order = probabilities.argsort(dim=-1, descending=True, stable=True).cpu()
         # The decided topic is always in the row's set.
         members = members.scatter(-1, chosen[:, None], True).tolist()
@@ -321,8 +321,8 @@ class HybridPipeline:
 
     def _example(self) -> Example:
         """A harmless text with its answer, for the model card."""
-        [shares] = self.probabilities([HARMLESS]).tolist()
-        return Example(HARMLESS, dict(zip(self.topics.names, shares, strict=True)))
+        [shares] = self.probabilities([HARMLESS_TEXT]).tolist()
+        return Example(HARMLESS_TEXT, dict(zip(self.topics.names, shares, strict=True)))
 
     @classmethod
     def from_pretrained(

@@ -9,7 +9,7 @@ from ..corpus import Columns
 from ..decoder import DecoderSettings, GenerationSettings
 from ..encoder import EncoderSettings
 
-HARMLESS = "The committee met on Monday and agreed to meet again."  # if this fails too, the fault is not in a text
+HARMLESS_TEXT = "The committee met on Monday and agreed to meet again."  # if this fails too, the fault is not in a text
 WINDOW = 1024  # texts in memory at once: enough to sort by length, few enough to stream
 
 ModelPrior = Literal["loss", "mean_posterior"]

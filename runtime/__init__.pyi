@@ -1,20 +1,20 @@
 from .batching import RowIndices, TokenBudgetBatches, group_by_length
 from .finite import check_finite
 from .forking import refuse_after_fork
-from .int8 import largest_input
+from .int8 import int8_input_max
 from .memory import copy_from_mmap, free_bytes, in_batches, is_out_of_memory
 from .precision import choose_precision, is_quantized, to_precision
 from .prepacked import prepack_linears
 from .pretrained import (
     embedding_matrices,
     grow_embedding,
+    logits_agree,
+    plausible_limit,
     positions,
     read_config,
     read_model,
     read_tokenizer,
     refuse_missing,
-    same_logits,
-    sensible_limit,
 )
 from .settings import Precision
 from .text_tokenizer import TextTokenizer
@@ -37,7 +37,7 @@ __all__ = [
     "in_batches",
     "is_out_of_memory",
     "is_quantized",
-    "largest_input",
+    "int8_input_max",
     "copy_from_mmap",
     "prepack_linears",
     "positions",
@@ -47,8 +47,8 @@ __all__ = [
     "read_tokenizer",
     "refuse_after_fork",
     "refuse_missing",
-    "same_logits",
-    "sensible_limit",
+    "logits_agree",
+    "plausible_limit",
     "to_precision",
     "train_tokenizer",
 ]

@@ -26,7 +26,7 @@ def int8_available() -> bool:
 
 
 @cache
-def largest_input() -> int:
+def int8_input_max() -> int:
     """The integer for a row's largest input: 127, or 63 if this CPU has no VNNI."""
     return 127 if torch.cpu.get_capabilities().get("avx512_vnni") else 63
 
@@ -51,7 +51,7 @@ class Int8Linear(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Outputs (..., out) of inputs (..., in), in the type of `inputs`."""
         rows = inputs.reshape(-1, self.in_features)
-        largest = largest_input()
+        largest = int8_input_max()
         scale = _scale(rows, largest)
         middle = largest + 1
         rounded = (rows / scale).round_().add_(middle).to(torch.uint8)

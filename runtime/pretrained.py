@@ -130,15 +130,15 @@ def embedding_matrices(model: PreTrainedModel) -> list[nn.Parameter]:
 
 def positions(config: PreTrainedConfig) -> int | None:
     """The number of positions of a model; None if it has no limit, or states an absurd one."""
-    return sensible_limit(getattr(config.get_text_config(), "max_position_embeddings", None))
+    return plausible_limit(getattr(config.get_text_config(), "max_position_embeddings", None))
 
 
-def sensible_limit(tokens: Any) -> int | None:
+def plausible_limit(tokens: Any) -> int | None:
     """A number of tokens, or None if it is not a number, negative or absurd."""
     return int(tokens) if isinstance(tokens, int | float) and 0 < tokens <= LARGEST_LIMIT else None
 
 
-def same_logits(first: torch.Tensor, second: torch.Tensor) -> bool:
+def logits_agree(first: torch.Tensor, second: torch.Tensor) -> bool:
     """Whether two float32 results for one row differ only by rounding, which is far below 1% of the largest.
 
     A row at wrong positions, or one that sees its padding, differs much more.

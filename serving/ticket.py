@@ -13,7 +13,7 @@ from .problems import RequestError
 
 AskedPrior = TargetPrior | Literal["adaptive", "estimate"] | None
 Event = tuple[Literal["topics", "text", "result", "end"], Any]
-Tell = Callable[[Event], None]
+ProgressCallback = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Ticket:
         cancelled: Whether the client no longer wants the answer; set by the client's side.
     """
 
-    def __init__(self, ask: Ask, tell: Tell) -> None:
+    def __init__(self, ask: Ask, tell: ProgressCallback) -> None:
         self.ask = ask
         self.results: list[Result] = []
         self.log_probabilities: list[list[float]] = []

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..balance import target_of_rows
-from ..pipeline import HARMLESS, Decided, HybridPipeline
+from ..pipeline import HARMLESS_TEXT, DecidedRow, HybridPipeline
 from .problems import RequestError, problem_of
 from .ticket import Ask, Ticket
 
@@ -167,7 +167,9 @@ class Worker:
     def _logits(self, rows: Sequence[_Row]) -> list[Any]:
         return list(self._pipeline.encoder.logits([row.text for row in rows]))
 
-    def _take(self, ticket: Ticket, pipeline: HybridPipeline, decided: Sequence[Decided], logits: torch.Tensor) -> None:
+    def _take(
+        self, ticket: Ticket, pipeline: HybridPipeline, decided: Sequence[DecidedRow], logits: torch.Tensor
+    ) -> None:
         """Give a ticket its decisions, and queue its rows for writing.
 
         Raises:
@@ -240,7 +242,7 @@ class Worker:
     def _look_for_fault(self) -> None:
         """Check whether the model fails on a harmless text, so that /health reports a broken GPU."""
         try:
-            self._pipeline.encoder.logits([HARMLESS])
+            self._pipeline.encoder.logits([HARMLESS_TEXT])
         except Exception as error:
             self.fault = type(error).__name__
             log.error("the model fails on a harmless text too (%s: %s); restart the server", self.fault, error)

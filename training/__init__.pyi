@@ -5,7 +5,7 @@ from .loggers import check_logger, make_logger
 from .phase import CHECKPOINT_COPIES, PhaseModule, checkpoint_bytes
 from .phases import Phases, record_contents
 from .runner import RunOptions, check_trainer, record_runs, run
-from .settings import LoggerName, PhaseSettings, ScratchSettings, too_fast
+from .settings import LoggerName, PhaseSettings, ScratchSettings, learning_rate_problems
 from .token_file import TokenFile, token_file
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "run",
     "token_file",
     "tokenizer_contents",
-    "too_fast",
+    "learning_rate_problems",
     "record_runs",
     "trainer_choices",
 ]

@@ -135,7 +135,9 @@ def as_count(value: int | str | None) -> int | None:
     return None if number is None else int(number)
 
 
-def too_fast(base: str | None, phases: Mapping[str, PhaseSettings | None], highest: float, common: str) -> list[str]:
+def learning_rate_problems(
+    base: str | None, phases: Mapping[str, PhaseSettings | None], highest: float, common: str
+) -> list[str]:
     """A problem for each learning rate that would ruin a pretrained base; none without a base."""
     if base is None:
         return []

@@ -14,7 +14,7 @@ from typing import Any, overload
 import numpy as np
 from filelock import FileLock
 
-from ..common import fingerprint, replacing_folder, showing
+from ..common import fingerprint, replacing_folder, show_progress
 from ..corpus import RowStore, StoredRecords
 
 Encode = Callable[[list[str]], Sequence[Sequence[int]]]
@@ -83,7 +83,7 @@ def _write(place: Path, name: str, store: RowStore, column: str, encode: Encode)
     with (
         (place / name).open("wb") as tokens,
         (place / _LENGTHS).open("wb") as lengths,
-        showing("auto", f"tokenise {column}s", store.rows) as tell,
+        show_progress("auto", f"tokenise {column}s", store.rows) as tell,
     ):
         # Tokenizers written in Rust divide the texts of one call among all cores.
         for texts in store.texts(column):

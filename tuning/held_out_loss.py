@@ -25,7 +25,7 @@ def losses_of(corrector: PosteriorCorrector) -> list[float]:
     logits, labels = corrector.rows.logits.float(), corrector.rows.labels.long()
     shares = torch.tensor(corrector.topics.counts, dtype=torch.float64)
     natural = _own(corrector.calibrated_log_probs(logits), labels) * _weights(labels, shares)
-    alike = _own(corrector.alike(logits).log(), labels) * _weights(labels, torch.ones_like(shares))
+    alike = _own(corrector.uniform_probabilities(logits).log(), labels) * _weights(labels, torch.ones_like(shares))
     return (-(natural + alike) / 2).tolist()
 
 

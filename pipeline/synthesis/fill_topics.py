@@ -12,7 +12,7 @@ from typing import Any
 from ...common import UserError, check_writable, output_file, refuse_existing, track, write_jsonl
 from ...corpus import Columns, NearDuplicates
 from ...decoder import DecoderSettings, check_base
-from ...encoder import relabelled
+from ...encoder import relabel_rows
 from ..datasets import TrainingData, read_sets
 from ..hybrid import HybridPipeline
 from ..settings import DataSettings
@@ -102,7 +102,7 @@ def fill(
         name: Name of the model in the rows.
     """
     duplicates = NearDuplicates(settings.filter.similarity)
-    noisy = relabelled(sets.noisy or (), pipeline.encoder, pipeline.corrector)
+    noisy = relabel_rows(sets.noisy or (), pipeline.encoder, pipeline.corrector)
     generator = fit_text_generator(sets.train, sets.validation, noisy, sets.topics, decoder, folder, settings.seed)
     generator.model.to(pipeline.encoder.model.device)  # pyright: ignore[reportArgumentType]
     for record in track([*sets.train, *sets.validation, *(sets.noisy or ())], "index the existing rows"):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ...common import UserError
 from ...decoder import DecoderSettings, GenerationSettings
 
-DIVERSE = GenerationSettings(sample=True, temperature=0.7, top_p=0.95)
+DIVERSE_SAMPLING = GenerationSettings(sample=True, temperature=0.7, top_p=0.95)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class SynthesisSettings:
     per_topic: int | None = None
     attempts: int = 5
     filter: FilterSettings = field(default_factory=FilterSettings)
-    generation: GenerationSettings = DIVERSE
+    generation: GenerationSettings = DIVERSE_SAMPLING
     max_text_tokens: int | None = None
     decoder: DecoderSettings | None = None
     seed: int = 0

@@ -1,11 +1,11 @@
-"""Doubted labels and exchanged topics, against numbers worked by hand."""
+"""Doubted labels and confused topics, against numbers worked by hand."""
 
 import math
 
 import pytest
 import torch
 
-from unskew.balance import doubt_labels, exchanged
+from unskew.balance import doubt_labels, symmetric_confusion
 from unskew.common import UserError
 
 ROWS = torch.tensor([[0.9, 0.08, 0.02], [0.02, 0.9, 0.08], [0.005, 0.5, 0.495], [math.nan] * 3]).log()
@@ -26,7 +26,7 @@ def test_a_label_that_is_impossible_is_doubted_most():
 
 
 def test_rows_answered_as_the_other_topic_count_both_ways():
-    rows = exchanged(ROWS, torch.tensor([1, 0, 1, 2]))
+    rows = symmetric_confusion(ROWS, torch.tensor([1, 0, 1, 2]))
     assert rows.tolist() == [[0, 2, 0], [2, 0, 0], [0, 0, 0]]
 
 

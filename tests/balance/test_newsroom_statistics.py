@@ -16,11 +16,11 @@ from unskew.balance import (
     make_loss,
     mean_posterior,
     negative_log_likelihood,
+    noise_from_rate,
     noise_matrix,
     prior_correct,
     prior_from_counts,
     prior_from_loss,
-    redrawn_noise,
     rows_needed,
     uniform_prior,
 )
@@ -201,7 +201,7 @@ def test_forward_noise_learns_the_true_topics_from_wrong_ones():
     room = Newsroom(difficulty=0.2)
     records = room.sample(4000, uniform_prior(12).numpy(), 7)
     truth, bags = torch.tensor(room.topic_indices(records)), bag_of_words([record.text for record in records])
-    noise = redrawn_noise([1] * 12, 0.5)
+    noise = noise_from_rate([1] * 12, 0.5)
     noisy = torch.multinomial(noise[truth[:3000]].float(), 1, generator=torch.Generator().manual_seed(0)).squeeze(1)
     counts = torch.bincount(noisy, minlength=12).tolist()
     plain = train(bags[:3000], noisy, make_loss(LossSettings(weights="none"), counts))

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unskew.balance import LossSettings, make_loss, noise_matrix, prior_from_counts, prior_from_loss, redrawn_noise
+from unskew.balance import LossSettings, make_loss, noise_from_rate, noise_matrix, prior_from_counts, prior_from_loss
 from unskew.balance.noise import forward_noise_rows
 from unskew.common import UserError
 
@@ -71,7 +71,7 @@ def test_the_minimiser_is_the_posterior_of_the_true_topics():
 def test_redrawn_labels_by_hand():
     # Shares 0.75 and 0.25; 0.4 of the labels are redrawn: 0.6 + 0.4 * 0.75 of topic 0 stay.
     expected = torch.tensor([[0.9, 0.1], [0.3, 0.7]], dtype=torch.float64)
-    torch.testing.assert_close(redrawn_noise([300, 100], 0.4), expected)
+    torch.testing.assert_close(noise_from_rate([300, 100], 0.4), expected)
     wrong = 0.75 * 0.1 + 0.25 * 0.3
     rate = wrong / (1 - 0.75**2 - 0.25**2)
     assert rate == pytest.approx(0.4)
@@ -79,7 +79,7 @@ def test_redrawn_labels_by_hand():
 
 @given(st.lists(st.integers(1, 10**8), min_size=2, max_size=8), st.floats(0, 0.99))
 def test_redrawing_keeps_the_shares(counts, rate):
-    noise, shares = redrawn_noise(counts, rate), prior_from_counts(counts)
+    noise, shares = noise_from_rate(counts, rate), prior_from_counts(counts)
     torch.testing.assert_close(noise.sum(-1), torch.ones(len(counts)).double())
     torch.testing.assert_close(shares @ noise, shares)
     model_prior = prior_from_loss(LossSettings("forward_noise", noise_rate=rate), counts)
@@ -89,7 +89,7 @@ def test_redrawing_keeps_the_shares(counts, rate):
 def test_the_rate_is_what_the_loss_uses(batch):
     logits, labels = batch
     loss = make_loss(LossSettings("forward_noise", noise_rate=0.4), [6, 3, 1])
-    expected = forward_noise_rows(logits, labels, redrawn_noise([6, 3, 1], 0.4))
+    expected = forward_noise_rows(logits, labels, noise_from_rate([6, 3, 1], 0.4))
     torch.testing.assert_close(loss.row_losses(logits, labels), expected, rtol=1e-6, atol=1e-6)
 
 
@@ -107,7 +107,7 @@ def test_the_matrix_is_the_mean_answer_by_hand():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: redrawn_noise([2, 1], 1.0), "must be in"),
+        (lambda: noise_from_rate([2, 1], 1.0), "must be in"),
         (lambda: noise_matrix(torch.eye(3)[:2], torch.tensor([0, 1])), r"none of topics \[2\]"),
         (lambda: noise_matrix(torch.eye(3), torch.tensor([0, 1])), "do not fit"),
         (lambda: make_loss(FORWARD, [2, 1], noise=torch.eye(3)), "for 2 topics"),

@@ -39,7 +39,7 @@ OF_LOGITS = {
     "a fitted calibration": lambda rows: Calibration()(rows),
     "held-out rows": lambda rows: CORRECTOR.calibrate(rows, TARGETS, "none"),
     "prediction": lambda rows: CORRECTOR(rows),
-    "prediction with topics alike": lambda rows: CORRECTOR.alike(rows),
+    "prediction with topics alike": lambda rows: CORRECTOR.uniform_probabilities(rows),
     "prior correction": lambda rows: prior_correct(rows, PRIOR, PRIOR),
     "scale": lambda rows: fit_scale(rows, TARGETS, PRIOR),
     "adaptive prior": lambda rows: adapt_target(CORRECTOR, rows),

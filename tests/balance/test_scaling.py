@@ -5,7 +5,14 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.stats import ttest_rel
 
-from unskew.balance import both_nlls, denoised_labels, fit_scale, row_nll, shrunk_em_prior, smaller_by
+from unskew.balance import (
+    denoised_labels,
+    fit_scale,
+    natural_and_uniform_nll,
+    paired_difference,
+    row_nll,
+    shrunk_em_prior,
+)
 from unskew.common import UserError
 
 PRIOR = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
@@ -40,7 +47,9 @@ def test_rows_of_weight_two_are_rows_that_stand_twice(drawn):
     weights = 1 + (torch.arange(800) % 3 == 0).double()
     twice = logits.repeat_interleave(weights.long(), 0), labels.repeat_interleave(weights.long())
     assert fit_scale(logits, labels, PRIOR, weights) == pytest.approx(fit_scale(*twice, PRIOR))
-    assert both_nlls(logits, labels, PRIOR, weights) == pytest.approx(both_nlls(*twice, PRIOR))
+    assert natural_and_uniform_nll(logits, labels, PRIOR, weights) == pytest.approx(
+        natural_and_uniform_nll(*twice, PRIOR)
+    )
 
 
 def test_a_few_right_answers_prove_no_certainty():
@@ -65,7 +74,7 @@ def test_logits_that_are_no_numbers_are_refused(drawn):
 def test_paired_comparison_is_the_t_statistic_of_pairs():
     generator = torch.Generator().manual_seed(1)
     one, other = torch.rand(50, generator=generator).double(), torch.rand(50, generator=generator).double()
-    change, error = smaller_by(one, other)
+    change, error = paired_difference(one, other)
     assert change / error == pytest.approx(ttest_rel(one.numpy(), other.numpy()).statistic)
 
 

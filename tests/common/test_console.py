@@ -6,7 +6,7 @@ from io import StringIO
 
 import pytest
 
-from unskew.common import Unbroken, showing
+from unskew.common import PipeSafeStream, show_progress
 
 
 class Gone(StringIO):
@@ -28,7 +28,7 @@ class Gone(StringIO):
 
 def test_what_nobody_reads_is_dropped():
     inner = Gone(1)
-    stream = Unbroken(inner)
+    stream = PipeSafeStream(inner)
     assert [stream.write(text) for text in ("one", "two", "three")] == [3, 3, 5]
     stream.flush()
     assert (inner.getvalue(), stream.isatty()) == ("one", True)
@@ -38,7 +38,7 @@ def test_what_nobody_reads_is_dropped():
 @pytest.mark.parametrize("left", [0, 1])
 def test_progress_that_nobody_reads_does_not_end_the_work(monkeypatch, kind, left):
     monkeypatch.setattr(sys, "stderr", Gone(left))
-    with showing(kind, "work", 3) as tell:
+    with show_progress(kind, "work", 3) as tell:
         tell(1, 0)
         tell(2, 1)
 

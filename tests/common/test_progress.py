@@ -5,11 +5,11 @@ import logging
 
 import pytest
 
-from unskew.common import showing, track
+from unskew.common import show_progress, track
 
 
 def test_json_lines_end_with_all_rows(capsys):
-    with showing("json", "predict", total=10, done=4, errors=1) as tell:
+    with show_progress("json", "predict", total=10, done=4, errors=1) as tell:
         tell(5, 2)
         tell(1, 0)
     last = json.loads(capsys.readouterr().err.splitlines()[-1])
@@ -17,13 +17,13 @@ def test_json_lines_end_with_all_rows(capsys):
 
 
 def test_elsewhere_than_on_a_terminal_a_line_says_how_far_it_came(caplog):
-    with caplog.at_level(logging.INFO, "unskew"), showing("auto", "predict", total=3) as tell:
+    with caplog.at_level(logging.INFO, "unskew"), show_progress("auto", "predict", total=3) as tell:
         tell(3, 1)
     assert "predict: 3 of 3 rows, 1 error, " in caplog.text
 
 
 def test_none_says_nothing(capsys, caplog):
-    with caplog.at_level(logging.INFO, "unskew"), showing("none", "predict") as tell:
+    with caplog.at_level(logging.INFO, "unskew"), show_progress("none", "predict") as tell:
         tell(3, 0)
     assert capsys.readouterr() == ("", "")
     assert not caplog.records

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unskew.common import UserError, write_jsonl
-from unskew.corpus import Columns, Record, RowStore, StoredRecords, Topics, load, some_of, topic_indices
+from unskew.corpus import Columns, Record, RowStore, StoredRecords, Topics, load, subsample, topic_indices
 from unskew.corpus.row_store import BLOCK
 
 
@@ -69,9 +69,9 @@ def test_topics_can_be_renamed_and_replaced(stored):
 
 
 def test_some_are_the_same_ones_from_disk_and_from_memory(stored):
-    assert list(some_of(stored, 0, 9)) == list(some_of(list(stored), 0, 9))
-    assert len(list(some_of(stored, 0, 9))) == 9 != len(set(some_of(stored, 1, 9)) & set(some_of(stored, 0, 9)))
-    assert list(some_of(stored, 0)) == list(stored)
+    assert list(subsample(stored, 0, 9)) == list(subsample(list(stored), 0, 9))
+    assert len(list(subsample(stored, 0, 9))) == 9 != len(set(subsample(stored, 1, 9)) & set(subsample(stored, 0, 9)))
+    assert list(subsample(stored, 0)) == list(stored)
 
 
 def test_bad_rows_are_counted_and_too_many_refused(tmp_path):

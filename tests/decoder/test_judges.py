@@ -2,7 +2,7 @@
 
 import pytest
 
-from unskew.decoder import FrameJudge, TopicJudge, are_frames, make_judge, parse_frame
+from unskew.decoder import FrameJudge, TopicJudge, are_slot_frames, make_judge, parse_frame
 
 FRAMES = ["city=rome; timeRange=today", "object_name=the sea; rating_value=4", "city=oslo", "none"]
 TOPICS = ["weather", "books", "weather", "books"]
@@ -24,10 +24,10 @@ def test_frames_are_read(text, pairs):
 
 
 def test_slot_frames_are_told_from_sentences():
-    assert are_frames(FRAMES)
-    assert not are_frames([*FRAMES, "Rain in Rome"])
-    assert not are_frames(["none", "none"])  # a word, as any other
-    assert not are_frames(["x=1 is an equation; so they say"])
+    assert are_slot_frames(FRAMES)
+    assert not are_slot_frames([*FRAMES, "Rain in Rome"])
+    assert not are_slot_frames(["none", "none"])  # a word, as any other
+    assert not are_slot_frames(["x=1 is an equation; so they say"])
 
 
 def test_slots_are_those_of_a_topic_in_training():

@@ -10,7 +10,7 @@ import torch
 
 from unskew.common import UserError
 from unskew.corpus import Record, Topics
-from unskew.decoder import GenerationSettings, Obedience, Trial, fit_decoder, make_judge, measure_obedience
+from unskew.decoder import GenerationSettings, Obedience, ObedienceTrial, fit_decoder, make_judge, measure_obedience
 from unskew.training import PhaseSettings
 
 RECORDS = [
@@ -42,18 +42,23 @@ def judge():
 
 @pytest.mark.parametrize(("listens", "wrong"), [(True, 1.0), (False, 0.0)])
 def test_what_is_followed_under_wrong_topics(listens, wrong, judge):
-    found = measure_obedience(Stub(listens), Trial.sample(RECORDS, TOPICS, 10), judge)
+    found = measure_obedience(Stub(listens), ObedienceTrial.sample(RECORDS, TOPICS, 10), judge)
     assert found == Obedience(rows=5, right=1.0, wrong=wrong, targets=1.0, ignoring=0.0, gap=2.0)
     assert found.listens is listens
     assert f"a wrong one in {wrong:.0%}" in str(found)
 
 
 def test_every_topic_has_its_turn_and_no_text_its_own_as_a_wrong_one():
-    trial = Trial.sample([*RECORDS, replace(RECORDS[0], target=" "), replace(RECORDS[0], topic="fog")], TOPICS, 3)
+    trial = ObedienceTrial.sample(
+        [*RECORDS, replace(RECORDS[0], target=" "), replace(RECORDS[0], topic="fog")], TOPICS, 3
+    )
     assert sorted(trial.right) == TOPICS
     assert all(own not in others and len(others) == 2 for own, others in zip(trial.right, trial.wrong, strict=True))
-    assert trial == Trial.sample(RECORDS, TOPICS, 3)
-    assert measure_obedience(Stub(True), Trial.sample(RECORDS, ["sea"], 3), make_judge(["a", "b"], ["x", "y"])) is None
+    assert trial == ObedienceTrial.sample(RECORDS, TOPICS, 3)
+    assert (
+        measure_obedience(Stub(True), ObedienceTrial.sample(RECORDS, ["sea"], 3), make_judge(["a", "b"], ["x", "y"]))
+        is None
+    )
 
 
 def test_log_probabilities_are_those_of_a_plain_pass(shared_base, make_decoder):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unskew.balance import both_nlls, fit_scale
+from unskew.balance import fit_scale, natural_and_uniform_nll
 from unskew.encoder.choice import choose
 from unskew.encoder.linear_head import LinearHead
 
@@ -39,7 +39,7 @@ def test_what_is_chosen_is_never_worse_on_held_out_rows_than_the_probe(labels):
         found = choose(*(logits(labels, 1, 3 * seed + i) for i in range(3)), labels, PRIOR)  # pyright: ignore[reportCallIssue]
         ours, probes = found.losses
         assert sum(x / y for x, y in zip(ours, probes, strict=True)) <= 2
-        assert both_nlls(found.logits, labels, PRIOR) == pytest.approx(ours)
+        assert natural_and_uniform_nll(found.logits, labels, PRIOR) == pytest.approx(ours)
 
 
 def test_the_head_gives_the_logits_that_were_chosen(labels):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unskew.balance import both_nlls, row_nll
+from unskew.balance import natural_and_uniform_nll, row_nll
 from unskew.encoder.folds import deal_folds
 from unskew.encoder.linear_head import LabelledFeatures
 from unskew.encoder.probe import ProbeRows, fit_probe
@@ -41,8 +41,8 @@ def test_the_held_out_logits_are_honest_under_the_rows_own_shares(clean, alone):
     tested = row_nll(alone.head(fresh.features), fresh.labels, prior).mean()
     assert held_out == pytest.approx(tested.item(), abs=0.15)
     for scale in (0.4, 2.5):
-        assert sum(both_nlls(alone.held_out, clean.labels, prior)) < sum(
-            both_nlls(alone.held_out * scale, clean.labels, prior)
+        assert sum(natural_and_uniform_nll(alone.held_out, clean.labels, prior)) < sum(
+            natural_and_uniform_nll(alone.held_out * scale, clean.labels, prior)
         )
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from unskew.exporting import ExportSettings, export
-from unskew.pipeline import HARMLESS, HybridPipeline
+from unskew.pipeline import HARMLESS_TEXT, HybridPipeline
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ def run_readme(monkeypatch):
 
     def run(folder, text, topic=None):
         blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text("utf-8"), flags=re.DOTALL)
-        code = "\n".join(blocks).replace(json.dumps(HARMLESS), repr(text))
+        code = "\n".join(blocks).replace(json.dumps(HARMLESS_TEXT), repr(text))
         if topic is not None:
             code = re.sub(r"(?m)^(text, topic = .*), '[^']*'$", lambda found: f"{found[1]}, {topic!r}", code)
         monkeypatch.chdir(folder)

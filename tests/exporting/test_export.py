@@ -11,7 +11,7 @@ import torch
 from unskew.common import UserError
 from unskew.exporting import DESCRIPTION, ExportSettings, export, onnx_format, openvino_format
 from unskew.exporting.encoder_files import TOLERANCE
-from unskew.pipeline import HARMLESS, HybridPipeline
+from unskew.pipeline import HARMLESS_TEXT, HybridPipeline
 
 TEXTS = ["wheat barley tractor 7", "  a ship <|topic:football|> [CLS] <|eos|> at sea", "goal " * 200, "日本 ﬁeld"]
 
@@ -172,4 +172,7 @@ def test_a_bundle_of_topics_alone_has_no_decoder_to_export(system, tmp_path):
 
 
 def test_the_example_of_a_readme_is_a_text_that_works(exported, system, run_readme):
-    assert run_readme(exported("merged"), HARMLESS, "harvest")["output"] == system.write([HARMLESS], ["harvest"])[0]
+    assert (
+        run_readme(exported("merged"), HARMLESS_TEXT, "harvest")["output"]
+        == system.write([HARMLESS_TEXT], ["harvest"])[0]
+    )

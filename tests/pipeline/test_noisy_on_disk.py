@@ -8,7 +8,7 @@ import torch
 from unskew.balance import Calibration, PosteriorCorrector
 from unskew.common import write_jsonl
 from unskew.decoder import fit_decoder
-from unskew.encoder import fit_encoder, relabelled
+from unskew.encoder import fit_encoder, relabel_rows
 from unskew.pipeline import DataSettings, read_sets
 
 
@@ -37,7 +37,7 @@ def test_both_stages_end_with_the_same_weights(both, tiny, tmp_path):
         given = (sets.train, sets.validation)
         encoder = fit_encoder(*given, sets.noisy, sets.topics, tiny.encoder, tmp_path / name)
         uniform = (1 / 3,) * 3
-        noisy = relabelled(sets.noisy, encoder, PosteriorCorrector(sets.topics, uniform, Calibration(), uniform))
+        noisy = relabel_rows(sets.noisy, encoder, PosteriorCorrector(sets.topics, uniform, Calibration(), uniform))
         decoder = fit_decoder(*given, noisy, sets.topics, tiny.decoder, tmp_path / name)
         fitted.append((encoder.model.state_dict(), [record.topic for record in noisy], decoder.model.state_dict()))
     (first, topics, second), (other_first, other_topics, other_second) = fitted

@@ -6,7 +6,7 @@ from torch import nn
 
 from unskew.common import UserError
 from unskew.runtime import choose_precision, is_quantized, to_precision
-from unskew.runtime.int8 import LARGEST, Int8Linear, int8_available, largest_input
+from unskew.runtime.int8 import LARGEST, Int8Linear, int8_available, int8_input_max
 
 pytestmark = pytest.mark.skipif(not int8_available(), reason="needs oneDNN")
 
@@ -33,7 +33,7 @@ def test_exact_where_nothing_is_rounded():
     """Small whole numbers with the largest among them, worked by the rule: every scale is 1."""
     linear = layer(bias=False, inputs=4, outputs=2)
     linear.weight.copy_(torch.tensor([[127.0, 1, -2, 3], [-127, 0, 5, 7]]))
-    inputs = torch.tensor([[largest_input(), 2.0, 0, -1], [0, 0, 0, 0]])
+    inputs = torch.tensor([[int8_input_max(), 2.0, 0, -1], [0, 0, 0, 0]])
     torch.testing.assert_close(Int8Linear(linear)(inputs), linear(inputs))
 
 
@@ -41,7 +41,7 @@ def test_exact_where_nothing_is_rounded():
 def test_the_largest_products_do_not_overflow():
     linear = layer(bias=False, inputs=512, outputs=2)
     linear.weight.copy_(torch.tensor([[float(LARGEST)], [-LARGEST]]).expand(2, 512))
-    inputs = torch.full((3, 512), float(largest_input()))
+    inputs = torch.full((3, 512), float(int8_input_max()))
     inputs[1] = -inputs[1]
     torch.testing.assert_close(Int8Linear(linear)(inputs), linear(inputs))
 

@@ -11,7 +11,7 @@ from unskew.cli.main import main
 from unskew.common import UserError, write_jsonl
 from unskew.corpus import Columns, NearDuplicates, Record, Topics
 from unskew.decoder import GenerationSettings
-from unskew.encoder import relabelled
+from unskew.encoder import relabel_rows
 from unskew.pipeline import DataSettings, FilterSettings, HybridPipeline, Synthesis, fit, read_sets
 from unskew.pipeline.synthesis.fill_topics import synthesise
 from unskew.pipeline.synthesis.filtering import SyntheticFilter
@@ -88,12 +88,12 @@ def test_noisy_rows_teach_the_topic_that_the_encoder_decides_on(fitted, tiny):
     sets = read_sets(tiny.data, 0)
     natural = fitted[0].with_target_prior("train")
     wrong = [dataclasses.replace(record, topic="football") for record in sets.noisy]
-    found = relabelled(wrong, natural.encoder, natural.corrector)
+    found = relabel_rows(wrong, natural.encoder, natural.corrector)
     best = natural.probabilities([record.text for record in wrong]).argmax(dim=1).tolist()
     assert [record.topic for record in found] == [natural.topics.names[i] for i in best]
     assert [record.text for record in found] == [record.text for record in sets.noisy]
     assert len({record.topic for record in found}) > 1
-    assert relabelled([], natural.encoder, natural.corrector) == []
+    assert relabel_rows([], natural.encoder, natural.corrector) == []
 
 
 class Judge:

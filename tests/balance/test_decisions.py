@@ -118,7 +118,7 @@ def test_mistakes_are_named():
         Decision(offsets=(0.0, 1.0), least=(0.5,))
     with pytest.raises(UserError, match="needs rows"):
         tune_offsets(probabilities[:3], labels[:3], "macro_f1")
-    with pytest.raises(UserError, match="no probabilities"):
+    with pytest.raises(UserError, match="not have probabilities"):
         Decision()(torch.tensor([[torch.nan, 1.0]]))
 
 

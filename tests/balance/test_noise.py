@@ -108,7 +108,7 @@ def test_the_matrix_is_the_mean_answer_by_hand():
     ("call", "message"),
     [
         (lambda: noise_from_rate([2, 1], 1.0), "must be in"),
-        (lambda: noise_matrix(torch.eye(3)[:2], torch.tensor([0, 1])), r"none of topics \[2\]"),
+        (lambda: noise_matrix(torch.eye(3)[:2], torch.tensor([0, 1])), r"topics \[2\] have none"),
         (lambda: noise_matrix(torch.eye(3), torch.tensor([0, 1])), "do not fit"),
         (lambda: make_loss(FORWARD, [2, 1], noise=torch.eye(3)), "for 2 topics"),
         (lambda: make_loss(FORWARD, [2, 1], noise=torch.tensor([[1.0, 0.5], [0.0, 0.5]])), "sum to 1"),

@@ -137,7 +137,7 @@ def test_a_second_process_is_refused(source, tmp_path):
         first.kill()
     assert second.returncode == 2
     assert f"process {first.pid}" in second.stdout
-    assert "at work" in second.stdout
+    assert "working on" in second.stdout
 
 
 def _die(*_):

@@ -75,7 +75,7 @@ def test_newer_format_asks_for_an_upgrade(bundle):
 
 
 def test_folder_that_is_no_bundle(tmp_path):
-    with pytest.raises(UserError, match="no bundle"):
+    with pytest.raises(UserError, match="not a bundle"):
         HybridPipeline.from_pretrained(tmp_path)
 
 

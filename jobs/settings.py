@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,16 +126,8 @@ class JobSettings:
 
     def predict_options(self, window: int) -> PredictOptions:
         """The options of the pipeline's call, with batches formed within `window` rows."""
-        return PredictOptions(
-            self.top_k,
-            self.generation,
-            self.fairness,
-            self.min_confidence,
-            self.write_undecided,
-            window,
-            self.sets,
-            self.sets_kind,
-        )
+        own = {option.name: getattr(self, option.name) for option in fields(PredictOptions) if option.name != "window"}
+        return PredictOptions(window=window, **own)
 
     def _options_in_results(self, window: int) -> dict[str, Any]:
         # A job without sets, guidance or its own decision has the same plan as before these existed, so it can resume.

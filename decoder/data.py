@@ -157,7 +157,7 @@ class DecoderData(PhaseData[Rows]):
         }
 
     def _views(self, rows: Rows, index: int) -> list[tuple[int, bool, int | None]]:
-        """A row as it is, with or without its topic, and perhaps once more with the text of another topic's row."""
+        """A row with or without its topic, and perhaps once more with the text of another topic's row."""
         if rows is not self.train or not (self._topic_dropout or self._text_swap):
             return [(index, True, None)]
         repeat = index.repeat if isinstance(index, SampledRow) else 0

@@ -51,8 +51,7 @@ class DecoderSettings:
         dropout: Dropout on the inputs of the LoRA matrices.
         blocks: Number of last blocks that top_blocks trains.
         condition: Form of the topic; text is a line of the prompt.
-        topic_rate: Learning rate of the control tokens' rows; by default 1e-2 with a `base`, that of the phase from
-            scratch.
+        topic_rate: Learning rate of the control tokens' rows; by default 1e-2 with a `base`, else the phase's.
         topic_dropout: Share of training rows without their topic, which `guidance` needs.
         text_swap: Share of training rows that come again with a text of another topic, so that outputs follow the
             topic; by default 0.5 with a `base` that is given topics, 0 from scratch.
@@ -63,12 +62,10 @@ class DecoderSettings:
             does; None trains it on the clean set only.
         sampling_ratio: Largest over smallest topic in an epoch of the clean set, after tempered over- and
             undersampling; a repeated row lacks spans of its text. None takes each row once.
-        fairness: Train `<force_fairness>`: half of the clean rows of an epoch have natural frequencies and no token;
-            the other half are sampled within `sampling_ratio` (at most 3; None is 3) and have the token before the
-            topic.
-        noisy: Training on the noisy set. From scratch it trains all weights (on the clean set if there is no noisy
-            set); with a `base` it trains the adaptation, and 0 epochs leave it out. By default 1 epoch, at 5e-4 with a
-            `base`, at 5e-3 from scratch.
+        fairness: Train `<force_fairness>`: half of the clean rows of an epoch keep natural frequencies; the others,
+            sampled within `sampling_ratio` (at most 3, the default), have the token.
+        noisy: Training on the noisy set, which from scratch trains all weights (on the clean set if there is none). By
+            default 1 epoch, at 5e-4 with a `base`, at 5e-3 from scratch.
         clean: Training of the adaptation on the clean set. By default 3 epochs, at 5e-4 with a `base`, at 4e-3 from
             scratch.
         tokens_per_batch: Padded tokens in a training batch.

@@ -6,11 +6,11 @@ from ..common import Artefact, Count, FormatNumber, Name, Share
 
 
 class ComparedMetric(Artefact):
-    """One measure of both runs."""
+    """One metric of both runs."""
 
-    name: Name
-    a: float
-    b: float
+    name: Name = Field(description="Name of the metric.")
+    a: float = Field(description="Value in run a.")
+    b: float = Field(description="Value in run b.")
     difference: float = Field(description="b less a.")
     interval: list[float] = Field(
         min_length=2, max_length=2, description="95% interval of the difference, over test rows."
@@ -22,10 +22,10 @@ class ComparedMetric(Artefact):
 class ComparedTopic(Artefact):
     """One topic's recall in both runs."""
 
-    topic: Name
+    topic: Name = Field(description="Name of the topic.")
     rows: Count = Field(description="Rows with this true topic.")
-    a: Share
-    b: Share
+    a: Share = Field(description="Recall in run a.")
+    b: Share = Field(description="Recall in run b.")
     p: Share = Field(description="p of McNemar's exact test, corrected for the number of topics (Holm 1979).")
 
 
@@ -34,11 +34,11 @@ class Comparison(Artefact):
 
     format: FormatNumber = Field(default=1, description="1.")
     runs: list[str] = Field(min_length=2, max_length=2, description="a and b.")
-    rows: Count
+    rows: Count = Field(description="Test rows of both runs.")
     right_in_one_alone: list[Count] = Field(
         min_length=2, max_length=2, description="Rows that only a has right, and rows that only b has right."
     )
-    metrics: list[ComparedMetric]
+    metrics: list[ComparedMetric] = Field(description="Metrics of both runs with their differences.")
     topics: list[ComparedTopic] = Field(description="Most frequent first.")
 
     @property

@@ -16,7 +16,7 @@ Interval = Annotated[list[float | None], Field(min_length=2, max_length=2)]
 class StoredTopics(Artefact):
     """The topics of the test rows."""
 
-    names: list[Name]
+    names: list[Name] = Field(description="Topic names in the order of the other lists.")
     counts: list[Count] = Field(description="Clean training rows.")
     bands: list[Literal["many", "medium", "few"]] = Field(
         description="Band of each topic: many (over 100 training rows), medium (20 to 100) or few (under 20)."
@@ -27,16 +27,16 @@ class StoredTopics(Artefact):
 class StoredMetric(Artefact):
     """Title, direction and group of a metric."""
 
-    title: str
+    title: str = Field(description="Title in tables.")
     better: Literal["higher", "lower", "zero"] = Field(description="Which values are better.")
-    group: Literal["topics", "outputs", "cost"]
+    group: Literal["topics", "outputs", "cost"] = Field(description="Group in tables.")
 
 
 class StoredRun(Artefact):
     """A run of one arm with one seed."""
 
-    seed: int
-    metrics: Metrics = Field(validation_alias=_METRICS)
+    seed: int = Field(description="Random seed of the run.")
+    metrics: Metrics = Field(validation_alias=_METRICS, description="Metrics of the run, by name.")
     recall: dict[str, float | None] | None = Field(description="Recall by topic.")
     shares: dict[str, float] | None = Field(description="Predicted shares by topic.")
     reliability: list[list[float | None]] = Field(description="Confidence, accuracy and rows of each bin.")
@@ -59,7 +59,7 @@ class FinishedRun(Artefact):
 class StoredDifference(Artefact):
     """The difference of an arm to a reference arm in one metric."""
 
-    difference: float | None
+    difference: float | None = Field(description="Mean of the arm minus that of the reference.")
     interval: Interval | None = Field(default=None, description="95%.")
     p: Share | None = Field(default=None, description="Two-sided p.")
     p_corrected: Share | None = Field(default=None, description="p corrected over all arms (Holm 1979).")
@@ -68,10 +68,10 @@ class StoredDifference(Artefact):
 class StoredArm(Artefact):
     """An arm."""
 
-    name: Name
-    title: str
-    group: str
-    note: str
+    name: Name = Field(description="Name of the arm.")
+    title: str = Field(description="Title in tables.")
+    group: str = Field(description="Group in tables.")
+    note: str = Field(description="Note for readers.")
     runs: list[StoredRun] = Field(description="Runs by seed; empty if the arm was not run.")
     mean: Metrics = Field(description="Means over seeds by metric.")
     interval: dict[str, Interval | None] = Field(description="95%.")
@@ -81,33 +81,33 @@ class StoredArm(Artefact):
 class StoredClaim(Artefact):
     """A claim with its verdict."""
 
-    claim: str
-    verdict: str
-    figure: str
+    claim: str = Field(description="Claim in words.")
+    verdict: str = Field(description="Verdict in words.")
+    figure: str = Field(description="Figures behind the verdict.")
 
 
 class StoredResults(Artefact):
     """results.json: the results of `unskew ablate`."""
 
     format: FormatNumber = Field(description="1. A reader refuses another number.")
-    title: str
+    title: str = Field(description="Title of the report.")
     made: str = Field(description="Time of the run in ISO 8601.")
-    command: str
-    machine: str
-    versions: dict[str, str]
-    budget: str
+    command: str = Field(description="Command that made the results.")
+    machine: str = Field(description="Description of the hardware.")
+    versions: dict[str, str] = Field(description="Versions of the libraries.")
+    budget: str = Field(description="Training rows, epochs and tokens, in words.")
     config: str = Field(description="Whole configuration as YAML.")
-    topics: StoredTopics
+    topics: StoredTopics = Field(description="Topics of the test rows.")
     rows: dict[str, Count] = Field(description="Number of rows by set.")
-    seeds: list[int]
-    metrics: dict[str, StoredMetric] = Field(validation_alias=_METRICS)
-    arms: list[StoredArm]
-    reference_arms: list[str]
+    seeds: list[int] = Field(description="Random seeds.")
+    metrics: dict[str, StoredMetric] = Field(validation_alias=_METRICS, description="Metrics of the tables, by name.")
+    arms: list[StoredArm] = Field(description="Arms in the order of the tables.")
+    reference_arms: list[str] = Field(description="Names of the arms that others are compared with.")
     primary: str = Field(description="Name of the primary metric.")
-    headline: str
+    headline: str = Field(description="Main finding in one sentence.")
     terms: list[str] = Field(default=[], description="Training data of each arm of the headline, if they differ.")
-    claims: list[StoredClaim]
-    examples: list[JsonObject]
+    claims: list[StoredClaim] = Field(description="Claims with their verdicts.")
+    examples: list[JsonObject] = Field(description="Test rows on which arms differ, with their outputs.")
 
     @model_validator(mode="after")
     def _fits(self) -> "StoredResults":

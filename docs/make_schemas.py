@@ -26,14 +26,14 @@ ARTEFACTS: dict[str, tuple[str, type[Artefact]]] = {
     "comparison.json": ("ablation/compared.py", Comparison),
     "results.json": ("ablation/stored.py", StoredResults),
 }
+HUGE = 10**6  # upper bounds from here on only protect readers from absurd values
 INTRODUCTION = """# The files that others read
 
-Made by `python docs/make_schemas.py` from the definitions in the code; a test compares the two. Each definition is a
-[pydantic](https://docs.pydantic.dev) model; `unskew.jobs.manifest.JobManifest.model_json_schema()` and its like give
-JSON Schema.
+This page is made from the definitions in the code by `python docs/make_schemas.py`; a test compares the two. Each
+definition is a [pydantic](https://docs.pydantic.dev) model, and its `model_json_schema()` gives JSON Schema.
 
-Every number is finite. A reader lets fields be that are not listed, so that a later version can add some under the same
-format number; a field is removed or changes its meaning only with a higher number, which readers refuse. Fields marked
+Every number is finite. Readers ignore fields that are not listed, so a later version can add fields under the same
+format number. A field is removed or changes its meaning only with a higher number, which readers refuse. Fields marked
 *optional* may be absent.
 """
 
@@ -85,6 +85,7 @@ def _type(its: dict[str, Any]) -> str:
 
 def _bounds(its: dict[str, Any]) -> str:
     low, high = its.get("minimum", its.get("exclusiveMinimum")), its.get("maximum", its.get("exclusiveMaximum"))
+    high = None if high is not None and high >= HUGE else high
     if low is not None and high is not None:
         return f" {low:g} to {high:g}"
     return f" from {low:g}" if low is not None else f" to {high:g}" if high is not None else ""

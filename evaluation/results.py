@@ -37,7 +37,7 @@ class StoredEvaluation(Artefact):
 class StoredSkew(Artefact):
     """One topic of an audit."""
 
-    topic: Name
+    topic: Name = Field(description="Name of the topic.")
     rows: Count = Field(description="Rows with this true topic.")
     recall: Share | None = Field(description="null without rows.")
     true_share: Share = Field(description="Of all rows.")

@@ -10,7 +10,7 @@ Metrics = dict[str, float | None]
 class TopicFacts(Artefact):
     """One topic."""
 
-    topic: Name
+    topic: Name = Field(description="Name of the topic.")
     rows: Count = Field(description="Rows in the clean set.")
     share: Share = Field(description="Share of the clean rows.")
     band: str = Field(description="many (over 100 rows), medium (20 to 100) or few (under 20).")
@@ -27,26 +27,26 @@ class TopicFacts(Artefact):
 class Suspect(Artefact):
     """A row whose topic a person should look at."""
 
-    id: str
-    text: str
+    id: str = Field(description="Id of the row.")
+    text: str = Field(description="Text of the row.")
     topic: Name = Field(description="Topic given in the row.")
-    target: str | None
+    target: str | None = Field(description="Target of the row.")
     suggestion: Name | None = Field(description="Topic suggested by a probe, or by the same text elsewhere.")
     times: float = Field(
         ge=0, description="Probability of the suggested topic over that of the given one; 0 without a probe."
     )
-    why: str
+    why: str = Field(description="Reason in words.")
 
 
 class Repeat(Artefact):
     """A row that repeats an earlier row."""
 
-    id: str
+    id: str = Field(description="Id of the row.")
     set: str = Field(description="Set of the row: clean, noisy or validation.")
     twin: str = Field(description="Id of the earlier row.")
-    twin_set: str
+    twin_set: str = Field(description="Set of the earlier row.")
     exact: bool = Field(description="Whether the texts are equal except for case and white space.")
-    same_topic: bool
+    same_topic: bool = Field(description="Whether both rows have the same topic.")
 
 
 class Repeats(Artefact):
@@ -62,7 +62,7 @@ class Repeats(Artefact):
 class Pair(Artefact):
     """Two topics that a probe confuses."""
 
-    topics: list[Name] = Field(min_length=2, max_length=2)
+    topics: list[Name] = Field(min_length=2, max_length=2, description="Names of the two topics.")
     rows: Count = Field(description="Rows of either topic that are predicted as the other, under equal topic shares.")
     share: Share = Field(description="These rows over the rows of the rarer topic, at most 1.")
 
@@ -73,7 +73,7 @@ class Lengths(Artefact):
     tokenizer: str = Field(
         description="Tokenizer: that of a base, or one trained on these rows, as in a fit from scratch."
     )
-    median: Count
+    median: Count = Field(description="Median length.")
     p95: Count = Field(description="Length that 95% of the rows do not exceed.")
     longest: Count = Field(description="Length of the longest row; 8192 stands for that or more.")
     limit: Count = Field(description="Most tokens of a row that are read.")
@@ -83,9 +83,9 @@ class Lengths(Artefact):
 class RepeatedTarget(Artefact):
     """A target of several rows."""
 
-    target: str
-    rows: Count
-    topics: Count
+    target: str = Field(description="Text of the target.")
+    rows: Count = Field(description="Rows with this target.")
+    topics: Count = Field(description="Number of their topics.")
 
 
 class Targets(Artefact):
@@ -93,10 +93,10 @@ class Targets(Artefact):
 
     rows: Count = Field(description="Clean rows with a target.")
     missing: Count = Field(description="Clean rows without one.")
-    distinct: Count
+    distinct: Count = Field(description="Number of distinct targets.")
     repeated: Count = Field(description="Rows that share their target with another row.")
     lengths: Lengths | None = Field(description="Lengths for the decoder; null without one.")
-    most: list[RepeatedTarget]
+    most: list[RepeatedTarget] = Field(description="Most frequent targets.")
 
 
 class Probe(Artefact):
@@ -107,7 +107,7 @@ class Probe(Artefact):
     metrics: dict[str, Metrics] = Field(
         description="Metrics under the target priors uniform and train, as in evaluation.json."
     )
-    notes: list[str]
+    notes: list[str] = Field(description="Choices of the probe and their reasons.")
 
 
 class NoisySet(Artefact):
@@ -130,8 +130,8 @@ class NoisySet(Artefact):
 class Estimate(Artefact):
     """The estimated cost of a fit on this machine, within a factor of two or three."""
 
-    stage: str
-    seconds: float = Field(ge=0)
+    stage: str = Field(description="Stage of the fit.")
+    seconds: float = Field(ge=0, description="Seconds of the stage.")
     gigabytes: float = Field(ge=0, description="Gigabytes of memory, libraries included.")
     checkpoints: float = Field(ge=0, description="Gigabytes on disk for checkpoints.")
 
@@ -139,8 +139,8 @@ class Estimate(Artefact):
 class Advice(Artefact):
     """A recommendation with its reason."""
 
-    what: str
-    why: str
+    what: str = Field(description="What to do.")
+    why: str = Field(description="Reason, with figures.")
 
 
 class Inspection(Artefact):
@@ -154,15 +154,15 @@ class Inspection(Artefact):
     topics: list[TopicFacts] = Field(description="Most frequent first.")
     bands: dict[str, Count] = Field(description="Number of topics in each band.")
     imbalance: float = Field(ge=1, description="Rows of the most frequent topic over those of the rarest.")
-    repeats: Repeats
+    repeats: Repeats = Field(description="Rows that repeat others.")
     suspects: Count = Field(description="Rows of suspects.jsonl.")
     worst_suspects: list[Suspect] = Field(description="Most doubtful suspects.")
     pairs: list[Pair] = Field(description="Most confused pairs first.")
-    lengths: Lengths
+    lengths: Lengths = Field(description="Lengths of the texts.")
     scripts: dict[str, Count] = Field(description="Clean rows by the script of most of their letters.")
-    targets: Targets
+    targets: Targets = Field(description="Targets of the clean rows.")
     probe: Probe | None = Field(description="The probe; null if there are too many topics for one.")
     noisy: NoisySet | None = Field(description="The noisy set; null without one.")
-    estimates: list[Estimate]
-    advice: list[Advice]
+    estimates: list[Estimate] = Field(description="Estimated cost of each stage of a fit.")
+    advice: list[Advice] = Field(description="Recommendations, the most urgent first.")
     command: str = Field(description="Command line of the recommended fit.")

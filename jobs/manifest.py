@@ -100,7 +100,7 @@ class StageReport(StageUsage):
 class TopicReport(Artefact):
     """The results with one most probable topic, decided for or not."""
 
-    rows: Count
+    rows: Count = Field(description="Rows with this most probable topic.")
     share: Share | None = Field(description="Share of the rows with a result; null without any.")
     training_share: Share | None = Field(description="Share of the clean training rows.")
 
@@ -127,7 +127,7 @@ class JobManifest(Artefact):
     """job.json, the manifest of a job: written first, and again at its end."""
 
     format: FormatNumber = Field(description="1. A reader refuses a higher number.")
-    plan: Plan
+    plan: Plan = Field(description="All that the results depend on.")
     shard_rows: int = Field(ge=1, le=2**53, description="Input rows in a shard.")
     prior: EstimatedPrior | None = Field(default=None, description="null unless the target prior is estimated.")
     joining: bool = Field(default=False, description="Whether an existing output is this job's.")

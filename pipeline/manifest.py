@@ -126,7 +126,7 @@ class StoredThreshold(Artefact):
 class StoredDecision(Artefact):
     """The decision from probabilities to topics, fitted for the stored target prior; refitted for another one."""
 
-    settings: StoredDecisionSettings
+    settings: StoredDecisionSettings = Field(description="Settings that the user gave.")
     offsets: list[Nats] = Field(description="Offset of each topic's log-probability, or empty.")
     costs: list[Costs] = Field(
         description="Costs at [true][decided] topic, or empty; the lowest expected cost decides."
@@ -141,12 +141,12 @@ class StoredDecision(Artefact):
 class StoredCorrector(Artefact):
     """From the encoder's logits to probabilities."""
 
-    topics: StoredTopics
+    topics: StoredTopics = Field(description="Topics with their counts.")
     model_prior: list[Share] = Field(
         description="Prior of the encoder's softmax; sums to 1.",
         validation_alias=AliasChoices("model_prior", "implied_prior"),
     )
-    calibration: StoredCalibration
+    calibration: StoredCalibration = Field(description="Calibration under the training prior.")
     target_prior: list[Share] = Field(description="Prior to predict for; sums to 1.")
     loss_link: StoredLink = Field(default=StoredLink(), description="Absent in bundles of version 0.1.0.")
     held_out: StoredScores | None = Field(default=None, description="null or absent if there are none.")
@@ -196,8 +196,10 @@ class Manifest(Artefact):
 
     format: FormatNumber = Field(description="1. A reader refuses a higher number.")
     unskew: str = Field(default="", max_length=100, description="Version that wrote the bundle.")
-    corrector: StoredCorrector = Field(validation_alias=AliasChoices("corrector", "decider"))
-    description: Description
+    corrector: StoredCorrector = Field(
+        validation_alias=AliasChoices("corrector", "decider"), description="Priors, calibration and decision."
+    )
+    description: Description = Field(description="Settings, fingerprints and versions.")
     files: dict[FileName, Count] = Field(description="Bytes of every other file by its path in the bundle.")
     sha256: dict[FileName, Sha256] = Field(
         default={},
@@ -207,7 +209,7 @@ class Manifest(Artefact):
 
 
 class Metrics(Artefact):
-    """metrics.json: measured on the held-out rows."""
+    """metrics.json: the metrics on the held-out rows."""
 
     validation: dict[str, float | None] = Field(
         default={}, description="Metrics by their names in `unskew.balance.topic_metrics`; null if there were no rows."

@@ -186,8 +186,8 @@ def test_held_out_rows_show_the_classifiers_own_error():
     alone, both = (estimate_target(known, unlabelled) for known in (without, corrector))
     assert both.prior == alone.prior
     assert both.with_classifier
-    assert "of the rows alone" in str(alone)
-    assert "of the rows alone" not in str(both)
+    assert "from the rows alone" in str(alone)
+    assert "from the rows alone" not in str(both)
     assert all(low <= share <= high for share, (low, high) in zip(wanted.tolist(), both.intervals, strict=True))
     assert not all(low <= share <= high for share, (low, high) in zip(wanted.tolist(), alone.intervals, strict=True))
     adapted = adapt_target(corrector, unlabelled)

@@ -34,7 +34,7 @@ def test_rows_topics_tokens_disk_memory_and_time_are_said_and_nothing_is_written
     said = planned(sets, tmp_path / "bundle", capsys)
     assert "36 rows, 2 topics of 6 to 30 rows" in said["clean"]
     assert "500 rows" in said["noisy"]
-    assert "1 cannot be used, the first:" in said["noisy"]
+    assert "1 of the first 500 rows cannot be used, the first:" in said["noisy"]
     assert "tokens each" in said["texts"]
     for stage in ("encoder", "decoder"):
         assert "from scratch; about" in said[stage]

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common import UserError, first_line
 from ..runtime import TextTokenizer, Usage, check_finite, in_batches, prepack_linears, refuse_after_fork
+from .first_token import read_first_token_alone
 from .output_layer import output_layer, without_output_layer
 from .padding import check_padding
 from .reading import longest_text, read_classifier
@@ -143,4 +144,5 @@ class TopicEncoder:
         model.to(device)  # pyright: ignore[reportArgumentType]
         longest = longest_text(model, tokenizer)
         prepack_linears(model)
+        read_first_token_alone(model)
         return cls(model, tokenizer, longest)

@@ -24,6 +24,7 @@ from ..common import UserError, first_line
 from ..runtime import check_finite
 from .adaptation import Model, TrainableParameters
 from .adaptation import merge as merge_adapter
+from .adapter_file import merge_file
 from .base import load_model, load_tokenizer
 from .control import ControlTokens, make_rows
 from .prompts import Prompt
@@ -99,10 +100,10 @@ def load(folder: Path, *, merge: bool) -> Parts:
     tokenizer = load_tokenizer(folder)
     control = ControlTokens.add(tokenizer, topics)
     is_adapter = (folder / "adapter_config.json").exists()
-    model, base = _load_adapter(folder, tokenizer, control) if is_adapter else (load_model(folder), None)
+    model, base = _load_adapter(folder, tokenizer, control, merge) if is_adapter else (load_model(folder), None)
+    if merge:
+        base = None
     ours = base == folder / _OWN_BASE
-    if merge and isinstance(model, PeftModel):
-        model, base, ours = merge_adapter(model), None, False
     return Parts(
         model, tokenizer, control, prompt, max_tokens, max_target_tokens, condition, facts, unguided, base, ours
     )
@@ -133,9 +134,9 @@ def _copy_base(source: Path, destination: Path) -> None:
 
 
 def _load_adapter(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, control: ControlTokens
-) -> tuple[PeftModel, str | Path]:
-    """The adapted model and the reference of its base."""
+    folder: Path, tokenizer: PreTrainedTokenizerBase, control: ControlTokens, merge: bool
+) -> tuple[Model, str | Path]:
+    """The adapted model, a plain one with `merge`, and the reference of its base."""
     with _explained(folder):
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         reference = config["base_model_name_or_path"]
@@ -153,7 +154,10 @@ def _load_adapter(
     if not ours:
         make_rows(model, tokenizer, control, new=control.ids)
     with _explained(folder):
-        adapted = PeftModel.from_pretrained(model, str(folder))
+        adapted: Model = model
+        if not (merge and merge_file(model, folder, config)):
+            adapted = PeftModel.from_pretrained(model, str(folder))
+            adapted = merge_adapter(adapted) if merge else adapted
     check_finite(adapted, f"the decoder folder {folder}", "restore it from a copy, or fit again")
     return adapted, base
 

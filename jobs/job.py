@@ -20,12 +20,12 @@ from ..common import AnyPath, ProgressCallback, UserError, any_path, show_progre
 from ..corpus import Source, stream_located
 from . import folder
 from .encoding import Layout
-from .estimate_prior import prior_of_rows
+from .first_pass import FirstPass, read_rows
 from .folder import JobPaths
 from .inputs import InputState, input_state
 from .metrics import MetricsFile, check_metrics
 from .model import ModelHandle, Prior, open_model
-from .predict_shard import Shard, ShardResult, predict_shard
+from .predict_shard import Predictor, Shard, ShardResult, predict_shard
 from .report import drift, reconcile, summarise
 from .resume import how_to_start, moved
 from .retry import Retry, merged, reopen, with_errors
@@ -90,8 +90,8 @@ def run(system: ModelHandle, job: JobSettings) -> JobSummary:
             case _:
                 manifest = _begin(place, job, plan, system, state, new=found is None)
         standing = None if job.overwrite or manifest.get("joining") else folder.standing(place)
-        manifest, prior = _with_prior(place, job, manifest, system, state)
-        return _finish(_Work(system, job, place, state, manifest, prior), standing)
+        manifest, prior, first = _with_prior(place, job, manifest, system, state)
+        return _finish(_Work(system, job, place, state, manifest, prior, first), standing)
 
 
 def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
@@ -170,19 +170,22 @@ def _begin(
 
 def _with_prior(
     place: JobPaths, job: JobSettings, manifest: dict[str, Any], system: ModelHandle, state: InputState
-) -> tuple[dict[str, Any], Prior]:
+) -> tuple[dict[str, Any], Prior, FirstPass | None]:
     """The target prior. One estimated from the rows is estimated once and kept in the manifest for resumed runs."""
     asked: Any = job.target_prior or ("adaptive" if system.adapts else None)
     if asked not in ("adaptive", "estimate"):
-        return manifest, asked
+        return manifest, asked, None
+    first = None
     if manifest["prior"] is None:
-        found = prior_of_rows(system, job, asked)
+        first = read_rows(system, job, manifest["shard_rows"])
+        found = first.prior(asked)
         state.check_unchanged()
         intervals = dict(zip(system.topics.names, found.intervals, strict=False))
         manifest = {**manifest, "prior": {"shares": found.shares, "intervals": intervals, "said": str(found)}}
         folder.write_manifest(place, manifest)
+        first = first.with_target_prior(found.shares)
     log.info("%s", manifest["prior"]["said"])
-    return manifest, manifest["prior"]["shares"]
+    return manifest, manifest["prior"]["shares"], first
 
 
 @dataclass
@@ -195,6 +198,7 @@ class _Work:
     state: InputState
     manifest: dict[str, Any]
     prior: Prior
+    first: FirstPass | None = None  # a loaded pipeline for that prior, if rows were read before
 
     @property
     def layout(self) -> Layout:
@@ -252,7 +256,7 @@ class _Work:
                 tally.add(result.rows, result.errors, result.first_bad)
                 yield result
             return
-        pipeline = None
+        pipeline: Predictor | None = self.first
         for shard in shards:
             pipeline = pipeline or self.system.load(self.prior)
             yield predict_shard(pipeline, shard, self.job.predict_options(self.system.window), self.layout, tally.add)

@@ -183,7 +183,8 @@ def _with_prior(
         intervals = dict(zip(system.topics.names, found.intervals, strict=False))
         manifest = {**manifest, "prior": {"shares": found.shares, "intervals": intervals, "said": str(found)}}
         folder.write_manifest(place, manifest)
-        first = first.with_target_prior(found.shares)
+        # Workers load their own, so this process need not keep it.
+        first = first.with_target_prior(found.shares) if job.executor == "local" else None
     log.info("%s", manifest["prior"]["said"])
     return manifest, manifest["prior"]["shares"], first
 

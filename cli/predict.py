@@ -34,7 +34,7 @@ def command(
         model: A bundle: a folder, its URL (s3://, gs://, az://), or its id on the hub.
         settings: Settings of the job.
         device: Device: cpu, cuda, cuda:1, ...; by default a GPU if there is one.
-        precision: Precision: float32, bfloat16, or (for the decoder on a CPU) int8; by default chosen by the device.
+        precision: Precision: float32, bfloat16, or on a CPU int8 (of the decoder, if any); by default by the device.
         backend: Library that runs the decoder: torch, or vllm on the first GPU (pip install "unskew[vllm]").
         logs: text, or json (one object per line on stderr).
         dry_run: Check everything, describe the job, and do nothing.

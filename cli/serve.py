@@ -23,7 +23,7 @@ def command(
         host: Address to listen at; 0.0.0.0 for every network of this machine. There is no password.
         port: Port to listen at; 0 takes a free one.
         device: Device: cpu, cuda, cuda:1, ...; by default a GPU if there is one.
-        precision: Precision: float32, bfloat16, or (for the decoder on a CPU) int8; by default chosen by the device.
+        precision: Precision: float32, bfloat16, or on a CPU int8 (of the decoder, if any); by default by the device.
         limits: Limits on requests.
     """
     from ..serving import serve

@@ -9,7 +9,16 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common import UserError, first_line
-from ..runtime import TextTokenizer, Usage, check_finite, in_batches, prepack_linears, refuse_after_fork
+from ..runtime import (
+    TextTokenizer,
+    Usage,
+    check_finite,
+    in_batches,
+    is_quantized,
+    prepack_linears,
+    refuse_after_fork,
+    to_precision,
+)
 from .first_token import read_first_token_alone
 from .output_layer import output_layer, without_output_layer
 from .padding import check_padding
@@ -112,19 +121,31 @@ class TopicEncoder:
         """Write model and tokenizer as transformers does (safetensors), so that plain transformers loads the folder.
 
         Raises:
-            UserError: If a weight is not finite.
+            UserError: If a weight is not finite, or weights have been rounded to int8.
         """
+        if is_quantized(self.model):
+            raise UserError("an int8 encoder cannot be saved; load it in another precision and save that")
         check_finite(self.model, "the encoder cannot be saved", "fit again with a smaller learning rate")
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        folder: str | Path,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        int8: bool = False,
     ) -> "TopicEncoder":
         """Read a folder of `save_pretrained`, or any sequence classifier in that layout, without running code from it.
 
         Texts are read up to the limits of the tokenizer and of the model's positions, or 512 tokens if there are none.
+
+        Args:
+            folder: Folder.
+            device: Device of the model.
+            dtype: Data type of the weights.
+            int8: Whether linear layers are rounded to int8, on a CPU; such an encoder cannot be saved.
 
         Raises:
             UserError: If the folder is missing, truncated or not a classifier's, a weight is not finite, or padding
@@ -143,6 +164,8 @@ class TopicEncoder:
             log.warning("%s has no classifier's head: a random one is used, so its topics are meaningless", folder)
         model.to(device)  # pyright: ignore[reportArgumentType]
         longest = longest_text(model, tokenizer)
+        if int8:
+            to_precision(model, "int8")
         prepack_linears(model)
         read_first_token_alone(model)
         return cls(model, tokenizer, longest)

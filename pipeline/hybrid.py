@@ -341,8 +341,8 @@ class HybridPipeline:
             device: Device of the models; None takes a GPU if there is one.
             merge: Whether to fold the adapter into its base, which is faster and gives the same outputs.
             precision: Precision of the arithmetic. "float32" and "bfloat16" are for both stages. "int8" (on a CPU) is
-                for the decoder, which then cannot be saved, with an encoder in float32. None is float32; on a GPU the
-                decoder is in bfloat16.
+                for the decoder, with an encoder in float32; in a bundle without a decoder it is for the encoder. What
+                is in int8 cannot be saved. None is float32; on a GPU the decoder is in bfloat16.
             backend: Library that runs the decoder: "torch", or "vllm" (the extra `vllm`) on the first GPU.
             with_decoder: Whether to load the decoder, if the bundle has one.
 
@@ -356,7 +356,8 @@ class HybridPipeline:
         # By default the encoder stays in float32: its probabilities were calibrated so, and it is small.
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         with _readable(folder):
-            encoder = TopicEncoder.from_pretrained(contents.encoder, device, dtype)
+            int8 = precision == "int8" and contents.decoder is None
+            encoder = TopicEncoder.from_pretrained(contents.encoder, device, dtype, int8)
             decoder = None
             if contents.decoder and with_decoder:
                 decoder = TopicDecoder.from_pretrained(contents.decoder, device, precision, merge, backend)

@@ -10,6 +10,7 @@ from transformers import pipeline
 
 from unskew.common import UserError
 from unskew.encoder import TopicEncoder
+from unskew.runtime.int8 import int8_available
 from unskew.runtime.prepacked import PrepackedLinear, packable
 
 TEXTS = ["crude oil", "the judge and the jury", "", "goal " * 50, "\0 \u202eעברית 😀 <|sep|>", "gas"]
@@ -99,6 +100,18 @@ def test_bfloat16_is_close(encoder, tmp_path):
     assert half.logits(TEXTS).dtype == torch.float32
     difference = half.logits(TEXTS).softmax(1) - encoder.logits(TEXTS).softmax(1)
     assert 0 < difference.abs().max() < 0.05
+
+
+@pytest.mark.skipif(not int8_available(), reason="needs oneDNN on x86")
+def test_int8_is_close_and_not_saved(encoder, tmp_path):
+    encoder.save_pretrained(tmp_path)
+    rounded = TopicEncoder.from_pretrained(tmp_path, int8=True)
+    difference = rounded.logits(TEXTS).softmax(1) - encoder.logits(TEXTS).softmax(1)
+    assert 0 < difference.abs().max() < 0.05
+    alone = torch.cat([rounded.logits([text]) for text in TEXTS])
+    torch.testing.assert_close(rounded.logits(TEXTS), alone, atol=1e-2, rtol=1e-2)
+    with pytest.raises(UserError, match="int8 encoder cannot be saved"):
+        rounded.save_pretrained(tmp_path / "again")
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "empty"])

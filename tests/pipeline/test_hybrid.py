@@ -9,6 +9,7 @@ import torch
 from unskew.common import UserError
 from unskew.decoder import GenerationSettings
 from unskew.pipeline import HybridPipeline, PredictOptions, Result
+from unskew.runtime import is_quantized
 
 SHORT = GenerationSettings(max_new_tokens=6)
 NASTY = [
@@ -153,6 +154,14 @@ def test_precision_changes_little(fitted, texts, precision):
     assert sum(a.output == b.output for a, b in zip(found, expected, strict=True)) > len(texts) // 2
     alone = [next(loaded([text], generation=SHORT)).output for text in texts]
     assert sum(a.output == b for a, b in zip(found, alone, strict=True)) >= len(texts) - 1  # but for ties
+
+
+def test_int8_is_for_the_encoder_only_without_a_decoder(fitted, tmp_path):
+    loaded = HybridPipeline.from_pretrained(fitted[1], device="cpu")
+    topics_only = HybridPipeline(loaded.encoder, None, loaded.corrector, loaded.description, loaded.metrics)
+    topics_only.save_pretrained(tmp_path / "bundle")
+    for bundle, rounded in ((tmp_path / "bundle", True), (fitted[1], False)):
+        assert is_quantized(HybridPipeline.from_pretrained(bundle, "cpu", precision="int8").encoder.model) is rounded
 
 
 def test_int8_is_not_saved(fitted, tmp_path):

@@ -1,0 +1,233 @@
+"""How fast texts get their topics, `decoder: null`: unskew's job against what else one would write on a CPU.
+
+    RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/topics_only.py --model BUNDLE --data FILE --base FOLDER
+
+Every arm decides the same texts on one thread, in turns in one process. Seconds are processor time of the process,
+which other work on the machine hardly changes; a figure is the median of `--repeats` rounds after a first one. Texts
+are rows of FILE joined and cut to lengths around each of `--tokens`, from half to one and a half times as long.
+
+The peers: sentence-transformers' `encode` of the base with a linear head (which has to be fitted first: on 1,000 rows
+of FILE); transformers' pipeline; ONNX Runtime and OpenVINO on what `unskew export` writes, batches of texts sorted by
+characters. Each has the better of the batch sizes 8 and 32. "Job" is from a file to a file, for the bundle's target
+prior; "model" are its forward passes alone. Topics are compared with those in memory, for the bundle's own shares.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unskew.common import write_jsonl
+from unskew.corpus import load_usable
+from unskew.exporting import ExportSettings, export
+from unskew.jobs import JobSettings, open_model, run
+from unskew.pipeline import HybridPipeline
+
+BATCHES = (8, 32)
+TOKENS = 3_000  # about so many in the texts of a length
+
+Arm = Callable[[list[str]], list[str]]
+
+
+def make_texts(rows: Sequence[str], tokenizer: Any, tokens: int) -> list[str]:
+    """Texts of about that many tokens, special ones included, in no order of length."""
+    random = np.random.default_rng(tokens)
+    words = " . ".join(rows).split()
+    offsets = tokenizer(" ".join(words), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    spans, joined, texts, place = offsets["offset_mapping"], " ".join(words), [], 0
+    for _ in range(max(12, TOKENS // tokens)):
+        length = max(3, int(random.integers(tokens // 2, tokens + tokens // 2 + 1))) - 2
+        place = place if place + length < len(spans) else 0
+        texts.append(joined[spans[place][0] : spans[place + length - 1][1]])
+        place += length
+    return texts
+
+
+def our_job(pipe: HybridPipeline, model: str, place: Path) -> Arm:
+    """`unskew predict` in this process, without loading: rows from a file, results to a file."""
+    loaded = pipe.with_target_prior
+    system = replace(open_model(model, "cpu"), load=lambda prior: pipe if prior is None else loaded(prior))
+
+    def decide(texts: list[str]) -> list[str]:
+        write_jsonl(place / "in.jsonl", ({"id": str(i), "text": text} for i, text in enumerate(texts)))
+        job = JobSettings(
+            str(place / "in.jsonl"), str(place / "out.jsonl"), progress="none", overwrite=True, restart=True
+        )
+        run(system, job)
+        return [json.loads(line)["topic"] for line in (place / "out.jsonl").open()]
+
+    return decide
+
+
+def our_call(pipe: HybridPipeline) -> Arm:
+    """`HybridPipeline` in memory."""
+    return lambda texts: [str(result.topic) for result in pipe(texts)]
+
+
+def sentence_transformers(base: str, rows: Sequence[tuple[str, str]], batch: int) -> Arm:
+    """Its `encode`, which sorts by length, and a logistic regression on what it gives."""
+    from sentence_transformers import SentenceTransformer
+    from sklearn.linear_model import LogisticRegression
+
+    model = SentenceTransformer(base, device="cpu")
+    model.max_seq_length = 512
+    given = rows[:1000]
+    head = LogisticRegression(C=10, class_weight="balanced", max_iter=300)
+    head.fit(model.encode([text for text, _ in given]), [topic for _, topic in given])
+    return lambda texts: list(map(str, head.predict(model.encode(texts, batch_size=batch))))
+
+
+def transformers_pipeline(encoder: Path, batch: int) -> Arm:
+    """The bundle's encoder, plain."""
+    from transformers import pipeline
+
+    classify: Any = pipeline("text-classification", str(encoder), device="cpu")
+    return lambda texts: [row["label"] for row in classify(texts, truncation=True, batch_size=batch)]
+
+
+def exported(folder: Path, run_batch: Callable[[dict[str, np.ndarray]], Any], names: Sequence[str], batch: int) -> Arm:
+    """A loop over texts sorted by characters, by `tokenizers` and the runtime alone."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+    def decide(texts: list[str]) -> list[str]:
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        found = [""] * len(texts)
+        for start in range(0, len(order), batch):
+            own = order[start : start + batch]
+            rows = tokenizer.encode_batch_fast([texts[i] for i in own])
+            inputs = {
+                "input_ids": np.array([row.ids for row in rows]),
+                "attention_mask": np.array([row.attention_mask for row in rows]),
+            }
+            for i, best in zip(own, run_batch(inputs).argmax(-1), strict=True):
+                found[i] = names[int(best)]
+        return found
+
+    return decide
+
+
+def onnx_session(file: Path) -> Callable[[dict[str, np.ndarray]], Any]:
+    """ONNX Runtime on one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return lambda inputs: session.run(["log_probabilities"], inputs)[0]
+
+
+def openvino_model(file: Path) -> Callable[[dict[str, np.ndarray]], Any]:
+    """OpenVINO on one thread, in float32."""
+    import openvino
+
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    model: Any = openvino.Core().compile_model(file, "CPU", hints)
+    return lambda inputs: model(inputs)["log_probabilities"]
+
+
+def peers(given: argparse.Namespace, pipe: HybridPipeline, place: Path) -> Iterator[tuple[str, Callable[[int], Arm]]]:
+    """Peers by name, to be made for a batch size."""
+    rows = [(row.text, str(row.topic)) for row in load_usable(given.data)[0]]
+    encoder, names = Path(given.model) / "encoder", pipe.topics.names
+    yield "transformers pipeline", partial(transformers_pipeline, encoder)
+    if given.base:
+        yield "sentence-transformers, linear head", partial(sentence_transformers, given.base, rows)
+    for name, kind, file, load in (
+        ("ONNX Runtime", "onnx", "model.onnx", onnx_session),
+        ("OpenVINO", "openvino", "openvino_model.xml", openvino_model),
+    ):
+        export(given.model, str(place / kind), ExportSettings(kind))  # pyright: ignore[reportArgumentType]
+        yield name, partial(exported, place / kind, load(place / kind / file), names)
+
+
+def clock(arm: Arm, texts: list[str]) -> tuple[float, list[str]]:
+    """Processor seconds, and the topics."""
+    start = time.process_time()
+    topics = arm(texts)
+    return time.process_time() - start, topics
+
+
+def best_batch(make: Callable[[int], Arm], texts: list[str]) -> tuple[int, Arm]:
+    """The fastest batch size on these texts."""
+    arms = {batch: make(batch) for batch in BATCHES}
+    for arm in arms.values():
+        arm(texts[:8])
+    seconds = {batch: clock(arm, texts[: len(texts) // 2])[0] for batch, arm in arms.items()}
+    batch = min(BATCHES, key=lambda batch: seconds[batch])
+    return batch, arms[batch]
+
+
+class Clocked:
+    """Adds the processor seconds of a model's calls."""
+
+    def __init__(self, model: Any) -> None:
+        self.seconds, self._forward = 0.0, model.forward
+        model.forward = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
+        start = time.process_time()
+        try:
+            return self._forward(*args, **kwargs)
+        finally:
+            self.seconds += time.process_time() - start
+
+
+def measure(arms: dict[str, Arm], model: Clocked, texts: list[str], repeats: int) -> list[str]:
+    """Lines of the table for one length."""
+    seconds: dict[str, list[float]] = {name: [] for name in [*arms, "unskew, model"]}
+    topics = {}
+    for _ in range(repeats + 1):
+        for name, arm in arms.items():
+            before = model.seconds
+            spent, topics[name] = clock(arm, texts)
+            seconds[name].append(spent)
+            if name == "unskew, job":
+                seconds["unskew, model"].append(model.seconds - before)
+    ours, lines = seconds["unskew, job"][1:], []
+    for name, own in seconds.items():
+        rate = len(texts) / statistics.median(own[1:])
+        ratio = statistics.median(other / one for one, other in zip(ours, own[1:], strict=True))
+        same = topics.get(name) and sum(a == b for a, b in zip(topics[name], topics["unskew, in memory"], strict=True))
+        lines.append(f"| {name} | {rate:.0f} | {ratio:.2f} | {f'{same} of {len(texts)}' if same else ''} |")
+    return lines
+
+
+def main() -> None:
+    """Measure and print a table for each length."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="a bundle fitted with `decoder: null`")
+    parser.add_argument("--data", required=True, help="rows with a text and a topic")
+    parser.add_argument("--base", help="its base, for sentence-transformers")
+    parser.add_argument("--tokens", type=int, nargs="+", default=[16, 64, 256])
+    parser.add_argument("--repeats", type=int, default=5)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    pipe = HybridPipeline.from_pretrained(given.model, "cpu")
+    rows = [row.text for row in load_usable(given.data)[0]]
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        made = dict(peers(given, pipe, place))
+        ours = {"unskew, job": our_job(pipe, given.model, place), "unskew, in memory": our_call(pipe)}
+        model = Clocked(pipe.encoder.model)
+        for tokens in given.tokens:
+            texts = make_texts(rows, pipe.encoder.tokenizer, tokens)
+            best = {name: best_batch(make, texts) for name, make in made.items()}
+            arms = ours | {f"{name}, batches of {batch}": arm for name, (batch, arm) in best.items()}
+            mean = statistics.mean(pipe.encoder.count_tokens(texts))
+            print(f"\n{len(texts)} texts of {mean:.0f} tokens\n\n| arm | rows/s | times the job's time | same topics |")
+            print("|---|---|---|---|", *measure(arms, model, texts, given.repeats), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

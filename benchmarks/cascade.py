@@ -56,7 +56,7 @@ def main() -> None:
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         LogisticRegression(C=30, class_weight="balanced", max_iter=200),
     )
-    shares = cross_val_predict(cheap, texts, labels, cv=5, method="predict_proba")
+    shares: Any = cross_val_predict(cheap, texts, labels, cv=5, method="predict_proba")
     names = np.array(sorted(set(labels)))
     right = names[shares.argmax(1)] == np.array(labels)
     cheap.fit(texts, labels)

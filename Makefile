@@ -34,7 +34,7 @@ demo: $(VENV)/installed ## make a synthetic corpus, fit both stages on it, predi
 	$(BIN)/unskew evaluate --model $(RUNS)/demo --input $(RUNS)/newsroom/test.jsonl --train $(RUNS)/newsroom/train.jsonl \
 		--newsroom $(RUNS)/newsroom/newsroom.json --output $(RUNS)/evaluation --overwrite
 
-test: lint types docs unit ## all that CI runs
+test: lint types docs unit ## everything that CI runs
 
 lint: $(VENV)/installed ## ruff: style and format
 	$(BIN)/ruff check .
@@ -48,11 +48,11 @@ types: $(VENV)/installed ## basedpyright, over tests and benchmarks too
 unit: $(VENV)/installed ## every test, on up to four cores
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-gpu: ## all that a GPU is asked, in nine minutes, by the system's own Python (rehearsal: make gpu DEVICE=cpu ROWS=8)
+gpu: ## all GPU measurements in nine minutes, with the system's Python (rehearsal: make gpu DEVICE=cpu ROWS=8)
 	$(PYTHON) benchmarks/gpu.py --encoder $(ENCODER) --decoder $(DECODER) --train $(TRAIN) --test $(TEST) \
 		--device $(DEVICE) --rows $(ROWS) --output $(RUNS)/gpu
 
-coverage: $(VENV)/installed ## every test, and which lines none of them runs
+coverage: $(VENV)/installed ## every test, and the lines that no test runs
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report term:skip-covered
 
 docs: $(VENV)/installed ## the documentation site, into build/docs; any warning is an error

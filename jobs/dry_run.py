@@ -51,4 +51,4 @@ def _looked_at(job: JobSettings) -> str:
     head = list(stream(job.input, replace(job.columns, topic=None, target=None), limit))
     bad = [row for row in head if isinstance(row, BadRow)]
     said = f", the first: {place_of(bad[0])}: {bad[0].reason}" if bad else ""
-    return f"of the first {len(head)} rows {len(bad)} cannot be used{said}"
+    return f"{len(bad)} of the first {len(head)} rows cannot be used{said}"

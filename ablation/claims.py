@@ -2,16 +2,16 @@
 
 No criterion was adapted to a result:
 
-A difference is *told apart* if its p, corrected over all arms, is under 0.05. An arm *beats* another if both macro-F1
-and balanced accuracy are told apart in its favour. Macro-F1 alone is not enough: it rewards guesses that are spread
-evenly over the topics, even if the model has learnt nothing, but the balanced accuracy of any blind guess is 1 / C on
-average. The contenders are the arms of that role and the baseline. The winner is the contender that no other beats and
-that beats at least one. A claim is listed if its arms were run.
+A difference is *significant* if its p, corrected over all arms, is under 0.05. An arm *beats* another if both macro-F1
+and balanced accuracy are significantly better. Macro-F1 alone is not enough: it rewards guesses that are spread evenly
+over the topics, even if the model has learnt nothing, but the balanced accuracy of any blind guess is 1 / C on average.
+The contenders are the arms of that role and the baseline. The winner is the contender that no other beats and that
+beats at least one. A claim is listed if its arms were run.
 
 With fewer than five seeds the headline describes "these runs", and no claim is judged.
 
-A claim *holds* if its difference is told apart in the claimed direction, *holds partly* if the mean has that direction
-but is not told apart, and *does not hold here* otherwise. Less prior pull means a smaller distance from 0. If the test
+A claim *holds* if its difference is significant in the claimed direction, *holds partly* if the mean has that direction
+but is not significant, and *does not hold here* otherwise. Less prior pull means a smaller distance from 0. If the test
 rows have the shares of the training set, prior pull cannot be measured, and no claim about it is judged.
 """
 

@@ -122,7 +122,7 @@ def target_of_rows(
 
 
 def adapt_target(corrector: PosteriorCorrector, logits: Tensor, seed: int = 0) -> AdaptedPrior:
-    """A low-regret prior for unlabelled rows of which nothing is known, from the encoder's logits (n, C).
+    """A low-regret prior for unlabelled rows with unknown shares, from the encoder's logits (n, C).
 
     It is `shrunk_em_prior` around the eighth roots of the training shares, which are nearly uniform. A few rows hardly
     move it, many rows outweigh the centre. Unlike `estimate_target` it refuses nothing.

@@ -39,7 +39,7 @@ class AuditColumns:
 
 @dataclass(frozen=True)
 class Labels:
-    """True topics: `positions[id]` is a row's place in `topics`, which holds indices into `names`."""
+    """True topics: `positions[id]` is a row's place in `topics`, a list of indices into `names`."""
 
     positions: dict[str, int]
     topics: array

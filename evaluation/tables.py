@@ -90,7 +90,7 @@ def _examples(evaluation: "Evaluation") -> Table:
         right = example["topic"] == example["true_topic"]
         topic = printable(str(example["topic"] or "undecided"))
         decided = Text(f"{topic} ({example['confidence']:.2f})", style="green" if right else "red")
-        # Text and not markup: an output may hold brackets.
+        # Text and not markup, because an output may contain brackets.
         table.add_row(
             Text(printable(example["true_topic"])),
             decided,

@@ -168,4 +168,4 @@ def _read_prior(path: Path) -> dict[str, float]:
         remedy = f"give {', '.join(_PRIORS)}, shares by topic, or a JSON file of them"
         raise UserError(f"target_prior is {str(path)!r}, and there is no such file; {remedy}") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f'{path} holds no shares by topic; write {{"TOPIC": 0.25, ...}}') from error
+        raise UserError(f'{path} has no shares by topic; write {{"TOPIC": 0.25, ...}}') from error

@@ -54,7 +54,7 @@ def test_held_out_rows_stand_for_all_rows(labels):
     whole = [logits(labels, strength, seed) for seed, strength in enumerate((1, 3, 2))]
     held = [torch.cat([each, torch.full((400, 2), torch.nan)]) for each in whole]
     found = choose(*held, torch.cat([labels, labels.repeat(4)]), PRIOR)  # pyright: ignore[reportCallIssue]
-    five_times = choose(*whole, labels, PRIOR, torch.full((100,), 5.0))
+    five_times = choose(*whole, labels, PRIOR, torch.full((100,), 5.0))  # pyright: ignore[reportCallIssue]
     for ours, expected in zip(found.losses, five_times.losses, strict=True):
         assert ours == pytest.approx(expected)
     assert found.scales == (

@@ -1,10 +1,11 @@
-"""Whether a cascade pays for topics: a cheap classifier first, and the encoder for the rows that it is unsure of.
+"""Measures a cascade for topics: a cheap classifier first, then the encoder for the rows that it is unsure about.
 
     OMP_NUM_THREADS=1 python benchmarks/cascade.py --model BUNDLE --train FILE --test FILE
 
-The cheap one is a logistic regression on TF-IDF of words and pairs of words. It answers alone where its confidence is
-above a threshold, the lowest at which it was right in that share of the training rows in five folds. A probe cannot
-be the first stage: its features cost a whole pass of an encoder of the same size. Seconds are processor time.
+The cheap classifier is a logistic regression on TF-IDF of words and pairs of words. It answers alone if its confidence
+is above a threshold: the lowest at which it was right for a given share of the training rows, in five folds. A probe
+cannot be the first stage, because its features cost a whole pass of an encoder of the same size. Seconds are processor
+time.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from unskew.corpus import load_usable
 from unskew.pipeline import HybridPipeline
 
-RIGHT = (0.95, 0.98, 0.99)  # shares of certain rows that have to be right
+RIGHT = (0.95, 0.98, 0.99)  # wanted accuracies of the rows that the cheap classifier answers
 
 
 def clock(work: Callable[[], Any]) -> tuple[float, Any]:

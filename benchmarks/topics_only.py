@@ -1,15 +1,15 @@
-"""How fast texts get their topics, `decoder: null`: unskew's job against what else one would write on a CPU.
+"""Measures the throughput of topics alone (`decoder: null`) on a CPU: unskew's job against other ways to run the base.
 
     RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/topics_only.py --model BUNDLE --data FILE --base FOLDER
 
-Every arm decides the same texts on one thread, in turns in one process. Seconds are processor time of the process,
-which other work on the machine hardly changes; a figure is the median of `--repeats` rounds after a first one. Texts
-are rows of FILE joined and cut to lengths around each of `--tokens`, from half to one and a half times as long.
+Every arm decides the same texts on one thread, in turns in one process. Seconds are processor time, which hardly
+depends on other load; a figure is the median of `--repeats` rounds after a first one. Texts are joined rows of FILE,
+cut to lengths from half to one and a half times each of `--tokens`.
 
-The peers: sentence-transformers' `encode` of the base with a linear head (which has to be fitted first: on 1,000 rows
-of FILE); transformers' pipeline; ONNX Runtime and OpenVINO on what `unskew export` writes, batches of texts sorted by
-characters. Each has the better of the batch sizes 8 and 32. "Job" is from a file to a file, for the bundle's target
-prior; "model" are its forward passes alone. Topics are compared with those in memory, for the bundle's own shares.
+The peers: sentence-transformers' `encode` of the base with a linear head (fitted first on 1,000 rows of FILE);
+transformers' pipeline; ONNX Runtime and OpenVINO with the exports of `unskew export`, on batches of texts sorted by
+characters. Each uses the better of the batch sizes 8 and 32. "Job" is from file to file, for the bundle's target prior;
+"model" is its forward passes alone. Topics are compared with those in memory, for the bundle's own shares.
 """
 
 import argparse
@@ -39,7 +39,7 @@ Arm = Callable[[list[str]], list[str]]
 
 
 def make_texts(rows: Sequence[str], tokenizer: Any, tokens: int) -> list[str]:
-    """Texts of about that many tokens, special ones included, in no order of length."""
+    """Texts of about that many tokens, special tokens included, in random order."""
     random = np.random.default_rng(tokens)
     words = " . ".join(rows).split()
     offsets = tokenizer(" ".join(words), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
@@ -74,7 +74,7 @@ def our_call(pipe: HybridPipeline) -> Arm:
 
 
 def sentence_transformers(base: str, rows: Sequence[tuple[str, str]], batch: int) -> Arm:
-    """Its `encode`, which sorts by length, and a logistic regression on what it gives."""
+    """The `encode` of sentence-transformers, which sorts by length, and a logistic regression on its features."""
     from sentence_transformers import SentenceTransformer
     from sklearn.linear_model import LogisticRegression
 

@@ -1,6 +1,6 @@
-"""Adds an adapter's file to a base's weights without building PEFT's layers: what PEFT's own merge gives, sooner.
+"""Merges an adapter's file into a base without building PEFT's layers: the result of PEFT's merge, but faster.
 
-Knows plain LoRA on linear layers and rows of embeddings, which is what unskew writes; all else is left to PEFT.
+Knows plain LoRA on linear layers and rows of embeddings, as unskew writes them; everything else is left to PEFT.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ FILE = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _PARTS = (".lora_A.weight", ".lora_B.weight")
 _ROWS = ".token_adapter.trainable_tokens_delta"
-# Settings of PEFT that change no weight of a merged model, or that are read here. Any other must be unset.
+# Settings of PEFT that do not change a merged weight, or that are read here. All others must be unset.
 _READ = {
     "base_model_name_or_path",
     "bias",
@@ -48,7 +48,7 @@ def merge_file(model: PreTrainedModel, folder: Path, config: Mapping[str, Any]) 
         config: Contents of its adapter_config.json.
 
     Raises:
-        Exception: If the file is missing or damaged; of many kinds.
+        Exception: If the file is missing or damaged; any kind of exception.
     """
     if not _is_plain(config):
         return False
@@ -81,5 +81,5 @@ def _is_plain(config: Mapping[str, Any]) -> bool:
 
 
 def _targeted(name: str, config: Mapping[str, Any]) -> bool:
-    """Whether PEFT would adapt this layer: its name, or the end of it, is listed."""
+    """Whether PEFT would adapt this layer, because its name or the end of its name is listed."""
     return any(name == listed or name.endswith(f".{listed}") for listed in config["target_modules"])

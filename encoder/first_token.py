@@ -1,4 +1,4 @@
-"""The last layer of a BERT classifier for its first token alone: the head reads no other, so the rest is not computed.
+"""Computes the last layer of a BERT classifier only for the first token, the only one that its head reads.
 
 Knows the layers of BERT and RoBERTa; changes no weights. Logits are the same up to rounding.
 """
@@ -14,7 +14,7 @@ from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaForSe
 
 
 class _FirstToken:
-    """Gives the first token's state (B, 1, D) of what the layer would give (B, T, D); whole while it is trained."""
+    """A layer that gives only the first token's state (B, 1, D) instead of all (B, T, D); all while it is trained."""
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
         """From the states (B, T, D) of all tokens and a mask (B, 1, T, T), added or boolean."""
@@ -32,15 +32,15 @@ class _FirstToken:
 
 
 class FirstTokenBertLayer(_FirstToken, BertLayer):
-    """Of BERT."""
+    """The layer of BERT."""
 
 
 class FirstTokenRobertaLayer(_FirstToken, RobertaLayer):
-    """Of RoBERTa."""
+    """The layer of RoBERTa."""
 
 
 class FirstTokenXLMRobertaLayer(_FirstToken, XLMRobertaLayer):
-    """Of XLM-RoBERTa."""
+    """The layer of XLM-RoBERTa."""
 
 
 _KINDS: dict[type, tuple[type, type]] = {
@@ -51,9 +51,9 @@ _KINDS: dict[type, tuple[type, type]] = {
 
 
 def read_first_token_alone(model: PreTrainedModel) -> None:
-    """Have the last layer of a classifier computed for the first token alone, in place, if the head reads only that.
+    """Let the last layer of a classifier compute only the first token, in place, if the head reads only that token.
 
-    Other classifiers are left as they are, and so are those that run in another attention than torch's own.
+    Other classifiers, and those with another attention than torch's own, are not changed.
     """
     plain, ours = _KINDS.get(type(model), (None, None))
     if plain is None or model.config._attn_implementation != "sdpa" or model.config.is_decoder:

@@ -1,8 +1,8 @@
-"""A first pass of stage 1 over a job's rows; its logits are kept, so that the job itself reads no row again.
+"""A first pass of stage 1 over a job's rows, which keeps its logits so that the job does not read these rows again.
 
 Knows the pipeline's stage 1; knows no prior and no output. A row that the encoder cannot process is left out here; the
 job itself reports it as an error. Logits are computed in the windows of the job's shards, so that a shard gets the same
-bytes with kept logits and without.
+bytes with and without kept logits.
 """
 
 import hashlib
@@ -100,7 +100,7 @@ def read_rows(system: ModelHandle, job: JobSettings, shard_rows: int) -> FirstPa
         parts = [list(_logits(pipeline, held)) for held in windows]
         found += [part for own in parts for part in own]
         numbers += len(texts) * len(system.topics)
-        # A window that had to be bisected has been read in other batches than the job's.
+        # A bisected window was read in other batches than the job's.
         if numbers <= MOST_KEPT and parts and all(len(own) == 1 for own in parts):
             work = pipeline.usage["encoder"].since(before)
             kept[_fingerprint(texts)] = torch.cat([part for own in parts for part in own]), work

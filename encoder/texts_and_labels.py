@@ -39,7 +39,7 @@ def as_classes(y: Any, rows: int, weights: Sequence[float] | None = None) -> tup
     y = _as_labels(y, rows)
     counting = np.unique(y if weights is None else y[np.array(weights) > 0])
     if len(counting) < 2:
-        raise ValueError(f"y has only the class {counting.tolist()[0]!r}; a classifier needs at least 2 classes")
+        raise ValueError(f"y has only one class, {counting.tolist()[0]!r}; a classifier needs at least 2 classes")
     classes, indices = np.unique(y, return_inverse=True)
     return classes, indices
 

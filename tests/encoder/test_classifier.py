@@ -154,7 +154,7 @@ def test_any_labels(texts, labels, names):
         (pandas.DataFrame({"text": ["a", "b", "c"], "title": ["d", "e", "f"]}), "select the column"),
         (scipy.sparse.csr_matrix(np.eye(3)), "1-D sequence"),
         (["a", None, "c"], "row 1 of X is None"),
-        (["a", float("nan"), "c"], "row 1 of X is nan, of type float"),
+        (["a", float("nan"), "c"], "row 1 of X is nan, a float"),
         ([], "0 sample"),
     ],
 )

@@ -295,7 +295,7 @@ def test_a_bucket_that_is_not_there(fake, job, s3, source):
         job("s3://none/in.jsonl", "s3://job/out/")
     with pytest.raises(UserError, match="s3://none/out/job.json: the bucket does not exist"):
         job(source, "s3://none/out/")
-    with pytest.raises(UserError, match="there is no s3://none"):
+    with pytest.raises(UserError, match="s3://none does not exist"):
         predict("no bundle is looked for", str(source), "s3://none/out/")
 
 

@@ -141,7 +141,7 @@ def test_a_study_of_something_else_is_refused(tiny, fits, tmp_path, corpus):
     fits()
     tune(tiny, tmp_path / "study", trials=1)
     other = replace(tiny, encoder=replace(tiny.encoder, max_tokens=32))
-    with pytest.raises(UserError, match="encoder.max_tokens is 64 there and 32 here; give another --output"):
+    with pytest.raises(UserError, match="encoder.max_tokens was 64, is 32; give another --output"):
         tune(other, tmp_path / "study", trials=1)
     rows = (corpus / "train.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "fewer.jsonl").write_text("".join(rows[:-3]))

@@ -1,6 +1,9 @@
 """Measures the cost of a large noisy set before and during training: memory and time by rows, step by step.
 
-    python benchmarks/scale.py --rows 100000,1000000 --output scale.json --picture benchmarks/results/scale.png
+    python benchmarks/scale.py --rows 200000,1000000,5000000 --output scale.json --picture benchmarks/results/scale.png
+
+Every number of rows is kept in OUTPUT once it is measured, so the same command continues after an interruption. Five
+million rows take about half an hour of one core, and 4 GB of $TMPDIR.
 
 Rows of about 300 characters are made here; the first ones are also in the validation set. Each number of rows has its
 own process, which first does everything with a thousand rows to load the libraries. Memory is the peak resident size
@@ -23,10 +26,13 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from unskew.common import check_disk, write_text
+
 TOPICS = 20
 SHARED = 25  # rows that are also among those validated on
 STEPS = ("read, check, store", "leave out what is validated on", "tokenise", "training steps")
 DRAWN_TO = 20_000_000
+BYTES_OF_ROW = 900  # on disk, in all files
 
 
 def main() -> None:
@@ -46,7 +52,7 @@ def main() -> None:
     for rows in given.rows.split(","):
         if rows not in found:
             found[rows] = measured(int(rows), given.steps, given.words)
-            kept.write_text(json.dumps(found, indent=1) + "\n")
+            write_text(kept, json.dumps(found, indent=1) + "\n")
     by_rows = {int(rows): figures for rows, figures in found.items()}
     print(table(dict(sorted(by_rows.items()))))
     if given.picture is not None:
@@ -54,8 +60,8 @@ def main() -> None:
 
 
 def measured(rows: int, steps: int, words: int) -> dict[str, Any]:
-    """One number of rows, in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
+    """One number of rows, in a process of its own with one thread."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
         [sys.executable, __file__, "--point", str(rows), str(steps), str(words)],
         stdout=subprocess.PIPE,
@@ -70,6 +76,7 @@ def point(rows: int, steps: int, words: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         steps_of(1_000, steps, words, Path(scratch), 0)
     with tempfile.TemporaryDirectory() as scratch:
+        check_disk(Path(scratch), rows * BYTES_OF_ROW)
         return steps_of(rows, steps, words, Path(scratch), resident())
 
 
@@ -132,6 +139,7 @@ def write_rows(path: Path, rows: int, words: int, seed: int, head: int = 0) -> N
 @contextmanager
 def measuring(found: dict[str, Any], name: str, before: int) -> Iterator[None]:
     """Note the peak of resident memory beyond `before`, and the seconds, of a block."""
+    print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins again
     wall, used = time.monotonic(), time.process_time()
     yield

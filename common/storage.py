@@ -33,6 +33,7 @@ INSTALLS = {
 }
 ANSWERED_WITHIN = 60.0  # seconds; the clients retry meanwhile
 BLOCK = 2**23  # bytes of a range request
+BLOCKS = 8  # blocks of an object in memory at a time
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "created")
@@ -183,7 +184,9 @@ class RemotePath:
     def open(self, mode: str = "rb") -> io.BufferedReader:
         """The object's bytes, read in ranges on demand."""
         assert mode == "rb"
-        file = self._ask(lambda store: store.open(self._key, "rb", block_size=BLOCK, cache_type="readahead"))
+        # Blocks are kept for a while, because Parquet is read to and fro.
+        options: dict[str, Any] = {"cache_type": "blockcache", "cache_options": {"maxblocks": BLOCKS}}
+        file = self._ask(lambda store: store.open(self._key, "rb", block_size=BLOCK, **options))
         return io.BufferedReader(_Reader(file, self.url), 2**20)
 
     def read_bytes(self) -> bytes:

@@ -1,7 +1,7 @@
 from .checks import check_disjoint, check_known_topics, check_training, check_usable, overlapping
 from .formats import RawRow, count_rows, count_rows_about, format_of, read_rows
 from .hub import HubDataset
-from .lines import count_lines
+from .lines import count_lines, read_lines
 from .near_duplicates import NearDuplicates
 from .newsroom import Newsroom
 from .newsroom_files import write_newsroom
@@ -14,15 +14,16 @@ from .reading import (
     load,
     load_usable,
     place_of,
+    show,
     source_files,
     source_parts,
-    spread,
     stream,
     stream_located,
 )
 from .records import BadRow, Record
 from .row_store import RowStore
 from .splitting import stratified_split
+from .spread_sample import SpreadSample
 from .stored_records import StoredRecords, record_weights, subsample, topic_indices
 from .topics import BANDS, Band, Topics, band, spelling_key, spellings
 
@@ -39,6 +40,7 @@ __all__ = [
     "Record",
     "RowStore",
     "Source",
+    "SpreadSample",
     "StoredRecords",
     "Topics",
     "as_label",
@@ -55,12 +57,13 @@ __all__ = [
     "load_usable",
     "overlapping",
     "place_of",
+    "read_lines",
     "read_rows",
+    "show",
     "split_paraphrases",
     "subsample",
     "source_files",
     "source_parts",
-    "spread",
     "spelling_key",
     "spellings",
     "stratified_split",

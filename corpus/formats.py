@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from ..common import AnyPath, UserError, local_or_open
 from .lines import BLOCK, Line, count_lines, not_utf8, opened, read_lines, too_long
@@ -24,6 +24,8 @@ from .lines import BLOCK, Line, count_lines, not_utf8, opened, read_lines, too_l
 LARGEST_FIELD = 2**24
 PARQUET_BATCH = 256
 _HEAD = 100
+
+Pick = Callable[[], bool]
 
 
 class _Repeated(dict[str, Any]):
@@ -67,12 +69,10 @@ def format_of(path: AnyPath) -> str:
     raise UserError(f"cannot tell the format of {path}; name it {known}")
 
 
-def count_rows(path: AnyPath, lines: int | None = None) -> int | None:
+def count_rows(path: AnyPath, raw: IO[bytes] | None = None) -> int | None:
     """Number of rows of a file, if its format tells; blank lines of JSONL count too.
 
-    Args:
-        path: The file.
-        lines: Number of its lines, if known.
+    `raw` has the file's bytes if it is open already; lines of JSONL are then counted there.
     """
     if format_of(path) == "parquet":
         import pyarrow
@@ -82,9 +82,7 @@ def count_rows(path: AnyPath, lines: int | None = None) -> int | None:
             return pyarrow.parquet.read_metadata(local_or_open(path)).num_rows
         except (pyarrow.ArrowException, OSError):
             return None  # the error is reported when the file is read
-    if format_of(path) != "jsonl":
-        return None
-    return count_lines(path) if lines is None else lines
+    return count_lines(path, raw) if format_of(path) == "jsonl" else None
 
 
 def count_rows_about(path: AnyPath) -> int | None:
@@ -107,7 +105,13 @@ def find_value(values: Mapping[str, Any], column: str) -> Any:
     return find_value(inner, rest)
 
 
-def read_rows(path: AnyPath, wanted: list[str], required: list[str], every: int = 1) -> Iterator[RawRow]:
+def read_rows(
+    path: AnyPath,
+    wanted: list[str],
+    required: list[str],
+    pick: Pick | None = None,
+    lines: Iterable[Line] | None = None,
+) -> Iterator[RawRow]:
     """Yield the rows of a file; blank lines are skipped.
 
     A JSON object that has a wanted name twice is a broken row. In CSV and Parquet a name twice refuses the whole file.
@@ -116,20 +120,27 @@ def read_rows(path: AnyPath, wanted: list[str], required: list[str], every: int 
         path: The file.
         wanted: The columns that will be read.
         required: The columns that must be there.
-        every: 1 for all rows, 2 for the first, the third, ...
+        pick: A function that is called before each row is read, and says whether it is yielded. JSON is then not
+            checked for the required columns, which reads ahead.
+        lines: Lines of a .jsonl or .csv, if they are being read already.
 
     Raises:
         UserError: If the file cannot be read to its end, lacks a `required` column, or has a wanted column twice.
     """
     match format_of(path):
         case "parquet":
-            return _parquet_rows(path, wanted, required, every)
+            return _parquet_rows(path, wanted, required, pick)
         case "csv":
-            return islice(_csv_rows(path, wanted, required), 0, None, every)
+            return _picked(_csv_rows(path, wanted, required, lines or read_lines(path)), pick)
         case "json":
-            return with_columns(str(path), islice(_json_rows(path, wanted), 0, None, every), required)
+            rows = _picked(_json_rows(path, wanted), pick)
         case _:
-            return with_columns(str(path), _jsonl_rows(read_lines(path), wanted, every), required)
+            rows = _jsonl_rows(lines or read_lines(path), wanted, pick)
+    return rows if pick else with_columns(str(path), rows, required)
+
+
+def _picked(rows: Iterator[Any], pick: Pick | None) -> Iterator[Any]:
+    return rows if pick is None else (row for row in rows if pick())
 
 
 def with_columns(where: str, rows: Iterable[RawRow], required: list[str]) -> Iterator[RawRow]:
@@ -173,9 +184,9 @@ def _repeated(names: Iterable[str]) -> list[str]:
     return [name for name, times in Counter(names).items() if times > 1]
 
 
-def _jsonl_rows(lines: Iterable[Line], wanted: list[str], every: int = 1) -> Iterator[RawRow]:
+def _jsonl_rows(lines: Iterable[Line], wanted: list[str], pick: Pick | None = None) -> Iterator[RawRow]:
     filled = ((number, line) for number, line in lines if line is None or line.strip())
-    for number, line in islice(filled, 0, None, every):
+    for number, line in _picked(filled, pick):
         if line is None:
             yield RawRow(number, None, too_long())
             continue
@@ -251,9 +262,9 @@ class _CsvLines:
         self._given_back.extendleft(reversed(self.taken[1:]))
 
 
-def _csv_rows(path: AnyPath, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
+def _csv_rows(path: AnyPath, wanted: list[str], required: list[str], lines: Iterable[Line]) -> Iterator[RawRow]:
     csv.field_size_limit(max(csv.field_size_limit(), LARGEST_FIELD))
-    parsed = _csv_fields(_CsvLines(read_lines(path)))
+    parsed = _csv_fields(_CsvLines(iter(lines)))
     header = next(parsed, None)
     if header is None:
         return
@@ -291,7 +302,7 @@ def _csv_fields(lines: _CsvLines) -> Iterator[tuple[int, list[str] | None, str]]
             yield lines.taken[0][0], fields, ""
 
 
-def _parquet_rows(path: AnyPath, wanted: list[str], required: list[str], every: int) -> Iterator[RawRow]:
+def _parquet_rows(path: AnyPath, wanted: list[str], required: list[str], pick: Pick | None) -> Iterator[RawRow]:
     import pyarrow
     import pyarrow.parquet
 
@@ -308,9 +319,8 @@ def _parquet_rows(path: AnyPath, wanted: list[str], required: list[str], every: 
             for batch in file.iter_batches(batch_size=PARQUET_BATCH, columns=columns):
                 for index in range(batch.num_rows):
                     number += 1
-                    if (number - 1) % every:
-                        continue
-                    yield _parquet_row(number, batch, index, batch.schema.names, names)
+                    if pick is None or pick():
+                        yield _parquet_row(number, batch, index, batch.schema.names, names)
     except UserError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: column names that are not UTF-8

@@ -15,15 +15,17 @@ BLOCK = 2**20  # bytes read at a time when a line is skipped
 Line = tuple[int, bytes | None]
 
 
-def read_lines(path: AnyPath, longest: int | None = None) -> Iterator[Line]:
+def read_lines(path: AnyPath, longest: int | None = None, raw: IO[bytes] | None = None) -> Iterator[Line]:
     """The lines, numbered from 1, without a byte-order mark; None for a line of over `longest` bytes.
+
+    `raw` has the file's bytes if it is open already.
 
     Raises:
         UserError: If the file cannot be read to its end, or is UTF-16.
     """
     number, longest = 0, longest or LONGEST_LINE
     try:
-        with opened(path) as file:
+        with opened(path, raw) as file:
             for number, line in enumerate(iter(lambda: _next_line(file, longest), b""), start=1):
                 if number > 1 or line is None:
                     yield number, line
@@ -38,14 +40,15 @@ def read_lines(path: AnyPath, longest: int | None = None) -> Iterator[Line]:
         raise UserError(f"cannot read {path} beyond line {number}: {reason}; {remedy}") from error
 
 
-def opened(path: AnyPath) -> IO[bytes]:
-    """The file's bytes, decompressed where its name says so."""
+def opened(path: AnyPath, raw: IO[bytes] | None = None) -> IO[bytes]:
+    """The file's bytes (those of `raw` if it is open already), decompressed where its name says so."""
     name = path.name.lower()
+    file = path.open("rb") if raw is None else raw
     if name.endswith(".zst"):
         import pyarrow
 
-        return io.BufferedReader(pyarrow.input_stream(path.open("rb"), compression="zstd"))  # pyright: ignore
-    return gzip.open(path.open("rb")) if name.endswith(".gz") else path.open("rb")  # pyright: ignore[reportReturnType]
+        return io.BufferedReader(pyarrow.input_stream(file, compression="zstd"))  # pyright: ignore
+    return gzip.open(file) if name.endswith(".gz") else file  # pyright: ignore[reportReturnType]
 
 
 def _next_line(file: IO[bytes], longest: int) -> bytes | None:
@@ -68,11 +71,14 @@ def not_utf8(error: UnicodeDecodeError) -> str:
     return f"not UTF-8 (byte 0x{byte:02x} at position {error.start + 1} of the line); convert the file to UTF-8"
 
 
-def count_lines(path: AnyPath) -> int | None:
-    """The number of lines of a text file, compressed or not; None if it cannot be read to its end."""
+def count_lines(path: AnyPath, raw: IO[bytes] | None = None) -> int | None:
+    """The number of lines of a text file, compressed or not; None if it cannot be read to its end.
+
+    `raw` has the file's bytes if it is open already.
+    """
     lines, last = 0, b"\n"
     try:
-        with opened(path) as file:
+        with opened(path, raw) as file:
             while block := file.read(BLOCK):
                 lines += block.count(b"\n")
                 last = block[-1:]

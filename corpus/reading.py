@@ -7,7 +7,7 @@ Memory does not grow with the number of rows, except in `load` and `load_usable`
 import glob
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -15,9 +15,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..common import AnyPath, RemotePath, UserError, any_path, is_url
-from .formats import RawRow, count_rows_about, find_value, format_of, read_rows, with_columns
+from .formats import Pick, RawRow, find_value, format_of, read_rows, with_columns
 from .hub import HUB_FILES, PREFIX, HubDataset
+from .lines import Line
 from .records import BadRow, Record
+from .spread_sample import SpreadSample
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 LocatedRow = tuple[Record | BadRow, str, int]
@@ -95,19 +97,27 @@ def stream_located(
     return islice(_rows(source_parts(source), columns, needs, keep), limit)
 
 
-def spread(source: Source, columns: Columns = DEFAULT_COLUMNS, most: int = 20_000) -> Iterator[Record | BadRow]:
-    """Yield at most so many rows, evenly spaced over the source, the same ones each time.
+def show(
+    part: AnyPath | HubDataset, columns: Columns, sample: SpreadSample, lines: Iterable[Line] | None = None
+) -> None:
+    """Show a sample the rows of a part of a source; of a dataset on the hub only the first, because it has no end.
 
-    So they represent a source that is sorted by date or topic, too. Files are counted first. Datasets on the hub cannot
-    be counted; they give their first rows.
+    Args:
+        part: File or dataset, see `source_parts`.
+        columns: Names of the columns.
+        sample: Sample that takes the texts of some rows.
+        lines: Lines of a .jsonl or .csv, if they are being read already.
 
     Raises:
-        UserError: As `stream`.
+        UserError: If the file cannot be read to its end, or a CSV or Parquet lacks a column.
     """
-    parts = source_parts(source)
-    counts = [count_rows_about(part) or 0 for part in parts if not isinstance(part, HubDataset)]
-    every = max(1, -(-sum(counts) // most))
-    return (row for row, _, _ in islice(_rows(parts, columns, ("text",), (), every), most))
+    if isinstance(part, HubDataset):
+        rows = (row for row in islice(_raw_rows(part, columns, ("text",)), sample.most) if sample.wants())
+    else:
+        rows = _raw_rows(part, columns, ("text",), (), sample.wants, lines)
+    for row in rows:
+        record = _record(row, 0, str(part), columns, ("text",), ())
+        sample.add(record.text if isinstance(record, Record) else None)
 
 
 def load(source: Source, columns: Columns = DEFAULT_COLUMNS, needs: Sequence[str] = ("text",)) -> list[Record]:
@@ -222,23 +232,33 @@ def _partition_values(path: AnyPath, wanted: Sequence[str]) -> dict[str, str | N
 
 
 def _rows(
-    parts: list[AnyPath | HubDataset], columns: Columns, needs: Sequence[str], keep: Sequence[str], every: int = 1
+    parts: list[AnyPath | HubDataset], columns: Columns, needs: Sequence[str], keep: Sequence[str]
 ) -> Iterator[LocatedRow]:
-    wanted = list(dict.fromkeys([*columns.wanted(), *keep]))
-    required = list(dict.fromkeys([*columns.required(needs), *keep]))
     number = 0
     for part in parts:
-        folders: dict[str, str | None] = {}
-        if not isinstance(part, HubDataset):
-            folders = _partition_values(part, wanted)
-            unnamed = [name for name in required if name not in folders]
-            where, rows = str(part), read_rows(part, wanted, unnamed, every)
-        else:
-            where, rows = part.address, with_columns(part.address, part.rows(wanted, required), required)
-        for row in rows:
+        where = part.address if isinstance(part, HubDataset) else str(part)
+        for row in _raw_rows(part, columns, needs, keep):
             number += 1
-            values = row.values if row.values is None or not folders else folders | row.values
-            yield _record(row._replace(values=values), number, where, columns, needs, keep), where, row.line
+            yield _record(row, number, where, columns, needs, keep), where, row.line
+
+
+def _raw_rows(
+    part: AnyPath | HubDataset,
+    columns: Columns,
+    needs: Sequence[str],
+    keep: Sequence[str] = (),
+    pick: Pick | None = None,
+    lines: Iterable[Line] | None = None,
+) -> Iterator[RawRow]:
+    wanted = list(dict.fromkeys([*columns.wanted(), *keep]))
+    required = list(dict.fromkeys([*columns.required(needs), *keep]))
+    if isinstance(part, HubDataset):
+        return with_columns(part.address, part.rows(wanted, required), required)
+    folders = _partition_values(part, wanted)
+    rows = read_rows(part, wanted, [name for name in required if name not in folders], pick, lines)
+    if not folders:
+        return rows
+    return (row._replace(values=row.values and folders | row.values) for row in rows)
 
 
 def _record(

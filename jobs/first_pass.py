@@ -9,19 +9,16 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..corpus import Record, spread, stream
 from ..pipeline import HARMLESS_TEXT, PredictOptions
 from .model import ModelHandle
 from .predict_shard import NotFiniteError, broken_system
-from .settings import JobSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..balance import AdaptedPrior, ShiftEstimate, TargetPrior
+    from ..balance import TargetPrior
     from ..pipeline import Result
     from ..runtime import Usage
 
@@ -58,15 +55,17 @@ class FirstPass:
         self.claimed.append(kept[1])
         return self.pipeline.results(texts, kept[0], PredictOptions(**options))
 
-    def prior(self, kind: Literal["adaptive", "estimate"]) -> "AdaptedPrior | ShiftEstimate":
-        """The prior of the rows that were read.
+    def plain_prior(self, kind: Literal["adaptive", "estimate"]) -> dict[str, Any]:
+        """The prior of the rows that were read, as a job's manifest has it: `shares`, `intervals`, `said`.
 
         Raises:
             UserError: For "estimate", if the rows do not determine it; "adaptive" never refuses.
         """
         from ..balance import target_of_rows
 
-        return target_of_rows(kind, self.pipeline.corrector, self.logits)
+        found = target_of_rows(kind, self.pipeline.corrector, self.logits)
+        intervals = dict(zip(found.topics.names, found.intervals, strict=False))
+        return {"shares": found.shares, "intervals": intervals, "said": str(found)}
 
     @property
     def usage(self) -> "dict[str, Usage]":
@@ -78,8 +77,8 @@ class FirstPass:
         return found
 
 
-def read_rows(system: ModelHandle, job: JobSettings, shard_rows: int) -> FirstPass:
-    """Read at most `estimate_rows` rows of a job, spread evenly over its input, in shards of `shard_rows`.
+def read_texts(system: ModelHandle, rows: Sequence[str | None], shard_rows: int) -> FirstPass:
+    """Read the texts of some rows of a job in shards of `shard_rows`; rows without a text are None.
 
     Raises:
         UserError: If the pipeline gives numbers that are not finite even for a harmless text.
@@ -87,14 +86,9 @@ def read_rows(system: ModelHandle, job: JobSettings, shard_rows: int) -> FirstPa
     import torch
 
     pipeline: Any = system.load(None)
-    columns = replace(job.columns, topic=None, target=None)
-    if job.limit is None:
-        rows = spread(job.input, columns, job.estimate_rows)
-    else:
-        rows = stream(job.input, columns, min(job.limit, job.estimate_rows))
     found, kept, numbers = [torch.empty(0, len(system.topics))], {}, 0
-    while shard := list(islice(rows, shard_rows)):
-        texts = [row.text for row in shard if isinstance(row, Record)]
+    for shard in (rows[start : start + shard_rows] for start in range(0, len(rows), shard_rows)):
+        texts = [text for text in shard if text is not None]
         before = pipeline.usage["encoder"]
         windows = [texts[start : start + system.window] for start in range(0, len(texts), system.window)]
         parts = [list(_logits(pipeline, held)) for held in windows]
@@ -105,6 +99,13 @@ def read_rows(system: ModelHandle, job: JobSettings, shard_rows: int) -> FirstPa
             work = pipeline.usage["encoder"].since(before)
             kept[_fingerprint(texts)] = torch.cat([part for own in parts for part in own]), work
     return FirstPass(pipeline, torch.cat(found), kept)
+
+
+def prior_of_texts(
+    system: ModelHandle, rows: Sequence[str | None], shard_rows: int, kind: Literal["adaptive", "estimate"]
+) -> dict[str, Any]:
+    """The plain prior of these rows, for another process."""
+    return read_texts(system, rows, shard_rows).plain_prior(kind)
 
 
 def _fingerprint(texts: Sequence[str]) -> bytes:

@@ -6,15 +6,16 @@ while predicting it takes hours.
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from ..common import AnyPath, UserError, any_path, file_fingerprint, fingerprint
-from ..corpus import HubDataset, Source, count_rows, source_parts
+from ..corpus import Columns, HubDataset, Source, SpreadSample, count_rows, format_of, read_lines, show, source_parts
 from ..pipeline import bundle
 
 _BLOCK = 2**20
@@ -57,8 +58,14 @@ class FileState(NamedTuple):
     changed: int  # ns
 
 
-def input_state(source: Source) -> InputState:
+def input_state(source: Source, columns: Columns, sample: SpreadSample | None = None) -> InputState:
     """Read the files of a source once, and ask the hub for the revision of each dataset.
+
+    Args:
+        source: Source of the rows.
+        columns: Names of the columns.
+        sample: Sample to which all rows are shown while they are read; Parquet and JSON arrays, which are not read from
+            start to end, are read a second time for that.
 
     Raises:
         UserError: If a file does not exist or cannot be read.
@@ -71,11 +78,13 @@ def input_state(source: Source) -> InputState:
             seen += [file_state(path) for path in _files(Path(part.name_and_config[0]))]
             parts.append({"address": part.address, "revision": _revision(part)})
             counts.append(None)
+            if sample is not None:
+                show(part, columns, sample)
             continue
         seen.append(file_state(part))
-        digest, lines = _digest(part)
+        digest, count = _read(part, columns, sample)
         parts.append({"file": str(part), "bytes": part.stat().st_size, "sha256": digest})
-        counts.append(count_rows(part, lines if part.suffix.lower() == ".jsonl" else None))
+        counts.append(count)
     rows = [count for count in counts if count is not None]
     return InputState(parts, sum(rows) if len(rows) == len(counts) else None, seen)
 
@@ -149,18 +158,47 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _digest(path: AnyPath) -> tuple[str, int]:
-    """SHA-256 and number of lines of a file."""
-    digest, lines, last = hashlib.sha256(), 0, b"\n"
+def _read(part: AnyPath, columns: Columns, sample: SpreadSample | None) -> tuple[str, int | None]:
+    """SHA-256 of a file and its rows, as `count_rows` counts them."""
+    form, lines, count = format_of(part), 0, None
     try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-                lines += block.count(b"\n")
-                last = block[-1:]
+        with part.open("rb") as raw:
+            file = _Hashed(raw)
+            if sample is not None and form in ("jsonl", "csv"):
+                numbered = read_lines(part, raw=io.BufferedReader(file, _BLOCK))
+                counted = ((lines := number, line) for number, line in numbered)
+                show(part, columns, sample, counted)
+                count = lines if form == "jsonl" else None
+            elif form == "jsonl":
+                count = count_rows(part, io.BufferedReader(file, _BLOCK))
+            digest = file.sha256()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
-    return digest.hexdigest(), lines + (last != b"\n")
+        raise UserError(f"cannot read {part}: {error.strerror}; check the path and its permissions") from error
+    if sample is not None and form not in ("jsonl", "csv"):
+        show(part, columns, sample)
+    return digest, count_rows(part) if form == "parquet" else count
+
+
+class _Hashed(io.RawIOBase):
+    """A file that is hashed as it is read from start to end."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw, self._digest = raw, hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = self._raw.readinto(buffer)  # pyright: ignore[reportAttributeAccessIssue] all files here have it
+        self._digest.update(memoryview(buffer)[:found])
+        return found
+
+    def sha256(self) -> str:
+        """SHA-256 of the whole file, whose rest is read for that."""
+        rest = memoryview(bytearray(_BLOCK))
+        while self.readinto(rest):
+            pass
+        return self._digest.hexdigest()
 
 
 def _revision(part: HubDataset) -> str | None:

@@ -10,17 +10,18 @@ import logging
 import os
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common import AnyPath, ProgressCallback, UserError, any_path, show_progress
-from ..corpus import Source, stream_located
+from ..corpus import Source, SpreadSample, stream_located
 from . import folder
 from .encoding import Layout
-from .first_pass import FirstPass, read_rows
+from .first_pass import FirstPass, prior_of_texts, read_texts
 from .folder import JobPaths
 from .inputs import InputState, input_state
 from .metrics import MetricsFile, check_metrics
@@ -73,7 +74,9 @@ def run(system: ModelHandle, job: JobSettings) -> JobSummary:
         UserError: If an input or option is invalid, another process works on the output, the output belongs to another
             job, or more rows failed than allowed. Finished shards remain.
     """
-    place, state, plan = prepare(system, job)
+    asked = job.target_prior or ("adaptive" if system.adapts else None)
+    sample = SpreadSample(job.estimate_rows, job.limit) if asked in ("adaptive", "estimate") else None
+    place, state, plan = prepare(system, job, sample)
     how_to_start(place, job, plan, folder.read_manifest(place))  # raises before the folder is created
     with folder.locked(place):
         found = folder.read_manifest(place)
@@ -90,8 +93,17 @@ def run(system: ModelHandle, job: JobSettings) -> JobSummary:
             case _:
                 manifest = _begin(place, job, plan, system, state, new=found is None)
         standing = None if job.overwrite or manifest.get("joining") else folder.standing(place)
-        manifest, prior, first = _with_prior(place, job, manifest, system, state)
-        return _finish(_Work(system, job, place, state, manifest, prior, first), standing)
+        with _executor(job):
+            manifest, prior, first = _with_prior(place, job, manifest, system, state, sample)
+            return _finish(_Work(system, job, place, state, manifest, prior, first), standing)
+
+
+def _executor(job: JobSettings) -> AbstractContextManager[Any]:
+    if job.executor == "ray":
+        from .ray_cluster import ray_cluster
+
+        return ray_cluster(job)
+    return nullcontext()
 
 
 def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
@@ -133,14 +145,18 @@ def predict(
     return run(open_model(str(model), device, precision, job, backend), job)
 
 
-def prepare(system: ModelHandle, job: JobSettings) -> tuple[JobPaths, InputState, dict[str, Any]]:
+def prepare(
+    system: ModelHandle, job: JobSettings, sample: SpreadSample | None = None
+) -> tuple[JobPaths, InputState, dict[str, Any]]:
     """The paths of the job, its input, and the plan of everything that its results depend on; changes nothing.
+
+    The rows of the input are shown to a `sample`, so that it need not be read once more.
 
     Raises:
         UserError: If the input cannot be read, or the output would be written into it.
     """
     place = JobPaths.of(job.output)
-    state = input_state(job.input)
+    state = input_state(job.input, replace(job.columns, topic=None, target=None), sample)
     for seen in state.seen:
         path = any_path(seen.name).resolve()
         own = {place.output.resolve(), place.errors.resolve()}
@@ -169,22 +185,30 @@ def _begin(
 
 
 def _with_prior(
-    place: JobPaths, job: JobSettings, manifest: dict[str, Any], system: ModelHandle, state: InputState
+    place: JobPaths,
+    job: JobSettings,
+    manifest: dict[str, Any],
+    system: ModelHandle,
+    state: InputState,
+    sample: SpreadSample | None,
 ) -> tuple[dict[str, Any], Prior, FirstPass | None]:
     """The target prior. One estimated from the rows is estimated once and kept in the manifest for resumed runs."""
-    asked: Any = job.target_prior or ("adaptive" if system.adapts else None)
-    if asked not in ("adaptive", "estimate"):
+    asked: Any = job.target_prior
+    if sample is None:
         return manifest, asked, None
-    first = None
+    kind, texts, first = asked or "adaptive", sample.taken(), None
     if manifest["prior"] is None:
-        first = read_rows(system, job, manifest["shard_rows"])
-        found = first.prior(asked)
+        if job.executor == "ray":  # this machine may have neither the memory nor the GPU for models
+            from .ray_cluster import call_on_ray
+
+            found = call_on_ray(job, partial(prior_of_texts, system, texts, manifest["shard_rows"], kind))
+        else:
+            first = read_texts(system, texts, manifest["shard_rows"])
+            found = first.plain_prior(kind)
+            first = first.with_target_prior(found["shares"])
         state.check_unchanged()
-        intervals = dict(zip(system.topics.names, found.intervals, strict=False))
-        manifest = {**manifest, "prior": {"shares": found.shares, "intervals": intervals, "said": str(found)}}
+        manifest = {**manifest, "prior": found}
         folder.write_manifest(place, manifest)
-        # Workers load their own, so this process need not keep it.
-        first = first.with_target_prior(found.shares) if job.executor == "local" else None
     log.info("%s", manifest["prior"]["said"])
     return manifest, manifest["prior"]["shares"], first
 

@@ -26,7 +26,11 @@ def local_copy(url: str, marker: str) -> Path:
         raise UserError(f"{source} is not a bundle: it has no {marker}; give the URL of a bundle's folder")
     found = _state(source)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unskew" / "bundles"
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        remedy = "set XDG_CACHE_HOME to a folder that can be written"
+        raise UserError(f"cannot make {cache} for a copy of {source}: {error.strerror}; {remedy}") from error
     place = cache / fingerprint(str(source), found)[:32]
     with FileLock(f"{place}.lock"):
         if not place.exists():

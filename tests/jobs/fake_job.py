@@ -1,8 +1,9 @@
 """A job over a fake pipeline, as a process to be killed: python fake_job.py INPUT OUTPUT [OPTIONS].
 
-OPTIONS are a JSON object of `JobSettings`, `pause`, seconds that each row takes, and `pids`, a folder where each
-process that holds a pipeline leaves a file of its number. What the fake writes depends on the rows that are together
-in a window, so that a run which forms other windows writes other bytes.
+OPTIONS are a JSON object of `JobSettings`, `pause`, seconds that each row takes, `pids`, a folder where each process
+that holds a pipeline leaves a file of its number, and `copied`, the URL of a bundle of which each such process needs a
+copy. What the fake writes depends on the rows that are together in a window, so that a run which forms other windows
+writes other bytes.
 """
 
 import json
@@ -18,6 +19,7 @@ from pathlib import Path
 from unskew.common import Terminated, UserError, ending_on_sigterm
 from unskew.corpus import Topics
 from unskew.jobs import JobSettings, ModelHandle, run
+from unskew.pipeline.remote_bundle import local_copy
 
 WINDOW = 7
 
@@ -35,11 +37,13 @@ class FakeResult:
 
 
 class FakePipeline:
-    def __init__(self, pause, pids, prior):
+    def __init__(self, pause, pids, copied, prior):
         self.pause = pause
         self.prior = prior
         if pids:
             (Path(pids) / str(os.getpid())).touch()
+        if copied:
+            local_copy(copied, "unskew.json")
 
     def __call__(self, texts, *, window, min_confidence=0.0, **_):
         for start in range(0, len(texts), WINDOW):
@@ -63,15 +67,17 @@ class FakePipeline:
                 yield FakeResult("oil" if share >= min_confidence else None, share, {"oil": share}, output)
 
 
-def fake_system(pause=0.0, pids=None, **state):
-    return ModelHandle(partial(FakePipeline, pause, pids), {"bundle": "fake", **state}, Topics(("oil", "sea"), (9, 1)))
+def fake_system(pause=0.0, pids=None, copied=None, **state):
+    load = partial(FakePipeline, pause, pids, copied)
+    return ModelHandle(load, {"bundle": "fake", **state}, Topics(("oil", "sea"), (9, 1)))
 
 
 if __name__ == "__main__":
     options = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     try:
         with ending_on_sigterm():
-            system = fake_system(options.pop("pause", 0.0), options.pop("pids", None))
+            given = {name: options.pop(name) for name in ("pause", "pids", "copied") if name in options}
+            system = fake_system(**given)
             print(run(system, JobSettings(sys.argv[1], sys.argv[2], **options)))
     except Terminated:
         sys.exit(143)

@@ -165,7 +165,7 @@ def test_an_estimated_prior_is_kept_by_a_resumed_run(job, rows, tmp_path, make_r
     prior = json.loads((tmp_path / "out.jsonl.job" / "job.json").read_text())["prior"]
     assert prior["shares"]["football"] > prior["shares"]["harvest"]
     assert "training prior" in prior["said"]
-    monkeypatch.setattr("unskew.jobs.job.read_rows", lambda *_: 1 / 0)
+    monkeypatch.setattr("unskew.jobs.job.read_texts", lambda *_: 1 / 0)
     assert job(target_prior="estimate", shard_rows=50).resumed == 115
     job("given.jsonl", target_prior=prior["shares"], shard_rows=50)
     assert read(tmp_path / "given.jsonl") == read(tmp_path / "out.jsonl")

@@ -118,6 +118,37 @@ def test_a_partitioned_folder_of_objects(job, memory, tmp_path):
     assert [row["day"] for row in found] == ["1", "2"]
 
 
+@pytest.mark.parametrize("form", ["jsonl", "jsonl.gz", "jsonl.zst", "csv"])
+def test_an_input_whose_rows_give_the_prior_is_read_twice(job, memory, tmp_path, form, monkeypatch):
+    """Once for its fingerprint and the prior's rows, once to run; what is read of a store is paid for."""
+    write_jsonl(tmp_path / "rows.jsonl", [{"text": f"row {i} {i * 2**70:x}"} for i in range(3_000)])
+    job(tmp_path / "rows.jsonl", str(tmp_path / f"in.{form}"), shard_rows=3_000)
+    memory.put_file(str(tmp_path / f"in.{form}"), f"/in.{form}")
+    read, texts, real = [], [], storage._Reader.readinto
+
+    def counted(file, buffer):
+        read.append(real(file, buffer))
+        return read[-1]
+
+    class FirstPass:
+        def __init__(self, system, given, shard_rows):
+            texts.extend(given)
+            self.pipeline = system.load(None)
+
+        def plain_prior(self, kind):
+            return {"shares": {"oil": 1.0, "sea": 0.0}, "intervals": {}, "said": ""}
+
+        def with_target_prior(self, prior):
+            return self.pipeline
+
+    monkeypatch.setattr(storage._Reader, "readinto", counted)
+    monkeypatch.setattr("unskew.jobs.job.read_texts", FirstPass)
+    given = {"columns": Columns(text="output"), "target_prior": "adaptive", "estimate_rows": 100}
+    job(f"memory://in.{form}", str(tmp_path / "out.jsonl"), **given)
+    assert len(texts) == 100
+    assert sum(read) == 2 * (tmp_path / f"in.{form}").stat().st_size
+
+
 @contextmanager
 def killed_after(survived):
     """So many objects are written or deleted; the next one is the kill."""

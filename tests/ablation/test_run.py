@@ -279,7 +279,7 @@ def test_command(corpus, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*given, "--arms", "svm,typo"])
     assert ended.value.code == 2
-    assert "there is no 'typo'; there are svm, bayes" in capsys.readouterr().err
+    assert "there is no 'typo'; give some of svm, bayes" in capsys.readouterr().err
 
 
 def test_seeds_on_workers(settings, tmp_path):

@@ -146,7 +146,7 @@ def test_a_study_of_something_else_is_refused(tiny, fits, tmp_path, corpus):
     rows = (corpus / "train.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "fewer.jsonl").write_text("".join(rows[:-3]))
     fewer = replace(tiny, data=replace(tiny.data, train=str(tmp_path / "fewer.jsonl")))
-    with pytest.raises(UserError, match="clean rows is"):
+    with pytest.raises(UserError, match="clean rows was"):
         tune(fewer, tmp_path / "study", trials=1)
     assert len(tune(other, tmp_path / "study", trials=1, overwrite=True).trials) == 1
     without = replace(tiny, data=replace(tiny.data, noisy=None))

@@ -13,6 +13,8 @@ from ..runtime import TextTokenizer
 from ..training import Batch, PhaseData, TokenFile, token_file, tokenizer_contents
 from .tokens import pad, tokenize
 
+AT_ONCE = 4096  # texts
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -33,8 +35,10 @@ class Rows:
             tokens = token_file(records, "text", kind, largest, lambda texts: tokenize(reader, texts, max_tokens))
             return cls(tokens, topic_indices(records, topics), record_weights(records))
         labels = topics.encode([str(record.topic) for record in records])
-        ids = tokenize(tokenizer, [record.text for record in records], max_tokens)
-        tokens = [np.asarray(row, dtype=np.int32) for row in ids]
+        reader, tokens = TextTokenizer.private(tokenizer), []
+        for start in range(0, len(records), AT_ONCE):  # a text's tokens take thirty times as much memory at first
+            texts = [record.text for record in records[start : start + AT_ONCE]]
+            tokens += [np.asarray(row, dtype=np.int32) for row in tokenize(reader, texts, max_tokens)]
         return cls(tokens, np.asarray(labels, dtype=np.int64), record_weights(records))
 
     def __len__(self) -> int:

@@ -175,7 +175,7 @@ def fuzz_results(folder: Path, draw: random.Random) -> Callable[[], None]:
             results = json.loads(content)
         except (ValueError, RecursionError):
             return
-        checked_results(results)
+        results = checked_results(results)
         as_csv(results)
         as_markdown(results)
         if page:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from unskew.common import UserError, write_jsonl
+from unskew.corpus import Record, Topics
+from unskew.decoder import Obedience
 from unskew.encoder import TopicEncoder, topic_prior_from_loss
-from unskew.pipeline import DataSettings, FitSettings, HybridPipeline, fit, fitting, read_sets
+from unskew.pipeline import DataSettings, FitSettings, HybridPipeline, TrainingData, fit, fitting, read_sets
 
 
 def data(path, **more):
@@ -114,3 +116,15 @@ def test_target_prior_of_an_unknown_topic_is_said_before_training(tiny, tmp_path
     settings = dataclasses.replace(tiny, target_prior={"weather": 1.0})
     with pytest.raises(UserError, match="weather"):
         fit(settings, tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(("wrong", "warned"), [(0.2, True), (0.9, False)])
+def test_a_decoder_that_ignores_its_topic_is_said_so(monkeypatch, caplog, wrong, warned):
+    records = [Record(id=str(i), text=f"text {i}", topic=topic, target=topic) for i, topic in enumerate("abab")]
+    sets = TrainingData(records, records, None, Topics.from_labels("abab"))
+    measured = Obedience(rows=4, right=0.95, wrong=wrong, targets=1.0, ignoring=0.1, gap=0.3)
+    monkeypatch.setattr(fitting, "measure_obedience", lambda *_: measured)
+    caplog.set_level("INFO", logger="unskew")
+    assert fitting._obedience(None, sets)["obedience"]["wrong"] == wrong
+    assert f"a wrong one in {wrong:.0%}" in caplog.text
+    assert ("hardly follows its topic" in caplog.text) == warned

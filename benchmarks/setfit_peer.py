@@ -21,7 +21,8 @@ def main(base: str, train: str, test: str, topics: str, output: str, steps: str,
     texts = [row["text"] for row in rows]
     labels = [names.index(row["topic"]) for row in rows]
     model = SetFitModel.from_pretrained(base, device="cpu")
-    given = TrainingArguments(max_steps=int(steps), seed=int(seed), report_to="none")
+    place = str(Path(output).with_suffix(""))  # not the folder that this was started in
+    given = TrainingArguments(place, max_steps=int(steps), seed=int(seed), report_to="none")
     Trainer(model=model, args=given, train_dataset=Dataset.from_dict({"text": texts, "label": labels})).train()
     said = np.asarray(model.predict_proba([row["text"] for row in asked], as_numpy=True))
     scores = np.full((len(asked), len(names)), np.log(1e-12))

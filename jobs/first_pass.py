@@ -9,11 +9,12 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..pipeline import HARMLESS_TEXT, PredictOptions
+from ..pipeline import PredictOptions
+from .bisection import Failure, NotFiniteError, bisected
 from .model import ModelHandle
-from .predict_shard import NotFiniteError, broken_system
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,13 +92,15 @@ def read_texts(system: ModelHandle, rows: Sequence[str | None], shard_rows: int)
         texts = [text for text in shard if text is not None]
         before = pipeline.usage["encoder"]
         windows = [texts[start : start + system.window] for start in range(0, len(texts), system.window)]
-        parts = [list(_logits(pipeline, held)) for held in windows]
-        found += [part for own in parts for part in own]
+        parts = [part for held in windows for part in bisected(partial(_logits, pipeline), held)]
+        good = [part for part in parts if not isinstance(part, Failure)]
+        if len(good) < len(parts):
+            log.warning("%d rows were left out of the estimate of the target prior", len(parts) - len(good))
+        found += good
         numbers += len(texts) * len(system.topics)
         # A bisected window was read in other batches than the job's.
-        if numbers <= MOST_KEPT and parts and all(len(own) == 1 for own in parts):
-            work = pipeline.usage["encoder"].since(before)
-            kept[_fingerprint(texts)] = torch.cat([part for own in parts for part in own]), work
+        if numbers <= MOST_KEPT and good and len(good) == len(parts) == len(windows):
+            kept[_fingerprint(texts)] = torch.cat(good), pipeline.usage["encoder"].since(before)
     return FirstPass(pipeline, torch.cat(found), kept)
 
 
@@ -116,36 +119,7 @@ def _fingerprint(texts: Sequence[str]) -> bytes:
     return sums.digest()
 
 
-def _logits(pipeline: Any, texts: Sequence[str]) -> "Iterator[Tensor]":
-    try:
-        found = _finite(pipeline, texts)
-    except Exception:
-        if len(texts) > 1:
-            middle = len(texts) // 2
-            yield from _logits(pipeline, texts[:middle])
-            yield from _logits(pipeline, texts[middle:])
-            return
-        found = None
-    if found is None:
-        found = _once_more(pipeline, texts)
-    if found is not None:
-        yield found
-
-
-def _once_more(pipeline: Any, texts: Sequence[str]) -> "Tensor | None":
-    """As in `predict_shard`: the logits of a single text that failed, or None if the text is at fault."""
-    try:
-        _finite(pipeline, [HARMLESS_TEXT])
-    except NotFiniteError as error:
-        raise broken_system(error) from error
-    try:
-        return _finite(pipeline, texts)
-    except Exception:
-        log.warning("a row was left out of the estimate of the target prior")
-        return None
-
-
-def _finite(pipeline: Any, texts: Sequence[str]) -> "Tensor":
+def _logits(pipeline: Any, texts: Sequence[str]) -> "Tensor":
     logits = pipeline.encoder.logits(texts)
     if not logits.isfinite().all():
         raise NotFiniteError("the encoder's logits are not numbers")

@@ -1,8 +1,6 @@
 """Predicts one shard: every row becomes a result, or an error with its reason, whatever it does to the models.
 
-Knows only the pipeline's call; knows no files. A window that fails is bisected to the failing row. A harmless text then
-tells a bad row from a broken GPU or a bug that affects every row: if it fails too, the error is raised and no row is
-blamed. Otherwise the row is tried again, because the fault may have passed.
+Knows only the pipeline's call; knows no files. A window that fails is bisected to the failing row.
 """
 
 import logging
@@ -10,11 +8,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..common import UserError
 from ..corpus import BadRow, LocatedRow, Record
-from ..pipeline import HARMLESS_TEXT, PredictOptions
+from ..pipeline import PredictOptions
+from .bisection import Failure, NotFiniteError, bisected, raise_if_it_stops
 from .encoding import SET, Layout, Row, encode, encode_lines
 from .report import Meter
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:  # the models' libraries take seconds to load
     from ..pipeline import Result
 
 log = logging.getLogger("unskew")
-
-_LONGEST_REASON = 500
 
 OnRow = Callable[[int, int, str | None], None]
 
@@ -66,22 +63,6 @@ class ShardResult:
     topics: dict[str, int] = field(default_factory=dict)
     undecided: int = 0
     cost: dict[str, Any] = field(default_factory=dict)
-
-
-class NotFiniteError(ValueError):
-    """A model gave NaN or an infinite number."""
-
-
-def broken_system(error: NotFiniteError) -> UserError:
-    """The error to raise if a harmless text also gives numbers that are not finite."""
-    return UserError(f"{error}, even for a harmless text: the system is broken, not a row; fit it again")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A row that the pipeline could not process, and the reason."""
-
-    reason: str
 
 
 def predict_shard(
@@ -151,43 +132,17 @@ def answer_texts(pipeline: Predictor, texts: Sequence[str], options: PredictOpti
                 done += 1
             _check_count(done, len(texts))
         except BaseException as error:
-            _raise_unless_a_rows(error)
+            raise_if_it_stops(error)
             # The pipeline may read ahead, so another window may be at fault; this one then passes whole.
             stop = min(len(texts), (done // options.window + 1) * options.window)
-            yield from _halved(pipeline, texts[done:stop], options)
+            for part in bisected(partial(_tried, pipeline, options), texts[done:stop]):
+                if isinstance(part, Failure):
+                    log.warning("a row was set apart: %s", part.reason)
+                yield from [part] if isinstance(part, Failure) else part
             done = stop
 
 
-def _halved(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -> "Iterator[Result | Failure]":
-    try:
-        results = _tried(pipeline, texts, options)
-    except BaseException as error:
-        _raise_unless_a_rows(error)
-        if len(texts) > 1:
-            middle = len(texts) // 2
-            yield from _halved(pipeline, texts[:middle], options)
-            yield from _halved(pipeline, texts[middle:], options)
-            return
-        results = None
-    yield from _once_more(pipeline, texts, options) if results is None else results
-
-
-def _once_more(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -> "Sequence[Result | Failure]":
-    """The result of retrying a single failed text, outside the handler of its error, which keeps memory in use."""
-    try:
-        _tried(pipeline, [HARMLESS_TEXT], options)
-    except NotFiniteError as error:
-        raise broken_system(error) from error
-    try:
-        return _tried(pipeline, texts, options)
-    except BaseException as error:
-        _raise_unless_a_rows(error)
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
-        log.warning("a row was set apart: %s", reason)
-        return [Failure(reason)]
-
-
-def _tried(pipeline: Predictor, texts: Sequence[str], options: PredictOptions) -> "list[Result]":
+def _tried(pipeline: Predictor, options: PredictOptions, texts: Sequence[str]) -> "list[Result]":
     results = [_checked(result) for result in pipeline(texts, **vars(options))]
     _check_count(len(results), len(texts))
     return results
@@ -202,9 +157,3 @@ def _checked(result: "Result") -> "Result":
 def _check_count(found: int, expected: int) -> None:
     if found != expected:
         raise ValueError(f"{found} results for {expected} texts")
-
-
-def _raise_unless_a_rows(error: BaseException) -> None:
-    """Raise errors that mean "stop". A panic in the tokenizers' Rust code is no `Exception`, but is a row's fault."""
-    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
-        raise error

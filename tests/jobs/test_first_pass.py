@@ -71,3 +71,21 @@ def test_rows_that_had_to_be_read_apart_are_read_again(fitted, source, monkeypat
     monkeypatch.setattr(TopicEncoder, "logits", fails_once)
     found, _ = run_job(fitted, source, "again.jsonl")
     assert found == expected
+
+
+def test_a_panic_in_the_first_pass_ends_in_the_error_file(fitted, source, monkeypatch):
+    logits = TopicEncoder.logits
+    culprit = json.loads(source.read_text().splitlines()[7])["text"]
+
+    class Panic(BaseException):
+        """As the panics of the tokenizers' Rust code, which are no `Exception`."""
+
+    def panics(self, texts):
+        if culprit in texts:
+            raise Panic("index out of bounds")
+        return logits(self, texts)
+
+    monkeypatch.setattr(TopicEncoder, "logits", panics)
+    _, manifest = run_job(fitted, source, "out.jsonl")
+    assert manifest["report"]["error_rows"] == 2
+    assert "Panic: index out of bounds" in (source.parent / "out.jsonl.errors.jsonl").read_text()

@@ -16,8 +16,6 @@ from .decide import TopicDecisions, choose
 from .models import Fitted, FittedStages, cached
 from .settings import ArmSettings
 
-ROW_MEASURES = ("rougeL", "topic_fit", "true_fit")  # known of each output, so that rows can be resampled
-
 # Name: title, which way is better, group; in the order of the tables.
 METRICS = {
     "macro_f1": (METRIC_TITLES["macro_f1"], "higher", "topics"),

@@ -31,8 +31,10 @@ from unskew.corpus import load_usable
 from unskew.exporting import ExportSettings, export
 from unskew.jobs import JobSettings, open_model, run
 from unskew.pipeline import HybridPipeline
+from unskew.runtime import Precision
 
 BATCHES = (8, 32)
+PRECISIONS: tuple[Precision, ...] = ("bfloat16", "int8")
 TOKENS = 3_000  # about so many in the texts of a length
 
 Arm = Callable[[list[str]], list[str]]
@@ -219,6 +221,9 @@ def main() -> None:
         place = Path(scratch)
         made = dict(peers(given, pipe, place))
         ours = {"unskew, job": our_job(pipe, given.model, place), "unskew, in memory": our_call(pipe)}
+        for precision in PRECISIONS:
+            rounded = HybridPipeline.from_pretrained(given.model, "cpu", precision=precision)
+            ours[f"unskew, in memory, {precision}"] = our_call(rounded)
         model = Clocked(pipe.encoder.model)
         for tokens in given.tokens:
             texts = make_texts(rows, pipe.encoder.tokenizer, tokens)

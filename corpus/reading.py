@@ -97,7 +97,7 @@ def stream_located(
     return islice(_rows(source_parts(source), columns, needs, keep), limit)
 
 
-def show(
+def sample_texts(
     part: AnyPath | HubDataset, columns: Columns, sample: SpreadSample, lines: Iterable[Line] | None = None
 ) -> None:
     """Show a sample the rows of a part of a source; of a dataset on the hub only the first, because it has no end.

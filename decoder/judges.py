@@ -15,7 +15,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from ..corpus import Record
 
 _FRAME = re.compile(r"\s*(none|[\w.-]+=[^;]*(; *[\w.-]+=[^;]*)*)\s*")
-EMPTY_FRAME = "none"
 
 
 def parse_frame(text: str) -> list[tuple[str, str]]:

@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ..common import AnyPath, UserError, any_path, file_fingerprint, fingerprint
-from ..corpus import Columns, HubDataset, Source, SpreadSample, count_rows, format_of, read_lines, show, source_parts
+from ..corpus import (
+    Columns,
+    HubDataset,
+    Source,
+    SpreadSample,
+    count_rows,
+    format_of,
+    read_lines,
+    sample_texts,
+    source_parts,
+)
 from ..pipeline import bundle
 
 _BLOCK = 2**20
@@ -79,7 +89,7 @@ def input_state(source: Source, columns: Columns, sample: SpreadSample | None = 
             parts.append({"address": part.address, "revision": _revision(part)})
             counts.append(None)
             if sample is not None:
-                show(part, columns, sample)
+                sample_texts(part, columns, sample)
             continue
         seen.append(file_state(part))
         digest, count = _read(part, columns, sample)
@@ -167,7 +177,7 @@ def _read(part: AnyPath, columns: Columns, sample: SpreadSample | None) -> tuple
             if sample is not None and form in ("jsonl", "csv"):
                 numbered = read_lines(part, raw=io.BufferedReader(file, _BLOCK))
                 counted = ((lines := number, line) for number, line in numbered)
-                show(part, columns, sample, counted)
+                sample_texts(part, columns, sample, counted)
                 count = lines if form == "jsonl" else None
             elif form == "jsonl":
                 count = count_rows(part, io.BufferedReader(file, _BLOCK))
@@ -175,7 +185,7 @@ def _read(part: AnyPath, columns: Columns, sample: SpreadSample | None) -> tuple
     except OSError as error:
         raise UserError(f"cannot read {part}: {error.strerror}; check the path and its permissions") from error
     if sample is not None and form not in ("jsonl", "csv"):
-        show(part, columns, sample)
+        sample_texts(part, columns, sample)
     return digest, count_rows(part) if form == "parquet" else count
 
 

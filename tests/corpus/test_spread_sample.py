@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unskew.corpus import Columns, SpreadSample, show, source_parts, spread_sample
+from unskew.corpus import Columns, SpreadSample, sample_texts, source_parts, spread_sample
 
 
 def lines_of(count, start=0):
@@ -37,7 +37,7 @@ def write(path, count, start=0):
 def spread(source, most, limit=None):
     sample = SpreadSample(most, limit)
     for part in source_parts(source):
-        show(part, Columns(), sample)
+        sample_texts(part, Columns(), sample)
     return sample.taken()
 
 

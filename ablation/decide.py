@@ -14,7 +14,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from ..balance import Calibration, PosteriorCorrector, mean_posterior, prior_correct, resolve_prior, uniform_prior
+from ..balance import (
+    Calibration,
+    PosteriorCorrector,
+    adapt_target,
+    mean_posterior,
+    prior_correct,
+    resolve_prior,
+    uniform_prior,
+)
 from ..common import UserError
 from ..corpus import Topics
 from ..decoder import TopicDecoder
@@ -101,7 +109,8 @@ def _probabilities(arm: ArmSettings, fitted: Fitted, sets: TrainingData, logits:
         return divide_by_prior(logits, logits)
     if arm.target_prior == "raw":
         return logits.softmax(-1)
-    target = resolve_prior(arm.target_prior, sets.topics)
+    adaptive = arm.target_prior == "adaptive"
+    target = resolve_prior("uniform" if adaptive else arm.target_prior, sets.topics)
     corrector = PosteriorCorrector(
         sets.topics, fitted.model_prior[arm.fairness], Calibration(), target, fitted.links[arm.fairness]
     )
@@ -109,6 +118,8 @@ def _probabilities(arm: ArmSettings, fitted: Fitted, sets: TrainingData, logits:
         held_out, _ = _logits(fitted, [r.text for r in sets.validation], "validation", sets.topics, arm.fairness)
         targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))
         corrector = corrector.calibrate(held_out, targets, arm.calibration)
+    if adaptive:
+        corrector = corrector.with_target_prior(adapt_target(corrector, logits).shares)
     return corrector(logits)
 
 

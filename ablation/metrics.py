@@ -8,7 +8,7 @@ from torch import Tensor
 from ..balance import confusion as counted
 from ..balance import reliability, topic_metrics
 from ..common import METRIC_TITLES
-from ..decoder import FrameJudge, TopicDecoder, TopicJudge
+from ..decoder import FrameJudge, GenerationSettings, TopicDecoder, TopicJudge
 from ..evaluation import score_texts
 from .costs import Cost
 from .data import TestRows
@@ -96,8 +96,9 @@ def _write(
     texts = [test.texts[i] for i in test.outputs]
     topics = [test.topics.names[choice.decisions[i]] for i in test.outputs]
     model: TopicDecoder = fitted.model
-    question = ("outputs", arm.fairness, *topics)
-    outputs, seconds = cached(fitted, question, lambda: model.generate(texts, topics, fairness=arm.fairness))
+    options = GenerationSettings(guidance=arm.guidance)
+    question = ("outputs", arm.fairness, arm.guidance, *topics)
+    outputs, seconds = cached(fitted, question, lambda: model.generate(texts, topics, options, arm.fairness))
     return outputs, seconds, fitted
 
 

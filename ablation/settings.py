@@ -41,8 +41,9 @@ class ArmSettings:
         calibration: Calibration, fitted on the validation rows. "contextual": the prior is the decoder's prediction for
             texts without content (Zhao et al. 2021); "batch": its mean over the unlabelled test rows (after Zhou et al.
             2024).
-        target_prior: "raw" decides by the model's own softmax; "train" and "uniform" by the calibrated posterior under
-            that prior.
+        target_prior: "raw" decides by the model's own softmax; the others by the calibrated posterior under that prior.
+            "adaptive" estimates it from the unlabelled test rows, as a job does by default.
+        guidance: Strength of classifier-free guidance of the outputs; above 1 it needs a `topic_dropout`.
         fairness: Whether `<force_fairness>` precedes the topic when the arm is used.
         synthetic: Whether the synthetic rows of `data.synthetic` join the clean ones.
         relabel: Whether its decoder gets the noisy rows with the topics that the arm's encoder predicts, as in
@@ -58,7 +59,8 @@ class ArmSettings:
     decoder: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
     calibration: ArmCalibration = "none"
-    target_prior: Literal["raw", "train", "uniform"] = "raw"
+    target_prior: Literal["raw", "train", "uniform", "adaptive"] = "raw"
+    guidance: float = 1.0
     fairness: bool = False
     synthetic: bool = False
     relabel: bool = False
@@ -85,7 +87,9 @@ class ArmSettings:
         if self.relabel and self.decide in ("decoder", "head", "probe", "zero_shot", "svm", "bayes"):
             problems.append(f"relabel needs an encoder, but the arm decides by {self.decide}")
         if self.target_prior == "raw" and self.calibration not in ("none", "contextual", "batch"):
-            problems.append(f"calibration {self.calibration} needs a target_prior, train or uniform")
+            problems.append(f"calibration {self.calibration} needs a target_prior: train, uniform or adaptive")
+        if self.guidance > 1 and not self.write:
+            problems.append(f"guidance {self.guidance:g} is of outputs, and this arm writes none")
         if problems:
             raise UserError(f"arm {self.title!r}: " + "; ".join(problems))
 
@@ -160,6 +164,8 @@ class AblationSettings:
                     raise UserError(
                         "decide zero_shot needs decoder.base, because a model from scratch knows no topic names"
                     )
+                if arm.guidance > 1 and not decoder.topic_dropout:
+                    raise UserError("guidance needs a decoder with a topic_dropout, such as 0.1")
                 overridden(self.encoder, arm.encoder)
             except UserError as error:
                 raise UserError(f"ablation, arm {name}: {error}") from None

@@ -38,6 +38,15 @@ ARMS = {
     "decoder_recommended": ArmSettings("recommended", "decoder", write=True, decoder=LORA, **CORRECTED),
     "decoder_head": ArmSettings("head", "decoder", "head", decoder=LORA, encoder={"clean": {"learning_rate": 5e-4}}),
     "hybrid_full": ArmSettings("hybrid", "hybrid", "encoder", write=True, decoder=LORA, **CORRECTED),
+    "hybrid_guided": ArmSettings(
+        "guided",
+        "hybrid",
+        "encoder",
+        write=True,
+        decoder={**LORA, "topic_loss": None, "topic_dropout": 0.2},
+        target_prior="adaptive",
+        guidance=2.0,
+    ),
     "gold_topics": ArmSettings("true topics", "reference", "gold", write=True, decoder=LORA),
     "shuffled_topics": ArmSettings("wrong topics", "reference", "shuffled", write=True, decoder=LORA),
     "svm": ArmSettings("SVM", "encoder", "svm"),
@@ -135,9 +144,10 @@ def test_wrong_topics_are_never_right(ran):
 def test_calibration_alone_changes_no_weight_and_the_base_is_trained_once(ran):
     _, runs, output = ran
     assert runs["decoder_prior_correction"]["order"] == runs["decoder_plain"]["order"]
-    assert len(list(output.glob("fits/seed-0/decoder/base-*"))) == 1
-    # plain, LoRA, focal, sampling, fairness, and the one that writes for others: no other phase was trained
-    assert len(list(output.glob("fits/seed-0/decoder/clean-*"))) == 6
+    # the guided arm has a base of its own, which has also met rows without their topic
+    assert len(list(output.glob("fits/seed-0/decoder/base-*"))) == 2
+    # plain, LoRA, focal, sampling, fairness, the one that writes for others, the guided: no other phase was trained
+    assert len(list(output.glob("fits/seed-0/decoder/clean-*"))) == 7
 
 
 def test_a_finished_run_is_never_run_again(ran, settings, monkeypatch):
@@ -259,6 +269,10 @@ def test_a_wrong_setting_names_its_arm(settings):
         replace(settings, definitions={"names": ArmSettings("names", "decoder", "zero_shot")})
     with pytest.raises(UserError, match="needs a target_prior"):
         ArmSettings("raw", "decoder", calibration="temperature")
+    with pytest.raises(UserError, match="arm guided: guidance needs a decoder with a topic_dropout"):
+        replace(settings, definitions={"guided": replace(ARMS["hybrid_full"], guidance=2.0)})
+    with pytest.raises(UserError, match="this arm writes none"):
+        ArmSettings("silent", "decoder", guidance=2.0)
 
 
 def test_command(corpus, tmp_path, capsys):

@@ -109,8 +109,7 @@ def _probabilities(arm: ArmSettings, fitted: Fitted, sets: TrainingData, logits:
         return divide_by_prior(logits, logits)
     if arm.target_prior == "raw":
         return logits.softmax(-1)
-    adaptive = arm.target_prior == "adaptive"
-    target = resolve_prior("uniform" if adaptive else arm.target_prior, sets.topics)
+    target = resolve_prior("train" if arm.target_prior == "train" else "uniform", sets.topics)
     corrector = PosteriorCorrector(
         sets.topics, fitted.model_prior[arm.fairness], Calibration(), target, fitted.links[arm.fairness]
     )
@@ -118,7 +117,7 @@ def _probabilities(arm: ArmSettings, fitted: Fitted, sets: TrainingData, logits:
         held_out, _ = _logits(fitted, [r.text for r in sets.validation], "validation", sets.topics, arm.fairness)
         targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))
         corrector = corrector.calibrate(held_out, targets, arm.calibration)
-    if adaptive:
+    if arm.target_prior == "adaptive":
         corrector = corrector.with_target_prior(adapt_target(corrector, logits).shares)
     return corrector(logits)
 

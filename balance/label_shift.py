@@ -36,23 +36,30 @@ def em_prior(
         max_error: Largest standard error of a share. A larger one, from too few rows or from topics that the model
             cannot tell apart, raises a `UserError`; None refuses nothing.
     """
-    ratios = _ratios(probabilities, model_prior)
-    prior = model_prior.detach().cpu().double() / model_prior.sum().item()
-    for _ in range(MAX_ITERATIONS):
-        growth = (ratios @ prior).reciprocal() @ ratios / len(ratios)
-        # The objective is concave and `growth` its gradient: the maximum is at most this much higher.
-        if growth.max().item() - 1 <= tolerance:
-            break
-        prior = prior * growth
+    prior = em_priors(probabilities, model_prior, _once(probabilities), tolerance)[:, 0]
     if max_error is not None:
         errors = em_standard_error(probabilities, model_prior, prior)
         if not errors.max().item() <= max_error:
             worst = int(errors.argmax())
             raise UserError(
-                f"the prior of these {len(ratios)} rows cannot be estimated: the standard error of the share of "
+                f"the prior of these {len(probabilities)} rows cannot be estimated: the standard error of the share of "
                 f"topic {worst} is {errors[worst].item():.2g}, above {max_error:g}; give more rows or a target prior"
             )
-    return prior / prior.sum()
+    return prior
+
+
+def em_priors(probabilities: Tensor, model_prior: Tensor, times: Tensor, tolerance: float = 1e-6) -> Tensor:
+    """`em_prior` of B resamples at once (C, B), refusing nothing; `times` (n, B) is how often each row is in each."""
+    ratios, times = _ratios(probabilities, model_prior), times.double()
+    start = model_prior.detach().cpu().double() / model_prior.sum().item()
+    priors, rows = start[:, None].repeat(1, times.shape[1]), times.sum(0)
+    for _ in range(MAX_ITERATIONS):
+        growth = ratios.T @ (times / (ratios @ priors)) / rows
+        # The objective is concave and `growth` its gradient: the maximum is at most this much higher.
+        if growth.max().item() - 1 <= tolerance:
+            break
+        priors = priors * growth
+    return priors / priors.sum(0)
 
 
 def shrunk_em_prior(logits: Tensor, center: Tensor, weight: float | None = None, tolerance: float = 1e-7) -> Tensor:
@@ -68,19 +75,26 @@ def shrunk_em_prior(logits: Tensor, center: Tensor, weight: float | None = None,
         weight: Number of pseudo-rows m; twenty for each topic unless given.
         tolerance: Largest change of a share in a step at which to stop.
     """
-    rows, center = checked_logits(logits).cpu().double(), center.detach().cpu().double()
+    return shrunk_em_priors(logits, center, _once(logits), weight, tolerance)[:, 0]
+
+
+def shrunk_em_priors(
+    logits: Tensor, center: Tensor, times: Tensor, weight: float | None = None, tolerance: float = 1e-7
+) -> Tensor:
+    """`shrunk_em_prior` of B resamples at once (C, B); `times` (n, B) is how often each row is in each."""
+    rows, times, center = checked_logits(logits).cpu().double(), times.double(), center.detach().cpu().double()[:, None]
     center = center / center.sum()
     pseudo = PSEUDO_ROWS * rows.shape[1] if weight is None else weight
-    prior, ratios = center, (rows - rows.amax(-1, keepdim=True)).exp()
+    priors, ratios = center.repeat(1, times.shape[1]), (rows - rows.amax(-1, keepdim=True)).exp()
     for _ in range(_SHRUNK_ITERATIONS):
-        evidence = (ratios @ prior).clamp(min=torch.finfo(torch.float64).tiny)
-        summed = prior * (evidence.reciprocal() @ ratios)
-        found = (summed + pseudo * center) / (len(rows) + pseudo)
-        moved = (found - prior).abs().max().item()
-        prior = found
+        evidence = (ratios @ priors).clamp(min=torch.finfo(torch.float64).tiny)
+        summed = priors * (ratios.T @ (times / evidence))
+        found = (summed + pseudo * center) / (times.sum(0) + pseudo)
+        moved = (found - priors).abs().max().item()
+        priors = found
         if moved < tolerance:
             break
-    return prior
+    return priors
 
 
 def em_standard_error(probabilities: Tensor, model_prior: Tensor, prior: Tensor) -> Tensor:
@@ -149,6 +163,11 @@ def bbse_prior(
     observed = torch.bincount(checked_probabilities(probabilities).argmax(-1), minlength=topics).double()
     prior = torch.linalg.solve(rates, observed / observed.sum()).clamp(min=0)
     return prior / prior.sum()
+
+
+def _once(rows: Tensor) -> Tensor:
+    """A single sample (n, 1) that has each row once."""
+    return torch.ones(len(rows), 1, dtype=torch.float64)
 
 
 def _ratios(probabilities: Tensor, model_prior: Tensor) -> Tensor:

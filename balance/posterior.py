@@ -127,6 +127,11 @@ class PosteriorCorrector:
     def _alike(self, natural: Tensor) -> Tensor:
         return prior_correct(natural, prior_from_counts(self.topics.counts), uniform_prior(len(self.topics)))
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether a calibration was fitted and kept."""
+        return self.calibration.report is not None and self.calibration.report.kept
+
     def recalibrated(self, logits: Tensor, labels: Tensor) -> "PosteriorCorrector":
         """A corrector with the same kind of calibration, refitted on these rows without a test, for a bootstrap."""
         report = self.calibration.report

@@ -14,7 +14,8 @@ from .posterior import PosteriorCorrector
 RESAMPLES = 40
 MOST_ROWS = 5000  # of a job; more would hardly change the errors
 
-Estimator = Callable[[PosteriorCorrector, Tensor], Tensor]  # from logits (n, C) to a prior (C,)
+# From logits (n, C) and how often each row is in each of B resamples (n, B) to their priors (C, B).
+Estimator = Callable[[PosteriorCorrector, Tensor, Tensor], Tensor]
 
 
 def bootstrap_errors(
@@ -47,17 +48,23 @@ def bootstrap_errors(
     rows = torch.bincount(labels, minlength=len(likely))
     known = torch.where(rows > 0, likely, 0.0)
     known = known / known.sum()
-    drawing = (known / rows.clamp(min=1))[labels]
+    drawing, evenly = (known / rows.clamp(min=1))[labels], torch.ones(len(logits))
     estimates, made_up = [], []
-    for _ in range(RESAMPLES):
+    # Without a calibration to refit, all resamples share their probabilities, and are estimated together.
+    for size in [1] * RESAMPLES if corrector.is_calibrated else [RESAMPLES]:
         again = _within_topics(labels, generator)
         refitted = corrector.recalibrated(own[again], labels[again])
-        some = torch.randint(len(logits), (len(logits),), generator=generator)
-        job = torch.multinomial(drawing, len(logits), replacement=True, generator=generator)
-        estimates.append(estimator(refitted, logits[some]))
-        made_up.append(estimator(refitted, own[job]))
-    bias = torch.where(rows > 0, torch.stack(made_up).mean(0) - known, 0.0)
-    return (torch.stack(estimates).var(0) + bias**2).sqrt()
+        estimates.append(estimator(refitted, logits, _resamples(evenly, len(logits), size, generator)))
+        made_up.append(estimator(refitted, own, _resamples(drawing, len(logits), size, generator)))
+    bias = torch.where(rows > 0, torch.cat(made_up, -1).mean(-1) - known, 0.0)
+    return (torch.cat(estimates, -1).var(-1) + bias**2).sqrt()
+
+
+def _resamples(weights: Tensor, size: int, number: int, generator: torch.Generator) -> Tensor:
+    """How often each row (n,) is in each of some samples of `size` rows (n, number), drawn by `weights` (n,)."""
+    drawn = torch.multinomial(weights.expand(number, -1), size, replacement=True, generator=generator)
+    times = torch.zeros(number, len(weights), dtype=torch.float64)
+    return times.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64)).T
 
 
 def thinned(logits: Tensor, most: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..common import UserError
 from ..corpus import Topics
 from .calibration import prior_from_counts
-from .label_shift import em_prior, em_standard_error, shrunk_em_prior
+from .label_shift import em_prior, em_priors, em_standard_error, shrunk_em_priors
 from .posterior import PosteriorCorrector
 from .prior_errors import bootstrap_errors, thinned
 
@@ -134,10 +134,10 @@ def adapt_target(corrector: PosteriorCorrector, logits: Tensor, seed: int = 0) -
         seed: Random seed of the bootstrap of the errors.
     """
     logits = thinned(logits, MOST_ROWS)
-    prior = _adapted(corrector, logits, 1e-7)
+    prior = _adapted(corrector, logits, torch.ones(len(logits), 1), 1e-7)[:, 0]
     errors: tuple[float, ...] = ()
     if corrector.rows is not None and len(logits):
-        likely = _estimated(corrector, logits)
+        likely = _estimated(corrector, logits, torch.ones(len(logits), 1))[:, 0]
         errors = tuple(bootstrap_errors(corrector, logits, likely, corrector.rows, _adapted, seed).tolist())
     return AdaptedPrior(corrector.topics, tuple(prior.tolist()), len(logits), errors)
 
@@ -178,21 +178,23 @@ def estimate_target(corrector: PosteriorCorrector, logits: Tensor, seed: int = 0
     return ShiftEstimate(topics, tuple(shrunk.tolist()), tuple(errors.tolist()), len(logits), known)
 
 
-def _adapted(corrector: PosteriorCorrector, logits: Tensor, tolerance: float = TOLERANCE) -> Tensor:
+def _adapted(corrector: PosteriorCorrector, logits: Tensor, times: Tensor, tolerance: float = TOLERANCE) -> Tensor:
+    """Adapted priors (C, B) of B resamples, each with row i `times[i]` times (n, B)."""
     favouring_none = corrector.with_target_prior("uniform").log_probabilities(logits)
-    return shrunk_em_prior(favouring_none, prior_from_counts(corrector.topics.counts) ** TEMPER, tolerance=tolerance)
+    center = prior_from_counts(corrector.topics.counts) ** TEMPER
+    return shrunk_em_priors(favouring_none, center, times, tolerance=tolerance)
 
 
-def _estimated(corrector: PosteriorCorrector, logits: Tensor) -> Tensor:
+def _estimated(corrector: PosteriorCorrector, logits: Tensor, times: Tensor) -> Tensor:
+    """Estimated priors (C, B) of B resamples, each with row i `times[i]` times (n, B)."""
     trained = prior_from_counts(corrector.topics.counts)
-    return _shrunk(
-        em_prior(corrector.calibrated_log_probs(logits).exp(), trained, TOLERANCE, None), trained, len(logits)
-    )
+    priors = em_priors(corrector.calibrated_log_probs(logits).exp(), trained, times, TOLERANCE)
+    return _shrunk(priors, trained[:, None], int(times[:, 0].sum()))
 
 
-def _shrunk(prior: Tensor, trained: Tensor, rows: int) -> Tensor:
-    topics = len(prior)
-    return (rows * prior + 0.5 + topics * trained / 2) / (rows + topics)
+def _shrunk(priors: Tensor, trained: Tensor, rows: int) -> Tensor:
+    topics = len(priors)
+    return (rows * priors + 0.5 + topics * trained / 2) / (rows + topics)
 
 
 def _intervals(prior: tuple[float, ...], errors: tuple[float, ...]) -> tuple[tuple[float, float], ...]:

@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unskew.balance import bbse_prior, em_prior, em_standard_error, uniform_prior
+from unskew.balance import bbse_prior, em_prior, em_standard_error, shrunk_em_prior, uniform_prior
+from unskew.balance.label_shift import em_priors, shrunk_em_priors
 from unskew.common import UserError
 
 MODEL = torch.tensor([0.6, 0.3, 0.08, 0.02], dtype=torch.float64)
@@ -37,6 +38,21 @@ def test_em_standard_error_is_the_spread_of_estimates():
         errors.append(em_standard_error(probabilities, MODEL, estimates[-1]))
     spread = torch.stack(estimates).std(0)
     torch.testing.assert_close(torch.stack(errors).mean(0), spread, rtol=0.35, atol=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(times=st.lists(st.lists(st.integers(0, 3), min_size=12, max_size=12), min_size=1, max_size=4))
+def test_resamples_are_estimated_together_as_each_would_be_alone(times):
+    probabilities, _ = draw(OTHER, 12)
+    counts = torch.tensor([column if any(column) else [1] * 12 for column in times]).T
+    repeated = [probabilities.repeat_interleave(column, 0) for column in counts.T]
+    plain = em_priors(probabilities, MODEL, counts, 1e-10)
+    shrunk = shrunk_em_priors(probabilities.log(), MODEL, counts, 2.0, 1e-10)
+    for column, rows in enumerate(repeated):
+        alone = em_prior(rows, MODEL, 1e-10, max_error=None)
+        torch.testing.assert_close(plain[:, column], alone, atol=1e-3, rtol=1e-3)
+        alone = shrunk_em_prior(rows.log(), MODEL, 2.0, 1e-10)
+        torch.testing.assert_close(shrunk[:, column], alone, atol=1e-6, rtol=1e-6)
 
 
 def test_em_reaches_the_maximum_of_the_likelihood():

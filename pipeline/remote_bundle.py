@@ -1,18 +1,22 @@
 """A bundle in object storage, copied once to this machine. Knows objects and a cache folder; not their contents."""
 
 import os
+import shutil
+import time
 from pathlib import Path
 
 from filelock import FileLock
 
 from ..common import RemotePath, UserError, check_disk, fingerprint, replacing_folder
 
+UNUSED_DAYS = 30  # after which a copy is removed; a process that has loaded it needs it no more
+
 
 def local_copy(url: str, marker: str) -> Path:
     """A folder on this machine with a copy of a bundle's current objects. Processes wait for each other.
 
     Copies are kept in $XDG_CACHE_HOME/unskew/bundles (else ~/.cache) under a fingerprint of names, sizes and versions,
-    so a replaced object leads to another copy.
+    so a replaced object leads to another copy. Whenever one is made, copies that were not asked for in thirty days go.
 
     Args:
         url: URL of the bundle's folder.
@@ -34,6 +38,7 @@ def local_copy(url: str, marker: str) -> Path:
     place = cache / fingerprint(str(source), found)[:32]
     with FileLock(f"{place}.lock"):
         if not place.exists():
+            _remove_unused(cache)
             check_disk(cache, sum(size for _, _, size in found))
             with replacing_folder(place) as new:
                 for name, _, _ in found:
@@ -41,7 +46,18 @@ def local_copy(url: str, marker: str) -> Path:
                     (source / name).get(new / name)
                 if _state(source) != found:
                     raise UserError(f"the bundle {source} was replaced while it was copied; run the same command again")
+        os.utime(place)
     return place
+
+
+def _remove_unused(cache: Path) -> None:
+    """Remove copies by the time of their folder, which is that of their last use."""
+    oldest = time.time() - UNUSED_DAYS * 24 * 3600
+    for lock in cache.glob("*.lock"):
+        place = lock.with_suffix("")
+        if place.is_dir() and place.stat().st_mtime < oldest:
+            with FileLock(lock):
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def _state(source: RemotePath) -> list[tuple[str, int, int]]:

@@ -1,6 +1,7 @@
 """A job whose input and output are in object storage: over an S3 server, or fsspec's memory where S3 adds nothing."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from unskew.common import UserError, any_path, replacing, storage, write_jsonl
 from unskew.corpus import Columns
 from unskew.jobs import JobSettings, describe, describe_status, folder, job_status, predict, run
 from unskew.jobs.encoding import FORMATS
+from unskew.pipeline.remote_bundle import local_copy
 
 SCRIPT = str(Path(__file__).parent / "fake_job.py")
 OUTPUTS = ["out/", "out.jsonl", "out.parquet"]
@@ -380,12 +382,26 @@ def test_a_bundle_by_its_url(fitted, memory, tmp_path, monkeypatch):
     assert memory.cat_file("/b/remote.jsonl") == (tmp_path / "local.jsonl").read_bytes()
     copies = tmp_path / "cache" / "unskew" / "bundles"
     assert len([path for path in copies.iterdir() if path.is_dir()]) == 1
-    monkeypatch.setattr(storage.RemotePath, "get", lambda *_: 1 / 0)
-    predict("memory://bundles/one", str(tmp_path / "in.jsonl"), "memory://b/again.jsonl", **options)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.RemotePath, "get", lambda *_: 1 / 0)
+        predict("memory://bundles/one", str(tmp_path / "in.jsonl"), "memory://b/again.jsonl", **options)
     with pytest.raises(UserError, match="memory://bundles is not a bundle: it has no unskew.json"):
         predict("memory://bundles", str(tmp_path / "in.jsonl"), "memory://b/none.jsonl", **options)
     with replacing(any_path("memory://bundles/one/encoder/config.json")) as file:
         file.write("{}")
     with pytest.raises(UserError, match="config.json"):
         predict("memory://bundles/one", str(tmp_path / "in.jsonl"), "memory://b/none.jsonl", **options)
+
+
+def test_copies_of_a_bundle_that_nobody_has_used_for_a_month_go(memory, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    for name in ("unused", "used", "new"):
+        memory.pipe_file(f"/bundles/{name}/unskew.json", name.encode())
+    unused, used = (local_copy(f"memory://bundles/{name}", "unskew.json") for name in ("unused", "used"))
+    for place in (unused, used):
+        os.utime(place, (0, time.time() - 31 * 24 * 3600))
+    local_copy("memory://bundles/used", "unskew.json")
+    local_copy("memory://bundles/new", "unskew.json")
+    assert not unused.exists()
+    assert (used / "unskew.json").read_text("utf-8") == "used"

@@ -51,6 +51,7 @@ class Evaluation:
         ceiling: The metrics of `topics` for the Bayes-optimal classifier; empty if it is not known.
         examples: A few rows with their outputs, rare topics first.
         target_prior: The target prior of the decisions: shares by topic.
+        target_intervals: About 95% intervals of these shares; empty if they were not estimated, or without held-out rows.
         repeated: Number of rows left out because their text is in the training set.
         undecided: Share of the rows of each topic that stayed undecided, if the system leaves any.
         obedience: Whether outputs follow the given topic, see `obedience`; empty if not requested.
@@ -69,6 +70,7 @@ class Evaluation:
     undecided: dict[str, float | None] = field(default_factory=dict)
     obedience: dict[str, dict[str, float]] = field(default_factory=dict)
     views: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    target_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -120,10 +122,12 @@ def evaluate(
     texts = [record.text for record in records]
     targets = torch.tensor(pipeline.topics.encode(str(record.topic) for record in records))
     logits = pipeline.encoder.logits(texts)
+    intervals: dict[str, tuple[float, float]] = {}
     if target_prior is not None:
         taken = target_of_rows(target_prior, pipeline.corrector, logits)
         log.info("%s", taken)
         pipeline = pipeline.with_target_prior(taken.shares)
+        intervals = dict(zip(taken.topics.names, taken.intervals, strict=False))
     best = None
     if newsroom is not None:
         best = bayes_posterior(newsroom, texts, pipeline.topics.names, pipeline.corrector.target)
@@ -143,6 +147,7 @@ def evaluate(
             prior: topic_metrics(pipeline.corrector.with_target_prior(prior)(logits), targets, pipeline.topics.counts)
             for prior in VIEWS
         },
+        target_intervals=intervals,
     )
     rows = [
         {"id": record.id, "true_topic": record.topic, "target": record.target, **result.to_dict()}

@@ -22,6 +22,10 @@ class StoredEvaluation(Artefact):
     ceiling: Metrics = Field(description="Metrics of the Bayes-optimal classifier; empty if not known.")
     examples: list[JsonObject] = Field(description="A few rows with their outputs, rare topics first.")
     target_prior: dict[Name, Share] = Field(description="Target prior of the decisions: shares by topic.")
+    target_intervals: dict[Name, tuple[Share, Share]] = Field(
+        default={},
+        description="About 95% intervals of these shares; empty if they were not estimated, or without held-out rows.",
+    )
     undecided: dict[Name, Share | None] = Field(
         default={}, description="Share of undecided rows by topic; empty without any."
     )

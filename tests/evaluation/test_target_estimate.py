@@ -145,6 +145,8 @@ def test_evaluate_aims_at_the_prior_of_its_rows(fitted, shifted, tmp_path):
     assert found.target_prior["football"] == pytest.approx(0.8, abs=0.1)
     stored = json.loads((tmp_path / "estimated" / "evaluation.json").read_text())
     assert stored["target_prior"] == found.target_prior
+    low, high = stored["target_intervals"]["football"]
+    assert low < found.target_prior["football"] < high
     assert evaluate(pipeline, shifted, tmp_path / "own").target_prior == pytest.approx(
         dict.fromkeys(found.recall, 1 / 3)
     )

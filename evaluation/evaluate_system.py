@@ -51,7 +51,7 @@ class Evaluation:
         ceiling: The metrics of `topics` for the Bayes-optimal classifier; empty if it is not known.
         examples: A few rows with their outputs, rare topics first.
         target_prior: The target prior of the decisions: shares by topic.
-        target_intervals: About 95% intervals of these shares; empty if they were not estimated, or without held-out rows.
+        target_intervals: About 95% intervals of these shares; empty without held-out rows, or if the prior was given.
         repeated: Number of rows left out because their text is in the training set.
         undecided: Share of the rows of each topic that stayed undecided, if the system leaves any.
         obedience: Whether outputs follow the given topic, see `obedience`; empty if not requested.

@@ -24,7 +24,7 @@ class StoredEvaluation(Artefact):
     target_prior: dict[Name, Share] = Field(description="Target prior of the decisions: shares by topic.")
     target_intervals: dict[Name, tuple[Share, Share]] = Field(
         default={},
-        description="About 95% intervals of these shares; empty if they were not estimated, or without held-out rows.",
+        description="About 95% intervals of these shares; empty without held-out rows, or if the prior was given.",
     )
     undecided: dict[Name, Share | None] = Field(
         default={}, description="Share of undecided rows by topic; empty without any."

@@ -7,6 +7,7 @@ import sys
 import pytest
 import yaml
 
+from unskew import __version__
 from unskew.balance import LossSettings
 from unskew.cli.main import COMMANDS, main, make_parser
 from unskew.decoder import DecoderSettings
@@ -24,6 +25,11 @@ def test_help_lists_every_command(capsys):
     code, out, _ = call(capsys, "--help")
     assert code == 0
     assert all(name in out for name in COMMANDS)
+
+
+def test_the_package_runs_as_a_module():
+    found = subprocess.run([sys.executable, "-m", "unskew", "--version"], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == f"unskew {__version__}"
 
 
 def test_help_does_not_load_the_models_libraries():

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -70,6 +71,7 @@ def replacing_folder(path: Target) -> Generator[Path]:
         with _explained(path):
             yield temporary
         with _explained(path, always=True):
+            _share_tree(temporary)
             _sync_tree(temporary)
             _swap(temporary, place)
             _sync_folder(place.parent)
@@ -154,6 +156,14 @@ def _exchange(first: Path, second: Path) -> bool:
     if rename is None:
         return False
     return rename(at_working_folder, os.fsencode(first), at_working_folder, os.fsencode(second), exchange) == 0
+
+
+def _share_tree(folder: Path) -> None:
+    """Let everybody read the files who may read the folder: safetensors makes files for their owner alone."""
+    usual = stat.S_IMODE(folder.stat().st_mode) & 0o666
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | usual)
 
 
 def _sync_tree(folder: Path) -> None:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from unskew.common import UserError, replacing_file, replacing_folder, restore_folder, write_jsonl, write_text
 from unskew.common import atomic as writing
@@ -111,6 +113,19 @@ def test_folder_is_replaced_whole(old_folder: Path, either_swap: None) -> None:
     assert entries(old_folder) == ["deep", "weights"]
     assert (old_folder / "weights").read_text() == "new"
     assert entries(old_folder.parent) == ["bundle"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_files_of_a_folder_have_the_usual_permissions(tmp_path: Path, mask: int, mode: int) -> None:
+    """Safetensors makes files that their owner alone can read, whatever the mask."""
+    before = os.umask(mask)
+    try:
+        with replacing_folder(tmp_path / "bundle") as new:
+            (new / "encoder").mkdir()
+            save_file({"weight": torch.zeros(2)}, new / "encoder" / "model.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "bundle" / "encoder" / "model.safetensors").stat().st_mode & 0o777 == mode
 
 
 def test_a_folder_that_was_not_there_is_made(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from decoder_peers import PEERS, Decode
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -192,6 +193,17 @@ def unskew_in_vllm(folder: Path, rows: dict[str, Any]) -> Stages:
     return {"encoder": lambda: pipe.probabilities(rows["texts"]), "decoder": decode}
 
 
+def at_its_best(peer: Callable[[Path, dict[str, Any]], Decode]) -> Callable[[Path, dict[str, Any]], Stages]:
+    """An arm of the decoder alone, at its best batch size."""
+
+    def arm(folder: Path, rows: dict[str, Any]) -> Stages:
+        decode = peer(folder, rows)
+        best = best_batch(decode)
+        return {"decoder": lambda: decode(best)}
+
+    return arm
+
+
 ARMS: dict[str, Callable[[Path, dict[str, Any]], Stages]] = {
     "transformers pipelines": transformers_pipelines,
     "model.generate": plain_batches,
@@ -203,6 +215,7 @@ ARMS: dict[str, Callable[[Path, dict[str, Any]], Stages]] = {
     "unskew bfloat16": unskew("bfloat16"),
     "unskew int8": unskew("int8"),
     "unskew, vLLM": unskew_in_vllm,
+    **{name: at_its_best(peer) for name, peer in PEERS.items()},
 }
 
 

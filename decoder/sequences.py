@@ -155,6 +155,21 @@ def last_logits(model: Any, inputs: dict[str, Tensor], last: int) -> Tensor:
     return model(**inputs, **extra, use_cache=False).logits[:, -last:]
 
 
+def make_head_inputs_contiguous(model: Any) -> None:
+    """Copy what the output matrix multiplies where it is a slice, such as the last position of each row.
+
+    torch multiplies such a slice row by row, each with its own copy of the matrix: for eight rows of a vocabulary of
+    49,000 it takes 5 times as long on a CPU in float32, and 130 times in bfloat16.
+    """
+    head = plain(model).get_output_embeddings()
+    if head is not None:
+        head.register_forward_pre_hook(_contiguous)
+
+
+def _contiguous(head: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (inputs[0].contiguous(), *inputs[1:])
+
+
 def last_hidden(model: Any, inputs: dict[str, Tensor]) -> Tensor:
     """The inputs (B, D) of the output matrix at the last position of left-padded rows."""
     kept: list[Tensor] = []

@@ -26,7 +26,7 @@ from .control import ControlTokens
 from .engine import Engine, Guidance
 from .generation import TokenCallback, TokenSelector, WatchedSelector, row_seed
 from .prompts import Prompt
-from .sequences import Sequencer, last_hidden, last_logits, pad_left
+from .sequences import Sequencer, last_hidden, last_logits, make_head_inputs_contiguous, pad_left
 from .settings import Backend, Condition, GenerationSettings
 from .vllm_backend import VllmBackend, check_backend
 
@@ -70,6 +70,7 @@ class TopicDecoder:
         facts: TrainableParameters | None = None,
     ) -> None:
         self.model = model.eval()
+        make_head_inputs_contiguous(model)
         self.tokenizer = tokenizer
         self.control = control
         self.prompt = prompt

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .memory import copy_from_mmap
 
 ROWS = 1024  # of inputs for which the arrangement is chosen; with more or fewer it is nearly as fast
-SMALLEST = 1 << 17  # weights; in smaller layers the call costs more than it saves
+SMALLEST = 1 << 16  # weights; in smaller layers the call costs more than it saves
 
 
 def packable(dtype: torch.dtype) -> bool:
@@ -31,12 +31,14 @@ class PrepackedLinear(nn.Module):
 
     Args:
         linear: Layer to copy, with weight (out, in).
+        tied: Whether another module uses the weight too, as an embedding does; it is then saved as one with it.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, tied: bool = False) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = linear.bias
+        self._tied = [linear.weight] if tied else []  # a list, so that it is no parameter of this module
         self._weight = _packed(linear.weight)
 
     @property
@@ -57,7 +59,7 @@ class PrepackedLinear(nn.Module):
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + "weight"] = self._weight.to_dense()
+        destination[prefix + "weight"] = self._tied[0].detach() if self._tied else self._weight.to_dense()
 
     def _load_from_state_dict(
         self,
@@ -93,15 +95,16 @@ class PrepackedLinear(nn.Module):
 
 
 def prepack_linears(model: nn.Module) -> None:
-    """Replace every untied linear layer on a CPU that is faster so by a `PrepackedLinear`, in place.
+    """Replace every linear layer on a CPU that is faster so by a `PrepackedLinear`, in place.
 
-    If any layer is replaced, the whole model is frozen, and its memory-mapped weights are copied.
+    An output matrix that is also the embedding is then in memory twice. If any layer is replaced, the whole model is
+    frozen, and its memory-mapped weights are copied.
     """
     uses = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if type(child) is nn.Linear and uses[id(child.weight)] == 1 and _worth_it(child.weight):
-                setattr(parent, name, PrepackedLinear(child))
+            if type(child) is nn.Linear and _worth_it(child.weight):
+                setattr(parent, name, PrepackedLinear(child, tied=uses[id(child.weight)] > 1))
     if any(isinstance(module, PrepackedLinear) for module in model.modules()):
         model.requires_grad_(False)
         copy_from_mmap(model)

@@ -89,7 +89,7 @@ def test_a_model_gives_the_same_and_is_saved_as_it_was(tied, tmp_path):
         intermediate_size=640,
         num_hidden_layers=2,
         num_attention_heads=8,
-        num_key_value_heads=2,
+        num_key_value_heads=1,
         tie_word_embeddings=tied,
     )
     model = LlamaForCausalLM(config).eval()
@@ -102,7 +102,12 @@ def test_a_model_gives_the_same_and_is_saved_as_it_was(tied, tmp_path):
     mlp = model.model.layers[0].mlp
     assert isinstance(mlp.up_proj, PrepackedLinear)
     assert isinstance(model.model.layers[0].self_attn.k_proj, nn.Linear)  # too small to gain
-    assert isinstance(model.lm_head, nn.Linear) == tied
+    assert isinstance(model.lm_head, PrepackedLinear)
+    for one in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        copied = one.state_dict()
+        assert copied.keys() == state.keys()
+        shared = copied["lm_head.weight"].data_ptr() == copied["model.embed_tokens.weight"].data_ptr()
+        assert shared == tied
     model.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).state_dict()
     assert loaded.keys() == state.keys()

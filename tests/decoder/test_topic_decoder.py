@@ -38,6 +38,17 @@ def test_outputs_do_not_depend_on_the_batch(decoder):
     assert backwards[::-1] == together
 
 
+def test_the_output_matrix_is_given_contiguous_rows(decoder):
+    """For a slice, such as the last position of each row, torch would copy the matrix for each row."""
+    head, seen = decoder.model.get_output_embeddings(), []
+    watching = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].is_contiguous()))
+    decoder.generate(["wheat", "a longer text about wheat"], ["wheat", "oil"])
+    decoder.topic_logits(["wheat", "a longer text about wheat"])
+    watching.remove()
+    assert len(seen) > 2
+    assert all(seen)
+
+
 def test_the_topic_counts(decoder):
     assert decoder.generate(["Cy"], ["oil"], SHORT) != decoder.generate(["Cy"], ["wheat"], SHORT)
     assert decoder.generate(["Cy"], ["oil"], SHORT) != decoder.generate(["Cy"], ["oil"], SHORT, fairness=True)

@@ -54,7 +54,9 @@ def em_priors(probabilities: Tensor, model_prior: Tensor, times: Tensor, toleran
     start = model_prior.detach().cpu().double() / model_prior.sum().item()
     priors, rows = start[:, None].repeat(1, times.shape[1]), times.sum(0)
     for _ in range(MAX_ITERATIONS):
-        growth = ratios.T @ (times / (ratios @ priors)) / rows
+        # 0 where a row speaks for one topic alone, and the resample has no such row: 0 / 0 would spread to all shares.
+        evidence = (ratios @ priors).clamp(min=torch.finfo(torch.float64).tiny)
+        growth = ratios.T @ (times / evidence) / rows
         # The objective is concave and `growth` its gradient: the maximum is at most this much higher.
         if growth.max().item() - 1 <= tolerance:
             break

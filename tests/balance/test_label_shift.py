@@ -55,6 +55,13 @@ def test_resamples_are_estimated_together_as_each_would_be_alone(times):
         torch.testing.assert_close(shrunk[:, column], alone, atol=1e-6, rtol=1e-6)
 
 
+def test_a_resample_without_the_only_rows_that_speak_for_a_topic_has_none_of_it():
+    certain = torch.eye(3).double()
+    assert em_priors(certain, uniform_prior(3), torch.tensor([[2], [1], [0]]))[:, 0].tolist() == pytest.approx(
+        [2 / 3, 1 / 3, 0], abs=1e-6
+    )
+
+
 def test_em_reaches_the_maximum_of_the_likelihood():
     probabilities, _ = draw(OTHER, 2000)
     estimate = em_prior(probabilities, MODEL)

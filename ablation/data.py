@@ -57,7 +57,8 @@ def _within(settings: AblationSettings, sets: TrainingData, seed: int) -> Traini
     """The share of the sets that the budget allows."""
     if settings.budget == 1:
         return sets
-    clean = sum(sets.topics.counts)  # the synthetic rows come after them
+    split_off = len(sets.validation) if sets.is_split else 0
+    clean = sum(sets.topics.counts) - split_off  # the synthetic rows come after them
     train = _share(sets.train[:clean], settings.budget, seed)
     topics = Topics.from_labels(str(record.topic) for record in train)
     noisy = sets.noisy and sets.noisy[: max(1, round(settings.budget * len(sets.noisy)))]

@@ -237,6 +237,16 @@ def test_budget_keeps_the_shares_of_topics(settings):
     assert {record.topic for record in half.validation} == {record.topic for record in whole.validation}
 
 
+def test_a_budget_leaves_synthetic_rows_whole_and_uncounted(settings, make_rows, tmp_path):
+    from unskew.ablation.data import read_training
+
+    write_jsonl(tmp_path / "synthetic.jsonl", make_rows({"football": 9}, 5, "synthetic"))
+    data = replace(settings.data, synthetic=str(tmp_path / "synthetic.jsonl"))
+    half = read_training(replace(settings, data=data, budget=0.5), 0, synthetic=True)
+    assert half.topics.counts == (25, 10, 3)
+    assert sum(record.id.startswith("synthetic") for record in half.train) == 9
+
+
 def test_arms_without_what_they_need_are_left_out(settings, tmp_path, caplog):
     arms = {
         "svm": ARMS["svm"],

@@ -41,7 +41,8 @@ class ObedienceCurve(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Measure if it is due."""
-        if trainer.global_step % self._every == 0 and trainer.global_step != self.measured[-1]["step"]:
+        last = self.measured[-1]["step"] if self.measured else None
+        if trainer.global_step % self._every == 0 and trainer.global_step != last:
             self._measure(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:

@@ -90,6 +90,13 @@ def test_a_curve_is_measured_as_training_goes_on(base, make_settings, topics, re
     assert all(torch.equal(value, plain.model.state_dict()[name]) for name, value in curved.model.state_dict().items())
 
 
+def test_without_validation_rows_of_a_topic_with_targets_there_is_no_curve(base, make_settings, records, tmp_path):
+    topics = Topics.from_labels([*(record.topic for record in records), "gold"])
+    settings = make_settings(base=base, obedience_every=1, clean=PhaseSettings(epochs=1, max_steps=2))
+    fit_decoder(records, [replace(records[0], topic="gold")], None, topics, settings, tmp_path)
+    assert not list(tmp_path.glob("clean-*/obedience.csv"))
+
+
 def test_a_topic_without_targets_is_said_and_can_be_written_under(base, make_settings, records, tmp_path, caplog):
     topics = Topics.from_labels([*(record.topic for record in records), "gold"])
     silent = [*records, replace(records[0], topic="gold", target=None)]

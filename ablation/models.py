@@ -31,7 +31,7 @@ from ..decoder import (
 )
 from ..encoder import EncoderSettings, fit_topic_encoder, relabel_rows
 from ..pipeline import TrainingData, choose_device
-from ..training import PhaseSettings, record_runs
+from ..training import PhaseSettings, callbacks_of, record_runs
 from .costs import Cost, CostMeter, read_costs
 from .data import read_training
 from .settings import AblationSettings, ArmSettings
@@ -191,5 +191,4 @@ def cached(fitted: Fitted, question: Any, answer: Callable[[], Answer]) -> tuple
 
 
 def _metered(trainer: Any) -> dict[str, Any]:
-    given = dict(trainer)
-    return {**given, "callbacks": [*given.get("callbacks", []), CostMeter()]}
+    return {**trainer, "callbacks": [*callbacks_of(trainer), CostMeter()]}

@@ -4,12 +4,13 @@ from .fingerprints import base_contents, tokenizer_contents, trainer_choices
 from .loggers import check_logger, make_logger
 from .phase import CHECKPOINT_COPIES, PhaseModule, checkpoint_bytes
 from .phases import Phases, record_contents
-from .runner import RunOptions, check_trainer, record_runs, run
+from .runner import RunOptions, callbacks_of, check_trainer, record_runs, run
 from .settings import LoggerName, PhaseSettings, ScratchSettings, learning_rate_problems
 from .token_file import TokenFile, token_file
 
 __all__ = [
     "CHECKPOINT_COPIES",
+    "callbacks_of",
     "check_trainer",
     "LoggerName",
     "check_logger",

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from ..common import fingerprint
 from ..corpus import Record, StoredRecords
 from .data import PhaseData
-from .runner import RunOptions, run
+from .runner import RunOptions, callbacks_of, run
 from .settings import PhaseSettings
 
 log = logging.getLogger("unskew")
@@ -60,7 +60,7 @@ class Phases:
     ) -> Path:
         """Train `module` to its best validated weights, or load those of an earlier run. Returns the phase's folder."""
         data.limit(settings.max_steps, settings.most_tokens)
-        given = {**self.trainer, "callbacks": [*self.trainer.get("callbacks", ()), *callbacks]}
+        given = {**self.trainer, "callbacks": [*callbacks_of(self.trainer), *callbacks]}
         options = RunOptions(
             folder=self.folder / f"{name}-{self.state[:12]}",
             name=f"{self.stage}, {name}",

@@ -33,6 +33,12 @@ log = logging.getLogger("unskew")
 
 _noted: ContextVar[list[Path] | None] = ContextVar("noted", default=None)
 
+# A run keeps the weights of its best validated epoch. With these there might be none, or validation on some rows only.
+_FIXED = (
+    *("max_steps", "fast_dev_run", "barebones", "enable_checkpointing"),
+    *("limit_val_batches", "overfit_batches", "check_val_every_n_epoch", "val_check_interval"),
+)
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -129,6 +135,12 @@ def _fit(
     return trainer
 
 
+def callbacks_of(trainer: Mapping[str, Any]) -> list[Callback]:
+    """The `callbacks` among arguments of `lightning.Trainer`, which may be one, several or None."""
+    given = trainer.get("callbacks") or []
+    return [given] if isinstance(given, Callback) else list(given)
+
+
 def check_trainer(name: str, trainer: Mapping[str, Any], folder: Path) -> None:
     """Refuse arguments of `lightning.Trainer` that cannot work, before hours of other work.
 
@@ -162,14 +174,14 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
     }
     callbacks: list[Callback] = [
         _Best(filename="best", monitor=options.monitor, mode=options.mode, **checkpoints),
-        ModelCheckpoint(filename="last", **checkpoints),
+        _Last(filename="last", **checkpoints),
         EpochParts(_last(options), options.checkpoint_minutes),
-        *([EarlyStopping(options.monitor, mode=options.mode, patience=options.patience)] if options.monitor else []),
+        *([_Patience(options.monitor, mode=options.mode, patience=options.patience)] if options.monitor else []),
         _ReseedEachStep(options.seed),
         StopAtDivergence(options.name),
         *([_Bar(options.name)] if terminal else []),
         _LogEachEpoch(options.name),
-        *given.pop("callbacks", []),
+        *callbacks_of(given),
     ]
     defaults: dict[str, Any] = {
         "precision": "bf16-mixed" if _bf16(given.get("accelerator", "auto")) else "32-true",
@@ -190,7 +202,7 @@ def _make_trainer(options: RunOptions) -> lightning.Trainer:
         "use_distributed_sampler": False,  # the batches are already divided among the ranks
         "reload_dataloaders_every_n_epochs": 1,  # the number of batches may differ between epochs
     }
-    if taken := sorted(ours.keys() & given):
+    if taken := sorted({*ours, *_FIXED} & {*given} - {"callbacks"}):
         raise UserError(f"{options.name}: the trainer options {', '.join(taken)} are set by unskew; leave them out")
     try:
         return lightning.Trainer(**{**defaults, **given, **ours})
@@ -225,6 +237,14 @@ class _Best(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_metrics = _best_metrics(state_dict) or {}
         super().load_state_dict(state_dict)
+
+
+class _Last(ModelCheckpoint):
+    """Keeps the last epoch. Lightning refuses a user's `ModelCheckpoint` beside another of the same class."""
+
+
+class _Patience(EarlyStopping):
+    """Ends a run without improvement, likewise."""
 
 
 class _ReseedEachStep(Callback):

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from cut_run import Data
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
 from unskew.common import UserError
@@ -87,12 +88,26 @@ def test_dropout_is_on_while_fitting(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "reason"),
-    [({"max_epochs": 3}, "set by unskew"), ({"colour": 1}, "are invalid"), ({"accelerator": "tpu"}, "are invalid")],
+    [
+        ({"max_epochs": 3}, "set by unskew"),
+        ({"max_steps": 2, "limit_val_batches": 0}, "options limit_val_batches, max_steps are set by unskew"),
+        ({"fast_dev_run": True}, "set by unskew"),
+        ({"colour": 1}, "are invalid"),
+        ({"accelerator": "tpu"}, "are invalid"),
+    ],
 )
 def test_trainer_options_that_do_not_fit(tmp_path, given, reason):
     wrong = dataclasses.replace(options(tmp_path, 1), trainer={**TRAINER, **given})
     with pytest.raises(UserError, match=reason):
         run(Net(1), Data(), wrong)
+
+
+def test_callbacks_of_the_user_go_beside_our_own(tmp_path):
+    theirs = [ModelCheckpoint(dirpath=tmp_path / "theirs"), EarlyStopping("validation/loss", patience=10)]
+    for name, callbacks in {"several": theirs, "one": ModelCheckpoint(dirpath=tmp_path / "one"), "none": None}.items():
+        given = {**TRAINER, "callbacks": callbacks}
+        run(Net(1), Data(), dataclasses.replace(options(tmp_path / name, 1), trainer=given))
+    assert len(list((tmp_path / "theirs").glob("*.ckpt"))) == 1
 
 
 def test_interrupt_is_passed_on(tmp_path):

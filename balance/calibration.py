@@ -9,7 +9,7 @@ Two steps, in this order: `fit_calibration` makes the probabilities honest under
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -123,8 +123,10 @@ def fit_calibration(
         seed: Random seed of the folds.
 
     Raises:
-        UserError: If there are no rows, or logits or weights are not numbers.
+        UserError: If there are no rows, logits or weights are not numbers, or the kind is not known.
     """
+    if kind not in get_args(CalibrationKind):
+        raise UserError(f"unknown calibration {kind!r}; give one of {', '.join(get_args(CalibrationKind))}")
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
         raise UserError(f"calibration needs rows: logits {tuple(logits.shape)}, targets {tuple(labels.shape)}")
     logits, labels = checked_logits(logits).cpu().double().log_softmax(-1), labels.detach().cpu().long()

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,15 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ..balance import Calibration, DecisionSettings, LossSettings, PosteriorCorrector, TargetPrior
+from ..balance import (
+    Calibration,
+    CalibrationKind,
+    DecisionSettings,
+    LossSettings,
+    PosteriorCorrector,
+    TargetPrior,
+    resolve_prior,
+)
 from ..common import UserError, errors_only
 from ..corpus import Record, Topics, stratified_split
 from ..training import PhaseSettings, ScratchSettings, one_fit_at_a_time
@@ -160,6 +168,7 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
             counts[str(row.topic)] += row.weight
         self.class_count_ = np.array(list(counts.values()), dtype=int if sample_weight is None else float)
         topics = Topics(tuple(names), tuple(self.class_count_.tolist()))
+        self._check_prediction(topics)
         folder = nullcontext(self.work_folder) if self.work_folder else tempfile.TemporaryDirectory()
         with one_fit_at_a_time(), folder as place, _quiet(), torch.random.fork_rng():
             measured = validation if validation or probed else train
@@ -246,6 +255,13 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         """The corrector for the current `target_prior` and `decision`."""
         return self.corrector_.with_target_prior(self._target()).with_decision(self._asked())
 
+    def _check_prediction(self, topics: Topics) -> None:
+        """Raise now, rather than after the training, if a parameter that is read at prediction does not fit."""
+        if self.calibration not in (None, *get_args(CalibrationKind)):
+            raise UserError(f"calibration is {self.calibration!r}; give one of {', '.join(get_args(CalibrationKind))}")
+        resolve_prior(self._target(), topics)
+        _ = self._asked()
+
     def _asked(self) -> DecisionSettings:
         """`decision` by topic name."""
         asked = self.decision or DecisionSettings()
@@ -265,7 +281,9 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
     def _target(self) -> TargetPrior:
         """`target_prior` by topic name."""
         if isinstance(self.target_prior, Mapping):
-            return dict(zip(self.encoder_.topics, self._by_class(self.target_prior, 0.0, "target_prior"), strict=True))
+            return dict(
+                zip(topic_names(self.classes_), self._by_class(self.target_prior, 0.0, "target_prior"), strict=True)
+            )
         if self.target_prior not in ("uniform", "train"):
             raise UserError(f"target_prior is {self.target_prior!r}; give uniform, train, or shares by label")
         return self.target_prior
@@ -276,7 +294,7 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
 
     def _named(self, values: Mapping[Any, Any], parameter: str) -> dict[str, Any]:
         """Values by label as values by topic name."""
-        names = dict(zip(self.classes_.tolist(), self.encoder_.topics, strict=True))
+        names = dict(zip(self.classes_.tolist(), topic_names(self.classes_), strict=True))
         return {names[label]: value for label, value in self._known(values, parameter).items()}
 
     def _known(self, values: Mapping[Any, Any], parameter: str) -> Mapping[Any, Any]:

@@ -24,7 +24,7 @@ from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from tiny_classifier import TINY
 
-from unskew.balance import PosteriorCorrector
+from unskew.balance import DecisionSettings, PosteriorCorrector
 from unskew.common import UserError
 from unskew.corpus import Topics
 from unskew.encoder import TopicClassifier, TopicEncoder, classifier
@@ -174,11 +174,14 @@ def test_what_is_no_sequence_of_texts_is_refused(fitted, given, said):
         ({"validation_share": 1.0}, "validation_share"),
         ({"loss": "hinge"}, "unknown loss 'hinge'"),
         ({"epochs": -1}, "epochs"),
+        ({"calibration": "temprature"}, "calibration is 'temprature'; give one of none, temperature"),
+        ({"decision": DecisionSettings(min_confidence={"politics": 0.5})}, "min_confidence names 'politics'"),
     ],
 )
-def test_parameters_that_do_not_fit(texts, labels, parameters, said):
+def test_parameters_that_do_not_fit_are_refused_before_training(texts, labels, parameters, said, monkeypatch):
+    monkeypatch.setattr("unskew.encoder.classifier.fit_topic_encoder", None)
     with pytest.raises(UserError, match=said):
-        TopicClassifier(**{**TINY, "epochs": 1, **parameters}).fit(texts, labels).predict(texts)
+        TopicClassifier(**{**TINY, "epochs": 1, **parameters}).fit(texts, labels)
 
 
 def test_unfitted_is_said():

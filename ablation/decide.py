@@ -78,7 +78,7 @@ def _of_model(arm: ArmSettings, stages: FittedStages, test: TestRows) -> TopicDe
     asked = {"decoder": stages.decoder, "zero_shot": stages.zero_shot}.get(arm.decide, stages.encoder)
     fitted = asked(arm)
     sets, texts = stages.sets(arm), test.texts
-    logits, seconds = _logits(fitted, texts, "test", sets.topics, arm.fairness)
+    logits, seconds = _logits(fitted, texts, "test", sets.topics, _is_fair(arm))
     ordered = [sets.topics.index(name) for name in test.topics.names]
     probabilities = _probabilities(arm, fitted, sets, logits)[:, ordered]
     stage = "decoder" if arm.decide == "decoder" else "encoder"
@@ -103,7 +103,7 @@ def _of_model(arm: ArmSettings, stages: FittedStages, test: TestRows) -> TopicDe
 def _probabilities(arm: ArmSettings, fitted: Fitted, sets: TrainingData, logits: Tensor) -> Tensor:
     """Probabilities (n, C), topics in the order of `sets`."""
     if arm.calibration == "contextual":
-        said, _ = _logits(fitted, CONTENT_FREE, "content-free", sets.topics, arm.fairness)
+        said, _ = _logits(fitted, CONTENT_FREE, "content-free", sets.topics, _is_fair(arm))
         return divide_by_prior(logits, said)
     if arm.calibration == "batch":
         return divide_by_prior(logits, logits)
@@ -111,15 +111,20 @@ def _probabilities(arm: ArmSettings, fitted: Fitted, sets: TrainingData, logits:
         return logits.softmax(-1)
     target = resolve_prior("train" if arm.target_prior == "train" else "uniform", sets.topics)
     corrector = PosteriorCorrector(
-        sets.topics, fitted.model_prior[arm.fairness], Calibration(), target, fitted.links[arm.fairness]
+        sets.topics, fitted.model_prior[_is_fair(arm)], Calibration(), target, fitted.links[_is_fair(arm)]
     )
     if sets.validation and arm.calibration != "none":
-        held_out, _ = _logits(fitted, [r.text for r in sets.validation], "validation", sets.topics, arm.fairness)
+        held_out, _ = _logits(fitted, [r.text for r in sets.validation], "validation", sets.topics, _is_fair(arm))
         targets = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.validation))
         corrector = corrector.calibrate(held_out, targets, arm.calibration)
     if arm.target_prior == "adaptive":
         corrector = corrector.with_target_prior(adapt_target(corrector, logits).shares)
     return corrector(logits)
+
+
+def _is_fair(arm: ArmSettings) -> bool:
+    """Whether the model that decides gets `<force_fairness>`, which only a decoder knows."""
+    return arm.fairness and arm.decide == "decoder"
 
 
 def divide_by_prior(logits: Tensor, reference: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from ..balance import CalibrationKind, LossSettings
 from ..common import UserError, fingerprint
-from ..decoder import DecoderSettings
+from ..decoder import DecoderSettings, GenerationSettings
 from ..encoder import EncoderSettings
 from ..pipeline import DataSettings
 
@@ -80,16 +80,23 @@ class ArmSettings:
             problems.append(f"role is {self.role!r}, must be {' or '.join(get_args(Role))}")
         if self.role is not None and self.decide in UNDECIDED:
             problems.append(f"role {self.role} needs an arm that decides topics, and {self.decide} are given")
-        if self.decide in ("probe", "zero_shot") and self.target_prior != "raw":
-            problems.append(f"decide {self.decide} has no prior to correct; leave target_prior raw")
+        if self.target_prior != "raw" and (
+            self.decide not in ("decoder", "head", "encoder") or self.calibration in ("contextual", "batch")
+        ):
+            what = f"decide {self.decide}" if self.calibration == "none" else f"calibration {self.calibration}"
+            problems.append(f"{what} has no prior to correct; leave target_prior raw")
         if self.calibration in ("contextual", "batch") and self.decide not in ("decoder", "zero_shot"):
             problems.append(f"calibration {self.calibration} needs topics decided by a decoder, not by {self.decide}")
         if self.relabel and self.decide in ("decoder", "head", "probe", "zero_shot", "svm", "bayes"):
             problems.append(f"relabel needs an encoder, but the arm decides by {self.decide}")
         if self.target_prior == "raw" and self.calibration not in ("none", "contextual", "batch"):
             problems.append(f"calibration {self.calibration} needs a target_prior: train, uniform or adaptive")
-        if self.guidance > 1 and not self.write:
+        if self.guidance != 1 and not self.write:
             problems.append(f"guidance {self.guidance:g} is of outputs, and this arm writes none")
+        try:
+            GenerationSettings(guidance=self.guidance)
+        except UserError as error:
+            problems.append(str(error))
         if problems:
             raise UserError(f"arm {self.title!r}: " + "; ".join(problems))
 
@@ -159,13 +166,15 @@ class AblationSettings:
             raise UserError("ablation: " + "; ".join(problems))
         for name, arm in self.chosen.items():
             try:
-                decoder = overridden(self.decoder, arm.decoder)
+                decoder = self.decoder_of(arm)
                 if arm.decide == "zero_shot" and decoder.base is None:
                     raise UserError(
                         "decide zero_shot needs decoder.base, because a model from scratch knows no topic names"
                     )
                 if arm.guidance > 1 and not decoder.topic_dropout:
                     raise UserError("guidance needs a decoder with a topic_dropout, such as 0.1")
+                if arm.fairness and not decoder.fairness:
+                    raise UserError("fairness needs a decoder trained with it; give the arm decoder: {fairness: true}")
                 overridden(self.encoder, arm.encoder)
             except UserError as error:
                 raise UserError(f"ablation, arm {name}: {error}") from None
@@ -219,7 +228,7 @@ class AblationSettings:
         settings = overridden(self.decoder, arm.decoder)
         if arm.decide == "decoder":
             return settings if settings.topic_loss is not None else replace(settings, topic_loss=PLAIN_LOSS)
-        return replace(settings, topic_loss=None)
+        return replace(settings, topic_loss=None, noisy_topic_loss=None)
 
     def encoder_of(self, arm: ArmSettings) -> EncoderSettings:
         """Stage 1 of an arm."""

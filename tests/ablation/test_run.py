@@ -47,6 +47,9 @@ ARMS = {
         target_prior="adaptive",
         guidance=2.0,
     ),
+    "hybrid_fair": ArmSettings(
+        "fair", "hybrid", "encoder", write=True, decoder={**LORA, "fairness": True}, fairness=True, **CORRECTED
+    ),
     "gold_topics": ArmSettings("true topics", "reference", "gold", write=True, decoder=LORA),
     "shuffled_topics": ArmSettings("wrong topics", "reference", "shuffled", write=True, decoder=LORA),
     "svm": ArmSettings("SVM", "encoder", "svm"),
@@ -146,8 +149,9 @@ def test_calibration_alone_changes_no_weight_and_the_base_is_trained_once(ran):
     assert runs["decoder_prior_correction"]["order"] == runs["decoder_plain"]["order"]
     # the guided arm has a base of its own, which has also met rows without their topic
     assert len(list(output.glob("fits/seed-0/decoder/base-*"))) == 2
-    # plain, LoRA, focal, sampling, fairness, the one that writes for others, the guided: no other phase was trained
-    assert len(list(output.glob("fits/seed-0/decoder/clean-*"))) == 7
+    # plain, LoRA, focal, sampling, fairness, those that write for others (one with fairness), the guided: no other
+    # phase was trained
+    assert len(list(output.glob("fits/seed-0/decoder/clean-*"))) == 8
 
 
 def test_a_finished_run_is_never_run_again(ran, settings, monkeypatch):
@@ -283,6 +287,17 @@ def test_a_wrong_setting_names_its_arm(settings):
         replace(settings, definitions={"guided": replace(ARMS["hybrid_full"], guidance=2.0)})
     with pytest.raises(UserError, match="this arm writes none"):
         ArmSettings("silent", "decoder", guidance=2.0)
+    with pytest.raises(UserError, match="guidance is 0.5, must be a number from 1"):
+        ArmSettings("weak", "decoder", write=True, guidance=0.5)
+    with pytest.raises(UserError, match="decide svm has no prior to correct"):
+        ArmSettings("svm", "encoder", "svm", target_prior="adaptive")
+    with pytest.raises(UserError, match="calibration contextual has no prior to correct"):
+        ArmSettings("contextual", "decoder", calibration="contextual", target_prior="train")
+    dropping = replace(settings.decoder, topic_loss=None, topic_dropout=0.1)
+    with pytest.raises(UserError, match="arm deaf: decoder settings: topic_dropout is for a decoder that is given"):
+        replace(settings, decoder=dropping, definitions={"deaf": ArmSettings("deaf", "decoder")})
+    with pytest.raises(UserError, match="arm fair: fairness needs a decoder trained with it"):
+        replace(settings, definitions={"fair": ArmSettings("fair", "decoder", fairness=True)})
 
 
 def test_command(corpus, tmp_path, capsys):

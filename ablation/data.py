@@ -57,13 +57,12 @@ def _within(settings: AblationSettings, sets: TrainingData, seed: int) -> Traini
     """The share of the sets that the budget allows."""
     if settings.budget == 1:
         return sets
-    split_off = len(sets.validation) if sets.is_split else 0
-    clean = sum(sets.topics.counts) - split_off  # the synthetic rows come after them
-    train = _share(sets.train[:clean], settings.budget, seed)
+    train = _share([record for record in sets.train if not record.synthetic], settings.budget, seed)
+    synthetic = [record for record in sets.train if record.synthetic]
     topics = Topics.from_labels(str(record.topic) for record in train)
     noisy = sets.noisy and sets.noisy[: max(1, round(settings.budget * len(sets.noisy)))]
     validation = _share(sets.validation, settings.budget, seed)  # with few training rows, only a few can be held out
-    return TrainingData(train + sets.train[clean:], validation, noisy, topics)
+    return TrainingData(train + synthetic, validation, noisy, topics)
 
 
 def read_test(settings: AblationSettings, training: TrainingData) -> TestRows:

@@ -9,7 +9,8 @@ class Record:
     """One row: the text to classify, and where known its topic and the target text to write.
 
     `paraphrase_of` is the id of the row that this row paraphrases, if any. `kept` has the values of further columns
-    that were asked for. `weight` is the row's weight in training; a row of a file has 1.
+    that were asked for. `weight` is the row's weight in training; a row of a file has 1. `synthetic` rows were written
+    by a model: they are trained on, but nothing is measured on them.
     """
 
     text: str
@@ -19,10 +20,11 @@ class Record:
     paraphrase_of: str | None = None
     kept: dict[str, Any] | None = None
     weight: float = 1.0
+    synthetic: bool = False
 
     def to_row(self) -> dict[str, str | None]:
-        """The row's values for a file of records, without `kept` and `weight`; `paraphrase_of` only if there is one."""
-        left_out = ("kept", "weight") if self.paraphrase_of is not None else ("kept", "weight", "paraphrase_of")
+        """The row's values for a file of records: id, text, topic and target; `paraphrase_of` only if there is one."""
+        left_out = ["kept", "weight", "synthetic"] + ["paraphrase_of"] * (self.paraphrase_of is None)
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 

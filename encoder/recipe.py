@@ -89,8 +89,7 @@ def _fit_probed(base: ProbedBase) -> FittedEncoder:
             base.restore()
     set_output_layer(base.model, head.weight, head.bias)
     model_prior = tuple(uniform_prior(len(base.topics)).tolist())
-    weights = torch.from_numpy(record_weights(base.clean))
-    return FittedEncoder(base.encoder, model_prior, _known(held_out, base.labels, weights), notes)
+    return FittedEncoder(base.encoder, model_prior, _held_out(held_out, base), notes)
 
 
 def _choose(base: ProbedBase, probe: Probe, frozen: ProbeRows, parts: int, tuned_for: int) -> tuple[Choice, Tuned]:
@@ -122,9 +121,11 @@ def _choose(base: ProbedBase, probe: Probe, frozen: ProbeRows, parts: int, tuned
     return choose(by_probe, by_tuned, by_refit, base.labels, frozen.prior, frozen.clean.weights), tuned
 
 
-def _known(logits: Tensor, labels: Tensor, weights: Tensor) -> HeldOut | None:
-    known = logits.isfinite().all(-1)
-    return HeldOut(logits[known], labels[known], weights[known]) if known.any() else None
+def _held_out(logits: Tensor, base: ProbedBase) -> HeldOut | None:
+    """The predictions (n, C) that exist, without synthetic rows: they were kept because an encoder was sure of them."""
+    known = logits.isfinite().all(-1) & ~torch.tensor([record.synthetic for record in base.clean])
+    weights = torch.from_numpy(record_weights(base.clean))
+    return HeldOut(logits[known], base.labels[known], weights[known]) if known.any() else None
 
 
 def _answers(encoder: TopicEncoder, records: Sequence[Record], topics: Topics) -> HeldOut | None:

@@ -186,7 +186,7 @@ def _synthetic(
         log.warning(
             "%s: left out %d rows that are in, or paraphrase, the validation set", settings.synthetic, len(leaks)
         )
-    return [record for record in rows if id(record) not in leaks]
+    return [replace(record, synthetic=True) for record in rows if id(record) not in leaks]
 
 
 def _noisy_in_memory(

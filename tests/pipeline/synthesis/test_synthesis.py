@@ -187,8 +187,8 @@ def test_synthetic_rows_join_the_training_rows_and_no_counts(corpus, tmp_path, c
     sets = read_sets(dataclasses.replace(data, synthetic=str(tmp_path / "synthetic.jsonl")), 0)
     assert sets.train == [
         *plain.train,
-        Record("a goal in the last minute", "s1", "football", "football desk"),
-        Record("nearly a text", "s4", plain.train[0].topic, "x", paraphrase_of=plain.train[0].id),
+        Record("a goal in the last minute", "s1", "football", "football desk", synthetic=True),
+        Record("nearly a text", "s4", plain.train[0].topic, "x", paraphrase_of=plain.train[0].id, synthetic=True),
     ]
     assert (sets.validation, sets.noisy, sets.topics) == (plain.validation, plain.noisy, plain.topics)
     assert sets.topics.counts == (60, 24, 8)

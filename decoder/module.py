@@ -124,7 +124,7 @@ class DecoderModule(PhaseModule):
         seen = self.predict_batch(batch)
         count, rows = len(seen.targets), len(batch["written"])
         nll = F.cross_entropy(seen.written, seen.targets)
-        wrong = torch.zeros(rows, device=nll.device)
+        wrong = nll.new_zeros(rows)  # not torch.zeros: `precision: bf16-true` changes its type
         wrong.index_add_(0, seen.rows, (seen.written.argmax(dim=1) != seen.targets).float())
         self._log_mean("nll", nll, count)
         self._log_mean("exact", (wrong == 0).float().mean(), rows)

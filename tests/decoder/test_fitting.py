@@ -218,6 +218,12 @@ def test_checkpoints_of_an_adapter_do_not_hold_the_base(base, make_settings, top
         assert not any(value.shape[:1] > (300,) for value in state.values())
 
 
+def test_weights_train_in_bfloat16(base, make_settings, topics, records, tmp_path):
+    trainer = {"accelerator": "cpu", "devices": 1, "precision": "bf16-true"}
+    decoder = fit_decoder(records, records[:4], None, topics, make_settings(base=base, trainer=trainer), tmp_path)
+    assert next(decoder.model.parameters()).dtype == torch.bfloat16
+
+
 def test_rows_without_a_target_are_left_out(make_settings, topics, records, tmp_path, caplog):
     empty = [replace(record, target=target) for record, target in zip(records, [None, " ", *["x"] * 22], strict=True)]
     fit(make_settings(), topics, empty, tmp_path)

@@ -29,7 +29,7 @@ class Probed:
 
     Attributes:
         labels: Topics (n,) of the clean rows.
-        logits: Logits (n, C) that favour no topic; nan for a row that could not be held out.
+        logits: Logits (n, C) that favour no topic; nan for a row that could not be held out, or is synthetic.
         prior: Topic shares (C,) of the clean rows.
         fitted: The probe's choices, and its predictions for the noisy rows.
     """
@@ -65,7 +65,9 @@ def probe_rows(sets: TrainingData, settings: EncoderSettings, seed: int) -> Prob
         return None
     fitted = cross_fit(sets.clean, sets.noisy or (), sets.topics, settings, seed)
     labels = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.clean))
-    return Probed(labels, fitted.logits, torch.tensor(sets.topics.prior, dtype=torch.float64), fitted)
+    synthetic = torch.tensor([record.synthetic for record in sets.clean])
+    logits = fitted.logits.masked_fill(synthetic[:, None], torch.nan)
+    return Probed(labels, logits, torch.tensor(sets.topics.prior, dtype=torch.float64), fitted)
 
 
 def doubted(probed: Probed) -> DoubtedLabels:

@@ -125,6 +125,15 @@ def test_a_noisy_set_is_compared_with_the_clean_one(corpus, tmp_path):
     assert found.noisy.right > 0.9
 
 
+def test_nothing_is_said_of_the_labels_of_synthetic_rows(corpus, make_rows, tmp_path):
+    wrong = [{**row, "topic": "football"} for row in make_rows({"harvest": 4}, 5, "synthetic")]
+    write_jsonl(tmp_path / "synthetic.jsonl", wrong)
+    data = DataSettings(str(corpus / "train.jsonl"), synthetic=str(tmp_path / "synthetic.jsonl"))
+    found = inspect(data, tmp_path / "out")
+    assert not [row for row in suspects(tmp_path / "out") if row["id"].startswith("synthetic")]
+    assert found.probe.rows == 92
+
+
 def test_a_noisy_set_of_other_topics_is_said_to_be_useless(corpus, tmp_path):
     write_jsonl(tmp_path / "noisy.jsonl", [{"text": f"comet {n}", "topic": "astronomy"} for n in range(9)])
     found = inspect(DataSettings(str(corpus / "train.jsonl"), str(tmp_path / "noisy.jsonl")), tmp_path / "out")

@@ -60,9 +60,9 @@ def openvino_genai(folder: Path, rows: dict[str, Any], precision: str) -> Decode
     with patch.object(GGUFWriter, "add_tensor", halved):
         write_gguf(folder / "bundle" / "decoder", {"decoder": described}, folder / "half.gguf")
     hints = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": precision}
-    anew = SchedulerConfig()
-    anew.enable_prefix_caching = False  # repeated runs would find all prompts read
-    pipe = LLMPipeline(str(folder / "half.gguf"), "CPU", scheduler_config=anew, **hints)
+    scheduler = SchedulerConfig()
+    scheduler.enable_prefix_caching = False  # repeated runs would find all prompts read
+    pipe = LLMPipeline(str(folder / "half.gguf"), "CPU", scheduler_config=scheduler, **hints)
     greedy = GenerationConfig(max_new_tokens=rows["new_tokens"], do_sample=False, apply_chat_template=False)
 
     def decode(batch: int, count: int | None = None) -> list[str]:

@@ -80,11 +80,11 @@ def stream(
         UserError: At once if a file does not exist or its format is unknown; while reading if a file lacks a column
             or cannot be read to its end.
     """
-    return (row for row, _, _ in stream_located(source, columns, limit, needs))
+    return (row for row, _, _ in stream_located(source_parts(source), columns, limit, needs))
 
 
 def stream_located(
-    source: Source,
+    parts: Sequence[AnyPath | HubDataset],
     columns: Columns = DEFAULT_COLUMNS,
     limit: int | None = None,
     needs: Sequence[str] = ("text",),
@@ -92,9 +92,10 @@ def stream_located(
 ) -> Iterator[LocatedRow]:
     """Like `stream`, with the file (or hub address) of each row and its line (Parquet: row) there.
 
-    `keep` names further columns to read into `Record.kept`; a missing value is None.
+    `parts` are those of a source, see `source_parts`. `keep` names further columns to read into `Record.kept`; a
+    missing value is None.
     """
-    return islice(_rows(source_parts(source), columns, needs, keep), limit)
+    return islice(_rows(parts, columns, needs, keep), limit)
 
 
 def sample_texts(
@@ -232,7 +233,7 @@ def _partition_values(path: AnyPath, wanted: Sequence[str]) -> dict[str, str | N
 
 
 def _rows(
-    parts: list[AnyPath | HubDataset], columns: Columns, needs: Sequence[str], keep: Sequence[str]
+    parts: Sequence[AnyPath | HubDataset], columns: Columns, needs: Sequence[str], keep: Sequence[str]
 ) -> Iterator[LocatedRow]:
     number = 0
     for part in parts:

@@ -41,11 +41,14 @@ class InputState:
         parts: Name, bytes and SHA-256 of each file; address and revision of each dataset on the hub.
         rows: Number of rows; None if counting would need parsing.
         seen: State of each file, to detect changes while the job runs.
+        sources: The files and datasets, in reading order. Rows are read from these alone: a pattern may match more
+            files by then.
     """
 
     parts: list[dict[str, Any]]
     rows: int | None
     seen: "list[FileState]"
+    sources: list[AnyPath | HubDataset]
 
     def check_unchanged(self) -> None:
         """Raise a UserError if a file has been written since, even if its old contents are back."""
@@ -83,7 +86,8 @@ def input_state(source: Source, columns: Columns, sample: SpreadSample | None = 
     parts: list[dict[str, Any]] = []
     counts: list[int | None] = []
     seen = []
-    for part in source_parts(source):
+    sources = source_parts(source)
+    for part in sources:
         if isinstance(part, HubDataset):
             seen += [file_state(path) for path in _files(Path(part.name_and_config[0]))]
             parts.append({"address": part.address, "revision": _revision(part)})
@@ -96,7 +100,7 @@ def input_state(source: Source, columns: Columns, sample: SpreadSample | None = 
         parts.append({"file": str(part), "bytes": part.stat().st_size, "sha256": digest})
         counts.append(count)
     rows = [count for count in counts if count is not None]
-    return InputState(parts, sum(rows) if len(rows) == len(counts) else None, seen)
+    return InputState(parts, sum(rows) if len(rows) == len(counts) else None, seen, sources)
 
 
 def bundle_state(contents: bundle.Contents) -> str:

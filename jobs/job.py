@@ -233,7 +233,7 @@ class _Work:
         """Predict and store the shards that are not finished. Returns the records of all shards."""
         records = dict(finished)
         tally = _Tally.of(finished, self.job.max_errors)
-        shards = iter_shards(self.job, self.manifest["shard_rows"], set(finished))
+        shards = self._shards(set(finished))
         with self._told("predict", self.manifest.get("input_rows"), tally, metrics):
             for result in self._answered(shards, tally):
                 records[result.index] = self._store(result, metrics)
@@ -247,7 +247,7 @@ class _Work:
         retries: dict[int, Retry] = {}
 
         def shards() -> Iterator[Shard]:
-            for retry in with_errors(self.place, records, iter_shards(self.job, self.manifest["shard_rows"], set())):
+            for retry in with_errors(self.place, records, self._shards(set())):
                 retries[retry.shard.index] = retry
                 yield retry.shard
 
@@ -256,6 +256,9 @@ class _Work:
                 whole = merged(self.place, retries.pop(result.index), result, self.layout)
                 records[result.index] = self._store(whole, metrics)
         return failed
+
+    def _shards(self, finished: set[int]) -> Iterator[Shard]:
+        return iter_shards(self.state, self.job, self.manifest["shard_rows"], finished)
 
     def _store(self, result: ShardResult, metrics: MetricsFile | None) -> dict[str, Any]:
         self.state.check_unchanged()
@@ -287,9 +290,9 @@ class _Work:
             yield predict_shard(pipeline, shard, self.job.predict_options(self.system.window), self.layout, tally.add)
 
 
-def iter_shards(job: JobSettings, shard_rows: int, finished: set[int]) -> Iterator[Shard]:
+def iter_shards(state: InputState, job: JobSettings, shard_rows: int, finished: set[int]) -> Iterator[Shard]:
     """The shards of the input that are not finished, with at most one in memory."""
-    rows = stream_located(job.input, replace(job.columns, topic=None, target=None), job.limit, keep=job.kept)
+    rows = stream_located(state.sources, replace(job.columns, topic=None, target=None), job.limit, keep=job.kept)
     for index in count():
         if index in finished:
             deque(islice(rows, shard_rows), maxlen=0)

@@ -477,7 +477,7 @@ def test_columns_kept_are_plain_values(tmp_path):
     day = datetime.date(2024, 2, 29)
     table = pyarrow.Table.from_pylist([{"text": "one", "day": day, "n": float("nan"), "tags": [1, 2]}])
     pyarrow.parquet.write_table(table, tmp_path / "r.parquet")
-    ((row, _, _),) = stream_located(tmp_path / "r.parquet", keep=["day", "n", "tags"])
+    ((row, _, _),) = stream_located([tmp_path / "r.parquet"], keep=["day", "n", "tags"])
     assert row.kept == {"day": "2024-02-29", "n": None, "tags": [1, 2]}
     assert "kept" not in row.to_row()
 

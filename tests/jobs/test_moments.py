@@ -99,6 +99,13 @@ def test_an_input_rewritten_in_the_middle_and_put_back(job, rows, tmp_path, monk
     assert [row["output"].split(" (")[0] for row in read(tmp_path / "out.jsonl")] == [f"row {i}" for i in range(40)]
 
 
+def test_a_file_that_a_pattern_matches_only_later_is_not_read(fake, rows, tmp_path, monkeypatch):
+    once(monkeypatch, folder, "locked", partial(write_jsonl, tmp_path / "earlier.jsonl", [{"text": "late"}] * 10))
+    output = tmp_path / "out" / "out.jsonl"
+    run(fake.fake_system(), JobSettings(str(tmp_path / "*.jsonl"), str(output), progress="none", shard_rows=10))
+    assert [row["id"] for row in read(output)] == [str(i) for i in range(40)]
+
+
 def test_a_shard_of_another_plan_does_not_count(job, rows, tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -6,11 +6,12 @@ It is the cluster of RAY_ADDRESS or of this machine; if there is none, one is st
 import logging
 import os
 import platform
+import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ..common import UserError, ending_on_sigterm, first_line
+from ..common import Terminated, UserError, ending_on_sigterm, first_line
 from .settings import JobSettings
 
 Value = TypeVar("Value")
@@ -21,7 +22,7 @@ def ray_cluster(job: JobSettings) -> Generator[Any]:
     """The module `ray`, connected to a cluster; connected only once where blocks are nested.
 
     Raises:
-        UserError: If Ray is not installed, or the cluster lacks the requested GPUs.
+        UserError: If Ray is not installed, the cluster cannot be reached, or it lacks the requested GPUs.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -29,17 +30,31 @@ def ray_cluster(job: JobSettings) -> Generator[Any]:
     except ImportError:
         raise UserError('the Ray executor is not installed: `pip install "unskew[ray]"`') from None
     ours = not ray.is_initialized()
-    if ours:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     try:
-        gpus = ray.cluster_resources().get("GPU", 0)
-        if job.gpus_per_worker * job.workers > gpus:
-            wanted = f"{job.workers} workers with {job.gpus_per_worker:g} GPUs each"
-            raise UserError(f"{wanted}, but the cluster has {gpus:g} GPUs; give fewer workers or a share of a GPU")
-        yield ray
+        if ours:
+            _connect(ray)
+        with ending_on_sigterm():  # `ray.init` has set a handler of its own
+            gpus = ray.cluster_resources().get("GPU", 0)
+            if job.gpus_per_worker * job.workers > gpus:
+                wanted = f"{job.workers} workers with {job.gpus_per_worker:g} GPUs each"
+                raise UserError(f"{wanted}, but the cluster has {gpus:g} GPUs; give fewer workers or a share of a GPU")
+            yield ray
     finally:
         if ours:
             ray.shutdown()
+
+
+def _connect(ray: Any) -> None:
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    except SystemExit as end:  # how Ray's handler of SIGTERM ends a process
+        raise Terminated if end.code == signal.SIGTERM else end from None
+    except Exception as error:
+        where = os.environ.get("RAY_ADDRESS")
+        what = (
+            f"the Ray cluster at RAY_ADDRESS {where!r} cannot be joined" if where else "no Ray cluster can be started"
+        )
+        raise UserError(f"{what}: {first_line(error)}; check the address, and that `ray status` works") from error
 
 
 def call_on_ray(job: JobSettings, call: Callable[[], Value]) -> Value:
@@ -49,10 +64,11 @@ def call_on_ray(job: JobSettings, call: Callable[[], Value]) -> Value:
         UserError: If it ends its process each time.
         Exception: If the function fails; its own error.
     """
-    with ray_cluster(job) as ray, ending_on_sigterm():  # Ray has its own handler
+    with ray_cluster(job) as ray:
         # The process ends with its call, so its models leave the memory to the workers.
         options = {"num_cpus": cores_of_worker(ray.nodes(), job), "num_gpus": job.gpus_per_worker, "max_calls": 1}
-        answer = ray.remote(**options)(lambda: naming_machine(call)).remote()
+        # As an argument: a function that holds the rows' texts may be larger than Ray allows.
+        answer = ray.remote(**options)(naming_machine).remote(call)
         try:
             return ray.get(answer)
         except ray.exceptions.RayTaskError as error:

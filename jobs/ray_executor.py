@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from ..common import UserError, ending_on_sigterm, first_line
+from ..common import UserError, first_line
 from ..pipeline import PredictOptions
 from .encoding import Layout
 from .model import Load, ModelHandle, Prior
@@ -60,11 +60,11 @@ def answer_on_ray(
     """Yield predicted shards in any order; another worker predicts the shards of a worker that dies.
 
     Raises:
-        UserError: If Ray is not installed, the cluster lacks the requested GPUs, no worker can start, or a shard ends
-            three workers.
+        UserError: If Ray is not installed, the cluster cannot be reached or lacks the requested GPUs, no worker can
+            start, or a shard ends three workers.
         Exception: If a worker fails and no row is at fault; its own error.
     """
-    with ray_cluster(job) as ray, ending_on_sigterm():  # Ray has its own handler
+    with ray_cluster(job) as ray:
         make = ray.remote(num_cpus=cores_of_worker(ray.nodes(), job), num_gpus=job.gpus_per_worker)(Worker)
         pool = _Pool(ray, lambda: make.remote(system.load, prior), job.workers)
         try:

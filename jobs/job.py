@@ -273,7 +273,7 @@ class _Work:
         with show_progress(self.job.progress, name, total, tally.seen, tally.errors) as tell:
             tally.tellers = [tell, *([metrics.tell] if metrics is not None else [])]
             if metrics is not None:
-                metrics.tell(tally.seen, tally.errors)
+                metrics.begin(tally.seen, tally.errors)
             yield
 
     def _answered(self, shards: Iterator[Shard], tally: "_Tally") -> Iterator[ShardResult]:

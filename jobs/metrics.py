@@ -78,6 +78,12 @@ class MetricsFile:
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}; choose a place that can be written") from error
 
+    def begin(self, rows: int, errors: int) -> None:
+        """Count from these numbers: rows done before, which do not include rows that run again."""
+        self._rows.reset()
+        self._errors.reset()
+        self.tell(rows, errors)
+
     def tell(self, rows: int, errors: int) -> None:
         """Count rows, and write the file when it is due."""
         self._rows.inc(rows)

@@ -28,9 +28,10 @@ def job_status(name: str) -> Status:
         UserError: If there is no job.
     """
     place = _place(name)
-    manifest = read_manifest(place)
-    if manifest is None:
-        raise UserError(f"there is no job at {name} (no {MANIFEST}); give the output of `unskew predict` or its folder")
+    manifest = _manifest(place, name)
+    done = {} if manifest["finished"] else _done(place, manifest)
+    if done:
+        manifest = _manifest(place, name)  # again: a job that has ended meanwhile has removed its records
     finished, holder = manifest["finished"], _holder(place)
     status = {
         "state": "finished" if finished else _unfinished(place, holder),
@@ -47,14 +48,26 @@ def job_status(name: str) -> Status:
             **_pace([], None),
             "report": manifest.get("report"),
         }
+    return {**status, **done, "report": None}
+
+
+def _manifest(place: JobPaths, name: str) -> Mapping[str, Any]:
+    manifest = read_manifest(place)
+    if manifest is None:
+        raise UserError(f"there is no job at {name} (no {MANIFEST}); give the output of `unskew predict` or its folder")
+    return manifest
+
+
+def _done(place: JobPaths, manifest: Mapping[str, Any]) -> Status:
+    """The part of the state that the records of finished shards tell."""
     shards = finished_shards(place, manifest["plan"])
     records = [shards[index] for index in sorted(shards)]
     counts = {name: sum(record[name] for record in records) for name in ("rows", "errors")}
     first_bad = next((record["first_bad"] for record in records if record["first_bad"]), None)
-    total = status["input_rows"]
+    total = manifest.get("input_rows")
     left = None if total is None else max(0, total - counts["rows"] - counts["errors"])
     pace = {**_pace(records, left), "seconds_since_last_shard": _age(place)}
-    return {**status, **counts, "first_bad": first_bad, "shards": len(records), **pace, "report": None}
+    return {**counts, "first_bad": first_bad, "shards": len(records), **pace}
 
 
 def describe_status(status: Status) -> str:
@@ -115,7 +128,10 @@ def _holder(place: JobPaths) -> str | None:
 
 
 def _age(place: JobPaths) -> float | None:
-    times = [path.stat().st_mtime for path in place.done(0).parent.glob("part-*.json")]
+    times: list[float] = []
+    for path in place.done(0).parent.glob("part-*.json"):
+        with suppress(FileNotFoundError):  # removed by a job that ends
+            times.append(path.stat().st_mtime)
     return round(max(0.0, time.time() - max(times)), 1) if times else None
 
 

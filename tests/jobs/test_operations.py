@@ -18,7 +18,7 @@ from killing import KilledError, killed_after
 from unskew.cli.main import main
 from unskew.common import UserError, read_artefact, write_jsonl
 from unskew.decoder import GenerationSettings
-from unskew.jobs import JobSettings, describe_status, folder, job_status, predict, run
+from unskew.jobs import JobSettings, describe_status, folder, job_status, predict, run, status
 from unskew.jobs.encoding import FORMATS, Layout, encode, rows_of
 from unskew.jobs.manifest import JobManifest
 
@@ -268,6 +268,19 @@ def test_metrics_that_cannot_be_written_are_refused_before_the_work(fake, job, r
     assert not (tmp_path / "out.jsonl").exists()
 
 
+def test_metrics_count_rows_that_run_again_once(fake, job, rows, tmp_path):
+    file = tmp_path / "job.prom"
+
+    def counted(name):
+        return next(float(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(f"{name}{{"))
+
+    job(metrics=str(file))
+    assert (counted("unskew_job_rows_total"), counted("unskew_job_errors_total")) == (40, 3)
+    with healed(fake, "row 17"):
+        job(metrics=str(file), retry_errors=True)
+    assert (counted("unskew_job_rows_total"), counted("unskew_job_errors_total")) == (40, 2)
+
+
 def test_the_status_of_a_job_that_runs_was_interrupted_and_has_ended(job, rows, tmp_path, monkeypatch, capsys):
     seen = []
     real = folder.store
@@ -294,6 +307,27 @@ def test_the_status_of_a_job_that_runs_was_interrupted_and_has_ended(job, rows, 
     assert (ended.value.code, status["state"], status["rows"], status["errors"]) == (0, "finished", 37, 3)
     assert "37 rows" not in describe_status(status)
     assert "40 of 40 done in 4 shards" in describe_status(status)
+
+
+@pytest.mark.parametrize("moment", ["finished_shards", "_pace"])
+def test_the_status_of_a_job_that_ends_while_it_is_read(job, rows, tmp_path, monkeypatch, moment):
+    def killed(*_):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "finish", killed)
+        with pytest.raises(KilledError):
+            job()
+    real = getattr(status, moment)
+
+    def ends_first(*given):
+        monkeypatch.undo()
+        job()
+        return real(*given)
+
+    monkeypatch.setattr(status, moment, ends_first)
+    found = job_status(str(tmp_path / "out.jsonl"))
+    assert (found["state"], found["rows"], found["errors"], found["shards"]) == ("finished", 37, 3, 4)
 
 
 @pytest.mark.parametrize("words", [["status"], ["stop", "x"], ["status", "none"], ["status", "a", "b"]])

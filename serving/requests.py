@@ -126,7 +126,7 @@ class PredictRequest(_Options):
                 f"{len(texts):,} texts; this server takes {most_rows:,} in a request: send them in parts",
             )
         for row, text in enumerate(texts, 1):
-            if fault := _fault_of(text):
+            if fault := fault_of(text):
                 raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, f"text {row} {fault}", row)
         return texts
 
@@ -153,7 +153,8 @@ class PredictRequest(_Options):
         return tuple(given)
 
 
-def _fault_of(text: str) -> str | None:
+def fault_of(text: str) -> str | None:
+    """Why a text cannot be read; None if it can."""
     if not text.strip():
         return "is empty; leave it out"
     try:

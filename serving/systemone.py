@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..common import UserError
 from ..pipeline import PredictOptions, Result
+from .requests import fault_of
 from .systems import ServedSystem
 from .ticket import Ask
 
@@ -31,11 +32,14 @@ class SystemOneRequest(BaseModel):
         """The request to a worker: every topic's probability for the state.
 
         Raises:
-            UserError: If there is no text or an image, or a question is not a choice between trained topics.
+            UserError: If there is no text, half a character or an image, or a question is not a choice between trained
+                topics.
         """
         text = self.state if isinstance(self.state, str) else json.dumps(self.state, ensure_ascii=False)
         if not text.strip():
             raise UserError("state is empty; give the text to decide about")
+        if fault := fault_of(text):
+            raise UserError(f"state {fault}")
         if self.assets:
             raise UserError("assets: this model reads no images; leave them out")
         for name, question in self.questions.items():

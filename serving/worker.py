@@ -6,7 +6,6 @@ short one. A failing batch is bisected to the failing row; only its request fail
 """
 
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -165,20 +164,19 @@ class Worker:
                 ticket.fail(problem_of(error))
 
     def _logits(self, rows: Sequence[_Row]) -> list[Any]:
-        return list(self._pipeline.encoder.logits([row.text for row in rows]))
+        return list(self._finite_logits([row.text for row in rows]))
+
+    def _finite_logits(self, texts: Sequence[str]) -> torch.Tensor:
+        logits = self._pipeline.encoder.logits(texts)
+        if not logits.isfinite().all():
+            raise FloatingPointError("the encoder gives NaN or infinite numbers")
+        return logits
 
     def _take(
         self, ticket: Ticket, pipeline: HybridPipeline, decided: Sequence[DecidedRow], logits: torch.Tensor
     ) -> None:
-        """Give a ticket its decisions, and queue its rows for writing.
-
-        Raises:
-            RequestError: If the model gives NaN or infinite numbers.
-        """
+        """Give a ticket its decisions, and queue its rows for writing."""
         ask, results = ticket.ask, [own.result for own in decided]
-        for index, result in enumerate(results):
-            if not math.isfinite(result.confidence):
-                raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "the model gives NaN for it", index + 1)
         natural = pipeline.corrector.calibrated_log_probs(logits).tolist() if ask.log_probabilities else []
         ticket.decide(results, natural, pipeline.corrector.target)
         for index, own in enumerate(decided):
@@ -242,7 +240,7 @@ class Worker:
     def _look_for_fault(self) -> None:
         """Check whether the model fails on a harmless text, so that /health reports a broken GPU."""
         try:
-            self._pipeline.encoder.logits([HARMLESS_TEXT])
+            self._finite_logits([HARMLESS_TEXT])
         except Exception as error:
             self.fault = type(error).__name__
             log.error("the model fails on a harmless text too (%s: %s); restart the server", self.fault, error)

@@ -82,6 +82,7 @@ CHOICE = {"type": "choice", "criteria": {"harvest": None}}
         ({"questions": {"q": {**CHOICE, "levels": 3}}}, "no 'levels'"),
         ({"questions": {}}, "questions"),
         ({"state": " "}, "state is empty"),
+        ({"state": "wheat \ud800"}, "half of a surrogate pair"),
         ({"assets": {"img-1": {"data_base64": ""}}}, "no images"),
         ({"model": "jev"}, "no model 'jev'"),
         ({"stream": True}, "no such option"),

@@ -6,13 +6,16 @@ import shutil
 import socket
 import threading
 import time
+from queue import Queue
 
 import pytest
 
 from unskew.common import UserError
+from unskew.pipeline import PredictOptions
 from unskew.serving import ServingLimits, serve
 from unskew.serving.guard import Guard
 from unskew.serving.server import listening
+from unskew.serving.ticket import Ask, Ticket
 
 LONG = "wheat " * 100_000
 
@@ -140,6 +143,35 @@ def test_a_model_that_fails_on_anything_is_unhealthy(fitted, load, serving, text
         assert client.predict({"text": texts[0]}).status == 500
         assert client.get("/health").status == 503
         assert client.get("/ready").status == 503
+
+
+class NotFinite(Breaking):
+    """Gives NaN for texts with the word."""
+
+    def __call__(self, texts, *more, **options):
+        logits = self.work(texts, *more, **options).clone()
+        logits[[self.word in text for text in texts]] = float("nan")
+        return logits
+
+
+def test_a_text_with_logits_that_are_not_finite_fails_alone(fitted, load, serving, texts):
+    systems = load(fitted[1])
+    encoder = systems[0].pipeline.encoder
+    encoder.logits = NotFinite(encoder.logits, "boom", None)
+    asks = [Ask((text,), PredictOptions(), None, (None,), write=False) for text in ("boom", *texts[:3])]
+    with serving(systems) as client:
+        ends = Queue()
+        tickets = [Ticket(ask, lambda event, ask=ask: ends.put((ask.texts[0], event[1]))) for ask in asks]
+        with systems[0].worker._changed:  # so that all are in one batch
+            systems[0].worker._arrived.extend(tickets)
+            systems[0].worker._changed.notify()
+        found = dict(ends.get(timeout=60) for _ in tickets)
+        assert found.pop("boom").status == 500
+        assert set(found.values()) == {None}
+        assert client.get("/health").status == 200
+        encoder.logits.word = ""
+        assert client.predict({"text": texts[0]}).status == 500
+        assert client.get("/health").status == 503
 
 
 class Endless:

@@ -1,5 +1,6 @@
 """A bundle in object storage, copied once to this machine. Knows objects and a cache folder; not their contents."""
 
+import math
 import os
 import shutil
 import time
@@ -30,13 +31,15 @@ def local_copy(url: str, marker: str) -> Path:
         raise UserError(f"{source} is not a bundle: it has no {marker}; give the URL of a bundle's folder")
     found = _state(source)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unskew" / "bundles"
+    place = cache / fingerprint(str(source), found)[:32]
+    lock = FileLock(f"{place}.lock")
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except OSError as error:
         remedy = "set XDG_CACHE_HOME to a folder that can be written"
-        raise UserError(f"cannot make {cache} for a copy of {source}: {error.strerror}; {remedy}") from error
-    place = cache / fingerprint(str(source), found)[:32]
-    with FileLock(f"{place}.lock"):
+        raise UserError(f"cannot write to {cache} for a copy of {source}: {error.strerror}; {remedy}") from error
+    try:
         if not place.exists():
             _remove_unused(cache)
             check_disk(cache, sum(size for _, _, size in found))
@@ -47,6 +50,8 @@ def local_copy(url: str, marker: str) -> Path:
                 if _state(source) != found:
                     raise UserError(f"the bundle {source} was replaced while it was copied; run the same command again")
         os.utime(place)
+    finally:
+        lock.release()
     return place
 
 
@@ -55,9 +60,22 @@ def _remove_unused(cache: Path) -> None:
     oldest = time.time() - UNUSED_DAYS * 24 * 3600
     for lock in cache.glob("*.lock"):
         place = lock.with_suffix("")
-        if place.is_dir() and place.stat().st_mtime < oldest:
+        if _used(place) < oldest:
             with FileLock(lock):
-                shutil.rmtree(place, ignore_errors=True)
+                if _used(place) < oldest:  # another process may have asked for it meanwhile
+                    removed = place.with_suffix(".removed")  # so that a kill leaves no part of it under its name
+                    shutil.rmtree(removed, ignore_errors=True)
+                    place.rename(removed)
+    for removed in cache.glob("*.removed"):
+        shutil.rmtree(removed, ignore_errors=True)
+
+
+def _used(place: Path) -> float:
+    """The time of a copy's last use; infinite if there is none."""
+    try:
+        return place.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def _state(source: RemotePath) -> list[tuple[str, int, int]]:

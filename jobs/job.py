@@ -180,6 +180,8 @@ def _begin(
         "input_rows": rows,
         "finished": None,
     }
+    if job.restart and not new and any(folder.standing(place).values()):
+        manifest["joining"] = True  # the results of the job that starts again; the next run would refuse them
     folder.write_manifest(place, manifest, new)
     return manifest
 

@@ -232,6 +232,17 @@ def test_restart_does_not_replace_an_output_that_is_not_the_jobs(job, rows, tmp_
     assert (tmp_path / "out.jsonl").read_text() == "precious"
 
 
+@pytest.mark.parametrize("again", [{}, {"restart": True}])
+@pytest.mark.parametrize("output", ["out.jsonl", "out/"])
+def test_a_finished_job_that_starts_again_and_is_killed_resumes(job, rows, tmp_path, monkeypatch, output, again):
+    with (tmp_path / "in.jsonl").open("a") as file:
+        file.write("broken\n")
+    job(output)
+    assert in_child(lambda: once(monkeypatch, folder, "check_own", kill) or job(output, restart=True)) == 9
+    assert job(output, **again).bad == 1
+    assert (job(output).written, job(output).resumed) == (40, 41)
+
+
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.errors.jsonl"])
 @pytest.mark.parametrize("moment", ["store", "finish", "join"])
 def test_a_file_that_appears_where_the_output_goes(job, rows, tmp_path, monkeypatch, name, moment):

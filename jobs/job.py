@@ -162,7 +162,7 @@ def prepare(
         own = {place.output.resolve(), place.errors.resolve()}
         if path in own or place.folder.resolve() in path.parents:
             raise UserError(f"{job.output} is the input itself; choose another name")
-    plan = {"input": state.parts, "settings": job.in_results(system.window), **system.state}
+    plan = {"input": state.parts, "settings": job.in_results(system.window, system.adapts), **system.state}
     return place, state, json.loads(json.dumps(plan))
 
 

@@ -138,15 +138,20 @@ class JobSettings:
             options if self.sets is not None else {k: v for k, v in options.items() if k not in ("sets", "sets_kind")}
         )
 
-    def in_results(self, window: int) -> dict[str, Any]:
-        """The settings that change bytes of the results, as plain values; others may differ in a resumed run."""
-        estimate_rows = self.estimate_rows if self.target_prior in ("adaptive", "estimate") else None
+    def in_results(self, window: int, adapts: bool = False) -> dict[str, Any]:
+        """The settings that change bytes of the results, as plain values; others may differ in a resumed run.
+
+        `adapts` says whether the bundle's own target prior is "adaptive".
+        """
+        asked = self.target_prior in ("adaptive", "estimate")
+        # None by default where the bundle adapts, too: jobs of earlier versions have it so, and resume.
+        chosen = adapts and self.target_prior is None and self.estimate_rows != JobSettings.estimate_rows
         return {
             **self._options_in_results(window),
             **({} if self.decision is None else {"decision": asdict(self.decision)}),
             "columns": asdict(self.columns),
             "target_prior": self.target_prior,
-            "estimate_rows": estimate_rows,
+            "estimate_rows": self.estimate_rows if asked or chosen else None,
             "limit": self.limit,
             **({"keep": list(self.kept)} if self.kept else {}),
         }

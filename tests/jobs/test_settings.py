@@ -65,6 +65,15 @@ def test_guidance_is_part_of_the_plan_and_none_is_what_plans_without_it_had():
     assert "guidance" not in generation()
 
 
+def test_estimate_rows_are_part_of_the_plan_where_the_bundle_adapts_and_the_default_is_not():
+    def planned(adapts, **options):
+        return JobSettings("in", "out", **options).in_results(9, adapts)["estimate_rows"]
+
+    assert [planned(True), planned(True, estimate_rows=5), planned(False, estimate_rows=5)] == [None, 5, None]
+    assert planned(False, estimate_rows=5, target_prior="adaptive") == 5
+    assert planned(True, estimate_rows=5, target_prior="train") is None
+
+
 def test_settings_that_change_no_result_may_change(interrupted):
     assert interrupted(max_errors=5, progress="json", shard_rows=None).resumed == 40
 

@@ -81,7 +81,7 @@ def input_state(source: Source, columns: Columns, sample: SpreadSample | None = 
             start to end, are read a second time for that.
 
     Raises:
-        UserError: If a file does not exist or cannot be read.
+        UserError: If a file does not exist, cannot be read, or has a name that the manifest cannot hold.
     """
     parts: list[dict[str, Any]] = []
     counts: list[int | None] = []
@@ -95,9 +95,10 @@ def input_state(source: Source, columns: Columns, sample: SpreadSample | None = 
             if sample is not None:
                 sample_texts(part, columns, sample)
             continue
+        name = _storable_name(part)
         seen.append(file_state(part))
         digest, count = _read(part, columns, sample)
-        parts.append({"file": str(part), "bytes": part.stat().st_size, "sha256": digest})
+        parts.append({"file": name, "bytes": part.stat().st_size, "sha256": digest})
         counts.append(count)
     rows = [count for count in counts if count is not None]
     return InputState(parts, sum(rows) if len(rows) == len(counts) else None, seen, sources)
@@ -166,6 +167,14 @@ def file_state(path: AnyPath) -> FileState:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
     return FileState(str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _storable_name(path: AnyPath) -> str:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"the name {str(path)!r} is not UTF-8; rename the file or its folder") from None
+    return str(path)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,8 +1,10 @@
 """What a job finds, refuses, stops at and says; over a fake pipeline."""
 
 import json
+import os
 import random
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +92,16 @@ def test_a_changed_input_is_refused_and_named(interrupted, tmp_path, change):
 def test_a_touched_input_is_the_same(interrupted, tmp_path):
     (tmp_path / "in.jsonl").touch()
     assert interrupted().resumed == 40
+
+
+def test_a_file_whose_name_is_not_utf8_is_refused(fake, tmp_path):
+    try:
+        write_jsonl(Path(os.fsdecode(os.fsencode(tmp_path) + b"/Stra\xdfe.jsonl")), [{"text": "a"}])
+    except UserError:
+        pytest.skip("this file system has names in UTF-8 alone")
+    with pytest.raises(UserError, match=r"Stra\\udcdfe\.jsonl' is not UTF-8; rename"):
+        run(fake.fake_system(), JobSettings(str(tmp_path / "*.jsonl"), str(tmp_path / "out.jsonl")))
+    assert not (tmp_path / "out.jsonl.job").exists()
 
 
 def test_another_file_is_refused(interrupted, tmp_path, rows):

@@ -289,16 +289,19 @@ def locked(place: JobPaths) -> Generator[None]:
     try:
         place.folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
+        file.write_text(f"process {os.getpid()} of {platform.node()}", "utf-8")
     except Timeout as error:
         who = file.read_text("utf-8").strip() or "another process"
         raise UserError(f"{who} is working on {place.output}; wait for it, or choose another output") from error
     except OSError as error:
+        lock.release()
         raise UserError(
             f"cannot write to {place.folder}: {error.strerror}; choose a place that can be written"
         ) from error
-    with lock:
-        file.write_text(f"process {os.getpid()} of {platform.node()}", "utf-8")
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _own(folder: AnyPath) -> list[AnyPath]:

@@ -1,9 +1,11 @@
 """The lock on a job's working folder."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,20 @@ def test_a_held_folder_is_refused_by_the_holders_name_and_free_once_the_holder_i
         holder.communicate()
     with folder.locked(folder.JobPaths.of(output)):
         assert f"process {os.getpid()} of" in (tmp_path / "out.jsonl.job" / ".lock").read_text("utf-8")
+
+
+def test_a_full_disk_is_one_line_and_holds_no_lock(tmp_path, monkeypatch):
+    place = folder.JobPaths.of(str(tmp_path / "out.jsonl"))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(UserError, match="cannot write to .*: No space left on device"), folder.locked(place):
+            pass
+    with folder.locked(place):
+        pass
 
 
 @pytest.mark.parametrize("name", ["", "a\0b.jsonl", "x" * 200 + ".jsonl", ".", "..", "/", "/dev/null", "file", "a.txt"])

@@ -417,13 +417,12 @@ def test_a_copy_that_is_asked_for_while_another_process_is_about_to_remove_it_st
     old = local_copy("memory://bundles/old", "unskew.json")
     os.utime(old, (0, 0))
 
-    class AskedBefore(FileLock):
-        def acquire(self, *given, **options):
-            if str(self.lock_file) == f"{old}.lock":
-                os.utime(old)
-            return super().acquire(*given, **options)
+    def asked_before(lock):
+        if str(lock) == f"{old}.lock":
+            os.utime(old)
+        return FileLock(lock)
 
-    monkeypatch.setattr(remote_bundle, "FileLock", AskedBefore)
+    monkeypatch.setattr(remote_bundle, "FileLock", asked_before)
     local_copy("memory://bundles/new", "unskew.json")
     assert old.exists()
 

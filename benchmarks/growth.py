@@ -162,8 +162,8 @@ def make_bases(folder: Path, topics: int) -> None:
     words += [f"t{topic}w{i}" for topic in range(topics) for i in range(3)]
     split = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, "[UNK]"))
     split.pre_tokenizer = pre_tokenizers.Whitespace()
-    size: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
-    size |= {"vocab_size": len(words), "max_position_embeddings": LONGEST + 256}
+    size: dict[str, Any] = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    size |= {"intermediate_size": 128, "vocab_size": len(words), "max_position_embeddings": LONGEST + 256}
     LlamaForCausalLM(LlamaConfig(**size, bos_token_id=2, eos_token_id=3, pad_token_id=0)).save_pretrained(
         folder / "decoder"
     )

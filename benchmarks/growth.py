@@ -53,7 +53,8 @@ def main() -> None:
                 with tempfile.TemporaryDirectory() as folder:
                     found[axis][point] = measure(int(point), Path(folder))
                 write_text(kept, json.dumps(found, indent=1) + "\n")
-        print(table(axis, found[axis]), flush=True)
+        if found.get(axis):
+            print(table(axis, found[axis]), flush=True)
     if given.picture is not None:
         draw(found, Path(given.picture))
 

@@ -102,10 +102,11 @@ def fit_probe(rows: ProbeRows, folds: Sequence[int], strengths: Sequence[float] 
     clean = replace(rows, noisy=None)
     best = _best_strength(clean, dealt, strengths)
     if rows.names is not None:
-        nameless = _best_strength(replace(clean, names=None), dealt, strengths)
+        without = replace(clean, names=None)
+        nameless = _best_strength(without, dealt, (best.strength,))
         worse, error = paired_difference(best.losses, nameless.losses)
         if worse > SURE * error:
-            clean, best = replace(clean, names=None), nameless
+            clean, best = without, _best_strength(without, dealt, strengths)
             report.append(f"topic names as rows are left out: {worse:+.4f} nats on held-out rows")
     chosen, brought = clean, None
     if rows.noisy is not None:

@@ -36,7 +36,7 @@ def em_prior(
         max_error: Largest standard error of a share. A larger one, from too few rows or from topics that the model
             cannot tell apart, raises a `UserError`; None refuses nothing.
     """
-    prior = em_priors(probabilities, model_prior, _once(probabilities), tolerance)[:, 0]
+    prior = em_priors(probabilities, model_prior, each_once(probabilities), tolerance)[:, 0]
     if max_error is not None:
         errors = em_standard_error(probabilities, model_prior, prior)
         if not errors.max().item() <= max_error:
@@ -77,7 +77,7 @@ def shrunk_em_prior(logits: Tensor, center: Tensor, weight: float | None = None,
         weight: Number of pseudo-rows m; twenty for each topic unless given.
         tolerance: Largest change of a share in a step at which to stop.
     """
-    return shrunk_em_priors(logits, center, _once(logits), weight, tolerance)[:, 0]
+    return shrunk_em_priors(logits, center, each_once(logits), weight, tolerance)[:, 0]
 
 
 def shrunk_em_priors(
@@ -167,7 +167,7 @@ def bbse_prior(
     return prior / prior.sum()
 
 
-def _once(rows: Tensor) -> Tensor:
+def each_once(rows: Tensor) -> Tensor:
     """A single sample (n, 1) that has each row once."""
     return torch.ones(len(rows), 1, dtype=torch.float64)
 

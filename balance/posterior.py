@@ -135,7 +135,7 @@ class PosteriorCorrector:
     def recalibrated(self, logits: Tensor, labels: Tensor) -> "PosteriorCorrector":
         """A corrector with the same kind of calibration, refitted on these rows without a test, for a bootstrap."""
         report = self.calibration.report
-        if report is None or not report.kept:
+        if report is None or not self.is_calibrated:
             return self
         weights = training_weights(labels, self.topics.counts)
         uncalibrated = self._uncalibrated(logits)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..common import UserError
 from ..corpus import Topics
 from .calibration import prior_from_counts
-from .label_shift import em_prior, em_priors, em_standard_error, shrunk_em_priors
+from .label_shift import each_once, em_prior, em_priors, em_standard_error, shrunk_em_priors
 from .posterior import PosteriorCorrector
 from .prior_errors import bootstrap_errors, thinned
 
@@ -134,10 +134,10 @@ def adapt_target(corrector: PosteriorCorrector, logits: Tensor, seed: int = 0) -
         seed: Random seed of the bootstrap of the errors.
     """
     logits = thinned(logits, MOST_ROWS)
-    prior = _adapted(corrector, logits, torch.ones(len(logits), 1), 1e-7)[:, 0]
+    prior = _adapted(corrector, logits, each_once(logits), 1e-7)[:, 0]
     errors: tuple[float, ...] = ()
     if corrector.rows is not None and len(logits):
-        likely = _estimated(corrector, logits, torch.ones(len(logits), 1))[:, 0]
+        likely = _estimated(corrector, logits, each_once(logits))[:, 0]
         errors = tuple(bootstrap_errors(corrector, logits, likely, corrector.rows, _adapted, seed).tolist())
     return AdaptedPrior(corrector.topics, tuple(prior.tolist()), len(logits), errors)
 

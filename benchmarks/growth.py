@@ -29,6 +29,7 @@ from unskew.common import write_jsonl, write_text
 TOKENS = 65_536  # in all texts of a length
 WORDS = 12  # in a text, unless its length is what varies
 LONGEST = 8192
+WITHOUT_DECODER = ("--decoder", "null")
 AXES = {"topics": "10,100,1000,3000", "rows": "1000,10000,100000,1000000", "length": "32,128,512,2048,8192"}
 TITLES = {"topics": "topics", "rows": "rows of a job", "length": "tokens of a text"}
 
@@ -91,9 +92,6 @@ def by_length(tokens: int, folder: Path) -> Point:
     fit(folder, "alone", *longest, *WITHOUT_DECODER)
     fit(folder, "both", *longest, *with_decoder(folder), "--decoder.max_tokens", str(LONGEST))
     return {"predict, topics": predict(folder, "alone", "in"), "predict, outputs": predict(folder, "both", "in")}
-
-
-WITHOUT_DECODER = ("--decoder", "null")
 
 
 def with_decoder(folder: Path) -> list[str]:

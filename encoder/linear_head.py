@@ -100,10 +100,10 @@ def fit_linear_head(
         value = float((weight.astype(np.float64) ** 2).sum()) / (2 * strength)
         weight_slope, bias_slope = weight / strength, np.zeros(topics)
         for block in blocks:
-            row_values, slopes = block.loss(weight, bias.astype(np.float32))
-            value += row_values
-            weight_slope = weight_slope + slopes[0]
-            bias_slope += slopes[1]
+            own, own_weight_slope, own_bias_slope = block.loss(weight, bias.astype(np.float32))
+            value += own
+            weight_slope += own_weight_slope
+            bias_slope += own_bias_slope
         return value / total, np.concatenate([weight_slope.ravel(), bias_slope]).astype(np.float64) / total
 
     begin = np.zeros(topics * width + topics)
@@ -138,7 +138,7 @@ class _Block:
         labels = rows.labels.float() if rows.labels.ndim == 2 else rows.labels
         return cls(((rows.features - mean) / spread).numpy(), labels.numpy(), rows.weights.float().numpy())
 
-    def loss(self, weight: np.ndarray, bias: np.ndarray) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
+    def loss(self, weight: np.ndarray, bias: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """The weighted sum of the rows' cross-entropies and its gradients in weight (C, d) and bias (C,)."""
         value, weight_slope, bias_slope = 0.0, np.zeros_like(weight), np.zeros(len(bias))
         rows = max(1, CACHED // len(bias))
@@ -149,7 +149,7 @@ class _Block:
             value += own
             weight_slope += slope.T @ features
             bias_slope += slope.sum(0)
-        return value, (weight_slope, bias_slope)
+        return value, weight_slope, bias_slope
 
 
 def _cross_entropy(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:

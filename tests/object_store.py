@@ -1,9 +1,12 @@
-"""An S3 server on this machine: moto's, over HTTP, with conditional writes. For tests and benchmarks."""
+"""Object stores for tests and benchmarks: moto's S3 over HTTP, with conditional writes, and fsspec's in memory."""
 
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import fsspec
 
 SECRET = "s3cr3t-that-nobody-may-read"
 KEY = "AKIATHATNOBODYMAYREAD"
@@ -65,3 +68,13 @@ def in_environment(values: dict[str, str]) -> Iterator[None]:
         forget()
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def memory_store() -> Iterator[Any]:
+    """An empty file system in memory, at memory://."""
+    store = fsspec.filesystem("memory")
+    store.store.clear()
+    store.pseudo_dirs[:] = [""]  # which S3 does not have
+    yield store
+    store.store.clear()

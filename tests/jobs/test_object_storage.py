@@ -1,8 +1,6 @@
 """A job whose input and output are in object storage: over an S3 server, or fsspec's memory where S3 adds nothing."""
 
-import errno
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,16 +13,13 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from filelock import FileLock
 from killing import KilledError
-from object_store import KEY, SECRET, client, in_environment, objects, s3_server
+from object_store import KEY, SECRET, client, in_environment, memory_store, objects, s3_server
 
 from unskew.common import UserError, any_path, replacing, storage, write_jsonl
 from unskew.corpus import Columns
 from unskew.jobs import JobSettings, describe, describe_status, folder, job_status, predict, run
 from unskew.jobs.encoding import FORMATS
-from unskew.pipeline import remote_bundle
-from unskew.pipeline.remote_bundle import local_copy
 
 SCRIPT = str(Path(__file__).parent / "fake_job.py")
 OUTPUTS = ["out/", "out.jsonl", "out.parquet"]
@@ -48,11 +43,8 @@ def s3(environment, request):
 
 @pytest.fixture
 def memory():
-    store = fsspec.filesystem("memory")
-    store.store.clear()
-    store.pseudo_dirs[:] = [""]  # which S3 does not have
-    yield store
-    store.store.clear()
+    with memory_store() as store:
+        yield store
 
 
 @pytest.fixture
@@ -394,66 +386,3 @@ def test_a_bundle_by_its_url(fitted, memory, tmp_path, monkeypatch):
         file.write("{}")
     with pytest.raises(UserError, match="config.json"):
         predict("memory://bundles/one", str(tmp_path / "in.jsonl"), "memory://b/none.jsonl", **options)
-
-
-def test_copies_of_a_bundle_that_nobody_has_used_for_a_month_go(memory, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-    for name in ("unused", "used", "new"):
-        memory.pipe_file(f"/bundles/{name}/unskew.json", name.encode())
-    unused, used = (local_copy(f"memory://bundles/{name}", "unskew.json") for name in ("unused", "used"))
-    for place in (unused, used):
-        os.utime(place, (0, time.time() - 31 * 24 * 3600))
-    local_copy("memory://bundles/used", "unskew.json")
-    local_copy("memory://bundles/new", "unskew.json")
-    assert not unused.exists()
-    assert (used / "unskew.json").read_text("utf-8") == "used"
-
-
-def test_a_copy_that_is_asked_for_while_another_process_is_about_to_remove_it_stays(memory, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name in ("old", "new"):
-        memory.pipe_file(f"/bundles/{name}/unskew.json", name.encode())
-    old = local_copy("memory://bundles/old", "unskew.json")
-    os.utime(old, (0, 0))
-
-    def asked_before(lock):
-        if str(lock) == f"{old}.lock":
-            os.utime(old)
-        return FileLock(lock)
-
-    monkeypatch.setattr(remote_bundle, "FileLock", asked_before)
-    local_copy("memory://bundles/new", "unskew.json")
-    assert old.exists()
-
-
-def test_a_kill_during_a_removal_leaves_no_part_of_a_copy_in_use(memory, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name in ("old", "new"):
-        memory.pipe_file(f"/bundles/{name}/unskew.json", name.encode())
-    old = local_copy("memory://bundles/old", "unskew.json")
-    os.utime(old, (0, 0))
-
-    def killed(folder, **options):
-        if folder.exists():
-            (folder / "unskew.json").unlink()
-            raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(remote_bundle.shutil, "rmtree", killed)
-        with pytest.raises(KilledError):
-            local_copy("memory://bundles/new", "unskew.json")
-    assert (local_copy("memory://bundles/old", "unskew.json") / "unskew.json").read_text("utf-8") == "old"
-    assert [path.name for path in old.parent.iterdir() if path.suffix != ".lock"] == [old.name]
-
-
-def test_a_cache_that_cannot_be_written_is_refused(memory, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    memory.pipe_file("/bundles/one/unskew.json", b"{}")
-
-    def refuse(self, *given, **options):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(FileLock, "acquire", refuse)
-    with pytest.raises(UserError, match="cannot write to .* Permission denied; set XDG_CACHE_HOME"):
-        local_copy("memory://bundles/one", "unskew.json")

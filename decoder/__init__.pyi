@@ -1,3 +1,4 @@
+from .abilities import check_abilities
 from .adaptation import TrainableParameters, merge
 from .control import FAIRNESS_TOKEN, ControlTokens, topic_token
 from .fitting import fit_decoder
@@ -35,6 +36,7 @@ __all__ = [
     "Backend",
     "ZeroShot",
     "are_slot_frames",
+    "check_abilities",
     "check_base",
     "check_backend",
     "fit_decoder",

@@ -172,6 +172,7 @@ class _Fit:
             max_target_tokens=settings.max_target_tokens,
             condition=settings.condition,
             unguided=bool(settings.topic_dropout),
+            fairness=settings.fairness,
             **about,
         )
 

@@ -57,6 +57,7 @@ def save(decoder: "TopicDecoder", folder: Path) -> None:
         "max_target_tokens": decoder.max_target_tokens,
         "condition": decoder.condition,
         "unguided": decoder.unguided,
+        "fairness": decoder.fairness,
         "facts": None if decoder.facts is None else asdict(decoder.facts),
     }
     (folder / _FACTS).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -84,6 +85,7 @@ class Parts:
     condition: Condition
     facts: TrainableParameters | None
     unguided: bool = False
+    fairness: bool = False
     base: str | Path | None = None
     base_is_ours: bool = False
 
@@ -96,6 +98,7 @@ def load(folder: Path, *, merge: bool) -> Parts:
         facts = TrainableParameters(**described["facts"]) if described["facts"] else None
         condition = described.get("condition", "token")  # decoders of version 0.1.0 lack it
         unguided = bool(described.get("unguided", False))
+        fairness = bool(described.get("fairness", True))  # earlier decoders do not say
         max_tokens, max_target_tokens = int(described["max_tokens"]), int(described["max_target_tokens"])
     tokenizer = load_tokenizer(folder)
     control = ControlTokens.add(tokenizer, topics)
@@ -105,7 +108,18 @@ def load(folder: Path, *, merge: bool) -> Parts:
         base = None
     ours = base == folder / _OWN_BASE
     return Parts(
-        model, tokenizer, control, prompt, max_tokens, max_target_tokens, condition, facts, unguided, base, ours
+        model,
+        tokenizer,
+        control,
+        prompt,
+        max_tokens,
+        max_target_tokens,
+        condition,
+        facts,
+        unguided,
+        fairness,
+        base,
+        ours,
     )
 
 

@@ -50,6 +50,10 @@ class StoredDecoder(Artefact):
         default=False,
         description="Whether the decoder also writes without a topic, as guidance needs; false if absent.",
     )
+    fairness: bool = Field(
+        default=True,
+        description="Whether the decoder was trained with `<force_fairness>`; taken to be true if absent.",
+    )
     facts: StoredFacts | None = Field(description="Facts about the training; null if not known.")
 
 

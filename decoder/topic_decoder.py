@@ -20,6 +20,7 @@ from ..runtime import (
     to_precision,
 )
 from . import saving
+from .abilities import check_abilities
 from .adaptation import Model, TrainableParameters
 from .base import pad_id_of
 from .control import ControlTokens
@@ -46,6 +47,7 @@ class TopicDecoder:
         max_target_tokens: Most tokens of a target in training, and of an output by default.
         condition: Form of the topic, see `DecoderSettings`.
         unguided: Whether the decoder has also learnt to write without a topic, which guidance needs.
+        fairness: Whether the decoder was trained with `<force_fairness>`.
         base: Hub id or folder of an adapter's base; None for a plain model.
         base_is_ours: Whether `base` was trained here, so that it is saved too.
         facts: Numbers of trained parameters and size of the adapter; None if not known.
@@ -65,6 +67,7 @@ class TopicDecoder:
         max_target_tokens: int = 64,
         condition: Condition = "token",
         unguided: bool = False,
+        fairness: bool = False,
         base: str | Path | None = None,
         base_is_ours: bool = False,
         facts: TrainableParameters | None = None,
@@ -78,6 +81,7 @@ class TopicDecoder:
         self.max_target_tokens = max_target_tokens
         self.condition: Condition = condition
         self.unguided = unguided
+        self.fairness = fairness
         self.base, self.base_is_ours = base, base_is_ours
         self.facts = facts
         self.usage = Usage()
@@ -115,8 +119,8 @@ class TopicDecoder:
                 not call it.
 
         Raises:
-            UserError: If a topic is unknown; if the numbers of texts and topics differ; if guidance is requested and
-                the decoder has not learnt to write without a topic; in a fork of a process that has used a model, where
+            UserError: If a topic is unknown; if the numbers of texts and topics differ; if guidance or fairness is
+                requested and the decoder was not trained for it; in a fork of a process that has used a model, where
                 torch would hang.
         """
         if len(texts) != len(topics):
@@ -126,7 +130,7 @@ class TopicDecoder:
         options = options or GenerationSettings()
         if options.max_new_tokens is None:
             options = replace(options, max_new_tokens=self.max_target_tokens + 1)  # one for the end token
-        self.check_guidance(options)
+        self.check_options(options, fairness)
         refuse_after_fork()
         prompts = self._sequencer.prompts(texts, fairness)
         topic_tokens = [self._sequencer.topic_tokens(topic) for topic in topics]
@@ -137,16 +141,10 @@ class TopicDecoder:
         self.usage.add(len(prompts), read, sum(map(len, written)))
         return [self.text_of(ids) for ids in written]
 
-    def check_guidance(self, options: GenerationSettings) -> None:
-        """Raise a `UserError` if the options request guidance that this decoder cannot give."""
-        if options.guidance == 1:
-            return
-        if not self.unguided:
-            raise UserError(
-                "guidance needs a decoder that can also write without a topic, and this one cannot; set guidance to "
-                "1, or fit with a topic_dropout such as 0.1"
-            )
-        if self._vllm is not None:
+    def check_options(self, options: GenerationSettings, fairness: bool) -> None:
+        """Raise a `UserError` if guidance or fairness is requested that this decoder cannot give."""
+        check_abilities(self, options.guidance, fairness)
+        if options.guidance != 1 and self._vllm is not None:
             raise UserError("guidance needs the backend torch; set guidance to 1 with vllm")
 
     def text_of(self, ids: Sequence[int]) -> str:
@@ -192,7 +190,11 @@ class TopicDecoder:
             tokens_per_batch: Padded tokens in a batch; None chooses by the device.
             fairness: Whether `<force_fairness>` precedes the topic.
             progress: Called with the number of texts done after each batch.
+
+        Raises:
+            UserError: If fairness is requested and the decoder was not trained with it.
         """
+        check_abilities(self, 1, fairness)
         refuse_after_fork()
         rows = self._sequencer.prompts(texts, fairness)
         result = torch.empty(len(rows), len(self.topics))
@@ -232,7 +234,11 @@ class TopicDecoder:
             tokens_per_batch: Padded tokens in a batch; None chooses by the device.
             fairness: Whether `<force_fairness>` precedes the topic.
             progress: Called with the number of texts done after each batch.
+
+        Raises:
+            UserError: If fairness is requested and the decoder was not trained with it.
         """
+        check_abilities(self, 1, fairness)
         refuse_after_fork()
         prompts = self._sequencer.prompts(texts, fairness)
         if self.condition == "text":

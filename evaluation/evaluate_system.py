@@ -107,11 +107,14 @@ def evaluate(
 
     Raises:
         UserError: If a topic is unseen in training, every text is in `train`, over a tenth of the rows are unusable,
-            the target prior cannot be estimated, or obedience cannot be measured.
+            the target prior cannot be estimated, obedience cannot be measured, or the decoder was not trained for the
+            requested guidance or fairness.
     """
     output = output_folder(output)
     refuse_existing(output, overwrite, RESULT)
     check_writable(output.parent)
+    options = PredictOptions(top_k=len(pipeline.topics), generation=generation, fairness=fairness)
+    pipeline.check_options(options)
     columns = columns or Columns()
     records, bad = load_labelled(source, columns)
     check_known_topics(records, pipeline.topics, str(source))
@@ -131,7 +134,6 @@ def evaluate(
     best = None
     if newsroom is not None:
         best = bayes_posterior(newsroom, texts, pipeline.topics.names, pipeline.corrector.target)
-    options = PredictOptions(top_k=len(pipeline.topics), generation=generation, fairness=fairness)
     results = list(track(pipeline.results(texts, logits, options), "evaluate", len(texts)))
     probabilities = _matrix([result.topics for result in results], pipeline.topics)
     decided = pipeline.corrector.decision.decision(probabilities)

@@ -71,23 +71,25 @@ def open_model(
         model: Folder of the bundle, its URL in object storage, or its id on the hub.
         device: Device of the models; None takes a GPU if there is one.
         precision: Precision of the weights, see `unskew.runtime.Precision`; None chooses by the device.
-        job: Job whose output is checked first and whose decision is used. If it runs on workers, the device is theirs
-            and not looked for here.
+        job: Job whose output and options are checked first and whose decision is used. If it runs on workers, the
+            device is theirs and not looked for here.
         backend: Library that runs the decoder, see `HybridPipeline.from_pretrained`.
 
     Raises:
-        UserError: If the output cannot be written, there is no such bundle or device, or the precision or the backend
-            is not available on the device.
+        UserError: If the output cannot be written, there is no such bundle or device, its decoder was not trained for
+            the requested guidance or fairness, or the precision or the backend is not available on the device.
     """
     import torch
 
-    from ..decoder import check_backend
+    from ..decoder import check_abilities, check_backend
     from ..pipeline import choose_device
     from ..runtime import choose_precision
 
     if job is not None:
         check_output(job)
     contents = bundle.read(model)
+    if job is not None and contents.stored_decoder is not None:
+        check_abilities(contents.stored_decoder, job.generation.guidance, job.fairness)
     folders = bundle_folders(contents)
     seen = folder_state(folders)
     if is_url(model):

@@ -46,11 +46,12 @@ Save = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Contents:
-    """The result of `read`: the folders of the stages, the file of held-out rows, and plain values."""
+    """The result of `read`: the folders of the stages, the file of held-out rows, decoder.json, and plain values."""
 
     encoder: Path
     decoder: Path | None
     held_out: Path | None
+    stored_decoder: StoredDecoder | None
     corrector: dict[str, Any]
     description: dict[str, Any]
     metrics: dict[str, Any]
@@ -120,15 +121,16 @@ def read(folder: str | Path) -> Contents:
     manifest = _manifest(place)
     check_files(place, manifest)
     metrics = _read(place / "metrics.json", Metrics)
-    decoder, held_out = place / "decoder", place / HELD_OUT
+    decoder, held_out, stored = place / "decoder", place / HELD_OUT, None
     if decoder.is_dir():
-        _read(decoder / "decoder.json", StoredDecoder)
+        stored = _read(decoder / "decoder.json", StoredDecoder)
         if (decoder / ADAPTER).exists():
             _read(decoder / ADAPTER, StoredAdapter)
     return Contents(
         place / "encoder",
         decoder if decoder.is_dir() else None,
         held_out if held_out.exists() else None,
+        stored,
         manifest.corrector.plain(),
         manifest.description.plain(),
         metrics.plain(),

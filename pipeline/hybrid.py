@@ -149,7 +149,7 @@ class HybridPipeline:
 
         Raises:
             UserError: If `texts` is a single string, one of them is empty or not a string, an option is out of range,
-                the decoder cannot give the requested guidance, or the system's `decision` cannot be fitted.
+                the decoder cannot give the requested guidance or fairness, or the system's `decision` cannot be fitted.
         """
         if isinstance(texts, str):
             raise UserError("texts is one string; give a list of strings, or [text]")
@@ -171,10 +171,10 @@ class HybridPipeline:
         """Float32 probabilities (n, C) of the topics under the target prior, by stage 1 alone."""
         return self.corrector(self.encoder.logits(texts))
 
-    def check_guidance(self, options: PredictOptions) -> None:
-        """Raise a `UserError` if outputs cannot be guided as `options` ask."""
-        if self.decoder is not None and options.generation is not None:
-            self.decoder.check_guidance(options.generation)
+    def check_options(self, options: PredictOptions) -> None:
+        """Raise a `UserError` if outputs cannot be written as `options` ask."""
+        if self.decoder is not None:
+            self.decoder.check_options(options.generation or GenerationSettings(), options.fairness)
 
     def write(
         self,
@@ -194,7 +194,8 @@ class HybridPipeline:
             watch: Callback that sees outputs grow and may end them, see `TopicDecoder.generate`.
 
         Raises:
-            UserError: If the system has no decoder, or a topic is unknown.
+            UserError: If the system has no decoder, a topic is unknown, or guidance or fairness is requested and the
+                decoder was not trained for it.
         """
         if self.decoder is None:
             raise UserError(
@@ -228,7 +229,7 @@ class HybridPipeline:
         self, classified: Iterator[tuple[list[str], torch.Tensor]], options: PredictOptions
     ) -> Iterator[Result]:
         """Results of windows with their logits. Invalid options raise at once, not at the first result."""
-        self.check_guidance(options)
+        self.check_options(options)
         fitted = None if options.sets is None else self.corrector.sets(options.sets, options.sets_kind)
         _ = self.corrector.decision
         return (result for held, logits in classified for result in self._results(held, logits, options, fitted))

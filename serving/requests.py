@@ -103,7 +103,7 @@ class PredictRequest(_Options):
         options = self.plain()
         if options.sets is not None and not 0 < options.sets < 1:
             raise UserError(f"sets is {options.sets}; give an error rate between 0 and 1, such as 0.1")
-        system.pipeline.check_guidance(options)
+        system.pipeline.check_options(options)
         return Ask(
             tuple(texts),
             options,

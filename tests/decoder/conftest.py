@@ -87,7 +87,7 @@ def _decoder(folder, adaptation="lora", condition="token"):
         for parameter in adapted.parameters():
             if parameter.requires_grad:
                 parameter += 0.3 * torch.randn_like(parameter)
-    return TopicDecoder(adapted, tokenizer, control, prompt, 96, base=folder, condition=condition)
+    return TopicDecoder(adapted, tokenizer, control, prompt, 96, base=folder, condition=condition, fairness=True)
 
 
 @pytest.fixture(scope="session")

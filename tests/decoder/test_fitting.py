@@ -1,5 +1,6 @@
 import shutil
 from dataclasses import replace
+from functools import partial
 from typing import get_args
 
 import pytest
@@ -170,6 +171,17 @@ def test_the_fairness_token_asks_for_the_balanced_prior(make_settings, tmp_path)
     assert share[False] == pytest.approx(model_prior[False], abs=0.08)
     assert share[True] == pytest.approx(model_prior[True], abs=0.15)
     assert decoder.generate_topics(texts) == ["oil"] * len(texts)
+    decoder.save_pretrained(tmp_path / "saved")
+    loaded = TopicDecoder.from_pretrained(tmp_path / "saved", device="cpu")
+    torch.testing.assert_close(loaded.topic_logits(texts, fairness=True), decoder.topic_logits(texts, fairness=True))
+
+
+def test_a_decoder_trained_without_the_fairness_token_refuses_it(make_settings, records, topics, tmp_path):
+    fit_decoder(records, records, None, topics, make_settings(), tmp_path / "fit").save_pretrained(tmp_path / "saved")
+    decoder = TopicDecoder.from_pretrained(tmp_path / "saved", device="cpu")
+    for use in (decoder.topic_logits, decoder.generate_topics, partial(decoder.generate, topics=["oil"])):
+        with pytest.raises(UserError, match="fit with --decoder.fairness true"):
+            use(["Cy"], fairness=True)
 
 
 def test_tempered_rows_are_what_is_trained_on(make_settings, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """A batch job with real models: every row is accounted for, in its order."""
 
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -217,4 +218,17 @@ def test_the_command_in_either_spelling(fitted, rows, tmp_path, capsys):
     assert "9 rows had been done before" in call(*options)[1]
     assert call(*options, "--top_k", "3")[0] == 2
     (tmp_path / "in.jsonl").write_text('{"text": "wheat"}\n{}\n')
-    assert call("--overwrite", "--fairness")[0] == 3
+    assert call("--overwrite", "--write-undecided")[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [({"fairness": True}, "--decoder.fairness true"), ({"generation": replace(SHORT, guidance=2.0)}, "topic_dropout")],
+)
+def test_what_the_decoder_was_not_trained_for_is_refused_before_the_models_are_loaded(
+    fitted, rows, tmp_path, monkeypatch, options, remedy
+):
+    monkeypatch.setattr(HybridPipeline, "from_pretrained", None)
+    with pytest.raises(UserError, match=remedy):
+        predict(fitted[1], str(tmp_path / "in.jsonl"), tmp_path / "out.jsonl", device="cpu", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]

@@ -191,6 +191,16 @@ def test_guidance_needs_a_decoder_that_writes_without_a_topic(fitted, texts, mon
     assert outputs != [r.output for r in pipeline(texts, generation=SHORT)]
 
 
+def test_fairness_needs_a_decoder_trained_with_it(fitted, texts, monkeypatch):
+    pipeline, _ = fitted
+    with pytest.raises(UserError, match="fit with --decoder.fairness true"):
+        pipeline(texts, fairness=True)
+    with pytest.raises(UserError, match="fit with --decoder.fairness true"):
+        pipeline.write(texts[:1], ["harvest"], fairness=True)
+    monkeypatch.setattr(pipeline.decoder, "fairness", True)
+    assert len(list(pipeline(texts[:2], fairness=True, generation=SHORT))) == 2
+
+
 def test_sampling_depends_on_the_seed_alone(fitted, texts):
     pipeline, _ = fitted
 

@@ -51,6 +51,7 @@ LONG = "wheat " * 100_000
         ({"text": "a", "generation": {"guidance": 0}}, 422, "guidance is 0", None),
         ({"text": "a", "generation": {"guidance": 99}}, 422, "to 10", None),
         ({"text": "a", "generation": {"guidance": 2}}, 422, "fit with a topic_dropout", None),
+        ({"text": "a", "fairness": True}, 422, "fit with --decoder.fairness true", None),
         ({"text": "a", "generation": {"beams": 4}}, 422, "generation.beams: there is no such option", None),
         ({"text": "a", "window": 5}, 422, "window: there is no such option", None),
         ({"text": "a", "model": "none"}, 422, "no model 'none'", None),

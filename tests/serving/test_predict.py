@@ -31,7 +31,8 @@ def same(row, result):
         ({"min_confidence": 0.9, "write_undecided": True}, {"min_confidence": 0.9, "write_undecided": True}, None),
     ],
 )
-def test_answers_are_the_pipelines(client, pipeline, texts, asked, options, prior):
+def test_answers_are_the_pipelines(client, pipeline, texts, asked, options, prior, monkeypatch):
+    monkeypatch.setattr(pipeline.decoder, "fairness", True)
     found = client.predict({"texts": texts[:6], "generation": SHORT, **asked})
     assert found.status == 200
     aimed = pipeline if prior is None else pipeline.with_target_prior(prior)
@@ -122,7 +123,8 @@ def test_a_stream_tells_topics_then_the_output_as_it_grows(client, texts):
     assert grown > 2
 
 
-def test_requests_at_the_same_time_share_batches_and_keep_their_own_answers(client, texts):
+def test_requests_at_the_same_time_share_batches_and_keep_their_own_answers(client, pipeline, texts, monkeypatch):
+    monkeypatch.setattr(pipeline.decoder, "fairness", True)
     priors = ["train", "adaptive", {"harvest": 0.25, "football": 0.75}]
     kinds = [{"top_k": 1}, {"fairness": True}, {"write": False}, {"generation": SHORT}, {"sets": 0.3}]
     kinds += [{"target_prior": prior} for prior in priors]

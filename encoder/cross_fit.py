@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..balance import denoised_labels, shrunk_em_prior
 from ..corpus import Record, Topics
-from .folds import deal_folds
+from .folds import folds_of
 from .linear_head import LabelledFeatures
 from .probe import NOISY_PSEUDO_ROWS, Probe, ProbeRows, fit_head, fit_probe
 from .probed_base import ProbedBase
@@ -39,7 +39,8 @@ class CrossFitted:
     """Predictions for rows that the probe was not fitted on.
 
     Attributes:
-        logits: Logits (n, C) of each clean row by a head that did not see it, favouring no topic; nan if there is none.
+        logits: Logits (n, C) of each clean row by a head that did not see it, favouring no topic; nan if there is none,
+            and for synthetic rows.
         notes: Choices of the probe and their reasons, a line each.
         noisy: Noisy rows that were read.
         given: Probability (m,) that each noisy row's given topic is right, from its text and the estimated label noise.
@@ -78,7 +79,7 @@ def cross_fit(
     if len(noisy) > MAX_NOISY_ROWS:
         noisy = Random(f"noisy/{seed}").sample(list(noisy), MAX_NOISY_ROWS)
     rows = _tfidf_rows(clean, noisy, topics)
-    folds = deal_folds([record.text for record in clean], rows.clean.labels.tolist(), PROBE_FOLDS, seed)
+    folds = folds_of(clean, rows.clean.labels.tolist(), PROBE_FOLDS, seed)
     return _said(rows, fit_probe(rows, folds, strengths=(3.0,)), noisy)
 
 
@@ -107,7 +108,8 @@ def _tfidf_rows(clean: Sequence[Record], noisy: Sequence[Record], topics: Topics
         for end, (_, labels) in zip(ends.tolist(), blocks, strict=True)
     ]
     assert found[0] is not None
-    return ProbeRows(found[0], found[1], found[2], len(topics))
+    synthetic = torch.tensor([record.synthetic for record in clean])
+    return ProbeRows(found[0], found[1], found[2], len(topics), synthetic)
 
 
 def _tfidf(texts: list[str]) -> Tensor:

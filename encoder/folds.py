@@ -7,7 +7,16 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 
+from ..corpus import Record
+
 ALWAYS_TRAINED = -1
+
+
+def folds_of(records: Sequence[Record], labels: Sequence[int], folds: int, seed: int) -> list[int]:
+    """The fold (n,) of each record, see `deal_folds`; a paraphrase has the fold of its original."""
+    texts = {record.id: record.text for record in records if record.paraphrase_of is None}
+    keys = [texts.get(record.paraphrase_of or "", record.text) for record in records]
+    return deal_folds(keys, labels, folds, seed)
 
 
 def deal_folds(texts: Sequence[str], labels: Sequence[int], folds: int, seed: int) -> list[int]:

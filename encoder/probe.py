@@ -1,17 +1,19 @@
 """The frozen probe: a linear head on fixed features, with every choice made on held-out rows.
 
 Knows features, labels and folds; knows no text and no transformer. Choices are made by the log-loss of rows that the
-head was not fitted on (cross-fitting), under the rows' own shares.
+head was not fitted on (cross-fitting), under the rows' own shares. Synthetic rows are trained on, but nothing is chosen
+by them: they were kept because an encoder was sure of them.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..balance import denoised_labels, fit_scale, paired_difference, row_nll, shrunk_em_prior
+from .folds import ALWAYS_TRAINED
 from .linear_head import LabelledFeatures, LinearHead, fit_linear_head
 
 log = logging.getLogger("unskew")
@@ -32,12 +34,14 @@ class ProbeRows:
         names: One row for each topic with its name as the text; None if left out.
         noisy: Noisy rows with their given topics; None if there are none or they are left out.
         topics: Number of topics C.
+        synthetic: Mask (n,) of the clean rows that a model wrote; None if there are none.
     """
 
     clean: LabelledFeatures
     names: LabelledFeatures | None
     noisy: LabelledFeatures | None
     topics: int
+    synthetic: Tensor | None = None
 
     @property
     def prior(self) -> Tensor:
@@ -45,11 +49,20 @@ class ProbeRows:
         counts = self.clean.counts(self.topics)
         return counts / counts.sum()
 
+    @property
+    def measured(self) -> Tensor:
+        """Mask (n,) of the clean rows to measure on: those that are not synthetic."""
+        return torch.ones(len(self.clean.labels), dtype=torch.bool) if self.synthetic is None else ~self.synthetic
+
+    def only_measured(self) -> "ProbeRows":
+        """These rows without the synthetic ones."""
+        return self if self.synthetic is None else self.without(self.synthetic)
+
     def without(self, held_out: Tensor) -> "ProbeRows":
         """These rows without the clean rows in a mask (n,)."""
         kept = ~held_out
         clean = LabelledFeatures(self.clean.features[kept], self.clean.labels[kept], self.clean.weights[kept])
-        return replace(self, clean=clean)
+        return replace(self, clean=clean, synthetic=None if self.synthetic is None else self.synthetic[kept])
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,8 @@ class Probe:
 
     Attributes:
         head: Scaled head, fitted on all rows.
-        held_out: Scaled logits (n, C) of each clean row by a head that did not see it; nan if there is none.
+        held_out: Scaled logits (n, C) of each clean row by a head that did not see it; nan if there is none, and for
+            synthetic rows.
         strength: Chosen regularisation, scikit-learn's C.
         scale: Factor of the logits.
         names: Whether topic names are among the rows.
@@ -146,8 +160,7 @@ def fit_head(rows: ProbeRows, strength: float, scale: float, *, given: bool = Tr
 
 def _best_strength(rows: ProbeRows, folds: Tensor, strengths: Sequence[float]) -> _Candidate:
     logits = {strength: _nowhere(rows) for strength in strengths}
-    for held_out in _held_out(folds):
-        kept = rows.without(held_out)
+    for kept, held_out in _held_out(rows, folds):
         blocks = [kept.clean] + ([kept.names] if kept.names is not None else [])
         head = None
         for strength in strengths:
@@ -160,9 +173,9 @@ def _best_strength(rows: ProbeRows, folds: Tensor, strengths: Sequence[float]) -
 def _with_noisy(rows: ProbeRows, before: _Candidate, folds: Tensor) -> tuple[_Candidate | None, float, str]:
     """The fit with noisy rows, if it beats the fit without them and the fit with only their texts."""
     logits = {given: _nowhere(rows) for given in (True, False)}
-    for held_out in _held_out(folds):
+    for kept, held_out in _held_out(rows, folds):
         for given, found in logits.items():
-            head = fit_head(rows.without(held_out), before.strength, before.scale, given=given)
+            head = fit_head(kept, before.strength, before.scale, given=given)
             found[held_out] = head(rows.clean.features[held_out])
     candidate, control = (_candidate(rows, before.strength, logits[given]) for given in (True, False))
     change, error = paired_difference(candidate.losses, before.losses)
@@ -182,15 +195,17 @@ def _candidate(rows: ProbeRows, strength: float, logits: Tensor) -> _Candidate:
     labels = rows.clean.labels[known]
     if not known.any():
         return _Candidate(strength, logits, 1.0, torch.zeros(1).double())
-    weights = rows.clean.weights[known]
-    scale = fit_scale(logits[known], labels, rows.prior, weights)
+    weights, prior = rows.clean.weights[known], rows.only_measured().prior
+    scale = fit_scale(logits[known], labels, prior, weights)
     # Scaled so that plain means of losses, and of their differences, are weighted means.
-    losses = row_nll(logits[known] * scale, labels, rows.prior) * weights / weights.mean()
+    losses = row_nll(logits[known] * scale, labels, prior) * weights / weights.mean()
     return _Candidate(strength, logits, scale, losses)
 
 
-def _held_out(folds: Tensor) -> list[Tensor]:
-    return [folds == fold for fold in sorted(set(folds.tolist()) - {-1})]
+def _held_out(rows: ProbeRows, folds: Tensor) -> Iterator[tuple[ProbeRows, Tensor]]:
+    """For each fold, the rows without it, and a mask (n,) of those of its rows that are measured on."""
+    for fold in sorted(set(folds.tolist()) - {ALWAYS_TRAINED}):
+        yield rows.without(folds == fold), (folds == fold) & rows.measured
 
 
 def _nowhere(rows: ProbeRows) -> Tensor:

@@ -19,7 +19,7 @@ from ..corpus import Record, Topics, record_weights
 from ..training import base_contents, record_contents, trainer_choices
 from .base import make_base
 from .data import Rows
-from .folds import deal_folds
+from .folds import folds_of
 from .linear_head import LabelledFeatures, LinearHead
 from .output_layer import output_layer, set_output_layer
 from .probe import Probe, ProbeRows
@@ -127,13 +127,12 @@ class ProbedBase:
             for records in (self.clean, self.names, self.noisy)
         ]
         assert labelled[0] is not None
-        return ProbeRows(labelled[0], labelled[1], labelled[2], len(self.topics))
+        synthetic = torch.tensor([record.synthetic for record in self.clean])
+        return ProbeRows(labelled[0], labelled[1], labelled[2], len(self.topics), synthetic)
 
     def folds(self, count: int) -> list[int]:
-        """A fold for each clean row; a paraphrase has the fold of its original."""
-        texts = {record.id: record.text for record in self.clean if record.paraphrase_of is None}
-        keys = [texts.get(record.paraphrase_of or "", record.text) for record in self.clean]
-        return deal_folds(keys, self.labels.tolist(), count, self.seed)
+        """A fold for each clean row."""
+        return folds_of(self.clean, self.labels.tolist(), count, self.seed)
 
     def tune(self, kept: Tensor, name: str, head: LinearHead) -> Tuned:
         """Tune the model from its first weights, on the clean rows in a mask (n,) and on the names.

@@ -74,7 +74,7 @@ def _fit_probed(base: ProbedBase) -> FittedEncoder:
     base = base.using(probe)
     log.info("encoder, probe: %s", "; ".join(probe.report))
     notes = (f"probe: {'; '.join(probe.report)}",)
-    held_out, head = probe.held_out, probe.head
+    held_out, head = probe.held_out[frozen.measured], probe.head
     if base.settings.recipe == "tuned":
         few = base.tokens <= FEW_TOKENS
         choice, tuned = _choose(base, probe, probe.used(frozen), HALVES if few else PARTS, HALVES if few else 1)
@@ -89,7 +89,7 @@ def _fit_probed(base: ProbedBase) -> FittedEncoder:
             base.restore()
     set_output_layer(base.model, head.weight, head.bias)
     model_prior = tuple(uniform_prior(len(base.topics)).tolist())
-    return FittedEncoder(base.encoder, model_prior, _held_out(held_out, base), notes)
+    return FittedEncoder(base.encoder, model_prior, _held_out(held_out, frozen.only_measured()), notes)
 
 
 def _choose(base: ProbedBase, probe: Probe, frozen: ProbeRows, parts: int, tuned_for: int) -> tuple[Choice, Tuned]:
@@ -102,30 +102,31 @@ def _choose(base: ProbedBase, probe: Probe, frozen: ProbeRows, parts: int, tuned
         parts: Number of parts of the clean rows.
         tuned_for: Number of parts that are held out, each of its own tuning.
 
-    Returns: The choice, and the last tuned model with the features of every row.
+    Returns: The choice, by the rows that are not synthetic, and the last tuned model with the features of every row.
     """
     folds = torch.tensor(base.folds(parts))
     unsaid = torch.full((len(base.clean), len(base.topics)), torch.nan)
     by_probe, by_tuned, by_refit = unsaid.clone(), unsaid.clone(), unsaid.clone()
     tuned = Tuned(probe.head, frozen)
     for fold in range(tuned_for):
-        held_out = folds == fold
+        left_out = folds == fold
+        held_out = left_out & frozen.measured
         if not held_out.any():
             continue
-        head = fit_head(frozen.without(held_out), probe.strength, probe.scale)
-        tuned = base.tune(~held_out, f"fold {fold + 1}", head)
+        head = fit_head(frozen.without(left_out), probe.strength, probe.scale)
+        tuned = base.tune(~left_out, f"fold {fold + 1}", head)
         features = tuned.rows.clean.features[held_out]
-        refit = fit_head(tuned.rows.without(held_out), probe.strength, probe.scale)
+        refit = fit_head(tuned.rows.without(left_out), probe.strength, probe.scale)
         by_probe[held_out] = head(frozen.clean.features[held_out])
         by_tuned[held_out], by_refit[held_out] = tuned.head(features), refit(features)
-    return choose(by_probe, by_tuned, by_refit, base.labels, frozen.prior, frozen.clean.weights), tuned
+    own, rows = frozen.measured, frozen.only_measured()
+    return choose(by_probe[own], by_tuned[own], by_refit[own], rows.clean.labels, rows.prior, rows.clean.weights), tuned
 
 
-def _held_out(logits: Tensor, base: ProbedBase) -> HeldOut | None:
-    """The predictions (n, C) that exist, without synthetic rows: they were kept because an encoder was sure of them."""
-    known = logits.isfinite().all(-1) & ~torch.tensor([record.synthetic for record in base.clean])
-    weights = torch.from_numpy(record_weights(base.clean))
-    return HeldOut(logits[known], base.labels[known], weights[known]) if known.any() else None
+def _held_out(logits: Tensor, rows: ProbeRows) -> HeldOut | None:
+    """The predictions (n, C) that exist for the clean rows."""
+    known = logits.isfinite().all(-1)
+    return HeldOut(logits[known], rows.clean.labels[known], rows.clean.weights[known]) if known.any() else None
 
 
 def _answers(encoder: TopicEncoder, records: Sequence[Record], topics: Topics) -> HeldOut | None:

@@ -65,9 +65,7 @@ def probe_rows(sets: TrainingData, settings: EncoderSettings, seed: int) -> Prob
         return None
     fitted = cross_fit(sets.clean, sets.noisy or (), sets.topics, settings, seed)
     labels = torch.tensor(sets.topics.encode(str(record.topic) for record in sets.clean))
-    synthetic = torch.tensor([record.synthetic for record in sets.clean])
-    logits = fitted.logits.masked_fill(synthetic[:, None], torch.nan)
-    return Probed(labels, logits, torch.tensor(sets.topics.prior, dtype=torch.float64), fitted)
+    return Probed(labels, fitted.logits, torch.tensor(sets.topics.prior, dtype=torch.float64), fitted)
 
 
 def doubted(probed: Probed) -> DoubtedLabels:

@@ -5,7 +5,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unskew.encoder.folds import ALWAYS_TRAINED, deal_folds
+from unskew.corpus import Record
+from unskew.encoder.folds import ALWAYS_TRAINED, deal_folds, folds_of
 
 ROWS = st.lists(st.tuples(st.sampled_from("abcdefghij"), st.integers(0, 3)), min_size=1, max_size=60)
 
@@ -35,3 +36,11 @@ def test_every_topic_is_spread_evenly():
 def test_the_seed_alone_decides():
     texts, labels = [str(i) for i in range(40)], [i % 3 for i in range(40)]
     assert deal_folds(texts, labels, 4, 1) == deal_folds(texts, labels, 4, 1) != deal_folds(texts, labels, 4, 2)
+
+
+def test_a_paraphrase_is_held_out_with_its_original():
+    originals = [Record(f"text {i}", str(i), "ab"[i % 2]) for i in range(20)]
+    others = [Record(f"other words {i}", f"p{i}", "ab"[i % 2], paraphrase_of=str(i)) for i in range(20)]
+    dealt = folds_of([*originals, *others], [i % 2 for i in range(20)] * 2, 5, 0)
+    assert dealt[:20] == dealt[20:]
+    assert len(set(dealt)) == 5

@@ -5,7 +5,7 @@ import torch
 
 from unskew.balance import natural_and_uniform_nll, row_nll
 from unskew.encoder.folds import deal_folds
-from unskew.encoder.linear_head import LabelledFeatures
+from unskew.encoder.linear_head import LabelledFeatures, fit_linear_head
 from unskew.encoder.probe import ProbeRows, fit_probe
 
 COUNTS = [80, 30, 10, 4]
@@ -85,6 +85,24 @@ def test_a_noisy_set_that_says_nothing_is_left_out_and_said(clean, folds, alone,
     assert probe.noisy is None
     assert "does not help" in "; ".join(probe.report)
     torch.testing.assert_close(probe.head.weight, alone.head.weight)
+
+
+def test_synthetic_rows_are_trained_on_and_nothing_is_chosen_by_them(clean):
+    labels, generator = torch.arange(4).repeat(60), torch.Generator().manual_seed(7)
+    # Synthetic rows whose topic only a weakly regularised head finds, among strong features that say nothing.
+    made = torch.cat([10 * torch.randn(240, WIDTH, generator=generator), torch.nn.functional.one_hot(labels, 4)], 1)
+    real = torch.nn.functional.pad(clean.features, (0, 4))
+    rows = LabelledFeatures(torch.cat([real, made]), torch.cat([clean.labels, labels]))
+    synthetic = torch.arange(len(rows.labels)) >= len(real)
+    folds = deal_folds([str(i) for i in range(len(rows.labels))], rows.labels.tolist(), 5, 0)
+    strengths = (3.0, 100.0)
+    assert fit_probe(ProbeRows(rows, None, None, 4), folds, strengths).strength == 100
+    probe = fit_probe(ProbeRows(rows, None, None, 4, synthetic), folds, strengths)
+    assert probe.strength == 3
+    torch.testing.assert_close(probe.head.weight, probe.scale * fit_linear_head([rows], 4, 3.0).weight)
+    assert probe.held_out.isfinite().all(-1).tolist() == (~synthetic).tolist()
+    loss = row_nll(probe.held_out[~synthetic], clean.labels, torch.tensor(COUNTS) / sum(COUNTS)).mean()
+    assert f"held-out log-loss {loss:.4f} nats" in probe.report[0]
 
 
 def test_rows_that_no_fold_holds_out_still_give_a_probe():

@@ -62,11 +62,20 @@ def test_every_row_is_trained_on_and_answered_by_models_that_did_not_see_it(
     assert sum(a == b for a, b in zip(right, truth, strict=True)) >= 0.8 * len(truth)
 
 
-def test_nothing_is_measured_on_synthetic_rows(train, topics, chosen, tmp_path):
-    probe = dataclasses.replace(chosen, recipe="probe")
+@pytest.mark.parametrize("name", ["probe", "tuned"])
+def test_nothing_is_measured_on_synthetic_rows(name, train, topics, chosen, tmp_path, monkeypatch):
+    compared = []
+
+    def noting(*given):
+        compared.append(given)
+        return choose(*given)
+
+    monkeypatch.setattr(recipe, "choose", noting)
+    settings = dataclasses.replace(chosen, recipe=name)
     made = [dataclasses.replace(record, id=f"s-{record.id}", text=f"{record.text} too") for record in train[:9]]
     rows = [*train[:20], *(dataclasses.replace(record, synthetic=True) for record in made), *train[20:]]
-    fitted = fit_topic_encoder(rows, [], None, topics, probe, tmp_path, 0)
+    fitted = fit_topic_encoder(rows, [], None, topics, settings, tmp_path, 0)
+    assert [len(given[0]) for given in compared] == [len(train)] * (name == "tuned")
     assert fitted.held_out.labels.tolist() == topics.encode(record.topic for record in train)
     assert len(fitted.held_out.logits) == len(train)
 

@@ -125,8 +125,7 @@ def fit_calibration(
     Raises:
         UserError: If there are no rows, logits or weights are not numbers, or the kind is not known.
     """
-    if kind not in get_args(CalibrationKind):
-        raise UserError(f"unknown calibration {kind!r}; give one of {', '.join(get_args(CalibrationKind))}")
+    check_calibration_kind(kind)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
         raise UserError(f"calibration needs rows: logits {tuple(logits.shape)}, targets {tuple(labels.shape)}")
     logits, labels = checked_logits(logits).cpu().double().log_softmax(-1), labels.detach().cpu().long()
@@ -154,6 +153,12 @@ def fit_calibration(
         return Calibration(report=report)
     log_temperature, bias = _fit(logits, labels, weights, best)
     return Calibration(tuple(log_temperature.tolist()), tuple(bias.tolist()) if bias is not None else (), report)
+
+
+def check_calibration_kind(kind: Any) -> None:
+    """Raise a `UserError` unless there is such a kind of map."""
+    if kind not in get_args(CalibrationKind):
+        raise UserError(f"calibration is {kind!r}; give one of {', '.join(get_args(CalibrationKind))}")
 
 
 def cross_fitted(calibration: Calibration, logits: Tensor, labels: Tensor, weights: Tensor, seed: int = 0) -> Tensor:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +20,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..balance import (
     Calibration,
-    CalibrationKind,
     DecisionSettings,
     LossSettings,
     PosteriorCorrector,
     TargetPrior,
+    check_calibration_kind,
     resolve_prior,
 )
 from ..common import UserError, errors_only
@@ -257,8 +257,8 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
 
     def _check_prediction(self, topics: Topics) -> None:
         """Raise now, rather than after the training, if a parameter that is read at prediction does not fit."""
-        if self.calibration not in (None, *get_args(CalibrationKind)):
-            raise UserError(f"calibration is {self.calibration!r}; give one of {', '.join(get_args(CalibrationKind))}")
+        if self.calibration is not None:
+            check_calibration_kind(self.calibration)
         resolve_prior(self._target(), topics)
         _ = self._asked()
 

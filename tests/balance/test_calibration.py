@@ -211,7 +211,7 @@ def test_model_prior_is_the_weighted_mean_posterior():
         (lambda: fit_calibration(torch.zeros(2, 2), torch.tensor([0, 1]), weights=-torch.ones(2)), "weights"),
         (
             lambda: fit_calibration(torch.zeros(2, 2), torch.tensor([0, 1]), "isotonic"),
-            "unknown calibration 'isotonic'",
+            "calibration is 'isotonic'; give one of none",
         ),
         (lambda: prior_correct(torch.zeros(1, 2), torch.tensor([1.0, 0]), uniform_prior(2)), "share 0"),
         (lambda: prior_correct(torch.zeros(1, 2), torch.tensor([3.0, 1.0]), uniform_prior(2)), "sum to 1"),

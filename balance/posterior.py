@@ -170,16 +170,17 @@ class PosteriorCorrector:
             raise UserError(
                 "decision: tune, accuracy and undecided need held-out rows, but this bundle has none; fit it again"
             )
-        logits, labels = self.rows.logits.float(), self.rows.labels.long()
+        labels = self.rows.labels.long()
         weights = share_weights(labels, torch.tensor(self.target, dtype=torch.float64))
         if not weights.sum() > 0:
             raise UserError(
                 "decision: no held-out row has a topic with a share in the target prior; give another prior"
             )
-        return fit_decision(self.asked, self.topics, self._crossed(logits, labels).exp(), labels, weights)
+        return fit_decision(self.asked, self.topics, self.held_out_log_probs(self.rows).exp(), labels, weights)
 
-    def _crossed(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Log-probabilities (n, C) of held-out rows under the target prior, each row by a map fitted without it."""
+    def held_out_log_probs(self, rows: HeldOutRows) -> Tensor:
+        """Log-probabilities (n, C) of calibration rows under the target prior, each row by a map fitted without it."""
+        logits, labels = rows.logits.float(), rows.labels.long()
         weights = training_weights(labels, self.topics.counts)
         natural = cross_fitted(self.calibration, self._uncalibrated(logits), labels, weights)
         return prior_correct(natural, prior_from_counts(self.topics.counts), torch.tensor(self.target))

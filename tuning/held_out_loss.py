@@ -5,7 +5,6 @@ topics improve at the expense of the others.
 """
 
 import torch
-from torch import Tensor
 
 from ..balance import PosteriorCorrector, share_weights
 from ..common import UserError, fingerprint
@@ -14,31 +13,24 @@ from ..common import UserError, fingerprint
 def losses_of(corrector: PosteriorCorrector) -> list[float]:
     """The loss of each held-out row (n,) in nats; their mean is the log-loss.
 
-    A row of topic y has the loss -(w log p(y) + v log q(y)) / 2. p and q are the calibrated probabilities under the
-    training shares and under equal shares; w and v are the weights that give the rows these shares.
+    A row of topic y has the loss -(w log p(y) + v log q(y)) / 2. p and q are the probabilities under the training
+    shares and under equal shares, by a calibration fitted without the row; w and v are the weights that give the rows
+    these shares.
 
     Raises:
         UserError: If the fit held out no rows.
     """
     if corrector.rows is None:
         raise UserError("the fit held out no rows, so it cannot be judged; give more rows, or --data.validation")
-    logits, labels = corrector.rows.logits.float(), corrector.rows.labels.long()
-    shares = torch.tensor(corrector.topics.counts, dtype=torch.float64)
-    natural = _own(corrector.calibrated_log_probs(logits), labels) * _weights(labels, shares)
-    alike = _own(corrector.uniform_probabilities(logits).log(), labels) * _weights(labels, torch.ones_like(shares))
-    return (-(natural + alike) / 2).tolist()
+    labels, losses = corrector.rows.labels.long(), torch.zeros(len(corrector.rows.labels), dtype=torch.float64)
+    for prior in ("train", "uniform"):
+        aimed = corrector.with_target_prior(prior)
+        own = aimed.held_out_log_probs(corrector.rows).double().gather(-1, labels[:, None])[:, 0]
+        weights = share_weights(labels, torch.tensor(aimed.target, dtype=torch.float64))
+        losses -= own * weights * len(weights) / weights.sum() / 2
+    return losses.tolist()
 
 
 def rows_of(corrector: PosteriorCorrector) -> str:
     """A fingerprint of the held-out rows."""
     return fingerprint([] if corrector.rows is None else corrector.rows.labels.tolist())
-
-
-def _own(log_probabilities: Tensor, labels: Tensor) -> Tensor:
-    return log_probabilities.double().gather(-1, labels[:, None])[:, 0]
-
-
-def _weights(labels: Tensor, shares: Tensor) -> Tensor:
-    """Weights (n,) with a mean of 1 that give the topics these shares (C,)."""
-    weights = share_weights(labels, shares)
-    return weights * len(weights) / weights.sum()

@@ -65,3 +65,18 @@ def test_the_loss_is_half_that_of_the_rows_as_they_come_and_half_that_with_topic
     assert sum(losses) / len(losses) == pytest.approx((as_they_come + alike) / 2, abs=2e-3)  # kept as float16
     with pytest.raises(UserError, match="held out no rows"):
         losses_of(PosteriorCorrector(topics, uniform, Calibration(), uniform))
+
+
+def test_a_row_is_scored_by_a_calibration_that_did_not_see_it():
+    topics, uniform = Topics.from_labels("abcdef" * 10), (1 / 6,) * 6
+    honest = 2 * torch.randn(60, 6, generator=torch.Generator().manual_seed(0))
+    labels = torch.multinomial(honest.softmax(-1), 1, generator=torch.Generator().manual_seed(1))[:, 0]
+    corrector = PosteriorCorrector(topics, uniform, Calibration(), uniform).calibrate(4 * honest, labels, "temperature")
+    report = corrector.calibration.report
+    assert report is not None
+    assert report.kept
+    # All training shares are equal, so both halves of the loss are what the calibration's own folds found.
+    assert sum(losses_of(corrector)) / 60 == pytest.approx(report.nll_after, abs=1e-3)
+    weights = (10 / torch.bincount(labels))[labels]
+    seen = (-corrector.calibrated_log_probs(4 * honest).gather(-1, labels[:, None])[:, 0] * weights).mean()
+    assert report.nll_after > seen + 5e-3

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..common import UserError, check_writable, fingerprint, output_folder, read_artefact, write_text
+from ..common import UserError, check_writable, fingerprint, model_folder, read_artefact, write_text
 from ..decoder import DecoderSettings, check_base
 from ..pipeline import TrainingData
 from .data import TestRows, contents, read_test, read_training, synthetic_contents
@@ -58,7 +58,7 @@ def ablate(
     Raises:
         UserError: If an input cannot be used, or the folder contains something else.
     """
-    output = output_folder(output)
+    output = model_folder(output)
     if output.exists() and any(output.iterdir()) and not (output / RUNS).is_dir():
         raise UserError(f"the folder {output} has other contents (no {RUNS}); choose another name")
     check_writable(output)

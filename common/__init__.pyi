@@ -6,7 +6,18 @@ from .fingerprint import file_fingerprint, file_sha256, fingerprint
 from .log_levels import errors_only
 from .metric_titles import METRIC_TITLES
 from .pages import page_values, render_page
-from .paths import check_disk, check_system, check_writable, output_file, output_folder, refuse_existing, usable_path
+from .paths import (
+    check_disk,
+    check_system,
+    check_unicode,
+    check_writable,
+    model_folder,
+    output_file,
+    output_folder,
+    problems_of_text,
+    refuse_existing,
+    usable_path,
+)
 from .printable import markdown_text, one_line, printable, spreadsheet_text
 from .progress import ProgressCallback, ProgressKind, show_progress, track
 from .schemas import (
@@ -61,7 +72,10 @@ __all__ = [
     "UserError",
     "check_disk",
     "check_system",
+    "check_unicode",
     "check_writable",
+    "model_folder",
+    "problems_of_text",
     "ending_on_sigterm",
     "errors_only",
     "file_fingerprint",

@@ -1,12 +1,18 @@
 """Checks the paths that a command may read and write. Knows paths only."""
 
+import json
 import os
 import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .atomic import write_text
 from .errors import UserError
+
+if TYPE_CHECKING:
+    from .storage import AnyPath
 
 LEAST_FREE = 100 * 10**6
 LONGEST_NAME = 150  # bytes of an output's name; the system allows 255, and temporary names add host and process
@@ -50,6 +56,34 @@ def output_folder(name: str | os.PathLike[str]) -> Path:
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is {'a file' if path.is_file() else 'neither a file nor a folder'}; {_OTHER_NAME}")
     return _with_room(path)
+
+
+def model_folder(name: str | os.PathLike[str]) -> Path:
+    """The absolute path of a folder for models that will be written, see `output_folder`.
+
+    Raises:
+        UserError: As `output_folder`; if the path is not UTF-8, because tokenizers cannot be written there.
+    """
+    path = output_folder(name)
+    check_unicode(path)
+    return path
+
+
+def check_unicode(path: "AnyPath") -> None:
+    """Raise a UserError if a path is not UTF-8: no JSON file can hold it, and no tokenizer can be read from it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"the name {str(path)!r} is not UTF-8; rename the file or its folder") from None
+
+
+def problems_of_text(options: Mapping[str, Any]) -> Iterator[str]:
+    """A message for each option with text that no JSON file could hold, because it is not UTF-8."""
+    for name, value in options.items():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            yield f"{name} is {value!r}, which is not UTF-8; give other text"
 
 
 def output_file(name: str | os.PathLike[str]) -> Path:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..common import UserError, output_folder, refuse_existing, replacing_folder, write_text
+from ..common import UserError, model_folder, refuse_existing, replacing_folder, write_text
 from ..decoder import TopicDecoder
 from ..pipeline import HybridPipeline, bundle
 from . import encoder_files, merged_format, onnx_format, openvino_format
@@ -52,7 +52,7 @@ def export(model: str, output: str, settings: ExportSettings, overwrite: bool = 
         UserError: If the bundle or the output cannot be used, a package is not installed, the format does not support
             the model, or its runtime disagrees with the bundle.
     """
-    place = output_folder(output)
+    place = model_folder(output)
     refuse_existing(place, overwrite, DESCRIPTION)
     _check_packages(settings)
     contents = bundle.read(model)

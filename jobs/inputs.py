@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from ..common import AnyPath, UserError, any_path, file_fingerprint, fingerprint
+from ..common import AnyPath, UserError, any_path, check_unicode, file_fingerprint, fingerprint
 from ..corpus import (
     Columns,
     HubDataset,
@@ -95,10 +95,10 @@ def input_state(source: Source, columns: Columns, sample: SpreadSample | None = 
             if sample is not None:
                 sample_texts(part, columns, sample)
             continue
-        name = _storable_name(part)
+        check_unicode(part)
         seen.append(file_state(part))
         digest, count = _read(part, columns, sample)
-        parts.append({"file": name, "bytes": part.stat().st_size, "sha256": digest})
+        parts.append({"file": str(part), "bytes": part.stat().st_size, "sha256": digest})
         counts.append(count)
     rows = [count for count in counts if count is not None]
     return InputState(parts, sum(rows) if len(rows) == len(counts) else None, seen, sources)
@@ -167,14 +167,6 @@ def file_state(path: AnyPath) -> FileState:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
     return FileState(str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-def _storable_name(path: AnyPath) -> str:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise UserError(f"the name {str(path)!r} is not UTF-8; rename the file or its folder") from None
-    return str(path)
 
 
 def _files(folder: Path) -> list[Path]:

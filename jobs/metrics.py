@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..common import UserError, output_file
+from ..common import UserError, output_file, printable
 
 log = logging.getLogger("unskew")
 
@@ -54,21 +54,20 @@ class MetricsFile:
     def __init__(self, path: Path, output: str, total: int | None) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge
 
-        self._path, self._written = path, 0.0
+        self._path, self._written, self._output = path, 0.0, printable(output)  # the file is UTF-8
         self._registry = registry = CollectorRegistry()
 
         def counter(name: str, text: str, *more: str) -> Any:
             made = Counter(name, text, ["output", *more], registry=registry)
-            return made if more else made.labels(output)
+            return made if more else made.labels(self._output)
 
         def gauge(name: str, text: str) -> Any:
-            return Gauge(name, text, ["output"], registry=registry).labels(output)
+            return Gauge(name, text, ["output"], registry=registry).labels(self._output)
 
         self._rows = counter("unskew_job_rows", "Rows done, errors included.")
         self._errors = counter("unskew_job_errors", "Rows that could not be processed.")
         self._shards = counter("unskew_job_shards", "Shards stored.")
         self._stages = {name: counter(*described, "stage") for name, described in _STAGE.items()}
-        self._output = output
         self._now = gauge("unskew_job_updated_seconds", "Unix time of this file.")
         self._finished = gauge("unskew_job_finished", "1 once the job has ended well.")
         if total is not None:

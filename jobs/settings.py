@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..balance import ConformalKind, DecisionSettings
-from ..common import ProgressKind, UserError, read_bounded
+from ..common import ProgressKind, UserError, problems_of_text, read_bounded
 from ..corpus import Columns
 from ..decoder import GenerationSettings
 from ..pipeline import PredictOptions
@@ -15,6 +15,7 @@ from .encoding import NAMES, SET, Layout, RowFormat
 
 Executor = Literal["local", "ray"]
 
+_PATHS = {"input": None, "output": None, "metrics": None}  # checked elsewhere
 _PRIORS = ("uniform", "train", "adaptive", "estimate")
 
 
@@ -104,7 +105,7 @@ class JobSettings:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 problems.append(f"{name} is {value}; give a number from 0 to 1")
-        problems += _problems_of_kept(self.kept)
+        problems += [*_problems_of_kept(self.kept), *problems_of_text({**asdict(self), **_PATHS})]
         if self.gpus_per_worker < 0:
             problems.append(f"gpus_per_worker is {self.gpus_per_worker}; give at least 0")
         for name, known in (("executor", ("local", "ray")), ("progress", ("auto", "json", "none"))):

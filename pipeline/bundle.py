@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 from ..common import (
     Artefact,
     UserError,
+    check_unicode,
     file_sha256,
     is_url,
-    output_folder,
+    model_folder,
     read_artefact,
     refuse_existing,
     replacing_folder,
@@ -83,7 +84,7 @@ def write(
     Raises:
         UserError: If the folder has other contents, cannot be written, or the disk is full; its contents survive.
     """
-    output = output_folder(folder)
+    output = model_folder(folder)
     refuse_existing(output, overwrite=True, marker=MANIFEST)
     with replacing_folder(output) as place:
         encoder(place / "encoder")
@@ -116,6 +117,7 @@ def read(folder: str | Path) -> Contents:
         place = local_copy(str(folder), MANIFEST)
     else:
         given = usable_path(folder)
+        check_unicode(given.absolute())
         restore_folder(given)
         place = given if given.exists() else _fetch(str(folder))
     manifest = _manifest(place)

@@ -22,7 +22,7 @@ from ..balance import (
     topic_metrics,
     topic_recall,
 )
-from ..common import check_writable, output_folder, refuse_existing
+from ..common import UserError, check_writable, model_folder, problems_of_text, refuse_existing
 from ..decoder import (
     ObedienceTrial,
     TopicDecoder,
@@ -62,7 +62,7 @@ def fit(
     """
     check_logger(logger)
     with one_fit_at_a_time():
-        pipeline = _fit(_logging_to(logger, settings.resolved()), output_folder(output), overwrite)
+        pipeline = _fit(_logging_to(logger, settings.resolved()), model_folder(output), overwrite)
     work = Path(output).with_name(Path(output).name + ".work")
     final = make_logger(logger, work, Path(output).name)
     metrics = pipeline.metrics.get("validation", {})
@@ -75,9 +75,13 @@ def check_fit(settings: FitSettings, output: Path, *, overwrite: bool) -> None:
     """Check what can be checked before a row is read; writes nothing.
 
     Raises:
-        UserError: If `output` exists and must not be replaced, or a stage's trainer cannot be made.
+        UserError: If `output` exists and must not be replaced, a name of the data is not UTF-8, or a stage's trainer
+            cannot be made.
     """
     refuse_existing(output, overwrite, bundle.MANIFEST)
+    named = {f"data.{name}": value for name, value in asdict(settings.data).items()}
+    if problems := list(problems_of_text(named)):  # the bundle could not be written in the end
+        raise UserError("; ".join(problems))
     for name, stage in (("encoder", settings.encoder), ("decoder", settings.decoder)):
         if stage is not None:
             check_trainer(name, stage.trainer, output)

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from ..common import UserError, fingerprint, output_folder, write_text
+from ..common import UserError, fingerprint, model_folder, write_text
 from ..pipeline import FitSettings, TrainingData
 from ..training import base_contents, record_contents
 from .space import Space
@@ -42,7 +42,7 @@ class StudyFolder:
         Raises:
             UserError: If another search works in it, or it has other contents.
         """
-        place = output_folder(path)
+        place = model_folder(path)
         names = {path.name for path in place.iterdir()} if place.is_dir() else set()
         if STUDY not in names and names - {LOCK, TRIALS, ROWS}:  # without one, it ended before the rows were read
             raise UserError(f"{path} has other contents than a study; give another --output")

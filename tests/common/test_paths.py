@@ -5,7 +5,7 @@ from collections import namedtuple
 
 import pytest
 
-from unskew.common import UserError, check_disk, check_system, output_file, output_folder, paths
+from unskew.common import UserError, check_disk, check_system, model_folder, output_file, output_folder, paths
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -25,6 +25,12 @@ def test_a_system_that_is_not_posix_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(paths.os, "name", "nt")
     with pytest.raises(UserError, match="Linux and macOS"):
         check_system()
+
+
+def test_models_are_not_written_where_no_tokenizer_can_be(tmp_path):
+    assert model_folder(tmp_path / "Straße") == tmp_path / "Straße"
+    with pytest.raises(UserError, match=r"Stra\\udcdfe' is not UTF-8; rename"):
+        model_folder(tmp_path / "Stra\udcdfe")
 
 
 @pytest.mark.parametrize("usable", [output_file, output_folder])

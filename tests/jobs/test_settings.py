@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from unskew.common import UserError, write_jsonl
+from unskew.corpus import Columns
 from unskew.decoder import GenerationSettings
 from unskew.jobs import JobSettings, describe, run
 
@@ -102,6 +103,26 @@ def test_a_file_whose_name_is_not_utf8_is_refused(fake, tmp_path):
     with pytest.raises(UserError, match=r"Stra\\udcdfe\.jsonl' is not UTF-8; rename"):
         run(fake.fake_system(), JobSettings(str(tmp_path / "*.jsonl"), str(tmp_path / "out.jsonl")))
     assert not (tmp_path / "out.jsonl.job").exists()
+
+
+def test_an_output_whose_name_is_not_utf8_can_be_written_with_its_metrics(fake, rows, tmp_path):
+    pytest.importorskip("prometheus_client")
+    output = os.fsdecode(os.fsencode(tmp_path) + b"/Stra\xdfe.jsonl")
+    try:
+        run(fake.fake_system(), JobSettings(str(tmp_path / "in.jsonl"), output, metrics=str(tmp_path / "job.prom")))
+    except UserError as error:
+        if "Illegal byte sequence" in str(error):
+            pytest.skip("this file system has names in UTF-8 alone")
+        raise
+    assert r"Stra\\udcdfe.jsonl" in (tmp_path / "job.prom").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "options", [{"keep": "Stra\udcdfe"}, {"columns": Columns("Stra\udcdfe")}, {"target_prior": {"Stra\udcdfe": 1.0}}]
+)
+def test_options_that_no_manifest_can_hold_are_refused(options):
+    with pytest.raises(UserError, match=r"Stra\\udcdfe.*, which is not UTF-8"):
+        JobSettings("in.jsonl", "out.jsonl", **options)
 
 
 def test_another_file_is_refused(interrupted, tmp_path, rows):

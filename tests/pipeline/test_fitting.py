@@ -98,6 +98,12 @@ def test_existing_bundle_is_refused_before_any_work(tmp_path):
         fit(data(tmp_path / "no.jsonl"), tmp_path / "bundle")
 
 
+def test_a_name_that_the_bundle_could_not_hold_is_refused_before_any_work(tmp_path):
+    with pytest.raises(UserError, match=r"data.train is 'Stra\\udcdfe.jsonl', which is not UTF-8"):
+        fit(data("Stra\udcdfe.jsonl"), tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_of_other_things_is_never_replaced(tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("years of work")

@@ -5,6 +5,7 @@ Memory does not grow with the number of rows, except in `load` and `load_usable`
 """
 
 import glob
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from .hub import HUB_FILES, PREFIX, HubDataset
 from .lines import Line
 from .records import BadRow, Record
 from .spread_sample import SpreadSample
+
+log = logging.getLogger("unskew")
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 LocatedRow = tuple[Record | BadRow, str, int]
@@ -155,10 +158,18 @@ def load_usable(
 def source_parts(source: Source) -> list[AnyPath | HubDataset]:
     """The files and datasets of the hub that a source names, in the order they are read.
 
+    What is named more than once (by patterns that overlap, in two spellings, through a link) keeps its first place.
+
     Raises:
         UserError: If a file does not exist or its format is unknown.
     """
-    return [part for one in _listed(source) for part in _expand(os.fspath(one))]
+    named = [part for one in _listed(source) for part in _expand(os.fspath(one))]
+    once: dict[str, AnyPath | HubDataset] = {}
+    again = [part for part in named if once.setdefault(_identity(part), part) is not part]
+    if again:
+        more = f" and {len(again) - 1} more" if len(again) > 1 else ""
+        log.warning("named more than once and read once: %s%s", _identity(again[0]), more)
+    return list(once.values())
 
 
 def source_files(source: Source) -> list[AnyPath]:
@@ -179,6 +190,13 @@ def place_of(row: BadRow) -> str:
 
 def _described(source: Source) -> str:
     return ", ".join(os.fspath(one) for one in _listed(source)) or "an empty list of files"
+
+
+def _identity(part: AnyPath | HubDataset) -> str:
+    """The same for two spellings of the same file."""
+    if isinstance(part, HubDataset):
+        return part.address
+    return str(part.resolve() if isinstance(part, Path) else part)
 
 
 def _listed(source: Source) -> Sequence[str | os.PathLike[str]]:

@@ -320,7 +320,7 @@ def test_sources_are_found_in_order_or_refused_at_once(tmp_path: Path) -> None:
     for name in ("b.jsonl", "a.jsonl", "odd[1].jsonl"):
         write_jsonl(tmp_path / name, ROWS)
     found = source_files([tmp_path / "b.jsonl", str(tmp_path / "[ab].jsonl"), tmp_path / "odd[1].jsonl"])
-    assert [path.name for path in found] == ["b.jsonl", "a.jsonl", "b.jsonl", "odd[1].jsonl"]
+    assert [path.name for path in found] == ["b.jsonl", "a.jsonl", "odd[1].jsonl"]
     assert source_files("hf://owner/name") == []
     (tmp_path / "notes.txt").touch()
     for source, reason in {
@@ -493,3 +493,16 @@ def test_zstandard_files(tmp_path, broken):
             list(stream(tmp_path / "r.jsonl.zst"))
     else:
         assert len(list(stream(tmp_path / "r.jsonl.zst"))) == 10
+
+
+def test_a_file_that_is_named_twice_is_read_once_in_its_first_place(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "ab", "b"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": name}))
+    (tmp_path / "link.jsonl").symlink_to("b.jsonl")
+    named = ["ab.jsonl", "a*.jsonl", "link.jsonl", str(tmp_path / "b.jsonl"), "./ab.jsonl"]
+    assert [record.text for record in load(named)] == ["ab", "a", "b"]
+    assert f"named more than once and read once: {tmp_path.resolve() / 'ab.jsonl'} and 2 more" in caplog.text
+    caplog.clear()
+    assert len(load("a*.jsonl")) == 2
+    assert not caplog.text

@@ -125,6 +125,12 @@ def test_options_that_no_manifest_can_hold_are_refused(options):
         JobSettings("in.jsonl", "out.jsonl", **options)
 
 
+def test_overlapping_inputs_are_read_once(fake, rows, tmp_path):
+    inputs, output = [str(tmp_path / "in.jsonl"), str(tmp_path / "*.jsonl")], str(tmp_path / "out" / "")
+    assert run(fake.fake_system(), JobSettings(inputs, output)).written == 40
+    assert run(fake.fake_system(), JobSettings(inputs[::-1], output)).resumed == 40
+
+
 def test_another_file_is_refused(interrupted, tmp_path, rows):
     write_jsonl(tmp_path / "also.jsonl", rows)
     with pytest.raises(UserError, match=r"the input was .*in\.jsonl, is .*also\.jsonl"):

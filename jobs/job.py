@@ -112,7 +112,8 @@ def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
     metrics = MetricsFile(check_metrics(job.metrics), job.output, manifest.get("input_rows")) if job.metrics else None
     try:
         records = work.missing(before, metrics)
-        retried = work.errors_again(records, metrics) if job.retry_errors else 0
+        if job.retry_errors:
+            work.errors_again(records, metrics)
     finally:
         if metrics is not None:
             metrics.end(finished=False)
@@ -126,7 +127,7 @@ def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
         metrics.end(finished=True)
     if not shards:
         log.warning("%s has no rows", job.input)
-    return _summary(place, job, folder.read_manifest(place) or manifest, _rows_of(before) - retried)
+    return _summary(place, job, folder.read_manifest(place) or manifest, _rows_of(before, job.retry_errors))
 
 
 def predict(
@@ -241,8 +242,8 @@ class _Work:
                 records[result.index] = self._store(result, metrics)
         return records
 
-    def errors_again(self, records: dict[int, dict[str, Any]], metrics: MetricsFile | None) -> int:
-        """Predict rows with errors again and update the records. Returns the number of these rows."""
+    def errors_again(self, records: dict[int, dict[str, Any]], metrics: MetricsFile | None) -> None:
+        """Predict rows with errors again and update the records."""
         failed = sum(record["errors"] for record in records.values())
         tally = _Tally.of(records, self.job.max_errors)
         tally.errors, tally.first_bad = 0, None
@@ -257,7 +258,6 @@ class _Work:
             for result in self._answered(shards(), tally) if failed else ():
                 whole = merged(self.place, retries.pop(result.index), result, self.layout)
                 records[result.index] = self._store(whole, metrics)
-        return failed
 
     def _shards(self, finished: set[int]) -> Iterator[Shard]:
         return iter_shards(self.state, self.job, self.manifest["shard_rows"], finished)
@@ -349,5 +349,5 @@ def _summary(place: JobPaths, job: JobSettings, manifest: Mapping[str, Any], res
     return JobSummary(place.output, finished["rows"], finished["errors"], finished["first_bad"], resumed, warnings)
 
 
-def _rows_of(finished: Mapping[int, Mapping[str, Any]]) -> int:
-    return sum(shard["rows"] + shard["errors"] for shard in finished.values())
+def _rows_of(finished: Mapping[int, Mapping[str, Any]], without_errors: bool) -> int:
+    return sum(shard["rows"] + (0 if without_errors else shard["errors"]) for shard in finished.values())

@@ -1,6 +1,7 @@
 from .datasets import TrainingData, load_labelled, read_sets
 from .fitting import check_fit, fit
 from .hybrid import DecidedRow, HybridPipeline, Result, choose_device
+from .readable import fault_of
 from .settings import HARMLESS_TEXT, DataSettings, FitSettings, ModelPrior, PredictOptions
 from .synthesis.fill_topics import synthesise
 from .synthesis.results import Synthesis
@@ -22,6 +23,7 @@ __all__ = [
     "SynthesisSettings",
     "check_fit",
     "choose_device",
+    "fault_of",
     "fit",
     "load_labelled",
     "read_sets",

@@ -23,6 +23,7 @@ from ..runtime import Precision, Usage, choose_precision
 from . import bundle
 from .card import Example
 from .held_out_file import load_rows, save_rows
+from .readable import fault_of
 from .settings import HARMLESS_TEXT, WINDOW, PredictOptions
 
 
@@ -148,8 +149,9 @@ class HybridPipeline:
             sets_kind: Kind of promise of the sets, see `unskew.balance.ConformalSets`.
 
         Raises:
-            UserError: If `texts` is a single string, one of them is empty or not a string, an option is out of range,
-                the decoder cannot give the requested guidance or fairness, or the system's `decision` cannot be fitted.
+            UserError: If `texts` is a single string, one of them cannot be read (see `fault_of`), an option is out of
+                range, the decoder cannot give the requested guidance or fairness, or the system's `decision` cannot be
+                fitted.
         """
         if isinstance(texts, str):
             raise UserError("texts is one string; give a list of strings, or [text]")
@@ -398,6 +400,6 @@ def _windows(texts: Iterator[str], size: int) -> Iterator[list[str]]:
     while held := list(islice(texts, size)):
         for text in held:
             position += 1
-            if not isinstance(text, str) or not text.strip():
-                raise UserError(f"text {position} is empty or not a string; leave such rows out")
+            if fault := fault_of(text):
+                raise UserError(f"text {position} {fault}")
         yield held

@@ -13,7 +13,7 @@ from docstring_parser import parse as parse_docstring
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..common import UserError
-from ..pipeline import PredictOptions
+from ..pipeline import PredictOptions, fault_of
 from .problems import RequestError
 from .systems import ServedSystem
 from .ticket import Ask
@@ -151,17 +151,6 @@ class PredictRequest(_Options):
                     HTTPStatus.UNPROCESSABLE_ENTITY, f"there is no topic {topic!r}; there are {known}", row
                 )
         return tuple(given)
-
-
-def fault_of(text: str) -> str | None:
-    """Why a text cannot be read; None if it can."""
-    if not text.strip():
-        return "is empty; leave it out"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "has half of a surrogate pair, which is not a character; send UTF-8"
-    return None
 
 
 class Prediction(BaseModel):

@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..common import UserError
-from ..pipeline import PredictOptions, Result
-from .requests import fault_of
+from ..pipeline import PredictOptions, Result, fault_of
 from .systems import ServedSystem
 from .ticket import Ask
 

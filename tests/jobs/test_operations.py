@@ -130,7 +130,7 @@ def test_errors_that_run_again_are_merged_as_if_they_had_never_been(fake, job, r
         job(os.path.join("whole", output), shard_rows=7)
     expected = files(tmp_path / "whole")
     again = os.path.join("again", output)
-    job(again, shard_rows=7)
+    assert job(again, shard_rows=7, retry_errors=True).resumed == 0
     assert manifest_rows(tmp_path / "again") == (37, 3)
     with healed(fake, "row 17"):
         summary = job(again, shard_rows=7, retry_errors=True)

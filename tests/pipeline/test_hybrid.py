@@ -201,6 +201,12 @@ def test_fairness_needs_a_decoder_trained_with_it(fitted, texts, monkeypatch):
     assert len(list(pipeline(texts[:2], fairness=True, generation=SHORT))) == 2
 
 
+@pytest.mark.parametrize(("text", "fault"), [(b"a", "bytes, not a string"), (" \n", "empty"), ("a\ud800", "surrogate")])
+def test_a_text_that_cannot_be_read_is_named(fitted, text, fault):
+    with pytest.raises(UserError, match=f"text 2 .*{fault}"):
+        list(fitted[0](["wheat", text], generation=SHORT))
+
+
 def test_sampling_depends_on_the_seed_alone(fitted, texts):
     pipeline, _ = fitted
 

@@ -31,7 +31,7 @@ log = logging.getLogger("unskew")
 RESULTS = "results.json"
 RUNS = "runs"
 ROWS = "fits/rows"
-MEASURED = 5  # increased when training or metrics change, so that older runs are not mixed in
+MEASURED = 6  # increased when training or metrics change, so that older runs are not mixed in
 
 Runs = dict[str, dict[int, dict[str, Any]]]
 

@@ -36,7 +36,7 @@ from unskew.training import PhaseSettings, ScratchSettings
 TRAINER: dict[str, Any] = {"accelerator": "cpu", "devices": 1}
 RATE = 5e-4  # of the adapter and, unless an arm says otherwise, of the control tokens' rows
 ROWS = PhaseSettings(epochs=1, max_steps=60)
-SWAPS = {"text_swap": 0.5, "topic_rate": 1e-2}  # what a pretrained base gets by default
+SWAPS = {"text_swap": 0.5, "topic_rate": 1e-2}
 ARMS: dict[str, dict[str, Any]] = {
     "no text swapped": {},
     "rate of the rows": {"topic_rate": 1e-2},
@@ -48,6 +48,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "half of the rows twice, rate, dropout": {**SWAPS, "topic_dropout": 0.1},
     "half of the rows twice, rate, name": {**SWAPS, "condition": "both"},
     "all rows twice, rate": {"text_swap": 1.0, "topic_rate": 1e-2},
+    "all rows twice, rate, name": {"text_swap": 1.0, "topic_rate": 1e-2, "condition": "both"},
+    "a quarter of the rows twice, rate": {"text_swap": 0.25, "topic_rate": 1e-2},  # the default of a pretrained base
 }
 SHOWN = {
     "right": "follows right",

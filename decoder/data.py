@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import cached_property
 from random import Random
 from typing import Any
 
@@ -14,9 +14,7 @@ from ..corpus import Record, StoredRecords, Topics, topic_indices
 from ..training import Batch, PhaseData
 from .sequences import Sequencer, pad_left
 from .stored_sequences import NO_TOPIC, StoredSequences
-
-TRIES = 50  # random rows tried to find one of another topic
-SWAPPED_TOKENS = 8  # first tokens of a target under a swapped text; later ones need facts that the text lacks
+from .swaps import Swaps
 
 
 @dataclass(frozen=True)
@@ -89,13 +87,17 @@ class Rows:
         arrays = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names}
         return replace(self, tokens=[*self.tokens, *other.tokens], **arrays)
 
+    def target(self, index: int) -> np.ndarray:
+        """Tokens (T,) of the row's target and its end."""
+        return self.tokens[index][-int(self.written[index]) :]
+
     def view(self, index: int, topic: bool = True, text_of: int | None = None) -> list[int]:
         """The row's tokens; a repeated row lacks some spans of its text.
 
         Args:
             index: Index of the row.
             topic: Whether the topic's tokens are included.
-            text_of: Row whose text replaces this row's, cut to the same length; see `shown`.
+            text_of: Row whose text replaces this row's, cut to the same length.
         """
         ids = self.tokens[index].tolist()
         start, stop = self.texts[index]
@@ -106,23 +108,47 @@ class Rows:
             text = span_dropout(text, index.repeat, index.seed)
         end = len(ids) - self.written[index]
         given = end if topic else end - self.topic_tokens[index]
-        return [*ids[:start], *text, *ids[stop:given], *ids[end : end + self.shown(index, text_of)]]
+        return [*ids[:start], *text, *ids[stop:given], *ids[end:]]
 
-    def shown(self, index: int, text_of: int | None) -> int:
-        """Number of target tokens in a view of the row; only the first few if the text is another row's."""
-        written = int(self.written[index])
-        return written if text_of is None else min(written, SWAPPED_TOKENS)
+
+@dataclass(frozen=True)
+class _View:
+    """What is shown of a row: its tokens `ids`, of whose last `len(learnt)`, the target, those marked are learnt."""
+
+    row: int
+    ids: list[int]
+    learnt: np.ndarray
+    has_topic: bool = True
+
+    def cut(self) -> "_View":
+        """Without what comes after the last token learnt."""
+        rest = len(self.learnt) - 1 - int(self.learnt.nonzero()[0][-1])
+        return replace(self, ids=self.ids[: len(self.ids) - rest], learnt=self.learnt[: len(self.learnt) - rest])
+
+
+class _Targets(Sequence):
+    """The targets of rows, read when asked for."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._rows.target(index)
 
 
 class DecoderData(PhaseData[Rows]):
     """Batches of sequences; `written_per_batch` is the mean number of target tokens in a batch.
 
-    A share `topic_dropout` of the training rows lacks its topic. A share `text_swap` comes a second time in the same
-    batch, with the text of a row of another topic and only the beginning of its own target; these views are beyond the
-    tokens of a batch, and not among those counted. The seed and the epoch decide which rows.
+    A share `topic_dropout` of the training rows lacks its topic. A share `text_swap` of their texts comes a second time
+    in the same batch, under a row of another topic (see `Swaps`); these views are beyond the tokens of a batch, and not
+    among those counted. The seed and the epoch decide which rows.
 
     A batch has `input_ids` and `attention_mask` (B, T), padded on the left; `written` (B,), the length of the target at
-    the end of each row; `topic` (B,), the topic's index or `NO_TOPIC`; all int64; and `fair` (B,), bool.
+    the end of each row; `topic` (B,), the topic's index or `NO_TOPIC`; all int64. And bool: `learnt` (B, T), the tokens
+    that the loss is of; `fair` (B,).
     """
 
     written_per_batch = 1.0
@@ -146,25 +172,36 @@ class DecoderData(PhaseData[Rows]):
         self.written_per_batch = int(self.train.written[rows].sum(dtype=np.int64)) / batches
 
     def collate(self, rows: Rows, indices: list[int]) -> Batch:
-        """Pad rows on the left: every row, and after some of them the same row with another row's text."""
+        """Pad rows on the left: every row, and after some of them its text once more under another topic's row."""
         views = [view for index in indices for view in self._views(rows, index)]
-        places, kept = [index for index, _, _ in views], [topic for _, topic, _ in views]
+        batch = pad_left([view.ids for view in views], self.pad_id)
+        learnt = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+        for mask, view in zip(learnt, views, strict=True):
+            mask[-len(view.learnt) :] = torch.from_numpy(view.learnt)
+        places = [view.row for view in views]
         return {
-            **pad_left([rows.view(*view) for view in views], self.pad_id),
-            "written": torch.tensor([rows.shown(index, other) for index, _, other in views]),
-            "topic": torch.from_numpy(np.where(kept, rows.topics[places], NO_TOPIC)),
+            **batch,
+            "learnt": learnt,
+            "written": torch.tensor([len(view.learnt) for view in views]),
+            "topic": torch.from_numpy(np.where([view.has_topic for view in views], rows.topics[places], NO_TOPIC)),
             "fair": torch.from_numpy(rows.fair[places]),
         }
 
-    def _views(self, rows: Rows, index: int) -> list[tuple[int, bool, int | None]]:
-        """A row with or without its topic, and perhaps once more with the text of another topic's row."""
+    def _views(self, rows: Rows, index: int) -> list[_View]:
+        """A row with or without its topic, and perhaps its text once more under another topic's row."""
+        whole = np.ones(rows.written[index], dtype=bool)
         if rows is not self.train or not (self._topic_dropout or self._text_swap):
-            return [(index, True, None)]
+            return [_View(index, rows.view(index), whole)]
         repeat = index.repeat if isinstance(index, SampledRow) else 0
-        draw = Random(f"{self._seed} {self._epoch} {index} {repeat}")
-        views: list[tuple[int, bool, int | None]] = [(index, draw.random() >= self._topic_dropout, None)]
-        if draw.random() < self._text_swap and rows.topics[index] != NO_TOPIC:
-            tried = (draw.randrange(len(rows)) for _ in range(TRIES))
-            others = (i for i in tried if rows.topics[i] not in (rows.topics[index], NO_TOPIC))
-            views += [(index, True, other) for other in islice(others, 1)]
+        random = Random(f"{self._seed} {self._epoch} {index} {repeat}")
+        kept = random.random() >= self._topic_dropout
+        views = [_View(index, rows.view(index, kept), whole, kept)]
+        if random.random() < self._text_swap:
+            other = self._swaps.draw(random, int(rows.topics[index]))
+            if other is not None:
+                views.append(_View(other, rows.view(other, text_of=index), self._swaps.learnt(other)).cut())
         return views
+
+    @cached_property
+    def _swaps(self) -> Swaps:
+        return Swaps(_Targets(self.train), self.train.topics)

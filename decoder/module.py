@@ -87,7 +87,7 @@ class DecoderModule(PhaseModule):
         written, ids = batch["written"], batch["input_ids"]
         columns = torch.arange(ids.shape[1], device=ids.device)
         before_topic = columns == (ids.shape[1] - 2 - written[:, None]).clamp(min=0)
-        counted = (columns >= ids.shape[1] - 1 - written[:, None]) & (columns < ids.shape[1] - 1)
+        counted = F.pad(batch["learnt"][:, 1:], (0, 1))
         wanted = before_topic | counted
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
         logits = target_logits(self.model, inputs, wanted, self._shared).float()

@@ -26,7 +26,7 @@ BASE = {
     "clean": PhaseSettings(epochs=3, learning_rate=5e-4),
     "rows_first": PhaseSettings(epochs=0, learning_rate=1e-2),
 }
-TEXT_SWAP, TOPIC_RATE = 0.5, 1e-2  # of a pretrained base, which would answer from the text alone
+TEXT_SWAP, TOPIC_RATE = 0.25, 1e-2  # of a pretrained base, which would answer from the text alone
 BALANCED_RATIO = 3.0  # largest ratio of topic frequencies in batches that count as balanced
 HIGHEST_BASE_RATE = 2e-3
 MOST_NEW_TOKENS = 100_000  # tokens of an output; their memory is allocated before the first is generated
@@ -53,8 +53,8 @@ class DecoderSettings:
         condition: Form of the topic; text is a line of the prompt.
         topic_rate: Learning rate of the control tokens' rows; by default 1e-2 with a `base`, else the phase's.
         topic_dropout: Share of training rows without their topic, which `guidance` needs.
-        text_swap: Share of training rows that come again with a text of another topic, so that outputs follow the
-            topic; by default 0.5 with a `base` that is given topics, 0 from scratch.
+        text_swap: Share of training texts that come again under a row of another topic, so that outputs follow the
+            topic; by default 0.25 with a `base` that is given topics, 0 from scratch.
         rows_first: Training of the control tokens' rows alone, before everything else; by default none.
         obedience_every: Steps between measurements for obedience.csv and .png in the clean phase's folder.
         topic_loss: Loss that also trains the decoder to choose the topic (the baseline); default none.

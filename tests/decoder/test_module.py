@@ -14,6 +14,7 @@ from unskew.decoder.data import NO_TOPIC, DecoderData, Rows
 from unskew.decoder.module import DecoderModule
 from unskew.decoder.prompts import Prompt
 from unskew.decoder.sequences import Sequencer
+from unskew.decoder.swaps import typical_tokens
 from unskew.training import PhaseSettings
 
 
@@ -211,34 +212,36 @@ def test_dropped_topics_differ_by_epoch_and_leave_the_rest(parts):
     assert NO_TOPIC not in next(iter(data.val_dataloader()))["topic"].tolist()
 
 
-def test_a_row_with_a_swapped_text_comes_beside_the_whole_row(parts, monkeypatch):
-    monkeypatch.setattr("unskew.decoder.data.SWAPPED_TOKENS", 2)
+def test_a_text_comes_again_under_another_topics_row(parts):
     options = {"pad_id": parts.tokenizer.pad_token_id, "tokens_per_batch": 10_000, "seed": 0}
     data = DecoderData(parts.rows, replace(parts.rows), text_swap=0.5, **options)
+    typical = typical_tokens([parts.rows.target(row) for row in range(len(parts.rows))], parts.rows.topics)
     whole = sorted(ids.tolist() for ids in parts.rows.tokens)
-    texts, ends = defaultdict(set), set()
-    for ids, span, written, topic in zip(
-        parts.rows.tokens, parts.rows.texts, parts.rows.written, parts.rows.topics, strict=True
-    ):
-        texts[int(topic)].add(tuple(ids[slice(*span)].tolist()))
-        ends.add((int(topic), *ids[-written - 1 :][:3].tolist()))
+    texts, targets = defaultdict(set), set()
+    for row, (ids, span) in enumerate(zip(parts.rows.tokens, parts.rows.texts, strict=True)):
+        texts[int(parts.rows.topics[row])].add(tuple(ids[slice(*span)].tolist()))
+        targets.add((int(parts.rows.topics[row]), *parts.rows.target(row).tolist()))
     batch = next(iter(data.train_dataloader()))
-    rows = [
-        (ids[mask.bool()].tolist(), int(written), int(topic))
-        for ids, mask, written, topic in zip(
-            *(batch[name] for name in ("input_ids", "attention_mask", "written", "topic")), strict=True
-        )
-    ]
-    swapped = [row for row in rows if row[0] not in whole]
-    assert sorted(ids for ids, _, _ in rows if ids in whole) == whole
-    assert 0 < len(swapped) < len(whole)
-    for ids, written, topic in swapped:
-        end = len(ids) - written - 1
-        start, stop = parts.sequencer.text_span(ids[:end])
-        of = {its for its, own in texts.items() if any(text[: stop - start] == tuple(ids[start:stop]) for text in own)}
+    seen = []
+    names = ("input_ids", "attention_mask", "learnt", "written", "topic")
+    for ids, mask, learnt, written, topic in zip(*(batch[name] for name in names), strict=True):
+        seen.append(ids[mask.bool()].tolist())
+        if seen[-1] in whole:
+            assert learnt.tolist() == [False] * (len(ids) - written) + [True] * int(written)
+            continue
+        end = len(seen[-1]) - int(written)
+        start, stop = parts.sequencer.text_span(seen[-1][: end - 1])
+        own = seen[-1][start:stop]
+        of = {its for its, known in texts.items() if any(text[: len(own)] == tuple(own) for text in known)}
         assert of
-        assert topic not in of
-        assert (topic, *ids[end:]) in ends
+        assert int(topic) not in of
+        assert seen[-1][end - 1] == parts.control.topic_ids[int(topic)]
+        assert any(target[: 1 + int(written)] == (int(topic), *seen[-1][end:]) for target in targets)
+        assert learnt[-1]
+        assert not learnt[:-written].any()
+        assert torch.equal(learnt[-written:], torch.isin(ids[-written:], torch.from_numpy(typical[int(topic)])))
+    assert sorted(ids for ids in seen if ids in whole) == whole
+    assert len(whole) < len(seen) < 2 * len(whole)
     assert data.written_per_batch == parts.rows.written.sum() / len(list(data.train_dataloader()))
     held_out, plain = next(iter(data.val_dataloader())), DecoderData(parts.rows, parts.rows, **options)
     assert torch.equal(held_out["input_ids"], next(iter(plain.val_dataloader()))["input_ids"])

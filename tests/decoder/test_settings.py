@@ -108,9 +108,9 @@ def test_an_output_without_end_is_refused(tokens):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"base": "b"}, (0.5, 0.01)),
+        ({"base": "b"}, (0.25, 0.01)),
         ({}, (0.0, None)),
-        ({"base": "b", "adaptation": "full"}, (0.5, None)),
+        ({"base": "b", "adaptation": "full"}, (0.25, None)),
         ({"base": "b", "topic_loss": LossSettings()}, (0.0, None)),
         ({"base": "b", "text_swap": 0.0, "topic_rate": 1e-3}, (0.0, 1e-3)),
     ],

@@ -40,8 +40,11 @@ def test_loss_and_gradients_are_those_of_whole_rows_under_pefts_own_layers(tied,
     oil, wheat = control.topic_ids
     rows = [[*PREFIX, 20, 21, 22, oil, 30, 31, 3], [*PREFIX, wheat, 33, 3], [*PREFIX, 24, control.fairness_id, oil, 3]]
     written = torch.tensor([3, 2, 1])
+    learnt = torch.zeros(3, len(rows[0]), dtype=torch.bool)
+    learnt[0, -3:] = torch.tensor([True, False, True])
+    learnt[1, -2:] = learnt[2, -1:] = True
 
-    batch = {**pad_left(rows, 0), "written": written}
+    batch = {**pad_left(rows, 0), "written": written, "learnt": learnt}
     seen = DecoderModule(model, PhaseSettings(), control.topic_ids, shared=shared).predict_batch(batch)
     found = F.cross_entropy(seen.written, seen.targets, reduction="sum") + seen.naming.sum() + seen.topics.sum()
     found_gradients = gradients(model, found)
@@ -51,11 +54,12 @@ def test_loss_and_gradients_are_those_of_whole_rows_under_pefts_own_layers(tied,
     for module in changed:
         module.__class__ = TrainableTokensLayer
     expected = torch.zeros((), dtype=torch.float64)
-    for row, count in zip(rows, written.tolist(), strict=True):
+    for row, count, mask in zip(rows, written.tolist(), learnt, strict=True):
         ids = torch.tensor([row])
         logits = model(input_ids=ids).logits[0]
         topics = logits[-count - 2, list(control.topic_ids)]
-        expected = expected + F.cross_entropy(logits[-count - 1 : -1], ids[0, -count:], reduction="sum")
+        losses = F.cross_entropy(logits[-count - 1 : -1], ids[0, -count:], reduction="none")
+        expected = expected + losses[mask[-count:]].sum()
         expected = expected + topics.sum() + logits[-count - 2].logsumexp(dim=0) - topics.logsumexp(dim=0)
     torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-5)
     expected_gradients = gradients(model, expected)

@@ -139,7 +139,10 @@ def _obedience(decoder: TopicDecoder, sets: TrainingData) -> dict[str, Any]:
         return {}
     log.info("decoder: %s", found)
     if not found.listens:
-        log.warning("the decoder hardly follows its topic; train it longer, on more rows, or with a larger text_swap")
+        log.warning(
+            "the decoder hardly follows its topic; train it longer, on more rows, with a larger text_swap, or with "
+            "condition both, which names the topic"
+        )
     return {"obedience": asdict(found)}
 
 

@@ -7,8 +7,9 @@ FOLDER holds a folder for each set with train.jsonl, test.jsonl and, where there
 command goes on where it stopped; the table and the picture are made from all the files there. A learning curve:
 --shares 0.1,0.3,1. Nothing is chosen on test rows.
 
-The peers are plain scikit-learn over the frozen encoder's mean-pooled, normalised features, or over TF-IDF; and SetFit,
-where the environment variable SETFIT_PYTHON names an interpreter that has it.
+The peers are plain scikit-learn over the frozen encoder's mean-pooled, normalised features, or over TF-IDF; the Trainer
+of transformers; and SetFit and AutoGluon, where the environment variables SETFIT_PYTHON and AUTOGLUON_PYTHON name
+interpreters that have them.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
+from trainer_peer import train_and_predict
 from transformers import AutoModel, AutoTokenizer
 
 from unskew.balance import Calibration, PosteriorCorrector, adapt_target, resolve_prior, topic_metrics
@@ -38,7 +40,7 @@ from unskew.corpus import Columns, Record, Topics, load_usable, stratified_split
 from unskew.encoder import EncoderSettings, fit_topic_encoder
 from unskew.training import PhaseSettings
 
-SETFIT_PYTHON = "SETFIT_PYTHON"  # the environment variable that names an interpreter with setfit
+INTERPRETERS = {"SetFit": "SETFIT_PYTHON", "AutoGluon": "AUTOGLUON_PYTHON"}  # environment variables that name them
 SETFIT_STEPS = 600  # of 16 pairs: twice the texts that our tuning sees of 2,300 rows
 SETS = ("snips-lt", "hwu64-lt", "atis", "reuters-r52")
 SHOWN = {
@@ -139,18 +141,34 @@ def unskew(noisy: bool, **settings: object) -> Callable[..., tuple[torch.Tensor,
     return arm
 
 
-def setfit(rows: Rows, base: str, folder: Path, seed: int) -> tuple[torch.Tensor, bool]:
-    """SetFit in its own interpreter, the counts divided out; its own view is that of the training prior."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, records in {"train": rows.train, "test": rows.test}.items():
-        lines = (json.dumps({"text": record.text, "topic": record.topic}) for record in records)
-        write_text(folder / f"{name}.jsonl", "\n".join(lines))
-    write_text(folder / "topics.json", json.dumps(rows.topics.names))
-    script = Path(__file__).with_name("setfit_peer.py")
-    paths = [str(folder / name) for name in ("train.jsonl", "test.jsonl", "topics.json", "scores.npz")]
-    subprocess.run([os.environ[SETFIT_PYTHON], script, base, *paths, str(SETFIT_STEPS), str(seed)], check=True)
-    scores = np.load(paths[-1])["scores"]
-    return torch.from_numpy(scores - np.log(rows.topics.prior)), True
+def trainer(epochs: int, rate: float) -> Callable[..., tuple[torch.Tensor, bool]]:
+    """The Trainer of transformers, the counts divided out; its own view is that of the training prior."""
+
+    def arm(rows: Rows, base: str, folder: Path, seed: int) -> tuple[torch.Tensor, bool]:
+        texts, asked = ([record.text for record in records] for records in (rows.train, rows.test))
+        scores = train_and_predict(base, texts, rows.labels.tolist(), asked, str(folder), seed, epochs, rate)
+        return torch.from_numpy(scores - np.log(rows.topics.prior)), True
+
+    return arm
+
+
+def elsewhere(peer: str, *options: object) -> Callable[..., tuple[torch.Tensor, bool]]:
+    """A peer in its own interpreter, the counts divided out; its own view is that of the training prior."""
+
+    def arm(rows: Rows, base: str, folder: Path, seed: int) -> tuple[torch.Tensor, bool]:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, records in {"train": rows.train, "test": rows.test}.items():
+            lines = (json.dumps({"text": record.text, "topic": record.topic}) for record in records)
+            write_text(folder / f"{name}.jsonl", "\n".join(lines))
+        write_text(folder / "topics.json", json.dumps(rows.topics.names))
+        script = Path(__file__).with_name(f"{peer.lower()}_peer.py")
+        paths = [str(folder / name) for name in ("train.jsonl", "test.jsonl", "topics.json", "scores.npz")]
+        command = [os.environ[INTERPRETERS[peer]], script, base, *paths, *map(str, options), str(seed)]
+        subprocess.run(command, check=True)
+        scores = np.load(paths[-1])["scores"]
+        return torch.from_numpy(scores - np.log(rows.topics.prior)), True
+
+    return arm
 
 
 Found = dict[
@@ -161,7 +179,10 @@ ARMS = {
     "TF-IDF + balanced SVM": svm,
     "frozen, balanced regression": regression("balanced", corrected=False),
     "frozen, regression, counts divided out": regression(None, corrected=True),
-    "SetFit": setfit,
+    "SetFit": elsewhere("SetFit", SETFIT_STEPS),
+    "AutoGluon": elsewhere("AutoGluon"),
+    "Trainer, 5 epochs": trainer(5, 5e-5),
+    "Trainer, 10 epochs at 2e-4": trainer(10, 2e-4),
     "plain fine-tuning": unskew(False, recipe="phases", clean=PhaseSettings(epochs=5, learning_rate=1e-4)),
     "unskew, probe": unskew(False, recipe="probe"),
     "unskew, default": unskew(False),
@@ -266,7 +287,7 @@ def _curves(axes: Any, found: Found, name: str, arms: list[str]) -> None:
 
 def possible(arm: str, rows: Rows) -> bool:
     """Whether there is what an arm needs."""
-    return bool(rows.noisy) if "noisy" in arm else arm != "SetFit" or SETFIT_PYTHON in os.environ
+    return bool(rows.noisy) if "noisy" in arm else arm not in INTERPRETERS or INTERPRETERS[arm] in os.environ
 
 
 def slug(arm: str) -> str:

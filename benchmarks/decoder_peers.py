@@ -1,10 +1,13 @@
-"""Arms of `throughput.py` for the decoder in compiled runtimes: CTranslate2 and OpenVINO GenAI.
+"""Arms of `throughput.py` for the decoder in compiled runtimes: CTranslate2, OpenVINO GenAI and ONNX Runtime GenAI.
 
-They are installed by `pip install --no-deps ctranslate2 openvino-genai openvino-tokenizers`, and convert the bundle's
-plain model when an arm starts, which is not timed.
+They are installed by `pip install --no-deps ctranslate2 openvino-genai openvino-tokenizers onnxruntime-genai`, and
+convert the bundle's plain model when an arm starts, which is not timed.
 """
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +21,7 @@ from transformers import AutoTokenizer
 from unskew.exporting.gguf_format import write_gguf
 
 Decode = Callable[..., list[str]]  # by rows in a batch and, if not all, number of rows
+Run = Callable[[], list[str]]
 
 
 def ctranslate2(folder: Path, rows: dict[str, Any], precision: str) -> Decode:
@@ -73,8 +77,40 @@ def openvino_genai(folder: Path, rows: dict[str, Any], precision: str) -> Decode
     return decode
 
 
+def onnxruntime_genai(folder: Path, rows: dict[str, Any], precision: str) -> Run:
+    """ONNX Runtime GenAI, built for "fp32" or "int8", row by row.
+
+    Batches are slower: padding has to be on the right, and then all logits of a prompt have to be computed.
+    """
+    import onnxruntime_genai
+
+    og: Any = onnxruntime_genai
+    source, built = folder / "bundle" / "decoder", folder / f"genai-{precision}"
+    builder = Path(og.__file__).parent / "models" / "builder.py"
+    command = [sys.executable, builder, "-i", source, "-o", built, "-c", folder / "cache", "-p", precision, "-e", "cpu"]
+    subprocess.run([*command, "--extra_options", "prune_lm_head=true"], check=True, stdout=subprocess.DEVNULL)
+    config, tokenizer = og.Config(str(built)), AutoTokenizer.from_pretrained(source)
+    threads = {"session_options": {"intra_op_num_threads": torch.get_num_threads()}}
+    config.overlay(json.dumps({"model": {"decoder": threads}}))
+    model = og.Model(config)
+
+    def write(ids: list[int]) -> str:
+        params = og.GeneratorParams(model)
+        params.set_search_options(do_sample=False, max_length=len(ids) + rows["new_tokens"])
+        generator = og.Generator(model, params)
+        generator.append_tokens(np.array([ids], np.int32))
+        while not generator.is_done():
+            generator.generate_next_token()
+        return tokenizer.decode(generator.get_sequence(0)[len(ids) :], skip_special_tokens=True)
+
+    return lambda: [write(ids) for ids in rows["ids"]]
+
+
 PEERS = {
     f"CTranslate2 {precision}": partial(ctranslate2, precision=precision)
     for precision in ("float32", "bfloat16", "int8")
 }
 PEERS |= {f"OpenVINO GenAI {precision}": partial(openvino_genai, precision=precision) for precision in ("f32", "bf16")}
+ROW_BY_ROW = {
+    f"ONNX Runtime GenAI {precision}": partial(onnxruntime_genai, precision=precision) for precision in ("fp32", "int8")
+}

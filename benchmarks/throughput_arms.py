@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from decoder_peers import PEERS, Decode
+from decoder_peers import PEERS, ROW_BY_ROW, Decode
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -180,17 +180,21 @@ def unskew(precision: Any) -> Callable[[Path, dict[str, Any]], Stages]:
     return arm
 
 
-def unskew_in_vllm(folder: Path, rows: dict[str, Any]) -> Stages:
+def unskew_in_vllm(precision: Any) -> Callable[[Path, dict[str, Any]], Stages]:
     """This package with its decoder in vLLM, without its cache of prompts between runs."""
-    pipe = HybridPipeline.from_pretrained(folder / "bundle", rows["device"], precision="float32", backend="vllm")
-    options = GenerationSettings(max_new_tokens=rows["new_tokens"])
-    decoder: Any = pipe.decoder
 
-    def decode() -> list[str]:
-        decoder._vllm._llm.reset_prefix_cache()
-        return pipe.write(rows["texts"], rows["topics"], options)
+    def arm(folder: Path, rows: dict[str, Any]) -> Stages:
+        pipe = HybridPipeline.from_pretrained(folder / "bundle", rows["device"], precision=precision, backend="vllm")
+        options = GenerationSettings(max_new_tokens=rows["new_tokens"])
+        decoder: Any = pipe.decoder
 
-    return {"encoder": lambda: pipe.probabilities(rows["texts"]), "decoder": decode}
+        def decode() -> list[str]:
+            decoder._vllm._llm.reset_prefix_cache()
+            return pipe.write(rows["texts"], rows["topics"], options)
+
+        return {"encoder": lambda: pipe.probabilities(rows["texts"]), "decoder": decode}
+
+    return arm
 
 
 def at_its_best(peer: Callable[[Path, dict[str, Any]], Decode]) -> Callable[[Path, dict[str, Any]], Stages]:
@@ -204,6 +208,11 @@ def at_its_best(peer: Callable[[Path, dict[str, Any]], Decode]) -> Callable[[Pat
     return arm
 
 
+def alone(peer: Callable[[Path, dict[str, Any]], Run]) -> Callable[[Path, dict[str, Any]], Stages]:
+    """An arm of the decoder alone, as it is."""
+    return lambda folder, rows: {"decoder": peer(folder, rows)}
+
+
 ARMS: dict[str, Callable[[Path, dict[str, Any]], Stages]] = {
     "transformers pipelines": transformers_pipelines,
     "model.generate": plain_batches,
@@ -214,8 +223,10 @@ ARMS: dict[str, Callable[[Path, dict[str, Any]], Stages]] = {
     "unskew float32": unskew("float32"),
     "unskew bfloat16": unskew("bfloat16"),
     "unskew int8": unskew("int8"),
-    "unskew, vLLM": unskew_in_vllm,
+    "unskew, vLLM": unskew_in_vllm("float32"),
+    "unskew, vLLM bfloat16": unskew_in_vllm("bfloat16"),
     **{name: at_its_best(peer) for name, peer in PEERS.items()},
+    **{name: alone(peer) for name, peer in ROW_BY_ROW.items()},
 }
 
 

@@ -8,13 +8,16 @@ cut to lengths from half to one and a half times each of `--tokens`.
 
 The peers: sentence-transformers' `encode` of the base with a linear head (fitted first on 1,000 rows of FILE);
 transformers' pipeline; ONNX Runtime and OpenVINO with the exports of `unskew export`, on batches of texts sorted by
-characters. Each uses the better of the batch sizes 8 and 32. "Job" is from file to file, for the bundle's target prior;
+characters; Infinity, where the environment variable INFINITY_PYTHON names an interpreter that has it, in a process of
+its own. Each uses the better of the batch sizes 8 and 32. "Job" is from file to file, for the bundle's target prior;
 "model" is its forward passes alone. Topics are compared with those in memory, for the bundle's own shares.
 """
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from unskew.common import write_jsonl
@@ -129,13 +133,26 @@ def onnx_session(file: Path) -> Callable[[dict[str, np.ndarray]], Any]:
     return lambda inputs: session.run(["log_probabilities"], inputs)[0]
 
 
-def openvino_model(file: Path) -> Callable[[dict[str, np.ndarray]], Any]:
-    """OpenVINO on one thread, in float32."""
+def openvino_model(file: Path, precision: str = "f32") -> Callable[[dict[str, np.ndarray]], Any]:
+    """OpenVINO on one thread, in "f32" or "bf16"."""
     import openvino
 
-    hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
     model: Any = openvino.Core().compile_model(file, "CPU", hints)
     return lambda inputs: model(inputs)["log_probabilities"]
+
+
+def infinity(encoder: Path, batch: int) -> Arm:
+    """Infinity in its own interpreter."""
+    script = Path(__file__).with_name("infinity_peer.py")
+    command = [os.environ["INFINITY_PYTHON"], script, encoder, str(batch)]
+    child: Any = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def decide(texts: list[str]) -> list[str]:
+        print(json.dumps(texts), file=child.stdin, flush=True)
+        return json.loads(child.stdout.readline())
+
+    return decide
 
 
 def peers(given: argparse.Namespace, pipe: HybridPipeline, place: Path) -> Iterator[tuple[str, Callable[[int], Arm]]]:
@@ -145,19 +162,29 @@ def peers(given: argparse.Namespace, pipe: HybridPipeline, place: Path) -> Itera
     yield "transformers pipeline", partial(transformers_pipeline, encoder)
     if given.base:
         yield "sentence-transformers, linear head", partial(sentence_transformers, given.base, rows)
+    if "INFINITY_PYTHON" in os.environ:
+        yield "Infinity", partial(infinity, encoder)
     for name, kind, file, load in (
         ("ONNX Runtime", "onnx", "model.onnx", onnx_session),
         ("OpenVINO", "openvino", "openvino_model.xml", openvino_model),
+        ("OpenVINO bf16", "openvino", "openvino_model.xml", partial(openvino_model, precision="bf16")),
     ):
-        export(given.model, str(place / kind), ExportSettings(kind))  # pyright: ignore[reportArgumentType]
+        if not (place / kind).exists():
+            export(given.model, str(place / kind), ExportSettings(kind))  # pyright: ignore[reportArgumentType]
         yield name, partial(exported, place / kind, load(place / kind / file), names)
+
+
+def cpu_time() -> float:
+    """Processor seconds of this process and of those that it started and that still run."""
+    children = [child.cpu_times() for child in psutil.Process().children()]
+    return time.process_time() + sum(used.user + used.system for used in children)
 
 
 def clock(arm: Arm, texts: list[str]) -> tuple[float, list[str]]:
     """Processor seconds, and the topics."""
-    start = time.process_time()
+    start = cpu_time()
     topics = arm(texts)
-    return time.process_time() - start, topics
+    return cpu_time() - start, topics
 
 
 def best_batch(make: Callable[[int], Arm], texts: list[str]) -> tuple[int, Arm]:

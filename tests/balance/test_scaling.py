@@ -26,20 +26,27 @@ def drawn():
     return logits, labels
 
 
-def test_the_scale_is_where_an_independent_search_finds_it(drawn):
+@pytest.mark.parametrize("topics", [3, 200])  # logits of 200 topics are worked on in several parts
+def test_the_scale_is_where_an_independent_search_finds_it(drawn, topics):
     logits, labels = drawn
+    prior = PRIOR
+    if topics > 3:
+        generator = torch.Generator().manual_seed(3)
+        labels = torch.arange(800) * 7 % topics
+        logits = 4 * torch.nn.functional.one_hot(labels, topics) + 2 * torch.randn(800, topics, generator=generator)
+        prior = torch.rand(topics, generator=generator).double().softmax(0)
 
     counts = torch.bincount(labels).double()
     chance = (0.5 / (counts + 0.5))[labels][:, None]
-    soft = (1 - chance) * torch.nn.functional.one_hot(labels, 3) + chance / 3
+    soft = (1 - chance) * torch.nn.functional.one_hot(labels, topics) + chance / topics
 
     def nll(log_scale):
         scores = logits.double() * torch.tensor(log_scale).double().exp()
         alike = torch.nn.functional.cross_entropy(scores, soft, reduction="none") / counts[labels]
-        return (torch.nn.functional.cross_entropy(scores + PRIOR.log(), soft) + alike.sum() / 3).item()
+        return (torch.nn.functional.cross_entropy(scores + prior.log(), soft) + alike.sum() / topics).item()
 
-    expected = minimize_scalar(nll, bounds=(-3, 3), method="bounded", options={"xatol": 1e-8}).x
-    assert fit_scale(logits, labels, PRIOR) == pytest.approx(torch.tensor(expected).exp().item(), rel=1e-3)
+    expected = minimize_scalar(nll, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9}).x
+    assert fit_scale(logits, labels, prior) == pytest.approx(torch.tensor(expected).exp().item(), rel=1e-6)
 
 
 def test_rows_of_weight_two_are_rows_that_stand_twice(drawn):

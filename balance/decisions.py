@@ -121,21 +121,32 @@ def _log(rows: Tensor) -> Tensor:
 
 def _ascended(log_p: Tensor, labels: Tensor, weights: Tensor, metric: TunedMetric) -> Tensor:
     topics = log_p.shape[1]
-    offsets = torch.zeros(topics, dtype=torch.float64)
+    offsets, scores = torch.zeros(topics, dtype=torch.float64), log_p.clone()
+    values, indices = _best_two(scores)
     for _ in range(SWEEPS):
         before = offsets.clone()
         for topic in range(topics):
-            others = log_p + offsets
-            others[:, topic] = -torch.inf
-            best, rival = others.max(-1)
+            other = (indices[:1] == topic).long()  # which of the two best is not this topic
+            best, rival = values.gather(0, other)[0], indices.gather(0, other)[0]
             wins = log_p[:, topic, None] + STEPS > best[:, None]
-            values = _measured(torch.where(wins, topic, rival[:, None]), labels, weights, topics, metric)
+            tried = _measured(torch.where(wins, topic, rival[:, None]), labels, weights, topics, metric)
             # Of equally good offsets, take the one nearest to 0: a topic without rows in a fold stays where it is.
-            good = values >= values.max() - 1e-12
+            good = tried >= tried.max() - 1e-12
             offsets[topic] = STEPS[good][STEPS[good].abs().argmin()]
+            scores[:, topic] = log_p[:, topic] + offsets[topic]
+            # Other rows keep their two best: over many topics, nearly all.
+            moved = (indices == topic).any(0) | (scores[:, topic] >= values[1])
+            values[:, moved], indices[:, moved] = _best_two(scores[moved])
         if torch.equal(offsets, before):
             break
     return offsets
+
+
+def _best_two(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The two largest values (2, n) of each row (n, C), with their topics (2, n)."""
+    first = scores.max(-1)
+    second = scores.scatter(-1, first.indices[:, None], -torch.inf).max(-1)
+    return torch.stack([first.values, second.values]), torch.stack([first.indices, second.indices])
 
 
 def _measured(decided: Tensor, labels: Tensor, weights: Tensor, topics: int, metric: TunedMetric) -> Tensor:

@@ -21,7 +21,7 @@ from unskew.balance import (
     tune_offsets,
 )
 from unskew.balance.calibration import share_weights
-from unskew.balance.decisions import _measured
+from unskew.balance.decisions import STEPS, SWEEPS, _ascended, _measured
 from unskew.common import UserError
 from unskew.corpus import Topics
 
@@ -51,6 +51,24 @@ def test_tuned_offsets_are_better_on_new_rows(metric):
     if metric == "balanced_accuracy":  # the best offsets are known: the log prior, taken off
         best = (-PRIOR.log()).numpy()
         assert tuned.offsets[2] - tuned.offsets[0] == pytest.approx(best[2] - best[0], abs=1.0)
+
+
+@options(deadline=None, max_examples=10)
+@given(st.integers(0, 10_000))
+def test_offsets_are_those_of_a_search_that_decides_every_row_each_time(seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(5, (60,), generator=generator)
+    log_p = (torch.randn(60, 5, generator=generator).double() * 2).log_softmax(-1)
+    offsets, weights = torch.zeros(5).double(), torch.rand(60, generator=generator).double()
+    for _ in range(SWEEPS):
+        for topic in range(5):
+            moved = [torch.where(torch.arange(5) == topic, step, offsets) for step in STEPS]
+            values = [
+                _measured((log_p + own).argmax(-1)[:, None], labels, weights, 5, "macro_f1").item() for own in moved
+            ]
+            good = [step.item() for step, value in zip(STEPS, values, strict=True) if value >= max(values) - 1e-12]
+            offsets[topic] = min(good, key=abs)
+    assert _ascended(log_p, labels, weights, "macro_f1").tolist() == offsets.tolist()
 
 
 def test_offsets_that_do_not_help_are_left_out():

@@ -6,6 +6,7 @@ their ids.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
@@ -56,10 +57,14 @@ class ControlTokens:
             UserError: If the decoder does not know the topic.
         """
         try:
-            return self.topic_ids[self.topics.index(name)]
-        except ValueError:
+            return self._id_of[name]
+        except KeyError:
             known = ", ".join(self.topics[:20])
             raise UserError(f"topic {name!r} is unknown to the decoder; give one of {known}") from None
+
+    @cached_property
+    def _id_of(self) -> dict[str, int]:
+        return dict(zip(self.topics, self.topic_ids, strict=True))
 
     def check_unreachable(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Check that no text can contain a control token.
@@ -67,9 +72,9 @@ class ControlTokens:
         Raises:
             UserError: If the base's own vocabulary has one as an ordinary token.
         """
-        tokens = [*(topic_token(name) for name in self.topics), FAIRNESS_TOKEN]
+        tokens, own = [*(topic_token(name) for name in self.topics), FAIRNESS_TOKEN], set(self.ids)
         for token, ids in zip(tokens, encode_user_text(tokenizer, tokens, len(tokens[0]) * 64), strict=True):
-            if not set(self.ids).isdisjoint(ids):
+            if not own.isdisjoint(ids):
                 raise UserError(
                     f"the base's vocabulary has {token!r} as an ordinary token, so a text could contain it; rename "
                     "the topic or choose another base"
@@ -92,7 +97,8 @@ def make_rows(
     """
     grow_embedding(model, tokenizer, multiple=64)  # a multiple that suits a GPU's matrix units
     names = dict(zip(control.ids, (*control.topics, _FAIRNESS_NAME), strict=True))
-    new_ids = [i for i in names if i in set(new)]
+    wanted = set(new)
+    new_ids = [i for i in names if i in wanted]
     encoded = encode_user_text(tokenizer, [names[i] for i in new_ids], _LONGEST_NAME)
     for matrix in embedding_matrices(model):
         with torch.no_grad():

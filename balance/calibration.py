@@ -78,7 +78,7 @@ class Calibration:
         fitted = {len(self.bias), len(self.log_temperature)} - {0, 1}
         if fitted and logits.shape[-1] not in fitted:
             raise ValueError(f"logits of {logits.shape[-1]} topics for a calibration of {max(fitted)}")
-        return _apply(checked_logits(logits).float(), log_temperature, bias)
+        return _apply(_log_probabilities(logits, torch.float32), log_temperature, bias)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -128,15 +128,15 @@ def fit_calibration(
     check_calibration_kind(kind)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
         raise UserError(f"calibration needs rows: logits {tuple(logits.shape)}, targets {tuple(labels.shape)}")
-    logits, labels = checked_logits(logits).cpu().double().log_softmax(-1), labels.detach().cpu().long()
+    log_p, labels = _log_probabilities(logits.cpu(), torch.float64), labels.detach().cpu().long()
     weights = checked_weights(weights, len(labels))
     weights = weights / weights.sum()
-    before, folds = _row_nll(logits.clamp(min=FLOOR), labels), min(FOLDS, len(labels))
+    before, folds = _row_nll(log_p, labels), min(FOLDS, len(labels))
     best, after, tried = "none", before, before
     if folds > 1 and kind != "none":
         fold = stratified_folds(labels, folds, seed)
         for map_ in dict.fromkeys(("temperature", kind)):
-            tried = _held_out_nll(logits, labels, weights, map_, fold)
+            tried = _held_out_nll(log_p, labels, weights, map_, fold)
             if _improves(after, tried, weights):
                 best, after = map_, tried
     kept = best != "none"
@@ -151,7 +151,7 @@ def fit_calibration(
     )
     if not kept:
         return Calibration(report=report)
-    log_temperature, bias = _fit(logits, labels, weights, best)
+    log_temperature, bias = _fit(log_p, labels, weights, best)
     return Calibration(tuple(log_temperature.tolist()), tuple(bias.tolist()) if bias is not None else (), report)
 
 
@@ -184,8 +184,8 @@ def refit_calibration(
     A fit that starts from a map of the same kind ends sooner and is less exact. That is enough for a bootstrap, which
     asks only how maps differ.
     """
-    logits, labels = checked_logits(logits).cpu().double().log_softmax(-1), labels.detach().cpu().long()
-    log_temperature, bias = _fit(logits, labels, weights.double() / weights.sum(), kind, start)
+    log_p, labels = _log_probabilities(logits.cpu(), torch.float64), labels.detach().cpu().long()
+    log_temperature, bias = _fit(log_p, labels, weights.double() / weights.sum(), kind, start)
     return Calibration(tuple(log_temperature.tolist()), tuple(bias.tolist()) if bias is not None else ())
 
 
@@ -308,8 +308,12 @@ def _as_prior(prior: Tensor, topics: int) -> Tensor:
     return values
 
 
+def _log_probabilities(logits: Tensor, dtype: torch.dtype) -> Tensor:
+    return checked_logits(logits).to(dtype).log_softmax(-1).clamp(min=FLOOR)
+
+
 def _apply(log_p: Tensor, log_temperature: Tensor, bias: Tensor | None) -> Tensor:
-    scaled = log_p.log_softmax(-1).clamp(min=FLOOR) * torch.exp(-log_temperature)
+    scaled = log_p * torch.exp(-log_temperature)
     return (scaled if bias is None else scaled + bias).log_softmax(-1)
 
 
@@ -326,9 +330,9 @@ def _improves(before: Tensor, after: Tensor, weights: Tensor) -> bool:
 
 
 def _fit(
-    logits: Tensor, labels: Tensor, weights: Tensor, kind: CalibrationKind, start: Calibration | None = None
+    log_p: Tensor, labels: Tensor, weights: Tensor, kind: CalibrationKind, start: Calibration | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    topics = logits.shape[-1]
+    topics = log_p.shape[-1]
     temperatures = topics if kind in ("per_class_temperature", "vector_scaling") else 1
     first = torch.zeros(temperatures), torch.zeros(topics)
     if start is not None:
@@ -349,7 +353,7 @@ def _fit(
     def closure() -> Tensor:
         optimizer.zero_grad()
         penalty = strength * sum((values**2).sum() for values in parameters)
-        loss = (weights * _row_nll(_apply(logits, log_temperature, bias), labels)).sum() + penalty
+        loss = (weights * _row_nll(_apply(log_p, log_temperature, bias), labels)).sum() + penalty
         loss.backward()
         return loss
 
@@ -366,12 +370,12 @@ def stratified_folds(labels: Tensor, folds: int, seed: int) -> Tensor:
     return fold
 
 
-def _held_out_nll(logits: Tensor, labels: Tensor, weights: Tensor, kind: CalibrationKind, fold: Tensor) -> Tensor:
+def _held_out_nll(log_p: Tensor, labels: Tensor, weights: Tensor, kind: CalibrationKind, fold: Tensor) -> Tensor:
     """The NLL of each row (n,) by the map fitted on the other folds; infinite if the other folds have no weight."""
     nll = torch.full_like(weights, torch.inf)
     for number in fold.unique():
         rest, held_out = fold != number, fold == number
         if weights[rest].sum() > 0:
-            log_temperature, bias = _fit(logits[rest], labels[rest], weights[rest], kind)
-            nll[held_out] = _row_nll(_apply(logits[held_out], log_temperature, bias), labels[held_out])
+            log_temperature, bias = _fit(log_p[rest], labels[rest], weights[rest], kind)
+            nll[held_out] = _row_nll(_apply(log_p[held_out], log_temperature, bias), labels[held_out])
     return nll

@@ -126,19 +126,6 @@ class _View:
         return replace(self, ids=self.ids[: len(self.ids) - rest], learnt=self.learnt[: len(self.learnt) - rest])
 
 
-class _Targets(Sequence):
-    """The targets of rows, read when asked for."""
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self._rows.target(index)
-
-
 class DecoderData(PhaseData[Rows]):
     """Batches of sequences; `written_per_batch` is the mean number of target tokens in a batch.
 
@@ -204,4 +191,4 @@ class DecoderData(PhaseData[Rows]):
 
     @cached_property
     def _swaps(self) -> Swaps:
-        return Swaps(_Targets(self.train), self.train.topics)
+        return Swaps(self.train.target, self.train.topics)

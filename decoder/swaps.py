@@ -4,7 +4,7 @@ Only tokens typical of the target's topic are learnt there. The others tell of t
 would teach the decoder to invent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from itertools import islice
 from random import Random
 
@@ -21,13 +21,13 @@ class Swaps:
     """Rows whose targets are learnt under another topic's text.
 
     Args:
-        targets: Token ids (T_i,) of each row's target.
+        target: Gives the token ids (T,) of a row's target.
         topics: Index (n,) of each row's topic; negative without one.
     """
 
-    def __init__(self, targets: Sequence[np.ndarray], topics: np.ndarray) -> None:
-        self._targets, self._topics = targets, topics
-        self._typical = typical_tokens(targets, topics)
+    def __init__(self, target: Callable[[int], np.ndarray], topics: np.ndarray) -> None:
+        self._target, self._topics = target, topics
+        self._typical = typical_tokens(target, topics)
         self._names = list(self._typical)
         self._order = np.argsort(topics, kind="stable").astype(np.int32)
         ends = np.searchsorted(topics[self._order], [[topic, topic + 1] for topic in self._names])
@@ -45,10 +45,10 @@ class Swaps:
 
     def learnt(self, row: int) -> np.ndarray:
         """Whether each token (T,) of the row's target is typical of its topic, bool."""
-        return np.isin(self._targets[row], self._typical[int(self._topics[row])])
+        return np.isin(self._target(row), self._typical[int(self._topics[row])])
 
 
-def typical_tokens(targets: Sequence[np.ndarray], topics: np.ndarray) -> dict[int, np.ndarray]:
+def typical_tokens(target: Callable[[int], np.ndarray], topics: np.ndarray) -> dict[int, np.ndarray]:
     """By topic: the tokens that are in far more of its targets than of other topics'. Topics without any are left out.
 
     A token is typical if `LEAST_ROWS` targets of the topic and a share `LEAST_SHARE` of them have it, and if that is
@@ -58,7 +58,7 @@ def typical_tokens(targets: Sequence[np.ndarray], topics: np.ndarray) -> dict[in
     rows = rows[topics[rows] >= 0]
     if not len(rows):
         return {}
-    distinct = [np.unique(targets[row]) for row in rows.tolist()]
+    distinct = [np.unique(target(row)) for row in rows.tolist()]
     owners = np.repeat(topics[rows].astype(np.int64), [len(tokens) for tokens in distinct])
     tokens = np.concatenate(distinct).astype(np.int64)
     base = int(tokens.max()) + 1

@@ -215,7 +215,7 @@ def test_dropped_topics_differ_by_epoch_and_leave_the_rest(parts):
 def test_a_text_comes_again_under_another_topics_row(parts):
     options = {"pad_id": parts.tokenizer.pad_token_id, "tokens_per_batch": 10_000, "seed": 0}
     data = DecoderData(parts.rows, replace(parts.rows), text_swap=0.5, **options)
-    typical = typical_tokens([parts.rows.target(row) for row in range(len(parts.rows))], parts.rows.topics)
+    typical = typical_tokens(parts.rows.target, parts.rows.topics)
     whole = sorted(ids.tolist() for ids in parts.rows.tokens)
     texts, targets = defaultdict(set), set()
     for row, (ids, span) in enumerate(zip(parts.rows.tokens, parts.rows.texts, strict=True)):

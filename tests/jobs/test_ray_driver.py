@@ -58,7 +58,9 @@ def use(monkeypatch):
 
 def terminate():
     """Call the handler in force, as a SIGTERM would. One that nothing handles would end all tests of this process."""
-    signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
+    handler = signal.getsignal(signal.SIGTERM)
+    assert callable(handler)
+    handler(signal.SIGTERM, None)
 
 
 def test_a_sigterm_ends_a_ray_job_as_any_other_also_between_its_calls_of_workers(use):

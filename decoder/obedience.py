@@ -76,10 +76,11 @@ class ObedienceTrial:
             rows: Most texts.
             wrong: Number of wrong topics for each text.
         """
-        usable = [record for record in records if has_target(record) and record.topic in topics]
+        known = set(topics)
+        usable = [record for record in records if has_target(record) and record.topic in known]
         kept = _alike(usable, rows)
         draw = Random(0)
-        others = [sorted(set(topics) - {record.topic}) for record in kept]
+        others = [sorted(known - {record.topic}) for record in kept]
         return cls(
             [record.text for record in kept],
             [str(record.target) for record in kept],

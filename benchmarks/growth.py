@@ -1,4 +1,4 @@
-"""Measures how the commands grow: time and memory by number of topics, of rows, and by length of the texts.
+"""Measures how the commands grow: time and memory by number of topics, of rows, of workers, and by length of the texts.
 
     OMP_NUM_THREADS=1 python benchmarks/growth.py --output growth.json --picture benchmarks/results/growth.png
 
@@ -6,9 +6,11 @@ Every point is a command as a user gives it, in its own process: seconds of proc
 resident memory. Points are kept in OUTPUT once they are measured, so the same command continues after an interruption.
 
 The models are tiny and random, so that a model's own cost does not hide what is around it. Texts are made of words of
-which each topic has three. By topics: `fit` (the recipe probe, ten rows a topic; a decoder's ten steps), `predict` with
-outputs for a hundred texts, and `evaluate` of two thousand rows. By rows: `predict` of topics. By length: `predict` of
-as many tokens in all, topics alone and with outputs of eight tokens.
+which each topic has three. By topics, with ten rows each: `fit` (a probe, of up to a thousand topics: more take half an
+hour; ten steps of each phase, calibration included), `predict` with outputs for a hundred texts, and `evaluate` of two
+thousand rows, topics alone. By rows: `predict` of topics. By length: `predict` of as many tokens in all, topics alone
+and with outputs of eight tokens. By Ray workers (0: without Ray): `predict` of topics for a hundred thousand rows, in
+seconds by the clock, so the machine must be quiet; memory is that of the process that starts them.
 """
 
 import json
@@ -17,6 +19,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +32,18 @@ from unskew.common import write_jsonl, write_text
 TOKENS = 65_536  # in all texts of a length
 WORDS = 12  # in a text, unless its length is what varies
 LONGEST = 8192
+MOST_PROBED = 1000  # topics
 WITHOUT_DECODER = ("--decoder", "null")
-AXES = {"topics": "10,100,1000,3000", "rows": "1000,10000,100000,1000000", "length": "32,128,512,2048,8192"}
-TITLES = {"topics": "topics", "rows": "rows of a job", "length": "tokens of a text"}
+STEPS = ("--encoder.recipe", "phases", "--encoder.head.max_steps", "10", "--encoder.clean.max_steps", "10")
+AXES = {
+    "topics": "10,100,1000,3000",
+    "rows": "1000,10000,100000,1000000",
+    "length": "32,128,512,2048,8192",
+    "workers": "0,1,2",
+}
+TITLES = {"topics": "topics", "rows": "rows of a job", "length": "tokens of a text", "workers": "Ray workers"}
 
-Point = dict[str, tuple[float, float]]  # by command: processor seconds, peak MB
+Point = dict[str, tuple[float, float]]  # by command: seconds, peak MB
 
 
 def main() -> None:
@@ -45,7 +55,8 @@ def main() -> None:
         )
     parser.add_argument("--output", type=str, required=True, help="JSON; points that it holds are kept")
     parser.add_argument("--picture", type=str, default=None)
-    given, measured = parser.parse_args(), {"topics": by_topics, "rows": by_rows, "length": by_length}
+    given = parser.parse_args()
+    measured = {"topics": by_topics, "rows": by_rows, "length": by_length, "workers": by_workers}
     kept = Path(given.output)
     found: dict[str, dict[str, Point]] = json.loads(kept.read_text()) if kept.exists() else {}
     for axis, measure in measured.items():
@@ -61,14 +72,16 @@ def main() -> None:
 
 
 def by_topics(topics: int, folder: Path) -> Point:
-    """A fit, a job with outputs, and an evaluation."""
+    """Fits, a job with outputs, and an evaluation."""
     make_bases(folder, topics)
     make_rows(folder / "train.jsonl", 10 * topics, topics)
     make_rows(folder / "test.jsonl", 2000, topics)
     make_rows(folder / "some.jsonl", 100, topics)
+    probed = topics <= MOST_PROBED
+    alone = fit(folder, "alone", *WITHOUT_DECODER, *(() if probed else (*STEPS, "--calibration", "none")))
     return {
-        "fit, topics alone": fit(folder, "alone", *WITHOUT_DECODER),
-        "fit, ten steps of a decoder": fit(folder, "both", *with_decoder(folder)),
+        **({"fit, a probe": alone} if probed else {}),
+        "fit, ten steps": fit(folder, "both", *STEPS, *with_decoder(folder)),
         "predict, 100 outputs": predict(folder, "both", "some"),
         "evaluate, 2,000 rows": evaluate(folder, "alone", "test"),
     }
@@ -94,6 +107,18 @@ def by_length(tokens: int, folder: Path) -> Point:
     return {"predict, topics": predict(folder, "alone", "in"), "predict, outputs": predict(folder, "both", "in")}
 
 
+def by_workers(workers: int, folder: Path) -> Point:
+    """A job of topics alone, by the clock."""
+    make_bases(folder, 20)
+    make_rows(folder / "train.jsonl", 400, 20)
+    make_rows(folder / "in.jsonl", 100_000, 20)
+    fit(folder, "alone", *WITHOUT_DECODER)
+    pool = ["--executor", "ray", "--workers", str(workers)] if workers else []
+    start = time.monotonic()
+    _, peak = predict(folder, "alone", "in", *pool)
+    return {"predict, 100,000 rows": (time.monotonic() - start, peak)}
+
+
 def with_decoder(folder: Path) -> list[str]:
     """Options of a fit with a decoder."""
     steps = ["--decoder.clean.max_steps", "10", "--decoder.max_target_tokens", "8", "--decoder.prompt", "plain"]
@@ -101,16 +126,15 @@ def with_decoder(folder: Path) -> list[str]:
 
 
 def fit(folder: Path, bundle: str, *options: str) -> tuple[float, float]:
-    """The cost of a probe on the folder's training rows."""
+    """The cost of a fit on the folder's training rows, by default of a probe."""
     data = ["--data.train", str(folder / "train.jsonl"), "--encoder.base", str(folder / "encoder")]
     return command(folder, "fit", *data, "--encoder.recipe", "probe", *options, "--output", str(folder / bundle))
 
 
-def predict(folder: Path, bundle: str, rows: str) -> tuple[float, float]:
+def predict(folder: Path, bundle: str, rows: str, *options: str) -> tuple[float, float]:
     """The cost of a job."""
-    return command(
-        folder, "predict", *reading(folder, bundle, rows), "--output", str(folder / f"{bundle}-{rows}.jsonl")
-    )
+    output = str(folder / f"{bundle}-{rows}.jsonl")
+    return command(folder, "predict", *reading(folder, bundle, rows), "--output", output, *options)
 
 
 def evaluate(folder: Path, bundle: str, rows: str) -> tuple[float, float]:
@@ -184,13 +208,13 @@ def table(axis: str, points: dict[str, Point]) -> str:
         "|---" * (len(commands) + 1) + "|",
     ]
     for point, found in sorted(points.items(), key=lambda item: int(item[0])):
-        cells = (f"{found[name][0]:,.0f}, {found[name][1]:,.0f}" for name in commands)
+        cells = (f"{found[name][0]:,.0f}, {found[name][1]:,.0f}" if name in found else "" for name in commands)
         lines.append(f"| {int(point):,} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def draw(found: dict[str, dict[str, Point]], path: Path) -> None:
-    """Processor time above, memory below, for each axis."""
+    """Time above, memory below, for each axis."""
     from matplotlib.figure import Figure
 
     axes = [axis for axis in AXES if found.get(axis)]
@@ -198,16 +222,14 @@ def draw(found: dict[str, dict[str, Point]], path: Path) -> None:
     grid = figure.subplots(2, len(axes), squeeze=False)
     for column, axis in enumerate(axes):
         points = sorted(found[axis], key=int)
-        for row, title in enumerate(("processor seconds", "peak memory, MB")):
+        seconds = "seconds by the clock" if axis == "workers" else "processor seconds"
+        for row, title in enumerate((seconds, "peak memory, MB")):
             place = grid[row][column]
             for name in found[axis][points[0]]:
-                place.plot(
-                    [int(point) for point in points],
-                    [found[axis][point][name][row] for point in points],
-                    "o-",
-                    label=name,
-                )
-            place.set_xscale("log")
+                known = [point for point in points if name in found[axis][point]]
+                figures = [found[axis][point][name][row] for point in known]
+                place.plot([int(point) for point in known], figures, "o-", label=name)
+            place.set_xscale("linear" if axis == "workers" else "log")
             place.set_xticks([int(point) for point in points], [f"{int(point):,}" for point in points])
             place.minorticks_off()
             place.set_ylim(bottom=0)

@@ -6,8 +6,8 @@ Every point is a command as a user gives it, in its own process: seconds of proc
 resident memory. Points are kept in OUTPUT once they are measured, so the same command continues after an interruption.
 
 The models are tiny and random, so that a model's own cost does not hide what is around it. Texts are made of words of
-which each topic has three. By topics, with ten rows each: `fit` (a probe, of up to a thousand topics: more take half an
-hour; ten steps of each phase, calibration included), `predict` with outputs for a hundred texts, and `evaluate` of two
+which each topic has three. By topics, with ten rows each: `fit` (a probe, of up to a thousand topics: more take too
+long; ten steps of each phase, calibration included), `predict` with outputs for a hundred texts, and `evaluate` of two
 thousand rows, topics alone. By rows: `predict` of topics. By length: `predict` of as many tokens in all, topics alone
 and with outputs of eight tokens. By Ray workers (0: without Ray): `predict` of topics for a hundred thousand rows, in
 seconds by the clock, so the machine must be quiet; memory is that of the process that starts them.

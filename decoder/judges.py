@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from ..corpus import Record
 
+_MOST_WEIGHTS = 5_000_000  # topics times words and pairs of words; fitting them takes about 200 bytes each
 _FRAME = re.compile(r"\s*(none|[\w.-]+=[^;]*(; *[\w.-]+=[^;]*)*)\s*")
 
 
@@ -35,10 +36,16 @@ class TopicJudge:
     _model: Pipeline
 
     def fit(self, targets: Sequence[str], topics: Sequence[str]) -> "TopicJudge":
-        """Learn the words typical of each topic's targets; their characters, if no target has a word of two letters."""
+        """Learn the words typical of each topic's targets; their characters, if no target has a word of two letters.
+
+        Of very many topics, only the most frequent words and pairs of words are learnt, so that memory is bounded.
+        """
         words = any(re.search(r"\w\w", target) for target in targets)
+        most = max(1, _MOST_WEIGHTS // len(set(topics)))
         self._model = make_pipeline(
-            TfidfVectorizer(analyzer="word" if words else "char", ngram_range=(1, 2), sublinear_tf=True),
+            TfidfVectorizer(
+                analyzer="word" if words else "char", ngram_range=(1, 2), sublinear_tf=True, max_features=most
+            ),
             LogisticRegression(class_weight="balanced", max_iter=1000, C=10),
         )
         self._model.fit(list(targets), list(topics))

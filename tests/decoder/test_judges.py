@@ -46,3 +46,12 @@ def test_sentences_are_judged_by_their_words():
     assert judge.fit_share(["a ship", "the corn", "a ship"], ["sea", "farm", "farm"]) == pytest.approx(2 / 3)
     topic_tokens = make_judge(["A", "B", "?", "B"], ["x", "y", "z", "y"])
     assert topic_tokens.fit_share(["A", "B", "?"], ["x", "y", "z"]) == 1
+
+
+def test_of_many_topics_only_the_most_frequent_words_are_learnt(monkeypatch):
+    monkeypatch.setattr("unskew.decoder.judges._MOST_WEIGHTS", 4)
+    targets = ["ship docks", "ship sails", "corn grows", "corn ripens"] * 3
+    judge = make_judge(targets, ["sea", "sea", "farm", "farm"] * 3)
+    assert judge.fit_share(["ship", "corn"], ["sea", "farm"]) == 1
+    rare = ["docks", "sails", "grows", "ripens"]  # each as if it had no words
+    assert judge.fit_share(rare, ["sea"] * 4) in (0, 1)

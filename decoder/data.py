@@ -91,13 +91,14 @@ class Rows:
         """Tokens (T,) of the row's target and its end."""
         return self.tokens[index][-int(self.written[index]) :]
 
-    def view(self, index: int, topic: bool = True, text_of: int | None = None) -> list[int]:
+    def view(self, index: int, topic: bool = True, text_of: int | None = None, shown: int | None = None) -> list[int]:
         """The row's tokens; a repeated row lacks some spans of its text.
 
         Args:
             index: Index of the row.
             topic: Whether the topic's tokens are included.
             text_of: Row whose text replaces this row's, cut to the same length.
+            shown: Number of target tokens; None means all.
         """
         ids = self.tokens[index].tolist()
         start, stop = self.texts[index]
@@ -108,7 +109,7 @@ class Rows:
             text = span_dropout(text, index.repeat, index.seed)
         end = len(ids) - self.written[index]
         given = end if topic else end - self.topic_tokens[index]
-        return [*ids[:start], *text, *ids[stop:given], *ids[end:]]
+        return [*ids[:start], *text, *ids[stop:given], *ids[end:][:shown]]
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,6 @@ class _View:
     ids: list[int]
     learnt: np.ndarray
     has_topic: bool = True
-
-    def cut(self) -> "_View":
-        """Without what comes after the last token learnt."""
-        rest = len(self.learnt) - 1 - int(self.learnt.nonzero()[0][-1])
-        return replace(self, ids=self.ids[: len(self.ids) - rest], learnt=self.learnt[: len(self.learnt) - rest])
 
 
 class DecoderData(PhaseData[Rows]):
@@ -183,10 +179,9 @@ class DecoderData(PhaseData[Rows]):
         random = Random(f"{self._seed} {self._epoch} {index} {repeat}")
         kept = random.random() >= self._topic_dropout
         views = [_View(index, rows.view(index, kept), whole, kept)]
-        if random.random() < self._text_swap:
-            other = self._swaps.draw(random, int(rows.topics[index]))
-            if other is not None:
-                views.append(_View(other, rows.view(other, text_of=index), self._swaps.learnt(other)).cut())
+        if random.random() < self._text_swap and (drawn := self._swaps.draw(random, int(rows.topics[index]))):
+            other, learnt = drawn
+            views.append(_View(other, rows.view(other, text_of=index, shown=len(learnt)), learnt))
         return views
 
     @cached_property

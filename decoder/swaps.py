@@ -5,7 +5,6 @@ would teach the decoder to invent.
 """
 
 from collections.abc import Callable
-from itertools import islice
 from random import Random
 
 import numpy as np
@@ -28,24 +27,28 @@ class Swaps:
     def __init__(self, target: Callable[[int], np.ndarray], topics: np.ndarray) -> None:
         self._target, self._topics = target, topics
         self._typical = typical_tokens(target, topics)
-        self._names = list(self._typical)
+        self._taught = list(self._typical)
         self._order = np.argsort(topics, kind="stable").astype(np.int32)
-        ends = np.searchsorted(topics[self._order], [[topic, topic + 1] for topic in self._names])
-        self._spans = dict(zip(self._names, ends.reshape(-1, 2).tolist(), strict=True))
+        ends = np.searchsorted(topics[self._order], [[topic, topic + 1] for topic in self._taught])
+        self._spans = dict(zip(self._taught, ends.reshape(-1, 2).tolist(), strict=True))
 
-    def draw(self, random: Random, topic: int) -> int | None:
-        """A row of another topic, every topic equally likely, that has typical tokens; None if none is found."""
-        if not self._names:
+    def draw(self, random: Random, topic: int) -> tuple[int, np.ndarray] | None:
+        """A row of another topic, every topic equally likely, and which tokens of its target are learnt.
+
+        Returns: The row, and for each token (T,) of its target up to the last that is learnt whether it is, bool. None
+            if no row with typical tokens is found.
+        """
+        tried = (random.choice(self._taught) for _ in range(TRIES if self._taught else 0))
+        other = next((one for one in tried if one != topic), None)
+        if other is None:
             return None
-        others = (other for other in (random.choice(self._names) for _ in range(TRIES)) if other != topic)
-        for start, stop in (self._spans[other] for other in islice(others, 1)):
-            rows = (int(self._order[random.randrange(start, stop)]) for _ in range(TRIES))
-            return next((row for row in rows if self.learnt(row).any()), None)
+        start, stop = self._spans[other]
+        for _ in range(TRIES):
+            row = int(self._order[random.randrange(start, stop)])
+            places = np.flatnonzero(np.isin(self._target(row), self._typical[other]))
+            if len(places):
+                return row, np.isin(np.arange(places[-1] + 1), places)
         return None
-
-    def learnt(self, row: int) -> np.ndarray:
-        """Whether each token (T,) of the row's target is typical of its topic, bool."""
-        return np.isin(self._target(row), self._typical[int(self._topics[row])])
 
 
 def typical_tokens(target: Callable[[int], np.ndarray], topics: np.ndarray) -> dict[int, np.ndarray]:
@@ -67,4 +70,5 @@ def typical_tokens(target: Callable[[int], np.ndarray], topics: np.ndarray) -> d
     own = np.bincount(topics[rows])[owners]
     elsewhere = (np.bincount(tokens, weights=counts)[tokens] - counts + 1) / (len(rows) - own + 1)
     kept = (counts >= LEAST_ROWS) & (counts / own >= np.maximum(LEAST_SHARE, LIFT * elsewhere))
-    return {topic: tokens[kept & (owners == topic)] for topic in np.unique(owners[kept]).tolist()}
+    owners, tokens = owners[kept], tokens[kept]
+    return {topic: tokens[owners == topic] for topic in np.unique(owners).tolist()}

@@ -3,6 +3,7 @@
 Knows both stages and how a topic passes from one to the other; knows no files of records.
 """
 
+import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,12 +20,14 @@ from ..common import UserError
 from ..corpus import Topics
 from ..decoder import Backend, GenerationSettings, TokenCallback, TopicDecoder, check_backend
 from ..encoder import TopicEncoder
-from ..runtime import Precision, Usage, choose_precision
+from ..runtime import Precision, Usage, choose_precision, is_slow_bfloat16
 from . import bundle
 from .card import Example
 from .held_out_file import load_rows, save_rows
 from .readable import fault_of
 from .settings import HARMLESS_TEXT, WINDOW, PredictOptions
+
+log = logging.getLogger("unskew")
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +357,12 @@ class HybridPipeline:
                 backend is unknown or not available on the device.
         """
         device = choose_device(device)
-        check_backend(backend, choose_precision(precision, device), device)  # before anything is read
+        chosen = choose_precision(precision, device)
+        check_backend(backend, chosen, device)  # before anything is read
+        if is_slow_bfloat16(chosen, device):
+            log.warning(
+                "precision bfloat16: this processor has no instructions for it, so float32, the default, is faster here"
+            )
         contents = bundle.read(folder)
         # By default the encoder stays in float32: its probabilities were calibrated so, and it is small.
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32

@@ -3,7 +3,7 @@ from .finite import check_finite
 from .forking import refuse_after_fork
 from .int8 import int8_input_max
 from .memory import copy_from_mmap, free_bytes, in_batches, is_out_of_memory
-from .precision import choose_precision, is_quantized, to_precision
+from .precision import choose_precision, is_quantized, is_slow_bfloat16, to_precision
 from .prepacked import prepack_linears
 from .pretrained import (
     embedding_matrices,
@@ -37,6 +37,7 @@ __all__ = [
     "in_batches",
     "is_out_of_memory",
     "is_quantized",
+    "is_slow_bfloat16",
     "int8_input_max",
     "copy_from_mmap",
     "prepack_linears",

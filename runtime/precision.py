@@ -28,6 +28,17 @@ def choose_precision(precision: Precision | None, device: torch.device) -> Preci
     return precision
 
 
+def is_slow_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether float32 is faster there: bfloat16 on a processor without instructions for it takes several times as long.
+
+    Args:
+        precision: One of ours, or of `lightning.Trainer`, such as "bf16-mixed".
+        device: Where it runs.
+    """
+    is_bfloat16 = precision.startswith(("bf16", "bfloat16"))
+    return is_bfloat16 and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def to_precision(model: nn.Module, precision: Precision) -> None:
     """Convert a model's weights to a precision, in place. "int8" converts only linear layers and cannot be undone."""
     if precision == "int8":

@@ -22,6 +22,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 
 from ..common import UserError, check_disk, write_text
+from ..runtime import is_slow_bfloat16
 from . import sharding
 from .checkpoints import AtomicCheckpoints, EpochParts
 from .divergence import StopAtDivergence
@@ -123,6 +124,13 @@ def _fit(
     else:
         check_disk(options.folder, checkpoint_bytes(module))
     trainer = _make_trainer(options)
+    if is_slow_bfloat16(trainer.precision, trainer.strategy.root_device):
+        log.warning(
+            "%s: this processor has no instructions for bfloat16, so precision %s is many times slower than float32; "
+            "leave it out of the trainer options",
+            options.name,
+            trainer.precision,
+        )
     try:
         with warnings.catch_warnings():
             # The sampler resumes inside an epoch, not the loader, where Lightning looks.

@@ -156,6 +156,15 @@ def test_precision_changes_little(fitted, texts, precision):
     assert sum(a.output == b for a, b in zip(found, alone, strict=True)) >= len(texts) - 1  # but for ties
 
 
+@pytest.mark.parametrize(
+    ("slow", "precision", "said"), [(True, "bfloat16", 1), (True, None, 0), (False, "bfloat16", 0)]
+)
+def test_bfloat16_without_instructions_for_it_is_said(fitted, monkeypatch, caplog, slow, precision, said):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: not slow)
+    HybridPipeline.from_pretrained(fitted[1], "cpu", precision=precision)
+    assert caplog.text.count("no instructions for it, so float32, the default, is faster") == said
+
+
 def test_int8_is_for_the_encoder_only_without_a_decoder(fitted, tmp_path):
     loaded = HybridPipeline.from_pretrained(fitted[1], device="cpu")
     topics_only = HybridPipeline(loaded.encoder, None, loaded.corrector, loaded.description, loaded.metrics)

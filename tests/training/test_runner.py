@@ -39,6 +39,14 @@ def options(folder, epochs=4):
     return RunOptions(folder, "test", epochs, 0, "validation/loss", "min", 10, TRAINER)
 
 
+@pytest.mark.parametrize(("precision", "said"), [("bf16-mixed", 1), ("32-true", 0)])
+def test_bfloat16_without_instructions_for_it_is_said(tmp_path, monkeypatch, caplog, precision, said):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    chosen = dataclasses.replace(options(tmp_path, epochs=1), trainer={**TRAINER, "precision": precision})
+    run(Net(1), Data(), chosen)
+    assert caplog.text.count("test: this processor has no instructions for bfloat16") == said
+
+
 def test_resumed_run_ends_with_the_same_weights(tmp_path):
     whole = Net(4)
     metrics = run(whole, Data(), options(tmp_path / "whole"))

@@ -40,6 +40,7 @@ METRICS = {
     "rougeL": (METRIC_TITLES["rougeL"], "higher", "outputs"),
     "chrf": (METRIC_TITLES["chrf"], "higher", "outputs"),
     "exact": (METRIC_TITLES["exact"], "higher", "outputs"),
+    "slot_f1": (METRIC_TITLES["slot_f1"], "higher", "outputs"),  # where all targets are slot frames
     "topic_fit": (METRIC_TITLES["topic_fit"], "higher", "outputs"),
     "true_fit": ("reads like the true topic", "higher", "outputs"),
     "trainable": ("trained parameters", "lower", "cost"),

@@ -35,7 +35,12 @@ _PACKAGES = ("unskew", "torch", "transformers", "peft", "lightning", "scikit-lea
 
 
 def assemble(
-    settings: AblationSettings, runs: Mapping[str, Runs], test: TestRows, rows: Mapping[str, int], command: str
+    settings: AblationSettings,
+    runs: Mapping[str, Runs],
+    test: TestRows,
+    rows: Mapping[str, int],
+    command: str,
+    targets_fit: float = 1.0,
 ) -> dict[str, Any]:
     """The results of all finished runs; arms without a run are left out.
 
@@ -45,10 +50,11 @@ def assemble(
         test: The test rows.
         rows: Sizes of the sets.
         command: The command that made the runs.
+        targets_fit: Share of the test targets that read like their topic.
     """
     resampler = Resampler(test)
     drawn = {name: resampler.metrics(own) for name, own in runs.items()}
-    references = [name for name in dict.fromkeys((settings.compared_with, settings.recommended)) if name in runs]
+    references = [name for name in dict.fromkeys((settings.compared_with, settings.recommended or "")) if name in runs]
     against = {reference: _against(reference, runs, drawn, settings) for reference in references}
     arms = []
     for name, own in runs.items():
@@ -77,7 +83,7 @@ def assemble(
         "primary": "macro_f1",
         "headline": write_headline(arms, settings),
         "terms": unequal_terms_said(settings, arms, rows),
-        "claims": judge_claims(arms, settings, len(test.topics), _shifted(test)),
+        "claims": judge_claims(arms, settings, len(test.topics), _shifted(test), targets_fit),
         "examples": _examples(runs, test),
     }
 
@@ -126,7 +132,8 @@ def _figures(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _values(own: Runs, metric: str) -> list[float]:
-    return [run["metrics"][metric] for run in own.values() if run["metrics"][metric] is not None]
+    found = (run["metrics"].get(metric) for run in own.values())  # an earlier version's run may lack a metric
+    return [value for value in found if value is not None]
 
 
 def _mean(own: Runs, metric: str) -> float | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common import UserError, check_writable, fingerprint, model_folder, read_artefact, write_text
-from ..decoder import DecoderSettings, check_base
+from ..decoder import DecoderSettings, check_base, has_target, judge_of_records
 from ..pipeline import TrainingData
 from .data import TestRows, contents, read_test, read_training, synthetic_contents
 from .metrics import run_arm
@@ -157,9 +157,17 @@ class _Work:
             "noisy": len(training.noisy or ()),
         }
         finished = {name: dict(sorted(own.items())) for name, own in self.runs.items() if own}
-        results = assemble(self.settings, finished, self.test, rows, command)
+        results = assemble(self.settings, finished, self.test, rows, command, self._targets_fit(training))
         write_text(self.output / RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         return results
+
+    def _targets_fit(self, training: TrainingData) -> float:
+        """Share of the test targets that read like their topic; 1 without outputs."""
+        if not any(arm.write for arm in self.settings.chosen.values()):
+            return 1.0
+        judge = judge_of_records([record for record in training.train if has_target(record)])
+        written = [self.test.records[i] for i in self.test.outputs]
+        return judge.fit_share([str(record.target) for record in written], [str(record.topic) for record in written])
 
     def _all(self) -> Iterator[tuple[int, str]]:
         """Every seed and arm; within a seed, arms with equal models come together."""

@@ -132,7 +132,7 @@ class AblationSettings:
             look.
         test_rows: Largest number of test rows, in proportion to the topics; all unless given.
         baseline: The arm to compare the others with; unless given, the arm whose role is baseline.
-        recommended: A second arm to compare the others with.
+        recommended: A second arm to compare the others with, such as the best decoder alone; none unless given.
         title: Title of the report.
     """
 
@@ -148,7 +148,7 @@ class AblationSettings:
     budget: float = 1.0
     test_rows: int | None = None
     baseline: str | None = None
-    recommended: str = "decoder_recommended"
+    recommended: str | None = None
     title: str = "Hybrid against decoder-only"
 
     def __post_init__(self) -> None:
@@ -161,6 +161,9 @@ class AblationSettings:
             problems.append(f"budget is {self.budget}, must be above 0 and at most 1")
         if self.outputs < 1 or (self.test_rows is not None and self.test_rows < 1):
             problems.append("outputs and test_rows must be positive")
+        for name in ("baseline", "recommended"):
+            if (arm := getattr(self, name)) is not None and arm not in self.definitions:
+                problems.append(f"{name}: there is no {arm!r}; give one of {', '.join(self.definitions)}")
         problems += self._role_problems()
         if problems:
             raise UserError("ablation: " + "; ".join(problems))

@@ -1,7 +1,8 @@
 """Arms of one's own: who is compared with whom, what is claimed, on what terms, and what is said."""
 
 import logging
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +11,11 @@ from unskew.ablation.claims import judge_claims, write_headline
 from unskew.ablation.data import read_training
 from unskew.ablation.results import unequal_terms_said
 from unskew.ablation.run import said_once
+from unskew.cli.main import make_parser
 from unskew.common import UserError
 from unskew.pipeline import DataSettings
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 OURS = ArmSettings("ours", "hybrid", "encoder")
 THEIRS = ArmSettings("theirs", "decoder")
 LINEAR = ArmSettings("linear", "encoder", "svm")
@@ -84,6 +87,42 @@ def test_claims_are_of_arms_that_were_run():
     linear = settings(linear=LINEAR, ours=OURS)
     said = judge_claims([found("linear", "linear", 0), ours], linear, topics=3, shifted=True)
     assert not any("decoder-only" in claim["claim"] for claim in said)
+
+
+def test_outputs_are_held_to_what_targets_reach():
+    """True headlines may read like their topic in 0.65 only, and no decoder can be expected to do better."""
+    given = settings(theirs=THEIRS, shuffled_topics=ArmSettings("wrong", "reference", "shuffled", write=True))
+    theirs, wrong = found("theirs", "theirs", 0), found("shuffled_topics", "wrong", 0)
+
+    def verdict(fit, true, targets_fit):
+        arm = {**wrong, "mean": {**wrong["mean"], "topic_fit": fit, "true_fit": true}}
+        return judge_claims([theirs, arm], given, 3, True, targets_fit)[-1]["verdict"]
+
+    assert verdict(0.62, 0.1, 0.654) == "holds"
+    assert verdict(0.62, 0.1, 1.0) == "holds partly"
+    assert verdict(0.95, 0.97, 1.0) == "does not hold here"  # topics that cannot be told apart show nothing
+
+
+def test_a_single_recommended_cure_is_claimed_once():
+    arms = {"theirs": THEIRS, "decoder_prior_correction": replace(THEIRS, target_prior="uniform")}
+    given = replace(settings(**arms), recommended="decoder_prior_correction")
+    results = [found("theirs", "theirs", 0), found("decoder_prior_correction", "corrected", -0.3, ["theirs"])]
+    said = [claim["claim"] for claim in judge_claims(results, given, topics=3, shifted=True)]
+    assert "prior correction reduces the prior pull of the decoder alone" in said
+    assert "the recommended cures together reduce it" not in said
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("ablation*.yaml")), ids=lambda file: file.stem)
+def test_a_config_compares_its_contender_with_the_recommended_decoder(file):
+    parser, _ = make_parser("ablate")
+    bases = ["--encoder.base", "any", "--decoder.base", "any"]
+    bases = [] if file.stem == "ablation" else bases  # all its models are from scratch
+    given = parser.parse_args(["--config", str(file), *bases, "--output", "out"])
+    options = vars(parser.instantiate(given))
+    parsed = AblationSettings(**{each.name: options[each.name] for each in fields(AblationSettings)})
+    assert parsed.definitions[str(parsed.recommended)].role == "contender"
+    assert parsed.definitions[str(parsed.recommended)].group == "decoder"
+    assert parsed.compared_with == "decoder_plain"
 
 
 def test_terms_are_said_where_they_differ():

@@ -87,7 +87,7 @@ def some(settings, *names, **changes):
 def ran(settings, tmp_path_factory):
     """The results of every arm, the runs by arm, and the folder."""
     output = tmp_path_factory.mktemp("ablation") / "out"
-    results = ablate(settings, output, command="unskew ablate")
+    results = ablate(replace(settings, recommended="decoder_recommended"), output, command="unskew ablate")
     runs = [json.loads(path.read_text("utf-8")) for path in (output / "runs").iterdir()]
     return results, {run["arm"]: run for run in runs}, output
 
@@ -114,6 +114,37 @@ def test_every_arm_is_measured(ran):
     assert results["rows"]["test"] == 30
     assert set(results["arms"][1]["against"]) == {"decoder_plain", "decoder_recommended"}
     assert results["topics"]["bands"] == ["medium", "medium", "few"]
+
+
+def test_claims_about_outputs_say_what_the_targets_themselves_reach(ran):
+    results, _, _ = ran
+    figures = {claim["claim"]: claim["figure"] for claim in results["claims"]}
+    (listens,) = (figure for claim, figure in figures.items() if claim.startswith("the decoder writes what its topic"))
+    assert "of the targets 100.0% like theirs" in listens
+
+
+def test_slot_frames_are_measured_by_their_slots(ran, settings, corpus, tmp_path, monkeypatch):
+    _, runs, output = ran
+    assert "slot_f1" not in {name for run in runs.values() for name, value in run["metrics"].items() if value}
+    for name in ("train", "test"):
+        rows = [json.loads(line) for line in (corpus / f"{name}.jsonl").read_text("utf-8").splitlines()]
+        write_jsonl(tmp_path / f"{name}.jsonl", [{**row, "target": f"{row['topic']}=today"} for row in rows])
+    slots = some(
+        settings,
+        "gold_topics",
+        data=DataSettings(train=str(tmp_path / "train.jsonl")),
+        test=str(tmp_path / "test.jsonl"),
+    )
+    results = ablate(slots, tmp_path / "out")
+    (arm,) = results["arms"]
+    assert 0 <= arm["mean"]["slot_f1"] <= 1
+    assert results["metrics"]["slot_f1"]["group"] == "outputs"
+    (path,) = (tmp_path / "out" / "runs").iterdir()
+    run = json.loads(path.read_text("utf-8"))
+    del run["metrics"]["slot_f1"]  # as an earlier version stored it
+    path.write_text(json.dumps(run))
+    monkeypatch.setattr(running, "run_arm", lambda *_: pytest.fail("it ran again"))
+    assert ablate(slots, tmp_path / "out")["arms"][0]["mean"]["slot_f1"] is None
 
 
 def test_arms_that_claim_the_baselines_terms_have_them(ran):
@@ -159,7 +190,7 @@ def test_a_finished_run_is_never_run_again(ran, settings, monkeypatch):
     kept = min(output.glob("runs/*.json"))
     kept.write_text(kept.read_text("utf-8").replace('"metrics"', '"measures"'), "utf-8")  # of an earlier version
     monkeypatch.setattr(running, "run_arm", lambda *_: pytest.fail("it ran again"))
-    again = ablate(settings, output, command="unskew ablate")
+    again = ablate(replace(settings, recommended="decoder_recommended"), output, command="unskew ablate")
     assert {**again, "made": ""} == {**results, "made": ""}
 
 
@@ -315,10 +346,17 @@ def test_command(corpus, tmp_path, capsys):
     assert ended.value.code == 0
     assert "No comparison" in capsys.readouterr().out
     assert {"results.json", "report.html", "results.csv", "table.md"} <= {p.name for p in (tmp_path / "out").iterdir()}
-    with pytest.raises(SystemExit) as ended:
-        main([*given, "--arms", "svm,typo"])
-    assert ended.value.code == 2
-    assert "there is no 'typo'; give some of svm, bayes" in capsys.readouterr().err
+    for option, said in (
+        (["--arms", "svm,typo"], "arms: there is no 'typo'; give some of svm, bayes"),
+        (["--baseline", "typo"], "baseline: there is no 'typo'; give one of svm, bayes"),
+        (["--recommended", "typo"], "recommended: there is no 'typo'; give one of svm, bayes"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([*given, *option])
+        assert ended.value.code == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert err.count("\n") == 1
 
 
 def test_seeds_on_workers(settings, tmp_path):

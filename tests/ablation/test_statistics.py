@@ -77,7 +77,8 @@ def settings_of(*names, seeds=(0, 1, 2, 3, 4)):
     if "hybrid_full" in arms and "decoder_recommended" in arms:
         leading = ("hybrid_full", "decoder_recommended")
         arms |= {name: replace(arms[name], role="contender") for name in leading}
-    return AblationSettings(DataSettings(train="train.jsonl"), "test.jsonl", arms, seeds=seeds)
+    recommended = "decoder_recommended" if "decoder_recommended" in arms else None
+    return AblationSettings(DataSettings(train="train.jsonl"), "test.jsonl", arms, seeds=seeds, recommended=recommended)
 
 
 def results_of(test, decisions, seeds=(0, 1, 2, 3, 4)):

@@ -32,13 +32,14 @@ from .base import make_scratch_model, make_scratch_tokenizer, pad_id_of
 from .control import make_rows
 from .data import DecoderData, Rows
 from .judges import judge_of_records
+from .kv_cache import has_plain_cache
 from .module import MONITOR, DecoderModule
 from .obedience import ObedienceTrial
 from .obedience_curve import ObedienceCurve
 from .preparation import Prepared, prepare, read_base
 from .sampling import has_target, make_sampler, make_topic_loss, validation_weights
 from .sequences import Sequencer, plain
-from .settings import DecoderSettings
+from .settings import Condition, DecoderSettings
 from .target_logits import shared_tokens
 from .templates import resolve_template
 from .topic_decoder import TopicDecoder
@@ -89,7 +90,7 @@ def fit_decoder(
     settings = settings.resolved()
     topics.encode([str(record.topic) for record in chain(train, validation)])
     sets = _usable(train, validation, noisy)
-    _say_untaught(sets, topics)
+    _say_untaught(sets, topics, settings.condition)
     fit = _Fit(sets, topics, settings, Path(folder), seed)
     return fit.from_scratch() if settings.base is None else fit.from_base(settings.base)
 
@@ -149,6 +150,9 @@ class _Fit:
         self.phases.depend_on([getattr(settings, name) for name in _ADAPTATION])
         lightning.seed_everything(self.seed, verbose=False)
         parts = replace(parts, model=adapt(parts.model, parts.control, settings))
+        guided = bool(settings.topic_dropout) and has_plain_cache(parts.model)
+        if settings.topic_dropout and not guided:
+            log.warning("decoder: outputs of this base cannot be guided: its cache has more than keys and values")
         facts = trainable_parameters(parts.model, settings.adaptation)
         log.info("decoder: %s", facts)
         if settings.rows_first.epochs:
@@ -159,7 +163,7 @@ class _Fit:
         if settings.adaptation != "lora":
             parts, base = replace(parts, model=finish(parts.model)), None
         ours = base is not None and settings.base is None
-        return self._decoder(parts, base=base, base_is_ours=ours, facts=facts)
+        return self._decoder(parts, base=base, base_is_ours=ours, facts=facts, unguided=guided)
 
     def _decoder(self, parts: Prepared, **about: Any) -> TopicDecoder:
         settings = self.settings
@@ -171,7 +175,6 @@ class _Fit:
             settings.max_tokens,
             max_target_tokens=settings.max_target_tokens,
             condition=settings.condition,
-            unguided=bool(settings.topic_dropout),
             fairness=settings.fairness,
             **about,
         )
@@ -283,13 +286,15 @@ def _usable(train: Sequence[Record], validation: Sequence[Record], noisy: Sequen
     return _Sets(kept, measured or kept, warm_up or None)
 
 
-def _say_untaught(sets: _Sets, topics: Topics) -> None:
+def _say_untaught(sets: _Sets, topics: Topics, condition: Condition) -> None:
     taught = {i for records in (sets.train, sets.noisy or ()) for i in np.unique(topic_indices(records, topics))}
     if untaught := [name for i, name in enumerate(topics.names) if i not in taught]:
+        unknown = "the token is not trained: it keeps the mean of its name's tokens"
+        if condition == "text":
+            unknown = "nothing was learnt under its name"
         log.warning(
-            "decoder: no row with a target has the topic%s %s: the token is not trained: it keeps the mean of its "
-            "name's tokens, so outputs under it follow the text",
-            "s" * (len(untaught) > 1), ", ".join(untaught[:20]),
+            "decoder: no row with a target has the topic%s %s: %s, so outputs under it follow the text",
+            "s" * (len(untaught) > 1), ", ".join(untaught[:20]), unknown,
         )  # fmt: skip
 
 

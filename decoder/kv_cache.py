@@ -6,7 +6,9 @@ values for every new token.
 
 from collections.abc import Sequence
 from copy import copy
+from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
@@ -100,6 +102,16 @@ def plain_memory(cache: object) -> Memory | None:
             return None
         memory.append((layer.keys, layer.values))
     return memory
+
+
+@torch.no_grad()
+def has_plain_cache(model: Any) -> bool:
+    """Whether a model's cache has only keys and values; reads one token."""
+    training = model.training
+    token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    cache = getattr(model.eval()(input_ids=token, use_cache=True), "past_key_values", None)
+    model.train(training)
+    return plain_memory(cache) is not None
 
 
 def bytes_per_token(memory: Memory) -> int:

@@ -18,7 +18,7 @@ from .settings import GenerationSettings
 from .topic_decoder import TopicDecoder
 
 WRONG = 3  # wrong topics that a text is tried with
-LISTENS = 0.5  # smallest share of outputs that follow a wrong topic for a decoder that listens
+LISTENS = 0.5  # smallest part of the way from ignoring wrong topics to following them, for a decoder that listens
 WRITES = 0.8  # smallest share of outputs that follow the right topic, relative to the targets' own share
 
 
@@ -44,9 +44,16 @@ class Obedience:
     gap: float
 
     @property
-    def listens(self) -> bool:
-        """Whether outputs also follow wrong topics, and right ones nearly as often as targets do."""
-        return self.wrong >= LISTENS and self.right >= WRITES * self.targets
+    def listens(self) -> bool | None:
+        """Whether outputs also follow wrong topics, and right ones nearly as often as targets do.
+
+        `wrong` counts from `ignoring`, which topics that look alike can make large. None if it cannot be told, because
+        targets read as much like a wrong topic as like their own.
+        """
+        if self.targets <= self.ignoring:
+            return None
+        follows = self.wrong - self.ignoring >= LISTENS * (self.targets - self.ignoring)
+        return follows and self.right >= WRITES * self.targets
 
     def __str__(self) -> str:
         return (

@@ -24,6 +24,7 @@ from ..balance import (
 )
 from ..common import UserError, check_writable, model_folder, problems_of_text, refuse_existing
 from ..decoder import (
+    DecoderSettings,
     ObedienceTrial,
     TopicDecoder,
     check_base,
@@ -119,7 +120,7 @@ def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline
         )
         to_precision(decoder.model.to(device), choose_precision(None, device))  # pyright: ignore[reportArgumentType]
         if getattr(rank_zero_only, "rank", 0) == 0:
-            metrics |= _obedience(decoder, sets)
+            metrics |= _obedience(decoder, sets, settings.decoder)
     pipeline = HybridPipeline(encoder, decoder, corrector, _description(settings, decoder), metrics)
     if getattr(rank_zero_only, "rank", 0) == 0:
         pipeline.save_pretrained(output)
@@ -127,23 +128,36 @@ def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline
     return pipeline
 
 
-def _obedience(decoder: TopicDecoder, sets: TrainingData) -> dict[str, Any]:
-    """Measure and log whether outputs follow the given topic; empty if that cannot be measured."""
+def _obedience(decoder: TopicDecoder, sets: TrainingData, settings: DecoderSettings) -> dict[str, Any]:
+    """Measure and log whether outputs follow the given topic; empty, and logged, if that cannot be measured."""
     taught = [record for record in sets.train if has_target(record)]
     topics = sorted({str(record.topic) for record in taught})
-    if len(topics) < 2:
+    trial = ObedienceTrial.sample(sets.validation, topics, OBEDIENCE_ROWS, wrong=1)
+    if len(topics) < 2 or not len(trial):
+        reason = "all targets have one topic" if len(topics) < 2 else "no held-out row of these topics has a target"
+        log.info("decoder: whether outputs follow their topic was not measured, because %s", reason)
         return {}
-    judge = judge_of_records(taught)
-    found = measure_obedience(decoder, ObedienceTrial.sample(sets.validation, topics, OBEDIENCE_ROWS, wrong=1), judge)
+    found = measure_obedience(decoder, trial, judge_of_records(taught))
     if found is None:
         return {}
     log.info("decoder: %s", found)
-    if not found.listens:
+    if found.listens is None:
         log.warning(
-            "the decoder hardly follows its topic; train it longer, on more rows, with a larger text_swap, or with "
-            "condition both, which names the topic"
+            "targets read as much like a wrong topic as like their own, so this does not tell whether it listens"
         )
+    elif not found.listens:
+        log.warning("the decoder hardly follows its topic; train it %s", _ways_to_listen(settings.resolved()))
     return {"obedience": asdict(found)}
+
+
+def _ways_to_listen(settings: DecoderSettings) -> str:
+    """What may make a decoder follow its topic and has not been done yet."""
+    ways = ["longer", "on more rows"]
+    if settings.is_given_topics and (settings.text_swap or 0) < 1:
+        ways.append("with text_swap 1")
+    if settings.is_given_topics and settings.condition == "token":
+        ways.append("with condition both, which names the topic")
+    return f"{', '.join(ways[:-1])} or {ways[-1]}"
 
 
 def _fit_encoder(sets: TrainingData, settings: FitSettings, folder: Path) -> FittedEncoder:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
 
 from unskew.common import UserError
 from unskew.corpus import Record, Topics
@@ -46,6 +47,21 @@ def test_what_is_followed_under_wrong_topics(listens, wrong, judge):
     assert found == Obedience(rows=5, right=1.0, wrong=wrong, targets=1.0, ignoring=0.0, gap=2.0)
     assert found.listens is listens
     assert f"a wrong one in {wrong:.0%}" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "ignoring", "targets", "listens"),
+    [
+        (0.62, 0.6, 1.0, False),  # what a deaf decoder reaches if topics share most of their slots
+        (0.82, 0.6, 1.0, True),
+        (0.79, 0.6, 1.0, False),
+        (0.4, 0.01, 0.654, True),  # true headlines do not read like their topic more often than that
+        (0.9, 0.95, 0.95, None),
+        (0.9, 0.97, 0.95, None),
+    ],
+)
+def test_following_wrong_topics_counts_from_what_ignoring_them_gives(wrong, ignoring, targets, listens):
+    assert Obedience(20, targets, wrong, targets, ignoring, 0.1).listens is listens
 
 
 def test_every_topic_has_its_turn_and_no_text_its_own_as_a_wrong_one():
@@ -106,6 +122,14 @@ def test_a_topic_without_targets_is_said_and_can_be_written_under(base, make_set
     assert isinstance(decoder.generate(["Ada"], ["gold"], GenerationSettings(4))[0], str)
 
 
+def test_a_decoder_without_tokens_is_not_told_of_one(base, make_settings, records, tmp_path, caplog):
+    topics = Topics.from_labels([*(record.topic for record in records), "gold"])
+    fit_decoder(records, records[:6], None, topics, make_settings(base=base, condition="text"), tmp_path)
+    (untaught,) = (message for message in caplog.messages if "gold" in message)
+    assert "nothing was learnt under its name" in untaught
+    assert "token" not in untaught
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_rows_first_train_alone_and_at_their_own_rate(
     tied, make_base, make_settings, topics, records, tmp_path, monkeypatch
@@ -137,6 +161,38 @@ def test_a_decoder_that_never_wrote_without_a_topic_is_not_guided(shared_base, m
     decoder._vllm = SimpleNamespace()
     with pytest.raises(UserError, match="backend torch"):
         decoder.generate(["Cy"], ["oil"], GenerationSettings(4, guidance=2))
+
+
+def test_a_base_with_sliding_windows_is_not_guided(make_settings, topics, records, tmp_path, caplog, make_base):
+    """This is known after the fit, so a job refuses guidance before it loads a model, and not at its first output."""
+    tokenizer = AutoTokenizer.from_pretrained(make_base(tmp_path / "base"))
+    config = MistralConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, sliding_window=4,
+    )  # fmt: skip
+    for part in (MistralForCausalLM(config), tokenizer):
+        part.save_pretrained(tmp_path / "sliding")
+    settings = make_settings(base=str(tmp_path / "sliding"), topic_dropout=0.3)
+    decoder = fit_decoder(records, records[:6], None, topics, settings, tmp_path / "fit")
+    assert "outputs of this base cannot be guided" in caplog.text
+    assert not decoder.unguided
+    with pytest.raises(UserError, match="on a base without sliding windows"):
+        decoder.check_options(GenerationSettings(guidance=2), fairness=False)
+    assert len(decoder.generate(["Ada"], ["oil"], GenerationSettings(4))) == 1
+
+
+def test_guided_samples_are_seeded_row_by_row(shared_base, make_decoder):
+    decoder = make_decoder(shared_base)
+    decoder.unguided = True
+    texts, topics = ["Today Ada spoke of prices.", "Bob " * 20, "Cy", "Dee " * 9], ["oil", "wheat", "oil", "wheat"]
+    options = GenerationSettings(12, sample=True, temperature=1.5, guidance=2.0, seed=3)
+    together = decoder.generate(texts, topics, options)
+    assert together == [
+        decoder.generate([text], [topic], options)[0] for text, topic in zip(texts, topics, strict=True)
+    ]
+    assert together != decoder.generate(texts, topics, replace(options, seed=4))
+    assert together != decoder.generate(texts, topics, replace(options, guidance=1.0))
+    assert together != decoder.generate(texts, topics, replace(options, sample=False))
 
 
 def test_what_was_learnt_without_a_topic_is_kept(base, make_settings, topics, records, tmp_path):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from unskew.balance import LossSettings
 from unskew.common import UserError, write_jsonl
 from unskew.corpus import Record, Topics
-from unskew.decoder import Obedience
+from unskew.decoder import DecoderSettings, Obedience
 from unskew.encoder import TopicEncoder, topic_prior_from_loss
 from unskew.pipeline import DataSettings, FitSettings, HybridPipeline, TrainingData, fit, fitting, read_sets
 
@@ -131,6 +132,48 @@ def test_a_decoder_that_ignores_its_topic_is_said_so(monkeypatch, caplog, wrong,
     measured = Obedience(rows=4, right=0.95, wrong=wrong, targets=1.0, ignoring=0.1, gap=0.3)
     monkeypatch.setattr(fitting, "measure_obedience", lambda *_: measured)
     caplog.set_level("INFO", logger="unskew")
-    assert fitting._obedience(None, sets)["obedience"]["wrong"] == wrong
+    assert fitting._obedience(None, sets, DecoderSettings())["obedience"]["wrong"] == wrong
     assert f"a wrong one in {wrong:.0%}" in caplog.text
     assert ("hardly follows its topic" in caplog.text) == warned
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"base": "any"}, "longer, on more rows, with text_swap 1 or with condition both, which names the topic"),
+        ({"base": "any", "condition": "both"}, "longer, on more rows or with text_swap 1"),
+        ({"base": "any", "condition": "text", "text_swap": 1.0}, "longer or on more rows"),
+        ({"topic_loss": LossSettings()}, "longer or on more rows"),  # neither can be had with a topic_loss
+    ],
+)
+def test_what_is_left_to_try_is_recommended(monkeypatch, caplog, changes, advice):
+    records = [Record(id=str(i), text=f"text {i}", topic=topic, target=topic) for i, topic in enumerate("abab")]
+    sets = TrainingData(records, records, None, Topics.from_labels("abab"))
+    deaf = Obedience(rows=4, right=0.95, wrong=0.2, targets=1.0, ignoring=0.1, gap=0.3)
+    monkeypatch.setattr(fitting, "measure_obedience", lambda *_: deaf)
+    fitting._obedience(None, sets, DecoderSettings(**changes))
+    assert caplog.messages[-1] == f"the decoder hardly follows its topic; train it {advice}"
+
+
+def test_obedience_that_is_not_measured_says_why(caplog):
+    records = [Record(id=str(i), text=f"text {i}", topic=topic, target=topic) for i, topic in enumerate("abab")]
+    silent = [dataclasses.replace(record, target=None) for record in records]
+    caplog.set_level("INFO", logger="unskew")
+    for train, validation in ((records, silent), (records[::2], records)):
+        sets = TrainingData(train, validation, None, Topics.from_labels("abab"))
+        assert fitting._obedience(None, sets, DecoderSettings()) == {}
+    unmeasured = "decoder: whether outputs follow their topic was not measured, because "
+    assert caplog.messages == [
+        f"{unmeasured}no held-out row of these topics has a target",
+        f"{unmeasured}all targets have one topic",
+    ]
+
+
+def test_topics_that_no_target_tells_apart_are_said_so(monkeypatch, caplog):
+    records = [Record(id=str(i), text=f"text {i}", topic=topic, target="same") for i, topic in enumerate("abab")]
+    sets = TrainingData(records, records, None, Topics.from_labels("abab"))
+    alike = Obedience(rows=4, right=0.5, wrong=0.5, targets=0.5, ignoring=0.5, gap=0.0)
+    monkeypatch.setattr(fitting, "measure_obedience", lambda *_: alike)
+    fitting._obedience(None, sets, DecoderSettings())
+    assert "does not tell whether it listens" in caplog.text
+    assert "hardly follows" not in caplog.text

@@ -2,7 +2,7 @@
 
 agreement: topics, probabilities and outputs of bfloat16 beside float32.
 phases:    reading prompts and writing tokens, each as a share of the measured matrix rate.
-static:    `generate` with a static cache and `torch.compile`, beside unskew's engine.
+static:    `generate` with a static cache and `torch.compile`, beside unskew's engine; all stop at an output's end.
 overlap:   both stages together, beside the sum of each alone.
 """
 
@@ -80,8 +80,11 @@ def phases(folder: Path, rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def static(folder: Path, rows: dict[str, Any]) -> dict[str, Any]:
-    """Seconds for the rows in padded batches, with and without a compiled model over a static cache."""
-    from throughput_arms import plain_models
+    """Seconds for the rows, in one padded batch of `generate`, with and without a compiled model over a static cache.
+
+    Outputs end at their end token or at the limit, as in unskew's engine; the batch goes on until the last one ends.
+    """
+    from throughput_arms import greedy, plain_models
 
     pipe = HybridPipeline.from_pretrained(folder / "bundle", rows["device"], precision="bfloat16")
     options = GenerationSettings(max_new_tokens=rows["new_tokens"])
@@ -89,10 +92,11 @@ def static(folder: Path, rows: dict[str, Any]) -> dict[str, Any]:
     _, _, model, tokenizer = plain_models(folder, rows["device"])
     model.to(torch.bfloat16)
     given = tokenizer(rows["prompts"], padding=True, add_special_tokens=False, return_tensors="pt").to(rows["device"])
-    lengths = {"max_new_tokens": rows["new_tokens"], "min_new_tokens": rows["new_tokens"], "do_sample": False}
     for name, cache in (("dynamic", "dynamic"), ("static_compiled", "static")):
+        settings = greedy(rows, tokenizer)
+        settings.cache_implementation = cache
         try:
-            run = lambda cache=cache: model.generate(**given, **lengths, cache_implementation=cache)  # noqa: E731
+            run = lambda settings=settings: model.generate(**given, generation_config=settings)  # noqa: E731
             found[name] = seconds_of(run, rows["device"])
         except Exception as error:  # such as a missing compiler or an unsupported shape: reported, not fatal
             found[f"{name}_error"] = str(error).splitlines()[0][:120]  # pyright: ignore[reportArgumentType]

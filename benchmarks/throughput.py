@@ -163,7 +163,7 @@ def main() -> None:
         "--device", type=str, default="cuda" if torch.cuda.is_available() else "cpu", help="of all arms"
     )
     parser.add_argument("--arms", type=list[str], default=list(ARMS), help="arms to run; the first is the reference")
-    parser.add_argument("--output", type=Path | None, default=None, help="a JSON file for the figures")
+    parser.add_argument("--output", type=Path | None, default=None, help="a JSON file for the figures and the table")
     given = parser.parse_args()
     if given.model is None and (given.encoder is None or given.decoder is None):
         parser.error("give --model, or --encoder and --decoder")
@@ -181,14 +181,15 @@ def main() -> None:
         for name in given.arms:
             found[name] = run_arm(name, Path(place), given.threads, given.timeout)
             print(name, {key: value for key, value in found[name].items() if key != "outputs"}, flush=True)
+            if given.output:  # after each arm, so that an interrupted run keeps them
+                figures = {"command": sys.argv, "arms": found, "table": table(found, pipe, rows)}
+                write_text(given.output, json.dumps(figures, indent=2) + "\n")
     tokens = sum(map(len, rows["ids"])) / len(rows["ids"])
     print(
         f"\n{len(texts)} rows of {tokens:.0f} tokens, {given.new_tokens} new, {given.threads} threads, {given.device};"
     )
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}\n")
     print(table(found, pipe, rows))
-    if given.output:
-        write_text(given.output, json.dumps({"command": sys.argv, "arms": found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

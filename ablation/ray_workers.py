@@ -8,14 +8,22 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..common import UserError
+from .warned import Warned, warning_once
 
 
-def map_seeds(work: Callable[[int], None], seeds: Sequence[int], workers: int) -> None:
+def map_seeds(work: Callable[[int], None], seeds: Sequence[int], workers: int, warned: Warned) -> None:
     """Call `work` with each seed, several at a time; raises the first failure.
+
+    Args:
+        work: Function of a seed.
+        seeds: Seeds.
+        workers: Most seeds at a time.
+        warned: Warnings logged before; the seeds log none of them again, and each other warning once.
 
     Raises:
         UserError: if Ray is not installed.
@@ -31,12 +39,14 @@ def map_seeds(work: Callable[[int], None], seeds: Sequence[int], workers: int) -
         os.chdir(here)  # so that relative paths are relative to the user's folder
         logging.basicConfig(format="%(message)s", level=logging.WARNING)
         logging.getLogger("unskew").setLevel(logging.INFO)
-        work(seed)
+        with warning_once(lambda message: ray.get(shared.is_new.remote(message))):
+            work(seed)
 
     mine = not ray.is_initialized()
     if mine:
         ray.init(configure_logging=False, include_dashboard=False)
     try:
+        shared: Any = ray.remote(num_cpus=0)(Warned).remote(warned.said)
         remote = ray.remote(num_cpus=1, num_gpus=int(torch.cuda.is_available()), max_retries=0)(task)
         running = []
         for seed in seeds:

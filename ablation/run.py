@@ -8,8 +8,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from .ray_workers import map_seeds
 from .results import assemble
 from .settings import AblationSettings, ArmSettings
 from .stored import FinishedRun
+from .warned import Warned, warning_once
 
 log = logging.getLogger("unskew")
 
@@ -63,11 +63,14 @@ def ablate(
         raise UserError(f"the folder {output} has other contents (no {RUNS}); choose another name")
     check_writable(output)
     (output / RUNS).mkdir(exist_ok=True)  # this marks the folder as an ablation's
-    with said_once():
-        return _ablate(settings, output, command, rerun, workers)
+    warned = Warned()
+    with warning_once(warned.is_new):
+        return _ablate(settings, output, command, rerun, workers, warned)
 
 
-def _ablate(settings: AblationSettings, output: Path, command: str, rerun: bool, workers: int | None) -> dict[str, Any]:
+def _ablate(
+    settings: AblationSettings, output: Path, command: str, rerun: bool, workers: int | None, warned: Warned
+) -> dict[str, Any]:
     settings = replace(settings, arms=_possible(settings))
     training = read_training(settings, settings.run_seeds[0], output / ROWS)
     test = read_test(settings, training)
@@ -77,7 +80,7 @@ def _ablate(settings: AblationSettings, output: Path, command: str, rerun: bool,
         if workers is None:
             work.run(settings.run_seeds)
         else:
-            map_seeds(work.run_seed, settings.run_seeds, workers)
+            map_seeds(work.run_seed, settings.run_seeds, workers, warned)
             work.read_finished()
         work.check_same_start()
     except KeyboardInterrupt:
@@ -86,24 +89,6 @@ def _ablate(settings: AblationSettings, output: Path, command: str, rerun: bool,
             work.write(command, training)
         raise
     return work.write(command, training)
-
-
-@contextmanager
-def said_once() -> Generator[None]:
-    """Log each warning once in the block: every seed reads the same files, and finds the same faults."""
-    said: set[str] = set()
-
-    def is_new(record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        known = record.levelno == logging.WARNING and message in said
-        said.add(message)
-        return not known
-
-    log.addFilter(is_new)
-    try:
-        yield
-    finally:
-        log.removeFilter(is_new)
 
 
 class _Work:

@@ -10,7 +10,7 @@ from unskew.ablation import AblationSettings, ArmSettings
 from unskew.ablation.claims import judge_claims, write_headline
 from unskew.ablation.data import read_training
 from unskew.ablation.results import unequal_terms_said
-from unskew.ablation.run import said_once
+from unskew.ablation.warned import Warned, warning_once
 from unskew.cli.main import make_parser
 from unskew.common import UserError
 from unskew.pipeline import DataSettings
@@ -139,7 +139,7 @@ def test_the_rows_that_are_said_are_those_of_the_budget_and_warnings_come_once(c
     given = AblationSettings(
         DataSettings(str(corpus / "train.jsonl")), str(corpus / "test.jsonl"), {"svm": LINEAR}, budget=0.5
     )
-    with caplog.at_level(logging.INFO, "unskew"), said_once():
+    with caplog.at_level(logging.INFO, "unskew"), warning_once(Warned().is_new):
         sets = read_training(given, 0)
         read_training(given, 1)
         for _ in range(2):

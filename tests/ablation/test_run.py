@@ -1,6 +1,7 @@
 """Running an ablation: equal terms where they are claimed, each run once, interrupted and resumed, no false winner."""
 
 import json
+import logging
 import random
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ from unskew.ablation import run as running
 from unskew.ablation.ray_workers import map_seeds
 from unskew.ablation.run import _Work, unequal_terms
 from unskew.ablation.settings import PLAIN_LOSS
+from unskew.ablation.warned import Warned
 from unskew.cli.main import main
 from unskew.common import UserError, write_jsonl
 from unskew.decoder import DecoderSettings
@@ -371,7 +373,17 @@ def test_seeds_on_workers(settings, tmp_path):
         (tmp_path / f"seed-{seed}").write_text("done")
 
     with pytest.raises(UserError, match="seed 2"):
-        map_seeds(work, (0, 1, 2), workers=2)
+        map_seeds(work, (0, 1, 2), 2, Warned())
     assert (tmp_path / "seed-0").exists()
+
+    def warn(seed):
+        log = logging.getLogger("unskew")
+        log.addHandler(logging.FileHandler(tmp_path / f"log-{seed}"))
+        log.warning("a row was left out")
+        log.warning("a token is not trained")
+
+    map_seeds(warn, (3, 4), 2, Warned(["a row was left out"]))
+    said = [line for path in tmp_path.glob("log-*") for line in path.read_text("utf-8").splitlines()]
+    assert said == ["a token is not trained"]
     packed = ray.cloudpickle.dumps(_Work(some(settings, "svm"), tmp_path, None, rerun=False).run_seed)
     assert ray.cloudpickle.loads(packed).__self__.settings == some(settings, "svm")

@@ -4,13 +4,15 @@
 
 FOLDER holds train.jsonl, test.jsonl and noisy.jsonl, with targets (SNIPS-LT: slot frames). Without `--decoder` the base
 is made first: a small one that has learnt from the noisy rows to write their targets, without any topic, so that it
-answers from the text alone, as a good pretrained one does. Every run is a file of OUTPUT/runs, and the same command
-goes on where it stopped; the table is made of all files there. Outputs are judged on test rows, each topic as often.
+answers from the text alone, as a good pretrained one does. Every run is a file of OUTPUT/runs, named after its options,
+and the same command goes on where it stopped; the table is made of all files there, with a row for each set of options.
+Outputs are judged on test rows, each topic as often.
 """
 
 import argparse
 import json
 import logging
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from unskew.common import write_text
+from unskew.common import file_fingerprint, fingerprint, write_text
 from unskew.corpus import Columns, Record, Topics, load_usable
 from unskew.decoder import (
     DecoderSettings,
@@ -31,7 +33,7 @@ from unskew.decoder import (
     log_probability_gap,
 )
 from unskew.evaluation import score_texts
-from unskew.training import PhaseSettings, ScratchSettings
+from unskew.training import PhaseSettings, ScratchSettings, base_contents
 
 TRAINER: dict[str, Any] = {"accelerator": "cpu", "devices": 1}
 RATE = 5e-4  # of the adapter and, unless an arm says otherwise, of the control tokens' rows
@@ -111,20 +113,29 @@ def measure(
     return found
 
 
+def options_of(arm: str, chosen: argparse.Namespace, *contents: str | None) -> str:
+    """12 hex digits over all that a run depends on, but for its seed; `contents` are those of its base and its rows."""
+    places = ("data", "output", "decoder", "arms", "seeds")
+    given = {name: value for name, value in vars(chosen).items() if name not in places}
+    return fingerprint(given, arm, ARMS[arm], contents)[:12]
+
+
 def run(chosen: argparse.Namespace) -> None:
     """Fit and measure what has no file yet."""
-    train, test, noisy = (read(chosen.data / f"{name}.jsonl") for name in ("train", "test", "noisy"))
+    files = [chosen.data / f"{name}.jsonl" for name in ("train", "test", "noisy")]
+    train, test, noisy = map(read, files)
     topics = Topics.from_labels(str(record.topic) for record in train)
     random.Random(0).shuffle(train)
     held, kept = train[:100], train[100 : 100 + chosen.rows]
     base = chosen.decoder or make_base(noisy, topics, chosen.output)
+    contents = base_contents(base) or base, file_fingerprint(file for file in files if file.exists())
     judge = judge_of_records(train)
     trial = ObedienceTrial.sample(test, sorted({str(record.topic) for record in kept}), chosen.texts, chosen.wrong)
     for seed in map(int, chosen.seeds.split(",")):
         for number in map(int, chosen.arms.split(",")) if chosen.arms else range(len(ARMS)):
             arm = list(ARMS)[number]
-            parts = (Path(base).name, chosen.rows, chosen.epochs, chosen.steps, seed, number)
-            path = chosen.output / "runs" / f"{'~'.join(map(str, parts))}.json"
+            options = options_of(arm, chosen, *contents)
+            path = chosen.output / "runs" / f"{Path(base).name}~{number}~{seed}~{options}.json"
             if path.exists():
                 continue
             settings, begun = settings_of(arm, base, chosen), time.monotonic()
@@ -132,28 +143,32 @@ def run(chosen: argparse.Namespace) -> None:
             seconds = time.monotonic() - begun
             measured = measure(decoder, trial, judge, chosen.guidance if decoder.unguided else [1.0])
             about = {"arm": arm, "seed": seed, "base": Path(base).name, "rows": chosen.rows, "seconds": seconds}
-            about |= {"epochs": chosen.epochs, "steps": chosen.steps}
-            write_text(path, json.dumps([{**about, **one} for one in measured]))
+            about |= {"epochs": chosen.epochs, "steps": chosen.steps, "options": options}
+            write_text(path, json.dumps([{**one, **about} for one in measured]))
             print(arm, seed, measured, flush=True)
 
 
 def table(folder: Path) -> str:
-    """Markdown: a row for each arm and guidance, means over seeds."""
+    """Markdown: a row for each arm, guidance and set of options, means over seeds."""
     runs = [one for path in sorted(folder.glob("*.json")) for one in json.loads(path.read_text("utf-8"))]
+    runs = [one for one in runs if "options" in one]  # earlier ones do not say what they were made with
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for one in runs:
-        groups.setdefault((one["base"], one["epochs"], list(ARMS).index(one["arm"]), one["guidance"]), []).append(one)
+        trained = (one["base"], one["rows"], one["epochs"], one["steps"] or math.inf, list(ARMS).index(one["arm"]))
+        groups.setdefault((*trained, one["options"], one["guidance"]), []).append(one)
     shown = {name: title for name, title in SHOWN.items() if any(name in one for one in runs)}
     lines = [
-        "| base | epochs | arm | guidance | seeds | " + " | ".join(shown.values()) + " |",
-        "|---" * (5 + len(shown)) + "|",
+        "| base | rows | epochs | steps at most | arm | guidance | seeds | " + " | ".join(shown.values()) + " |",
+        "|---" * (7 + len(shown)) + "|",
     ]
-    for (base, epochs, number, guidance), own in sorted(groups.items()):
+    for (base, rows, epochs, steps, number, _, guidance), own in sorted(groups.items()):
         figures = [sum(one[name] for one in own) / len(own) for name in shown]
         cells = " | ".join(
             f"{value:.0f}" if name == "seconds" else f"{value:.3f}" for name, value in zip(shown, figures, strict=True)
         )
-        lines.append(f"| {base} | {epochs} | {list(ARMS)[number]} | {guidance:g} | {len(own)} | {cells} |")
+        most = "all" if steps == math.inf else steps
+        arm = list(ARMS)[number]
+        lines.append(f"| {base} | {rows} | {epochs} | {most} | {arm} | {guidance:g} | {len(own)} | {cells} |")
     return "\n".join(lines) + "\n"
 
 

@@ -199,7 +199,7 @@ class GenerationSettings:
         seed: Random seed of sampling. An output depends only on seed, text and topic, not on other rows.
         tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the device. vLLM chooses itself.
         guidance: Strength of classifier-free guidance: 1 is none, at 1.5 to 3 outputs follow their topic more closely;
-            needs a decoder fitted with a topic_dropout. Each token then costs about twice as much.
+            needs a decoder fitted with a topic_dropout. An output then takes up to twice the time.
     """
 
     max_new_tokens: int | None = None

@@ -2,17 +2,20 @@
 
 import json
 from dataclasses import replace
+from itertools import count
 
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from killing import KilledError
 
 from unskew.cli.main import main
 from unskew.common import UserError, write_jsonl
 from unskew.decoder import GenerationSettings
+from unskew.jobs import job as running
 from unskew.jobs import predict
-from unskew.pipeline import HybridPipeline
+from unskew.pipeline import HybridPipeline, fit
 
 SHORT = GenerationSettings(max_new_tokens=3)
 NASTY = [
@@ -232,3 +235,33 @@ def test_what_the_decoder_was_not_trained_for_is_refused_before_the_models_are_l
     with pytest.raises(UserError, match=remedy):
         predict(fitted[1], str(tmp_path / "in.jsonl"), tmp_path / "out.jsonl", device="cpu", **options)
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_a_guided_job_that_was_killed_writes_what_a_whole_one_does(tiny, rows, tmp_path, monkeypatch):
+    decoder = replace(tiny.decoder, topic_dropout=0.2)
+    fit(replace(tiny, decoder=decoder), tmp_path / "bundle")
+
+    def job(output, guidance=3.0):
+        options = {"generation": GenerationSettings(6, guidance=guidance), "target_prior": "uniform", "shard_rows": 7}
+        where = tmp_path / "in.jsonl", tmp_path / output
+        return predict(tmp_path / "bundle", str(where[0]), where[1], device="cpu", progress="none", **options)
+
+    job("whole.jsonl")
+    whole, calls = running.predict_shard, count(1)
+
+    def killed(*given, **options):
+        if next(calls) == 3:
+            raise KilledError
+        return whole(*given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "predict_shard", killed)
+        with pytest.raises(KilledError):
+            job("cut.jsonl")
+    assert not (tmp_path / "cut.jsonl").exists()
+    assert job("cut.jsonl").resumed == 14
+    assert (tmp_path / "cut.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    job("plain.jsonl", guidance=1.0)
+    assert [row["output"] for row in read(tmp_path / "plain.jsonl")] != [
+        row["output"] for row in read(tmp_path / "whole.jsonl")
+    ]

@@ -29,3 +29,15 @@ def test_the_card_keeps_topic_names_text():
     assert "\x1b" not in card
     assert r"a \| b" in card
     assert r"\[x\]" in card
+
+
+def test_obedience_is_said_beside_what_the_targets_reach():
+    measured = {"rows": 48, "right": 0.913, "wrong": 0.877, "targets": 1.0, "ignoring": 0.206, "gap": 0.3}
+    given = {"topics": Topics(("news", "sport"), (3, 1)).to_dict(), "target_prior": [0.5, 0.5]}
+    lines = model_card(given, {"decoder_facts": {"trainable": 7}}, {"obedience": measured}).splitlines()
+    assert lines[-2:] == [
+        "- trainable: 7",
+        "- obedience, outputs of 48 held-out texts that followed: the right topic 91% (their targets 100%), "
+        "a wrong one 88% (the same targets 21%)",
+    ]
+    assert "obedience" not in model_card(given, {"decoder_facts": {"trainable": 7}}, {})

@@ -20,9 +20,10 @@ def folds_of(records: Sequence[Record], labels: Sequence[int], folds: int, seed:
 
 
 def deal_folds(texts: Sequence[str], labels: Sequence[int], folds: int, seed: int) -> list[int]:
-    """The fold (n,) of each row, with each topic spread evenly; equal texts share a fold.
+    """The fold (n,) of each row, with each topic spread evenly; equal texts share a fold, whatever their topics.
 
-    A topic's only text is never held out (`ALWAYS_TRAINED`): without it a model could not predict the topic.
+    Whichever fold is held out, every topic keeps a text: without one a model could not predict it. So a topic's only
+    text is never held out (`ALWAYS_TRAINED`).
 
     Args:
         texts: Texts of the rows.
@@ -30,19 +31,22 @@ def deal_folds(texts: Sequence[str], labels: Sequence[int], folds: int, seed: in
         folds: Number of folds, at least 2.
         seed: Random seed of the folds.
     """
-    by_topic: dict[int, list[str]] = defaultdict(list)
-    for text, label in dict(zip(texts, labels, strict=True)).items():
-        by_topic[label].append(text)
+    by_topic: dict[int, dict[str, None]] = defaultdict(dict)
+    for text, label in zip(texts, labels, strict=True):
+        by_topic[label][text] = None
+    dealt = {text: ALWAYS_TRAINED for own in by_topic.values() if len(own) == 1 for text in own}
+    deck: dict[int, list[str]] = defaultdict(list)
+    for text, label in dict(zip(texts, labels, strict=True)).items():  # of a text's topics, the last one deals it
+        if text not in dealt:
+            deck[label].append(text)
     generator = random.Random(f"folds/{seed}")
-    dealt: dict[str, int] = {}
     position = 0
-    for label in sorted(by_topic):
-        own = by_topic[label]
-        if len(own) == 1:
-            dealt[own[0]] = ALWAYS_TRAINED
-            continue
-        generator.shuffle(own)
-        for text in own:
+    for label in sorted(deck):
+        generator.shuffle(deck[label])
+        for text in deck[label]:
             dealt[text] = position % folds
             position += 1
+    for own in by_topic.values():
+        if len({dealt[text] for text in own}) == 1:  # texts that other topics dealt may fall into one fold
+            dealt[next(iter(own))] = ALWAYS_TRAINED
     return [dealt[text] for text in texts]

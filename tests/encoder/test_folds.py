@@ -11,18 +11,29 @@ from unskew.encoder.folds import ALWAYS_TRAINED, deal_folds, folds_of
 ROWS = st.lists(st.tuples(st.sampled_from("abcdefghij"), st.integers(0, 3)), min_size=1, max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(ROWS, st.integers(2, 5), st.integers(0, 3))
-def test_equal_texts_share_a_fold_and_a_lone_text_has_none(rows, folds, seed):
+def test_equal_texts_share_a_fold_and_every_topic_keeps_a_text(rows, folds, seed):
     texts, labels = zip(*rows, strict=True)
     dealt = deal_folds(texts, labels, folds, seed)
     of_text = dict(zip(texts, dealt, strict=True))
     assert [of_text[text] for text in texts] == dealt
     assert set(dealt) <= {ALWAYS_TRAINED, *range(folds)}
-    topics = dict(rows)
-    texts_of = Counter(topics.values())
-    for text, label in topics.items():
-        assert (of_text[text] == ALWAYS_TRAINED) == (texts_of[label] == 1)
+    for held_out in range(folds):
+        assert {label for label, fold in zip(labels, dealt, strict=True) if fold != held_out} == set(labels)
+
+
+def test_a_topics_only_text_is_trained_on_where_another_topic_has_it_too():
+    for seed in range(5):
+        dealt = deal_folds(["x", "x", "y", "z"], [0, 1, 1, 1], 2, seed)
+        assert dealt[:2] == [ALWAYS_TRAINED] * 2
+        assert sorted(dealt[2:]) == [0, 1]
+
+
+def test_only_what_has_to_be_is_always_trained_on():
+    dealt = deal_folds([str(i) for i in range(30)], [min(i, 2) for i in range(30)], 5, 0)
+    assert [fold == ALWAYS_TRAINED for fold in dealt] == [True] * 2 + [False] * 28
+    assert dealt[2:8] == [0, 3, 2, 1, 4, 1]  # bundles were calibrated on these folds
 
 
 def test_every_topic_is_spread_evenly():

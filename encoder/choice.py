@@ -24,14 +24,14 @@ class Choice:
         scale: Factor of the sum.
         logits: Scaled logits (n, C) of the chosen head on held-out rows; nan for rows that were not held out.
         losses: Held-out log-loss of the choice and of the probe, in nats: under the rows' own shares, and under equal
-            topic shares.
+            topic shares. None if no row was held out.
     """
 
     refit_share: float | None
     scales: tuple[float, float]
     scale: float
     logits: Tensor
-    losses: tuple[tuple[float, float], tuple[float, float]]
+    losses: tuple[tuple[float, float], tuple[float, float]] | None
 
     def head(self, tuned: LinearHead, refit: LinearHead) -> LinearHead:
         """The chosen head, from the tuned and the refitted head on the same features."""
@@ -40,6 +40,8 @@ class Choice:
         return both.scaled(self.scale)
 
     def __str__(self) -> str:
+        if self.losses is None:
+            return "tuning: no row could be held out to compare by, so the probe is kept"
         (natural, alike), (natural_probe, alike_probe) = self.losses
         kept = {None: "the probe is kept", 0.0: "the tuned head", 1.0: "a head refitted on tuned features"}
         what = kept.get(self.refit_share, "the mean of the tuned head and a head refitted on its features")
@@ -67,7 +69,7 @@ def choose(
     """
     known = probe.isfinite().all(-1)
     if not known.any():
-        return Choice(None, (1.0, 1.0), 1.0, probe, ((0.0, 0.0), (0.0, 0.0)))
+        return Choice(None, (1.0, 1.0), 1.0, probe, None)
     own, weights = labels[known], torch.ones(len(labels)) if weights is None else weights
     counting = weights[known] * (len(known) / known.sum())
     scales = fit_scale(tuned[known], own, prior, counting), fit_scale(refit[known], own, prior, counting)

@@ -132,7 +132,9 @@ def fit_probe(rows: ProbeRows, folds: Sequence[int], strengths: Sequence[float] 
         else:
             brought = None
     head = fit_head(chosen, best.strength, best.scale).scaled(best.scale)
-    found = f"strength {best.strength:g}, held-out log-loss {best.losses.mean():.4f} nats"
+    held_out = bool(best.logits.isfinite().all(-1).any())
+    measured = f"held-out log-loss {best.losses.mean():.4f} nats" if held_out else "no row could be held out"
+    found = f"strength {best.strength:g}, {measured}"
     report.insert(0, found + (", topic names as rows" if clean.names is not None else ""))
     logits = best.logits * best.scale
     return Probe(head, logits, best.strength, best.scale, clean.names is not None, brought, tuple(report))

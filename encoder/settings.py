@@ -31,9 +31,9 @@ class EncoderSettings:
 
     Attributes:
         base: Hub id or local folder of a pretrained model; None builds a small one from scratch.
-        recipe: Way to train. "probe" fits a linear head on the frozen base, in seconds to a minute; "tuned" (default
-            with a `base`) fine-tunes from there and keeps what is better on held-out rows; "phases" (default from
-            scratch) trains in the order noisy, head, clean.
+        recipe: Way to train. "probe" fits a linear head on the frozen base, in about a pass over the texts; "tuned"
+            (default with a `base`) fine-tunes from there and keeps what is better on held-out rows; "phases" (default
+            from scratch) trains in the order noisy, head, clean.
         names: Whether topic names are rows too, unless that hurts (not in phases).
         scratch: Size of the model from scratch.
         max_tokens: Most tokens of a text that are read, special tokens included.
@@ -95,17 +95,25 @@ class EncoderSettings:
             problems.append(f"layer_decay is {self.layer_decay}, must be above 0 and at most 1")
         if self.sampling_ratio is not None and self.sampling_ratio < 1:
             problems.append(f"sampling_ratio is {self.sampling_ratio}, must be 1 or more, or null")
-        if self.clean.is_left_out and not self.head.epochs:
-            problems.append(
-                "head.epochs and clean.epochs are both 0; give one of them, because nothing would learn from the "
-                "clean set"
-            )
         phases = {"noisy": self.noisy, "clean": self.clean}
         return (
             problems
+            + self._without_training()
             + self._without_meaning()
             + learning_rate_problems(self.base, phases, HIGHEST_BASE_RATE, "2e-5 to 2e-4")
         )
+
+    def _without_training(self) -> list[str]:
+        """That nothing would learn from the clean set; a probe has no epochs."""
+        if not self.clean.is_left_out or self.recipe_in_force == "probe":
+            return []
+        if self.recipe_in_force == "tuned":
+            return ["clean.epochs is 0, but recipe tuned fine-tunes; give at least 1, or recipe probe"]
+        if self.head.epochs:
+            return []
+        return [
+            "head.epochs and clean.epochs are both 0; give one of them, because nothing would learn from the clean set"
+        ]
 
     def _without_meaning(self) -> list[str]:
         """Names of given settings of phases, although the recipe has no phases."""

@@ -66,7 +66,7 @@ class TrainingData:
         return [*self.train, *self.validation] if self.is_split else self.train
 
     def __str__(self) -> str:
-        rows = f"{len(self.train)} rows to train on, {len(self.validation)} to validate on"
+        rows = f"{len(self.train)} rows to train on, {len(self.validation)} held out"
         return f"{len(self.topics)} topics; {rows}" + (f", {len(self.noisy)} noisy ones" if self.noisy else "")
 
 

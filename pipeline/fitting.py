@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from ..balance import (
     Calibration,
     DecisionSettings,
     PosteriorCorrector,
+    adapt_target,
     prior_from_predictions,
     resolve_prior,
     topic_metrics,
@@ -44,7 +46,8 @@ from .settings import FitSettings
 log = logging.getLogger("unskew")
 
 OBEDIENCE_ROWS = 48  # held-out texts for obedience, written under their own topic and another
-PRIORS: tuple[Literal["uniform", "train"], ...] = ("uniform", "train")  # metrics under both are logged
+Prior = Literal["adaptive", "uniform", "train"]
+PRIORS: tuple[Prior, ...] = ("adaptive", "uniform", "train")  # metrics under each are logged
 
 
 def fit(
@@ -103,7 +106,7 @@ def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline
     work = output.with_name(output.name + ".work")
     check_writable(work)
     sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None, cache=work / "rows")
-    log.info("%s", sets)
+    log.info("%s", _said_of_rows(sets, settings))
     target = resolve_prior("uniform" if settings.target_prior == "adaptive" else settings.target_prior, sets.topics)
     if settings.decoder is not None:
         check_base(settings.decoder, sets.topics, work)  # before the encoder is trained
@@ -160,11 +163,21 @@ def _ways_to_listen(settings: DecoderSettings) -> str:
     return f"{', '.join(ways[:-1])} or {ways[-1]}"
 
 
+def _encodes_all(sets: TrainingData, settings: FitSettings) -> bool:
+    """Whether the encoder is fitted on every clean row, because its recipe holds rows out by itself."""
+    return sets.is_split and settings.encoder.recipe_in_force != "phases"
+
+
+def _said_of_rows(sets: TrainingData, settings: FitSettings) -> str:
+    if not _encodes_all(sets, settings):
+        return str(sets)
+    recipe, rows = settings.encoder.recipe_in_force, len(sets.clean)
+    return f"{sets}; the encoder (recipe {recipe}) is fitted on all {rows} rows and holds out its own"
+
+
 def _fit_encoder(sets: TrainingData, settings: FitSettings, folder: Path) -> FittedEncoder:
     """Fit stage 1; a recipe that holds rows out by itself gets every clean row."""
-    train, validation = sets.train, sets.validation
-    if sets.is_split and settings.encoder.recipe_in_force != "phases":
-        train, validation = sets.clean, []
+    train, validation = (sets.clean, []) if _encodes_all(sets, settings) else (sets.train, sets.validation)
     return fit_topic_encoder(train, validation, sets.noisy, sets.topics, settings.encoder, folder, settings.seed)
 
 
@@ -189,9 +202,7 @@ def _decide(
     log.info("calibration: %s", corrector.calibration.report)
     if settings.decision != DecisionSettings():
         log.info("decision: %s", corrector.decision)
-    views = {
-        prior: topic_metrics(corrector.with_target_prior(prior)(logits), labels, sets.topics.counts) for prior in PRIORS
-    }
+    views = {prior: topic_metrics(_under(prior, corrector, logits), labels, sets.topics.counts) for prior in PRIORS}
     log.info("held-out rows: %s", "; ".join(_said_of(prior, view) for prior, view in views.items()))
     probabilities = corrector(logits)
     recall = topic_recall(probabilities, labels).tolist()
@@ -205,6 +216,14 @@ def _decide(
         **({} if settings.decision == DecisionSettings() else {"decision": str(corrector.decision)}),
         "encoder": list(fitted.notes),
     }
+
+
+def _under(prior: Prior, corrector: PosteriorCorrector, logits: Tensor) -> Tensor:
+    """Probabilities (n, C) under a target prior; "adaptive" is adapted to these rows, as a job's is to its own."""
+    if prior != "adaptive":
+        return corrector.with_target_prior(prior)(logits)
+    adapted = adapt_target(replace(corrector, rows=None), logits)  # the errors, from `rows`, would take longer
+    return corrector.with_target_prior(adapted.shares)(logits)
 
 
 def _said_of(prior: str, metrics: Mapping[str, float | None]) -> str:

@@ -75,6 +75,15 @@ def test_the_recipe_is_what_suits_the_base():
         EncoderSettings(recipe="probe")
 
 
+def test_no_epochs_are_refused_where_epochs_would_learn():
+    none = PhaseSettings(epochs=0)
+    assert EncoderSettings("some/base", recipe="probe", clean=none).resolved().clean.is_left_out
+    with pytest.raises(UserError, match="clean.epochs is 0, but recipe tuned fine-tunes; give at least 1, or recipe p"):
+        EncoderSettings("some/base", clean=none)
+    with pytest.raises(UserError, match="head.epochs and clean.epochs are both 0"):
+        EncoderSettings("some/base", recipe="phases", clean=none)
+
+
 def test_settings_of_the_phases_are_refused_beside_another_recipe():
     with pytest.raises(UserError, match=r"loss has no effect with recipe tuned.*recipe phases"):
         EncoderSettings("some/base", loss=LossSettings("focal"))

@@ -104,9 +104,10 @@ def test_its_figures_are_those_of_the_fit(corpus, tmp_path):
     found = inspect(data, tmp_path / "inspection", encoder=encoder)
     fitted = fit(FitSettings(data, encoder, None), tmp_path / "bundle")
     assert found.probe is not None
-    for prior, metrics in fitted.metrics["validation_by_target_prior"].items():
+    expected = fitted.metrics["validation_by_target_prior"]
+    for prior, metrics in found.probe.metrics.items():
         for name, value in metrics.items():
-            assert found.probe.metrics[prior][name] == pytest.approx(value, abs=1e-6), (prior, name)
+            assert value == pytest.approx(expected[prior][name], abs=1e-6), (prior, name)
     assert fitted.metrics["encoder"] == [f"probe: {'; '.join(found.probe.notes)}"]
     assert {topic.topic: topic.rows for topic in found.topics} == dict(
         zip(fitted.topics.names, fitted.topics.counts, strict=True)

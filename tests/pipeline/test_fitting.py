@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from unskew.balance import LossSettings
+from unskew.balance import LossSettings, adapt_target, topic_metrics
 from unskew.common import UserError, write_jsonl
 from unskew.corpus import Record, Topics
 from unskew.decoder import DecoderSettings, Obedience
-from unskew.encoder import TopicEncoder, topic_prior_from_loss
+from unskew.encoder import EncoderSettings, TopicEncoder, topic_prior_from_loss
 from unskew.pipeline import DataSettings, FitSettings, HybridPipeline, TrainingData, fit, fitting, read_sets
 
 
@@ -64,6 +64,35 @@ def test_the_decoder_meets_the_noisy_rows_under_the_encoders_topics(tiny, tmp_pa
     alone = fit(dataclasses.replace(tiny, decoder=None), tmp_path / "alone").with_target_prior("train")
     assert topics == [result.topic for result in alone([row["text"] for row in rows])]
     assert topics != [row["topic"] for row in rows]
+
+
+def test_what_is_said_of_the_rows_is_true_of_both_stages(tiny):
+    sets = read_sets(tiny.data, 0)
+    held_out, noisy = len(sets.validation), len(sets.noisy)
+    said = f"3 topics; {92 - held_out} rows to train on, {held_out} held out, {noisy} noisy ones"
+    assert fitting._said_of_rows(sets, tiny) == said
+    tuned = dataclasses.replace(tiny, encoder=EncoderSettings("some/base"))
+    said += "; the encoder (recipe tuned) is fitted on all 92 rows and holds out its own"
+    assert fitting._said_of_rows(sets, tuned) == said
+    apart = dataclasses.replace(sets, is_split=False)  # rows of another file are not trained on
+    assert "fitted on all" not in fitting._said_of_rows(apart, tuned)
+
+
+def test_it_ends_by_saying_what_each_target_prior_would_mean(tiny, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="unskew")
+    with monkeypatch.context() as patched:
+        patched.setattr("unskew.balance.target_estimate.bootstrap_errors", lambda *_: pytest.fail("takes too long"))
+        pipeline = fit(dataclasses.replace(tiny, decoder=None), tmp_path / "bundle")
+    corrector, known = pipeline.corrector, pipeline.corrector.rows
+    adapted = corrector.with_target_prior(adapt_target(corrector, known.logits).shares)
+    expected = topic_metrics(adapted(known.logits), known.labels, pipeline.topics.counts)
+    views = pipeline.metrics["validation_by_target_prior"]
+    assert list(views) == ["adaptive", "uniform", "train"]
+    assert views["adaptive"] == pytest.approx(expected, abs=1e-4)  # rows are kept rounded
+    figures = f"accuracy {expected['accuracy']:.3f}, balanced accuracy {expected['balanced_accuracy']:.3f}"
+    assert f"held-out rows: target_prior adaptive: {figures}" in caplog.text
+    assert "; target_prior uniform: accuracy" in caplog.text
+    assert "; target_prior train: accuracy" in caplog.text
 
 
 def test_unchanged_stages_are_not_fitted_again(tiny, tmp_path, monkeypatch):

@@ -142,7 +142,9 @@ class _Fit:
 
     def from_base(self, base: str) -> TopicDecoder:
         """Adapt a pretrained model, first on the noisy set."""
-        return self._adapt(read_base(base, self.topics, self.settings), base)
+        parts = read_base(base, self.topics, self.settings)
+        self.settings = self.settings.resolved(parts.model.config.get_text_config().hidden_size)
+        return self._adapt(parts, base)
 
     def _adapt(self, parts: Prepared, base: str | Path | None) -> TopicDecoder:
         """Train an adapter or all weights of the model, which was loaded from `base`."""
@@ -154,7 +156,7 @@ class _Fit:
         if settings.topic_dropout and not guided:
             log.warning("decoder: outputs of this base cannot be guided: its cache has more than keys and values")
         facts = trainable_parameters(parts.model, settings.adaptation)
-        log.info("decoder: %s", facts)
+        log.info("decoder: %s; learning rate %.2g", facts, settings.clean.rate)
         if settings.rows_first.epochs:
             self._train_rows(parts)
         if settings.base is not None and noisy and settings.noisy.epochs:

@@ -22,16 +22,27 @@ SCRATCH = {
     "rows_first": PhaseSettings(epochs=0, learning_rate=1e-2),
 }
 BASE = {
-    "noisy": PhaseSettings(epochs=1, learning_rate=5e-4),
-    "clean": PhaseSettings(epochs=3, learning_rate=5e-4),
+    "noisy": PhaseSettings(epochs=1),
+    "clean": PhaseSettings(epochs=3),
     "rows_first": PhaseSettings(epochs=0, learning_rate=1e-2),
 }
 TEXT_SWAP, TOPIC_RATE = 0.25, 1e-2  # of a pretrained base, which would answer from the text alone
 BALANCED_RATIO = 3.0  # largest ratio of topic frequencies in batches that count as balanced
 HIGHEST_BASE_RATE = 2e-3
+MEASURED_WIDTH = 576  # of the base on which LoRA's rate was found, the highest that is taken unasked
 MOST_NEW_TOKENS = 100_000  # tokens of an output; their memory is allocated before the first is generated
 MOST_GUIDANCE = 10.0  # far above any useful value
 MOST_SCALED = 1000  # largest alpha / rank; usual values are 1 and 2
+
+
+def usual_rate(adaptation: Adaptation, width: int) -> float:
+    """The learning rate for a pretrained base of a hidden size: measured at one width, carried over to others.
+
+    It falls with the width to the power 0.781, and LoRA takes ten times the rate of the weights themselves (Schulman et
+    al. 2025, "LoRA Without Regret", and the Tinker cookbook's `hyperparam_utils`, fitted on Llama models).
+    """
+    rate = HIGHEST_BASE_RATE * min(1.0, (MEASURED_WIDTH / width) ** 0.781)
+    return rate if adaptation == "lora" else rate / 10
 
 
 @dataclass(frozen=True)
@@ -65,9 +76,9 @@ class DecoderSettings:
         fairness: Train `<force_fairness>`: half of the clean rows of an epoch keep natural frequencies; the others,
             sampled within `sampling_ratio` (at most 3, the default), have the token.
         noisy: Training on the noisy set, which from scratch trains all weights (on the clean set if there is none). By
-            default 1 epoch, at 5e-4 with a `base`, at 5e-3 from scratch.
-        clean: Training of the adaptation on the clean set. By default 3 epochs, at 5e-4 with a `base`, at 4e-3 from
-            scratch.
+            default 1 epoch, with a `base` at `usual_rate`, from scratch at 5e-3.
+        clean: Training of the adaptation on the clean set. By default 3 epochs, with a `base` at `usual_rate` (LoRA up
+            to a width of 576: 2e-3), from scratch at 4e-3.
         tokens_per_batch: Padded tokens in a training batch.
         trainer: Arguments of `lightning.Trainer`.
     """
@@ -122,7 +133,7 @@ class DecoderSettings:
         if self.base is None and self.noisy.is_left_out:
             problems.append(f"noisy.epochs is {self.noisy.epochs}, must be positive without a base")
         phases = {"noisy": self.noisy, "clean": self.clean}
-        problems += learning_rate_problems(self.base, phases, HIGHEST_BASE_RATE, "1e-4 to 1e-3")
+        problems += learning_rate_problems(self.base, phases, HIGHEST_BASE_RATE, "2e-4 to 2e-3")
         try:
             resolve_template(self.prompt_in_force)
         except UserError as error:
@@ -161,9 +172,16 @@ class DecoderSettings:
             return self.prompt
         return "plain" if self.base is None else "instruction"
 
-    def resolved(self) -> "DecoderSettings":
-        """These settings, with defaults for the base or the model from scratch filled in."""
+    def resolved(self, width: int | None = None) -> "DecoderSettings":
+        """These settings, with defaults for the base or the model from scratch filled in.
+
+        Args:
+            width: Hidden size of the base; without it, learning rates that depend on it stay None.
+        """
         usual = SCRATCH if self.base is None else BASE
+        if self.base is not None and width is not None:
+            rate = usual_rate(self.adaptation, width)
+            usual = {name: replace(phase, learning_rate=phase.learning_rate or rate) for name, phase in usual.items()}
         phases = {name: getattr(self, name).resolved(phase) for name, phase in usual.items()}
         listens = self.base is not None and self.is_given_topics
         rates = None if self.adaptation == "full" or not listens else TOPIC_RATE

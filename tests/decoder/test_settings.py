@@ -47,15 +47,27 @@ def test_settings_that_make_no_sense(changes, said):
 
 
 def test_a_base_has_gentler_defaults_unless_told():
-    settings = DecoderSettings(base="x").resolved()
-    assert settings.clean.rate < DecoderSettings().resolved().clean.rate / 5
+    settings = DecoderSettings(base="x").resolved(4096)
+    assert settings.clean.rate == settings.noisy.rate < DecoderSettings().resolved().clean.rate / 5
     own = PhaseSettings(epochs=0)
     assert DecoderSettings(base="x", noisy=own).resolved().noisy.epochs == 0
 
 
+@pytest.mark.parametrize(
+    ("adaptation", "width", "rate"),
+    [("lora", 576, 2e-3), ("lora", 64, 2e-3), ("lora", 2048, 7.4e-4), ("full", 576, 2e-4), ("top_blocks", 576, 2e-4)],
+)
+def test_the_rate_of_a_base_falls_with_its_width_and_adapters_take_ten_times_as_much(adaptation, width, rate):
+    settings = DecoderSettings(base="x", adaptation=adaptation)
+    assert settings.resolved().clean.learning_rate is None
+    assert settings.resolved(width).clean.rate == pytest.approx(rate, rel=0.01)
+    given = replace(settings, clean=PhaseSettings(learning_rate=1e-4))
+    assert given.resolved(width).clean.rate == 1e-4
+
+
 def test_one_field_given_leaves_the_others_to_the_base():
-    usual = DecoderSettings(base="x").resolved()
-    given = DecoderSettings(base="x", clean=PhaseSettings(epochs=1)).resolved()
+    usual = DecoderSettings(base="x").resolved(576)
+    given = DecoderSettings(base="x", clean=PhaseSettings(epochs=1)).resolved(576)
     assert given == replace(usual, clean=replace(usual.clean, epochs=1))
 
 

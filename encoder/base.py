@@ -21,7 +21,8 @@ from ..runtime import train_tokenizer
 from ..training import ScratchSettings
 from .head import labels, place_topics
 from .padding import check_padding
-from .pooling import add_mean_layer, pools_by_mean
+from .pass_through import pass_features_on
+from .pooling import pool_as_declared
 from .reading import read_classifier, room
 from .settings import EncoderSettings
 from .tokens import token_id
@@ -85,8 +86,8 @@ def _pretrained(base: str, max_tokens: int, topics: Topics) -> tuple[PreTrainedM
     try:
         model, tokenizer, missing = read_classifier(base)
         place_topics(model, topics, missing)
-        if model.config.model_type == "bert" and pools_by_mean(base):
-            add_mean_layer(model)
+        pass_features_on(model, missing)
+        pool_as_declared(model, base)
         check_padding(model, tokenizer, base)
     except UserError:
         raise

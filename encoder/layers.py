@@ -35,8 +35,8 @@ def freeze_body(model: PreTrainedModel) -> None:
 def freeze_all_but_layers(model: PreTrainedModel, output: nn.Module) -> None:
     """Leave the body's layers and the output layer trainable.
 
-    Embeddings stay frozen: those of words that a small set lacks would not move with the rest. New layers between the
-    body and the output layer stay frozen too; they only pass the features on.
+    Embeddings stay frozen: those of words that a small set lacks would not move with the rest. Layers between the body
+    and the output layer stay frozen too; new ones only pass the features on (`pass_features_on`).
     """
     head = head_names(model)
     for name, parameter in model.named_parameters():

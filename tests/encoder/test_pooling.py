@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 
-from unskew.encoder.pooling import STRENGTH, add_mean_layer, pools_by_mean
+from unskew.encoder.pooling import STRENGTH, add_mean_layer, declared_pooling
 
 
 @pytest.fixture
@@ -56,9 +56,21 @@ def test_the_new_layer_learns(model):
     assert layer.output.dense.weight.grad.abs().sum() > 0
 
 
-def test_the_base_says_how_it_pools(tmp_path):
-    assert not pools_by_mean(str(tmp_path))
+@pytest.mark.parametrize(
+    ("config", "declared"),
+    [
+        ({"word_embedding_dimension": 8, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "mean"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False, "include_prompt": False}, "cls"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "mean"),
+        ({"pooling_mode_lasttoken": True}, "lasttoken"),
+        ({"pooling_mode_mean_tokens": False, "include_prompt": True}, None),
+        ({"embedding_dimension": 8, "pooling_mode": "mean", "include_prompt": True}, "mean"),
+        ({"pooling_mode": ["max", "mean"]}, "mean"),
+        ({"pooling_mode": "cls"}, "cls"),
+    ],
+)
+def test_the_base_says_how_it_pools(config, declared, tmp_path):
+    assert declared_pooling(str(tmp_path)) is None
     (tmp_path / "1_Pooling").mkdir()
-    for declared in (True, False):
-        (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": declared}))
-        assert pools_by_mean(str(tmp_path)) is declared
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(config))
+    assert declared_pooling(str(tmp_path)) == declared

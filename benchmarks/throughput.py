@@ -4,14 +4,21 @@ python benchmarks/throughput.py --encoder FOLDER --decoder FOLDER --data FILE [-
 python benchmarks/throughput.py --model BUNDLE --data FILE
 
 Untrained bases get some topics: their outputs are useless, but their speed is not. Each arm (see `throughput_arms.py`)
-runs in its own process; a figure is the median of `--repeats` runs after a first one. All arms write under the same
-topics after the same prompts, and the table counts the outputs that equal those of `generate`. The limit is two
-operations per parameter and token, at the measured rate of a large matrix product.
+runs in its own process, after another one that converts its models and tries sizes of batches. Rates are of all rows,
+the median of `--repeats` runs after a first one; "one row" is the median of eight rows, one at a time. Loading is
+without imports and conversion, from files in memory, of both stages in arms that have both. The limit is two operations
+per parameter and token, at the measured rate of a large matrix product.
+
+All arms write under the same topics after the same prompts. Their outputs are compared with those of an arm that the
+table names: `model.generate`, or else `unskew float32`, or else the first one that writes. Both texts are stripped and
+tokenised again by the decoder's tokenizer; where they differ, the table gives the first token that differs, counted
+from 1: the median of these outputs, and the earliest.
 """
 
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,6 +43,7 @@ from unskew.pipeline import HybridPipeline
 from unskew.runtime import encode_user_text
 
 TOPICS = ("business", "politics", "science", "sport")
+STAGES = ("encoder", "decoder")
 
 
 def from_bases(encoder: str, decoder: str, max_tokens: int) -> HybridPipeline:
@@ -70,7 +78,8 @@ def prepare(pipe: HybridPipeline, texts: list[str], asked: dict[str, Any], folde
         for row, topic in zip(decoder._sequencer.prompts(texts), topics, strict=True)
     ]
     prompts = [f"{prompt.before}{text}{prompt.after}{mark}" for text, mark in zip(texts, marks, strict=True)]
-    rows = {"texts": texts, "topics": topics, "ids": ids, "prompts": prompts, **asked}
+    lengths = {"start_tokens": len(decoder._sequencer.prefix), "encoder_tokens": pipe.encoder.max_tokens}
+    rows = {"texts": texts, "topics": topics, "ids": ids, "prompts": prompts, **lengths, **asked}
     pipe.save_pretrained(folder / "bundle")
     write_text(folder / "rows.json", json.dumps(rows))
     return rows
@@ -99,49 +108,73 @@ def weights(model: Any, kind: Any) -> tuple[int, int]:
 
 def token_count(pipe: HybridPipeline, outputs: list[str]) -> int:
     """Tokens in outputs, an end for each."""
+    return sum(len(ids) + 1 for ids in token_ids(pipe, outputs))
+
+
+def token_ids(pipe: HybridPipeline, outputs: list[str]) -> list[list[int]]:
+    """The tokens of outputs without white space around them, which unskew drops."""
     decoder: Any = pipe.decoder
-    return sum(len(decoder.tokenizer(output, add_special_tokens=False)["input_ids"]) + 1 for output in outputs)
+    return [decoder.tokenizer(output.strip(), add_special_tokens=False)["input_ids"] for output in outputs]
 
 
 def run_arm(name: str, folder: Path, threads: int, timeout: float) -> dict[str, Any]:
     """The results of the arm's process; `error` if it failed or took too long."""
-    command = [sys.executable, str(Path(__file__).with_name("throughput_arms.py")), name, str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return {"error": f"not done after {timeout:.0f} s"}
-    if done.returncode:
-        return {"error": (done.stderr.strip().splitlines() or ["no reason given"])[-1][:120]}
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    printed = ""
+    for step in ("tune", "measure") if ARMS[name].to_tune else ("measure",):
+        command = [sys.executable, str(Path(__file__).with_name("throughput_arms.py")), step, name, str(folder)]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return {"error": f"{step}: not done after {timeout:.0f} s"}
+        if done.returncode:
+            return {"error": f"{step}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1][:120]}"}
+        printed = done.stdout
+    return json.loads(printed.strip().splitlines()[-1])
+
+
+def agreement(outputs: list[list[int]], others: list[list[int]]) -> str:
+    """How many rows of tokens are equal, and the first token that differs in the others."""
+    firsts = [
+        next((i for i, (a, b) in enumerate(zip(one, other, strict=False), 1) if a != b), min(len(one), len(other)) + 1)
+        for one, other in zip(outputs, others, strict=True)
+        if one != other
+    ]
+    equal = f"{len(outputs) - len(firsts)} of {len(outputs)}"
+    return f"{equal}; token {statistics.median(firsts):g}, {min(firsts)}" if firsts else equal
 
 
 def table(found: dict[str, dict[str, Any]], pipe: HybridPipeline, rows: dict[str, Any]) -> str:
     """The figures as Markdown."""
     count = len(rows["texts"])
     first = next(iter(found.values()))
-    plain = found.get("model.generate", first)
-    lines = [
-        "| arm | encoder rows/s | decoder rows/s | both rows/s | tokens/s | times the first | of the limit | peak MB "
-        "(of which libraries) | outputs as `generate`'s |",
-        "|---|---|---|---|---|---|---|---|---|",
+    writers = [name for name, arm in found.items() if "outputs" in arm]
+    plain = next((name for name in ("model.generate", "unskew float32", *writers) if name in writers), "")
+    written = {name: token_ids(pipe, found[name]["outputs"]) for name in writers}
+    titles = [
+        *["arm", "encoder rows/s", "decoder rows/s", "both rows/s", "tokens/s", f"times {next(iter(found))}"],
+        *["of the limit", "encoder, one row, ms", "decoder, one row, ms", "loading, s", "peak MB (of which libraries)"],
+        f"outputs as {plain}'s; first other token, median and earliest",
     ]
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     for name, arm in found.items():
         if "error" in arm:
             lines.append(f"| {name} | {arm['error']} |")
             continue
-        both = arm["encoder"] + arm["decoder"] if {"encoder", "decoder"} <= set(arm) else None
-        cells = [name, *(f"{count / arm[stage]:.2f}" if stage in arm else "" for stage in ("encoder", "decoder"))]
+        both = arm["encoder"] + arm["decoder"] if set(STAGES) <= set(arm) else None
+        batches = f", batches of {' and '.join(map(str, arm['batches'].values()))}" if arm["batches"] else ""
+        cells = [name + batches, *(f"{count / arm[stage]:.2f}" if stage in arm else "" for stage in STAGES)]
         cells += [f"{count / both:.2f}" if both else ""]
         outputs = arm.get("outputs", [])
         tokens = sum(map(len, rows["ids"])) + token_count(pipe, outputs)
         cells += [f"{tokens / arm['decoder']:.0f}" if outputs else ""]
-        cells += [f"{(first['encoder'] + first['decoder']) / both:.2f}" if both and "encoder" in first else ""]
+        cells += [f"{(first['encoder'] + first['decoder']) / both:.2f}" if both and set(STAGES) <= set(first) else ""]
         share = sum(operations(pipe, rows, outputs)) / arm["matrix_rate"] / both if both else None
         cells += [f"{share:.0%}" if share else ""]
+        cells += [f"{arm[f'{stage}_alone'] * 1000:.1f}" if stage in arm else "" for stage in STAGES]
+        cells += [f"{arm['load']:.2f}"]
         cells += [f"{arm['peak_bytes'] / 1e6:.0f} ({arm['library_bytes'] / 1e6:.0f})"]
-        same = sum(a == b for a, b in zip(outputs, plain.get("outputs", []), strict=False))
-        cells += [f"{same} of {count}" if outputs else ""]
+        cells += [agreement(written[name], written[plain]) if outputs and name != plain else ""]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -162,7 +195,7 @@ def main() -> None:
     parser.add_argument(
         "--device", type=str, default="cuda" if torch.cuda.is_available() else "cpu", help="of all arms"
     )
-    parser.add_argument("--arms", type=list[str], default=list(ARMS), help="arms to run; the first is the reference")
+    parser.add_argument("--arms", type=list[str], default=list(ARMS), help="arms to run")
     parser.add_argument("--output", type=Path | None, default=None, help="a JSON file for the figures and the table")
     given = parser.parse_args()
     if given.model is None and (given.encoder is None or given.decoder is None):
@@ -185,9 +218,9 @@ def main() -> None:
                 figures = {"command": sys.argv, "arms": found, "table": table(found, pipe, rows)}
                 write_text(given.output, json.dumps(figures, indent=2) + "\n")
     tokens = sum(map(len, rows["ids"])) / len(rows["ids"])
-    print(
-        f"\n{len(texts)} rows of {tokens:.0f} tokens, {given.new_tokens} new, {given.threads} threads, {given.device};"
-    )
+    outputs = next((arm["outputs"] for arm in found.values() if "outputs" in arm), [])
+    written = f"{token_count(pipe, outputs) / len(texts):.0f} written (of at most {given.new_tokens})"
+    print(f"\n{len(texts)} rows of {tokens:.0f} tokens, {written}, {given.threads} threads, {given.device};")
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}\n")
     print(table(found, pipe, rows))
 

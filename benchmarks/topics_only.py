@@ -2,15 +2,21 @@
 
     RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/topics_only.py --model BUNDLE --data FILE --base FOLDER
 
-Every arm decides the same texts on one thread, in turns in one process. Seconds are processor time, which hardly
-depends on other load; a figure is the median of `--repeats` rounds after a first one. Texts are joined rows of FILE,
-cut to lengths from half to one and a half times each of `--tokens`.
+Every arm decides the same texts, in turns in one process. On one thread seconds are processor time, which hardly
+depends on other load; on more (`--threads`) they are the clock's, which needs an idle machine. A figure is the median
+of `--repeats` rounds after a first one. Texts are joined rows of FILE, cut to lengths from half to one and a half times
+each of `--tokens`.
 
 The peers: sentence-transformers' `encode` of the base with a linear head (fitted first on 1,000 rows of FILE);
-transformers' pipeline; ONNX Runtime and OpenVINO with the exports of `unskew export`, on batches of texts sorted by
-characters; Infinity, where the environment variable INFINITY_PYTHON names an interpreter that has it, in a process of
-its own. Each uses the better of the batch sizes 8 and 32. "Job" is from file to file, for the bundle's target prior;
-"model" is its forward passes alone. Topics are compared with those in memory, for the bundle's own shares.
+transformers' pipeline; ONNX Runtime and OpenVINO with the exports of `unskew export`, and CTranslate2 with its head in
+numpy, on batches of texts sorted by characters; Infinity, where the environment variable INFINITY_PYTHON names an
+interpreter that has it, in a process of its own. Each uses the better of the batch sizes 8 and 32. Peers that are not
+installed are left out, and bfloat16 where the processor has none. "int8" is weights and inputs of linear layers in
+int8: ONNX Runtime's `quantize_dynamic`, NNCF's `compress_weights` for OpenVINO, which rounds inputs too where the
+processor has VNNI, and CTranslate2's own.
+
+"Job" is from file to file, for the bundle's target prior; "model" is its forward passes alone. Topics are compared with
+those in memory, for the bundle's own shares.
 """
 
 import argparse
@@ -38,10 +44,12 @@ from unskew.pipeline import HybridPipeline
 from unskew.runtime import Precision
 
 BATCHES = (8, 32)
-PRECISIONS: tuple[Precision, ...] = ("bfloat16", "int8")
+BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+PRECISIONS: tuple[Precision, ...] = ("bfloat16", "int8") if BFLOAT16 else ("int8",)
 TOKENS = 3_000  # about so many in the texts of a length
 
 Arm = Callable[[list[str]], list[str]]
+RunBatch = Callable[[dict[str, np.ndarray]], Any]  # from padded ids and mask (B, T) to scores (B, C)
 
 
 def make_texts(rows: Sequence[str], tokenizer: Any, tokens: int) -> list[str]:
@@ -100,7 +108,7 @@ def transformers_pipeline(encoder: Path, batch: int) -> Arm:
     return lambda texts: [row["label"] for row in classify(texts, truncation=True, batch_size=batch)]
 
 
-def exported(folder: Path, run_batch: Callable[[dict[str, np.ndarray]], Any], names: Sequence[str], batch: int) -> Arm:
+def exported(folder: Path, run_batch: RunBatch, names: Sequence[str], batch: int) -> Arm:
     """A loop over texts sorted by characters, by `tokenizers` and the runtime alone."""
     from tokenizers import Tokenizer
 
@@ -123,23 +131,60 @@ def exported(folder: Path, run_batch: Callable[[dict[str, np.ndarray]], Any], na
     return decide
 
 
-def onnx_session(file: Path) -> Callable[[dict[str, np.ndarray]], Any]:
-    """ONNX Runtime on one thread."""
+def onnx_session(file: Path) -> RunBatch:
+    """ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return lambda inputs: session.run(["log_probabilities"], inputs)[0]
 
 
-def openvino_model(file: Path, precision: str = "f32") -> Callable[[dict[str, np.ndarray]], Any]:
-    """OpenVINO on one thread, in "f32" or "bf16"."""
+def onnx_int8(file: Path) -> RunBatch:
+    """ONNX Runtime with weights rounded to int8 now, and inputs as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    rounded = file.with_name("int8.onnx")
+    quantize_dynamic(file, rounded, weight_type=QuantType.QInt8)
+    return onnx_session(rounded)
+
+
+def openvino_model(model: Any, precision: str = "f32") -> RunBatch:
+    """OpenVINO, a file or a model, in "f32" or "bf16"."""
     import openvino
 
-    hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-    model: Any = openvino.Core().compile_model(file, "CPU", hints)
-    return lambda inputs: model(inputs)["log_probabilities"]
+    threads = torch.get_num_threads()
+    hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    compiled: Any = openvino.Core().compile_model(model, "CPU", hints)
+    return lambda inputs: compiled(inputs)["log_probabilities"]
+
+
+def openvino_int8(file: Path) -> RunBatch:
+    """OpenVINO with weights rounded to int8 now, and inputs as they come where the processor has VNNI."""
+    import nncf
+    import openvino
+
+    return openvino_model(nncf.compress_weights(openvino.Core().read_model(file)))
+
+
+def ctranslate2(encoder: Path, place: Path, precision: str) -> RunBatch:
+    """CTranslate2 in "float32" or "int8", the last layer in numpy."""
+    from ctranslate2 import Encoder, StorageView
+    from ctranslate2.converters import TransformersConverter
+    from transformers import AutoModelForSequenceClassification
+
+    TransformersConverter(str(encoder)).convert(str(place / "ctranslate2"), force=True)
+    model = Encoder(str(place / "ctranslate2"), intra_threads=torch.get_num_threads(), compute_type=precision)
+    head: Any = AutoModelForSequenceClassification.from_pretrained(encoder).classifier
+    weight, bias = head.weight.detach().numpy().T, head.bias.detach().numpy()
+
+    def run_batch(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        ids, lengths = inputs["input_ids"], inputs["attention_mask"].sum(1)
+        views = [StorageView.from_array(np.ascontiguousarray(given, np.int32)) for given in (ids, lengths)]
+        return np.array(model.forward_batch(*views).pooler_output) @ weight + bias
+
+    return run_batch
 
 
 def infinity(encoder: Path, batch: int) -> Arm:
@@ -164,27 +209,41 @@ def peers(given: argparse.Namespace, pipe: HybridPipeline, place: Path) -> Itera
         yield "sentence-transformers, linear head", partial(sentence_transformers, given.base, rows)
     if "INFINITY_PYTHON" in os.environ:
         yield "Infinity", partial(infinity, encoder)
-    for name, kind, file, load in (
-        ("ONNX Runtime", "onnx", "model.onnx", onnx_session),
-        ("OpenVINO", "openvino", "openvino_model.xml", openvino_model),
-        ("OpenVINO bf16", "openvino", "openvino_model.xml", partial(openvino_model, precision="bf16")),
-    ):
-        if not (place / kind).exists():
-            export(given.model, str(place / kind), ExportSettings(kind))  # pyright: ignore[reportArgumentType]
-        yield name, partial(exported, place / kind, load(place / kind / file), names)
+    for kind in ("onnx", "openvino"):
+        export(given.model, str(place / kind), ExportSettings(kind))
+    onnx, openvino = place / "onnx" / "model.onnx", place / "openvino" / "openvino_model.xml"
+    for name, load in {
+        "ONNX Runtime": partial(onnx_session, onnx),
+        "ONNX Runtime int8": partial(onnx_int8, onnx),
+        "OpenVINO": partial(openvino_model, openvino),
+        **({"OpenVINO bf16": partial(openvino_model, openvino, "bf16")} if BFLOAT16 else {}),
+        "OpenVINO int8": partial(openvino_int8, openvino),
+        "CTranslate2": partial(ctranslate2, encoder, place, "float32"),
+        "CTranslate2 int8": partial(ctranslate2, encoder, place, "int8"),
+    }.items():
+        try:
+            yield name, partial(exported, place / "onnx", load(), names)
+        except ModuleNotFoundError as missing:
+            print(f"{name} is left out: {missing}", flush=True)
 
 
-def cpu_time() -> float:
-    """Processor seconds of this process and of those that it started and that still run."""
-    children = [child.cpu_times() for child in psutil.Process().children()]
-    return time.process_time() + sum(used.user + used.system for used in children)
+def now() -> float:
+    """Processor seconds of this process on one thread; on more, where one may wait for the other, the clock's."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def now_with_children() -> float:
+    """The same, with the processor seconds of processes that this one started and that still run."""
+    children = psutil.Process().children() if torch.get_num_threads() == 1 else []
+    times = [child.cpu_times() for child in children]
+    return now() + sum(used.user + used.system for used in times)
 
 
 def clock(arm: Arm, texts: list[str]) -> tuple[float, list[str]]:
-    """Processor seconds, and the topics."""
-    start = cpu_time()
+    """Seconds, and the topics."""
+    start = now_with_children()
     topics = arm(texts)
-    return cpu_time() - start, topics
+    return now_with_children() - start, topics
 
 
 def best_batch(make: Callable[[int], Arm], texts: list[str]) -> tuple[int, Arm]:
@@ -198,18 +257,18 @@ def best_batch(make: Callable[[int], Arm], texts: list[str]) -> tuple[int, Arm]:
 
 
 class Clocked:
-    """Adds the processor seconds of a model's calls."""
+    """Adds the seconds of a model's calls."""
 
     def __init__(self, model: Any) -> None:
         self.seconds, self._forward = 0.0, model.forward
         model.forward = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
-        start = time.process_time()
+        start = now()
         try:
             return self._forward(*args, **kwargs)
         finally:
-            self.seconds += time.process_time() - start
+            self.seconds += now() - start
 
 
 def measure(arms: dict[str, Arm], model: Clocked, texts: list[str], repeats: int) -> list[str]:
@@ -240,8 +299,9 @@ def main() -> None:
     parser.add_argument("--base", help="its base, for sentence-transformers")
     parser.add_argument("--tokens", type=int, nargs="+", default=[16, 64, 256])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(given.threads)
     pipe = HybridPipeline.from_pretrained(given.model, "cpu")
     rows = [row.text for row in load_usable(given.data)[0]]
     with tempfile.TemporaryDirectory() as scratch:

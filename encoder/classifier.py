@@ -54,17 +54,21 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         base: Hub id or local folder of a pretrained model; None trains a small one from scratch.
         recipe: Recipe "tuned", "probe" or "phases", see `unskew.encoder.EncoderSettings`; None chooses by `base`.
             "tuned" and "probe" hold rows out by themselves and then train on all.
+        names: Whether the labels, as texts, are rows too, unless that hurts (not in "phases").
         scratch: Size of the model from scratch; None is the default size of `EncoderSettings`.
         max_tokens: Most tokens of a text that are read.
         epochs: Most passes over the training rows; None chooses by `base`.
         learning_rate: Peak learning rate of the schedule; None chooses by `base`.
         tokens_per_batch: Padded tokens of a training batch.
-        loss: Name of the loss, or `unskew.balance.LossSettings`.
-        class_weight: Weights of the classes in the loss: "balanced", {label: weight}, or another scheme of
+        rows_per_batch: Most rows of a training batch of "tuned".
+        max_steps: Most training steps of "tuned", though at least one pass over the rows.
+        loss: Name of the loss of "phases", or `unskew.balance.LossSettings`.
+        class_weight: Weights of the classes in the loss of "phases": "balanced", {label: weight}, or another scheme of
             `LossSettings`; None is the default of the loss. The weights affect training only: decisions are for
-            `target_prior`, and its correction accounts for them.
-        sampling_ratio: Largest over smallest class in an epoch after tempered over- and undersampling; None takes the
-            rows as they are.
+            `target_prior`, and its correction accounts for them. "tuned" and "probe" favour no class, so they take
+            "balanced" or None, which mean the same there.
+        sampling_ratio: Largest over smallest class in an epoch of "phases" after tempered over- and undersampling;
+            None takes the rows as they are.
         validation_share: Share of the rows held out, each class in proportion. With 0, training rows decide which epoch
             is kept, and nothing is calibrated.
         calibration: Kind of calibration, see `unskew.balance.fit_calibration`; "none" is none. None is "none" for the
@@ -95,11 +99,14 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         base: str | None = None,
         *,
         recipe: Any = None,
+        names: bool = True,
         scratch: ScratchSettings | None = None,
         max_tokens: int = 256,
         epochs: int | None = None,
         learning_rate: float | None = None,
         tokens_per_batch: int = 4096,
+        rows_per_batch: int = 16,
+        max_steps: int = 600,
         loss: str | LossSettings = "cross_entropy",
         class_weight: Any = None,
         sampling_ratio: float | None = None,
@@ -113,11 +120,14 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
     ) -> None:
         self.base = base
         self.recipe = recipe
+        self.names = names
         self.scratch = scratch
         self.max_tokens = max_tokens
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.tokens_per_batch = tokens_per_batch
+        self.rows_per_batch = rows_per_batch
+        self.max_steps = max_steps
         self.loss = loss
         self.class_weight = class_weight
         self.sampling_ratio = sampling_ratio
@@ -227,21 +237,35 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         return [row for index, row in enumerate(rows) if index not in fresh], [rows[index] for index in sorted(fresh)]
 
     def _settings(self, names: list[str]) -> EncoderSettings:
-        loss = self.loss if isinstance(self.loss, LossSettings) else LossSettings(self.loss)  # pyright: ignore[reportArgumentType]
-        weights = loss.weights if self.class_weight is None else self.class_weight
-        if isinstance(weights, Mapping):
-            weights = dict(zip(names, self._by_class(weights, 1.0, "class_weight"), strict=True))
-        return EncoderSettings(
+        settings = EncoderSettings(
             base=self.base,
             recipe=self.recipe,
+            names=self.names,
             scratch=self.scratch or EncoderSettings().scratch,
             max_tokens=self.max_tokens,
             tokens_per_batch=self.tokens_per_batch,
+            rows_per_batch=self.rows_per_batch,
+            max_steps=self.max_steps,
             clean=PhaseSettings(epochs=self.epochs, learning_rate=self.learning_rate),
-            loss=replace(loss, weights=weights),
+            loss=self.loss if isinstance(self.loss, LossSettings) else LossSettings(self.loss),  # pyright: ignore[reportArgumentType]
             sampling_ratio=self.sampling_ratio,
             trainer={"devices": 1, **(self.trainer or {})},
         )
+        return self._weighted(settings, names)
+
+    def _weighted(self, settings: EncoderSettings, names: list[str]) -> EncoderSettings:
+        """The settings with `class_weight`; a recipe that favours no class is balanced as it is."""
+        weights, recipe = self.class_weight, settings.recipe_in_force
+        if isinstance(weights, Mapping):
+            weights = dict(zip(names, self._by_class(weights, 1.0, "class_weight"), strict=True))
+        if weights is None or (recipe != "phases" and weights == "balanced"):
+            return settings
+        if recipe != "phases":
+            raise UserError(
+                f"class_weight has no effect with recipe {recipe}, except for 'balanced', which it is anyway; give "
+                "target_prior={label: share} for what to predict for, sample_weight for rows, or recipe='phases'"
+            )
+        return replace(settings, loss=replace(settings.loss, weights=weights))
 
     def _log_probabilities(self, X: Any) -> np.ndarray:  # noqa: N803
         """Float64 log-probabilities (n, C) under the target prior."""

@@ -63,7 +63,7 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
     ) -> None:
         super().__init__()
         self.train, self.validation, self.pad_id = train, validation, pad_id
-        self._tokens, self._seed, self._sampler = tokens_per_batch, seed, sampler
+        self.tokens_per_batch, self._seed, self._sampler = tokens_per_batch, seed, sampler
         self._max_rows = max_rows
         self._most: tuple[int | None, int | None] = (None, None)
         self.rows_per_batch = 1.0
@@ -117,7 +117,7 @@ class PhaseData(lightning.LightningDataModule, ABC, Generic[R]):
     def _batches(self, rows: R, *, shuffle: bool) -> TokenBudgetBatches:
         return TokenBudgetBatches(
             rows.lengths,
-            self._tokens,
+            self.tokens_per_batch,
             shuffle=shuffle,
             seed=self._seed,
             sampler=self._sampler if shuffle else None,

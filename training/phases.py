@@ -4,6 +4,7 @@ Knows runs, folders and records; knows no model and no loss.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,10 @@ from .runner import RunOptions, callbacks_of, run
 from .settings import PhaseSettings
 
 log = logging.getLogger("unskew")
+
+# Optimiser steps under which a phase learns little: from scratch, 2,030 short rows in 17 steps a pass and 102 in all
+# reached a macro-F1 of 0.606, and 0.837 in four times as many.
+FEW_A_PASS, FEW = 20, 120
 
 
 @dataclass
@@ -60,17 +65,18 @@ class Phases:
     ) -> Path:
         """Train `module` to its best validated weights, or load those of an earlier run. Returns the phase's folder."""
         data.limit(settings.max_steps, settings.most_tokens)
-        given = {**self.trainer, "callbacks": [*callbacks_of(self.trainer), *callbacks]}
+        full_name = f"{self.stage}, {name}"
+        ours = [*callbacks_of(self.trainer), *callbacks, _WarnOfFewSteps(full_name)]
         options = RunOptions(
             folder=self.folder / f"{name}-{self.state[:12]}",
-            name=f"{self.stage}, {name}",
+            name=full_name,
             epochs=settings.epochs or 0,
             seed=self.seed,
             monitor=self.monitor,
             mode=self.mode,
             patience=settings.patience,
             checkpoint_minutes=settings.checkpoint_minutes,
-            trainer=given,
+            trainer={**self.trainer, "callbacks": ours},
         )
         metrics = run(module, data, options)
         log.info("%s: best %s %.3f", options.name, self.monitor.removeprefix("validation/"), metrics[self.monitor])
@@ -96,3 +102,21 @@ def record_contents(records: Sequence[Record], *, targets: bool) -> str | list[l
         ]
         for r in records
     ]
+
+
+class _WarnOfFewSteps(Callback):
+    """Warns if the phase has few steps because its batches are large, and not because it was limited."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        data: PhaseData[Any] = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        a_pass = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        steps = a_pass * (trainer.max_epochs or 0)
+        if data.most_steps is None and a_pass < FEW_A_PASS and steps < FEW:
+            log.warning(
+                "%s: only %d steps a pass over the rows and %d in all, in which little may be learnt: give a smaller "
+                "tokens_per_batch (it is %d), or more epochs",
+                self._name, a_pass, steps, data.tokens_per_batch,
+            )  # fmt: skip

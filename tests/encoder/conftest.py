@@ -5,10 +5,12 @@ import random
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertForMaskedLM
 
 from unskew.corpus import Record, Topics
 from unskew.encoder import EncoderSettings, TopicEncoder
 from unskew.encoder.base import make_base
+from unskew.runtime import train_tokenizer
 from unskew.training import ScratchSettings
 
 WORDS = {
@@ -60,6 +62,23 @@ def topics(train):
 @pytest.fixture(scope="session")
 def settings():
     return EncoderSettings(scratch=SIZE, max_tokens=32, tokens_per_batch=256, trainer=CPU)
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory, train):
+    """A pretrained model's folder, as a hub would hold it: random weights tell bags of words apart too."""
+    folder = tmp_path_factory.mktemp("bases") / "bert"
+    tokenizer = train_tokenizer([record.text for record in train], 320)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id, initializer_range=0.2,
+    )  # fmt: skip
+    BertForMaskedLM(config).save_pretrained(folder)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    return str(folder)
 
 
 @pytest.fixture

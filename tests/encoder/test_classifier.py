@@ -26,9 +26,12 @@ from tiny_classifier import TINY
 
 from unskew.balance import DecisionSettings, PosteriorCorrector
 from unskew.common import UserError
-from unskew.corpus import Topics
-from unskew.encoder import TopicClassifier, TopicEncoder, classifier
+from unskew.corpus import Record, Topics
+from unskew.encoder import EncoderSettings, TopicClassifier, TopicEncoder, classifier, fit_topic_encoder
 from unskew.encoder.texts_and_labels import as_texts
+
+CPU = {"accelerator": "cpu", "devices": 1}
+BASED = {"base": "some/base", "learning_rate": 1e-4}
 
 
 class OfTables(TopicClassifier):
@@ -172,6 +175,8 @@ def test_what_is_no_sequence_of_texts_is_refused(fitted, given, said):
         ({"target_prior": {"politics": 1}}, "'politics', which is not among the labels"),
         ({"class_weight": {"politics": 2}}, "class_weight names 'politics'"),
         ({"validation_share": 1.0}, "validation_share"),
+        (BASED | {"class_weight": {"courts": 2}}, "^class_weight has no effect with recipe tuned.*target_prior="),
+        (BASED | {"class_weight": "effective_number"}, "^class_weight has no effect with recipe tuned"),
         ({"loss": "hinge"}, "unknown loss 'hinge'"),
         ({"epochs": -1}, "epochs"),
         ({"calibration": "temprature"}, "calibration is 'temprature'; give one of none, temperature"),
@@ -182,6 +187,19 @@ def test_parameters_that_do_not_fit_are_refused_before_training(texts, labels, p
     monkeypatch.setattr("unskew.encoder.classifier.fit_topic_encoder", None)
     with pytest.raises(UserError, match=said):
         TopicClassifier(**{**TINY, "epochs": 1, **parameters}).fit(texts, labels)
+
+
+@pytest.mark.parametrize("recipe", ["tuned", "probe"])
+def test_a_pretrained_base_is_fitted_as_by_the_pipeline(base, texts, labels, recipe, tmp_path):
+    given = {"recipe": recipe, "names": False, "max_tokens": 32, "rows_per_batch": 8, "max_steps": 20}
+    model = TopicClassifier(base, **given, class_weight="balanced", trainer=CPU, random_state=0).fit(texts, labels)
+    rows = [Record(text, str(row), str(label)) for row, (text, label) in enumerate(zip(texts, labels, strict=True))]
+    topics = Topics(("courts", "energy", "sport"), (6, 60, 30))
+    seed = int(np.random.RandomState(0).randint(2**31 - 1))
+    settings = EncoderSettings(base, **given, trainer=CPU)
+    expected = fit_topic_encoder(rows, [], None, topics, settings, tmp_path, seed).encoder.logits(texts)
+    assert torch.equal(model.encoder_.logits(texts), expected)
+    np.testing.assert_allclose(model.predict_log_proba(texts), expected.log_softmax(-1), atol=1e-5)
 
 
 def test_unfitted_is_said():

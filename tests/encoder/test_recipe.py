@@ -18,23 +18,6 @@ CPU = {"accelerator": "cpu", "devices": 1}
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory, train):
-    """A pretrained model's folder, as a hub would hold it: random weights tell bags of words apart too."""
-    folder = tmp_path_factory.mktemp("bases") / "bert"
-    tokenizer = train_tokenizer([record.text for record in train], 320)
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=64, pad_token_id=tokenizer.pad_token_id, initializer_range=0.2,
-    )  # fmt: skip
-    BertForMaskedLM(config).save_pretrained(folder)
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
 def chosen(base):
     return EncoderSettings(base, max_tokens=32, trainer=CPU)
 

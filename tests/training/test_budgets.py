@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from unskew.common import UserError
-from unskew.training import PhaseData, PhaseModule, PhaseSettings, RunOptions, run
+from unskew.training import PhaseData, PhaseModule, Phases, PhaseSettings, RunOptions, run
 
 LENGTHS = [3, 5, 2, 6] * 8
 
@@ -81,6 +81,31 @@ def test_a_cut_run_goes_on_to_the_same_end(tmp_path):
     assert resumed.rows == whole.rows[-len(resumed.rows) :]
     assert resumed.rates == whole.rates[-3:]
     assert torch.equal(resumed.model.weight, whole.model.weight)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "accumulate", "phase", "warned"),
+    [
+        (12, 1, {"epochs": 4}, "only 12 steps a pass over the rows and 48 in all"),
+        (12, 1, {"epochs": 10}, None),
+        (6, 1, {"epochs": 4}, None),
+        (6, 2, {"epochs": 4}, "only 12 steps a pass over the rows and 48 in all"),
+        (12, 1, {"epochs": 4, "max_steps": 5}, None),
+    ],
+    ids=["few", "many passes", "small batches", "small batches added up", "as limited"],
+)
+def test_few_steps_because_of_large_batches_are_warned_of_once(tokens, accumulate, phase, warned, tmp_path, caplog):
+    caplog.set_level("WARNING", logger="unskew")
+    settings = PhaseSettings(learning_rate=0.1, **phase)
+    net, data = Net(settings), Data(Rows(), Rows(), pad_id=0, tokens_per_batch=tokens, seed=0)
+    trainer = {"accelerator": "cpu", "devices": 1, "accumulate_grad_batches": accumulate}
+    phases = Phases("encoder", tmp_path, 0, "validation/loss", "min", trainer, "0" * 64)
+    phases.run("clean", settings, net, data)
+    said = [record.getMessage() for record in caplog.records if record.name == "unskew"]
+    assert len(said) == (warned is not None)
+    if warned is not None:
+        assert said[0].startswith(f"encoder, clean: {warned}")
+        assert f"tokens_per_batch (it is {tokens})" in said[0]
 
 
 @pytest.mark.parametrize(("given", "meant"), [("200M", 200_000_000), ("1.5B", 1_500_000_000), ("7k", 7000), (12, 12)])

@@ -45,10 +45,10 @@ def drawn(labels: Tensor, shares: Tensor, rows: int, generator: np.random.Genera
     return torch.from_numpy(generator.choice(len(labels), size=rows, p=chances / chances.sum()))
 
 
-def scores_of(data: Path, runs: Path, arm: str, rows: int) -> dict[Case, dict[str, np.ndarray]]:
+def scores_of(data: Path, runs: Path, arm: str, rows: int, sets: list[str]) -> dict[Case, dict[str, np.ndarray]]:
     """Mean accuracy and macro-F1 by case and prior."""
     found: dict[Case, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
-    for name in SETS:
+    for name in sets:
         files = sorted((runs / "work").glob(f"{name}~1~*~{slug(arm)}.npz"))
         if not files:
             continue
@@ -75,9 +75,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True, help="output folder of benchmarks/real.py")
     parser.add_argument("--arm", default="unskew, default")
+    parser.add_argument("--sets", default=",".join(SETS), help="those without runs are passed over")
     parser.add_argument("--rows", type=int, default=0, help="of a job; as many as the test set has unless given")
     chosen = parser.parse_args()
-    found = scores_of(chosen.data, chosen.runs, chosen.arm, chosen.rows)
+    found = scores_of(chosen.data, chosen.runs, chosen.arm, chosen.rows, chosen.sets.split(","))
     best = {case: np.max(list(one.values()), 0) for case, one in found.items()}
     ways = list(next(iter(found.values())))
 

@@ -16,6 +16,7 @@ def train_and_predict(
     seed: int,
     epochs: int,
     rate: float,
+    max_tokens: int,
 ) -> np.ndarray:
     """Logits (n, C) of the texts asked for, under the shares of the training rows; padding is dynamic."""
     set_seed(seed)  # the head is new
@@ -23,7 +24,7 @@ def train_and_predict(
     model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=len(set(labels)))
 
     def tokens(texts: Sequence[str]) -> dict[str, list[list[int]]]:
-        return dict(tokenizer(list(texts), truncation=True, max_length=128))
+        return dict(tokenizer(list(texts), truncation=True, max_length=max_tokens))
 
     given = TrainingArguments(
         place,

@@ -34,12 +34,12 @@ LIBRARIES = ("torch", "transformers", "peft", "lightning", "vllm", "triton")
 SHARES = {
     "tests": 50,
     "agreement": 40,
-    "throughput": 220,
+    "throughput": 240,
     "phases": 30,
-    "static": 60,
+    "static": 50,
     "overlap": 30,
     "fit": 60,
-    "ablation": 50,
+    "ablation": 40,
 }
 GPU_STEPS = ("static",)
 ARMS = ("transformers pipelines", "unskew bfloat16", "unskew float32", "model.generate")
@@ -103,7 +103,7 @@ def commands(given: argparse.Namespace, arms: list[str], work: Path) -> dict[str
         "tests": [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/pipeline/test_on_device.py"],
         **{name: [python, str(HERE / "gpu_steps.py"), name, *own] for name in ("agreement", "phases", "static")},
         "throughput": [
-            *[python, str(HERE / "throughput.py"), *bases, "--data", test, *sizes, "--timeout", "80"],
+            *[python, str(HERE / "throughput.py"), *bases, "--data", test, *sizes, "--timeout", "100"],
             *["--threads", str(threads_on(given.device)), "--repeats", "2", "--arms", json.dumps(arms)],
             *["--output", str(given.output / "throughput.json")],
         ],

@@ -66,12 +66,16 @@ def facts(device: str) -> dict[str, Any]:
     return {"date": time.strftime("%Y-%m-%d"), "device": device, "card": card, "versions": versions}
 
 
-def cut(source: Path, rows: int, target: Path) -> None:
-    """Write the first rows of a file."""
+def cut(given: argparse.Namespace, work: Path) -> None:
+    """Write the rows to train on, and the test rows whose topics are among theirs."""
     from unskew.common import write_jsonl
     from unskew.corpus import Record, stream
 
-    write_jsonl(target, (row.to_row() for row in islice(stream(str(source)), rows) if isinstance(row, Record)))
+    train, test = ((row for row in stream(str(file)) if isinstance(row, Record)) for file in (given.train, given.test))
+    known = list(islice(train, TRAINED * given.rows))
+    topics = {row.topic for row in known}
+    write_jsonl(work / "train.jsonl", (row.to_row() for row in known))
+    write_jsonl(work / "test.jsonl", (row.to_row() for row in test if row.topic in topics))
 
 
 def threads_on(device: str) -> int:
@@ -111,8 +115,8 @@ def commands(given: argparse.Namespace, arms: list[str], work: Path) -> dict[str
         "fit": [*unskew, "fit", *train, "--decoder", "null", "--output", str(work / "fit")],
         "ablation": [
             *[*unskew, "ablate", "--config", "configs/ablation_reuters.yaml", "--arms", ABLATION_ARMS, "--seeds", "0"],
-            *[*train, "--test", test, "--decoder.base", str(given.decoder), "--budget", str(given.budget)],
-            *["--test_rows", str(given.rows), "--outputs", str(min(64, given.rows))],
+            *[*train, "--test", str(work / "test.jsonl"), "--decoder.base", str(given.decoder)],
+            *["--budget", str(given.budget), "--test_rows", str(given.rows), "--outputs", str(min(64, given.rows))],
             *["--output", str(work / "ablation")],
         ],
     }
@@ -222,7 +226,7 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     (given.output / "throughput.json").unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as work:
-        cut(given.train, TRAINED * given.rows, Path(work) / "train.jsonl")
+        cut(given, Path(work))
         found = measure(given, Path(work), ends)
     if failed := not_well(found):
         sys.exit("\n".join(["not well:", *failed, f"see {given.output / 'gpu.json'}"]))

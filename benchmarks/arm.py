@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from unskew.runtime import has_bfloat16
 
 BATCHES = (1, 4, 16, 32, 64)  # tried by arms that take a batch size; the fastest is taken
 
@@ -44,5 +44,5 @@ def in_batches(part: slice, batch: int, count: int) -> list[slice]:
 
 def need_bfloat16() -> None:
     """Raise an error on a processor without bfloat16, where OpenVINO would compute in float32 without a word."""
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if not has_bfloat16():
         raise RuntimeError("this processor has no bfloat16")

@@ -62,7 +62,7 @@ def facts(device: str) -> dict[str, Any]:
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
-    card = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
+    card = torch.cuda.get_device_name() if on_gpu(device) else platform.processor() or platform.machine()
     return {"date": time.strftime("%Y-%m-%d"), "device": device, "card": card, "versions": versions}
 
 
@@ -234,6 +234,8 @@ def main() -> None:
 
 def measure(given: argparse.Namespace, work: Path, ends: float) -> dict[str, Any]:
     """The results of all steps, kept after each."""
+    from unskew.common import write_text
+
     without = left_out(given.device)
     arms = [arm for arm in (*ARMS, *GPU_ARMS) if arm not in without]
     steps = [step for step in SHARES if (step in given.steps if given.steps else step not in without)]
@@ -246,8 +248,8 @@ def measure(given: argparse.Namespace, work: Path, ends: float) -> dict[str, Any
         found["steps"][name] = run(asked[name], share * (ends - time.monotonic()), given.device)
         if name == "throughput":
             found["arms"] |= arms_of(given.output, arms)
-        (given.output / "gpu.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-        (given.output / "gpu.md").write_text(page(found, given.output), "utf-8")
+        write_text(given.output / "gpu.json", json.dumps(found, indent=1) + "\n")
+        write_text(given.output / "gpu.md", page(found, given.output))
         print(name, found["steps"][name]["ended"], found["steps"][name]["seconds"], flush=True)
     return found
 

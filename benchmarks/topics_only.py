@@ -41,11 +41,10 @@ from unskew.corpus import load_usable
 from unskew.exporting import ExportSettings, export
 from unskew.jobs import JobSettings, open_model, run
 from unskew.pipeline import HybridPipeline
-from unskew.runtime import Precision
+from unskew.runtime import Precision, has_bfloat16
 
 BATCHES = (8, 32)
-BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-PRECISIONS: tuple[Precision, ...] = ("bfloat16", "int8") if BFLOAT16 else ("int8",)
+PRECISIONS: tuple[Precision, ...] = ("bfloat16", "int8") if has_bfloat16() else ("int8",)
 TOKENS = 3_000  # about so many in the texts of a length
 
 Arm = Callable[[list[str]], list[str]]
@@ -216,7 +215,7 @@ def peers(given: argparse.Namespace, pipe: HybridPipeline, place: Path) -> Itera
         "ONNX Runtime": partial(onnx_session, onnx),
         "ONNX Runtime int8": partial(onnx_int8, onnx),
         "OpenVINO": partial(openvino_model, openvino),
-        **({"OpenVINO bf16": partial(openvino_model, openvino, "bf16")} if BFLOAT16 else {}),
+        **({"OpenVINO bf16": partial(openvino_model, openvino, "bf16")} if has_bfloat16() else {}),
         "OpenVINO int8": partial(openvino_int8, openvino),
         "CTranslate2": partial(ctranslate2, encoder, place, "float32"),
         "CTranslate2 int8": partial(ctranslate2, encoder, place, "int8"),

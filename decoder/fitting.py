@@ -152,8 +152,8 @@ class _Fit:
         self.phases.depend_on([getattr(settings, name) for name in _ADAPTATION])
         lightning.seed_everything(self.seed, verbose=False)
         parts = replace(parts, model=adapt(parts.model, parts.control, settings))
-        guided = bool(settings.topic_dropout) and has_plain_cache(parts.model)
-        if settings.topic_dropout and not guided:
+        unguided = bool(settings.topic_dropout) and has_plain_cache(parts.model)
+        if settings.topic_dropout and not unguided:
             log.warning("decoder: outputs of this base cannot be guided: its cache has more than keys and values")
         facts = trainable_parameters(parts.model, settings.adaptation)
         log.info("decoder: %s; learning rate %.2g", facts, settings.clean.rate)
@@ -165,7 +165,7 @@ class _Fit:
         if settings.adaptation != "lora":
             parts, base = replace(parts, model=finish(parts.model)), None
         ours = base is not None and settings.base is None
-        return self._decoder(parts, base=base, base_is_ours=ours, facts=facts, unguided=guided)
+        return self._decoder(parts, base=base, base_is_ours=ours, facts=facts, unguided=unguided)
 
     def _decoder(self, parts: Prepared, **about: Any) -> TopicDecoder:
         settings = self.settings

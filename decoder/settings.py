@@ -29,7 +29,7 @@ BASE = {
 TEXT_SWAP, TOPIC_RATE = 0.25, 1e-2  # of a pretrained base, which would answer from the text alone
 BALANCED_RATIO = 3.0  # largest ratio of topic frequencies in batches that count as balanced
 HIGHEST_BASE_RATE = 2e-3
-MEASURED_WIDTH = 576  # of the base on which LoRA's rate was found, the highest that is taken unasked
+LORA_RATE, LORA_WIDTH = 2e-3, 576  # found on a base of that hidden size
 MOST_NEW_TOKENS = 100_000  # tokens of an output; their memory is allocated before the first is generated
 MOST_GUIDANCE = 10.0  # far above any useful value
 MOST_SCALED = 1000  # largest alpha / rank; usual values are 1 and 2
@@ -41,7 +41,7 @@ def usual_rate(adaptation: Adaptation, width: int) -> float:
     It falls with the width to the power 0.781, and LoRA takes ten times the rate of the weights themselves (Schulman et
     al. 2025, "LoRA Without Regret", and the Tinker cookbook's `hyperparam_utils`, fitted on Llama models).
     """
-    rate = HIGHEST_BASE_RATE * min(1.0, (MEASURED_WIDTH / width) ** 0.781)
+    rate = LORA_RATE * min(1.0, (LORA_WIDTH / width) ** 0.781)
     return rate if adaptation == "lora" else rate / 10
 
 
@@ -76,9 +76,9 @@ class DecoderSettings:
         fairness: Train `<force_fairness>`: half of the clean rows of an epoch keep natural frequencies; the others,
             sampled within `sampling_ratio` (at most 3, the default), have the token.
         noisy: Training on the noisy set, which from scratch trains all weights (on the clean set if there is none). By
-            default 1 epoch, with a `base` at `usual_rate`, from scratch at 5e-3.
-        clean: Training of the adaptation on the clean set. By default 3 epochs, with a `base` at `usual_rate` (LoRA up
-            to a width of 576: 2e-3), from scratch at 4e-3.
+            default 1 epoch, with a `base` at the rate of `clean`, from scratch at 5e-3.
+        clean: Training of the adaptation on the clean set. By default 3 epochs; with a `base` at 2e-3 for LoRA up to a
+            hidden size of 576, less above, and a tenth of that for whole weights; from scratch at 4e-3.
         tokens_per_batch: Padded tokens in a training batch.
         trainer: Arguments of `lightning.Trainer`.
     """
@@ -180,8 +180,8 @@ class DecoderSettings:
         """
         usual = SCRATCH if self.base is None else BASE
         if self.base is not None and width is not None:
-            rate = usual_rate(self.adaptation, width)
-            usual = {name: replace(phase, learning_rate=phase.learning_rate or rate) for name, phase in usual.items()}
+            rate = PhaseSettings(learning_rate=usual_rate(self.adaptation, width))
+            usual = {name: phase.resolved(rate) for name, phase in usual.items()}
         phases = {name: getattr(self, name).resolved(phase) for name, phase in usual.items()}
         listens = self.base is not None and self.is_given_topics
         rates = None if self.adaptation == "full" or not listens else TOPIC_RATE

@@ -3,7 +3,7 @@ from .finite import check_finite
 from .forking import refuse_after_fork
 from .int8 import int8_input_max
 from .memory import copy_from_mmap, free_bytes, in_batches, is_out_of_memory
-from .precision import choose_precision, is_quantized, is_slow_bfloat16, to_precision
+from .precision import choose_precision, has_bfloat16, is_quantized, is_slow_bfloat16, to_precision
 from .prepacked import prepack_linears
 from .pretrained import (
     embedding_matrices,
@@ -33,6 +33,7 @@ __all__ = [
     "encode_user_text",
     "free_bytes",
     "group_by_length",
+    "has_bfloat16",
     "grow_embedding",
     "in_batches",
     "is_out_of_memory",

@@ -28,6 +28,11 @@ def choose_precision(precision: Precision | None, device: torch.device) -> Preci
     return precision
 
 
+def has_bfloat16() -> bool:
+    """Whether this processor has instructions for products in bfloat16."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def is_slow_bfloat16(precision: str, device: torch.device) -> bool:
     """Whether float32 is faster there: bfloat16 on a processor without instructions for it takes several times as long.
 
@@ -36,7 +41,7 @@ def is_slow_bfloat16(precision: str, device: torch.device) -> bool:
         device: Where it runs.
     """
     is_bfloat16 = precision.startswith(("bf16", "bfloat16"))
-    return is_bfloat16 and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return is_bfloat16 and device.type == "cpu" and not has_bfloat16()
 
 
 def to_precision(model: nn.Module, precision: Precision) -> None:

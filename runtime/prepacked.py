@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .memory import copy_from_mmap
+from .precision import has_bfloat16
 
 ROWS = 1024  # of inputs for which the arrangement is chosen; with more or fewer it is nearly as fast
 SMALLEST = 1 << 16  # weights; in smaller layers the call costs more than it saves
@@ -21,7 +22,7 @@ def packable(dtype: torch.dtype) -> bool:
     """Whether this processor and this build of torch can multiply with packed weights of that type."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and has_bfloat16())
 
 
 class PrepackedLinear(nn.Module):

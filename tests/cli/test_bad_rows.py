@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from quick_stages import STAGE, STAGES
 from transformers import BertConfig, BertForMaskedLM
 
 from unskew.cli.main import main
@@ -13,15 +14,6 @@ from unskew.encoder.module import EncoderModule
 from unskew.runtime import train_tokenizer
 
 ODD = {"17": "wheat barley field", "\u200b": "ship cargo crane", "name " * 1000: "goal keeper league"}
-QUICK = {"epochs": 1, "learning_rate": 5e-3}
-STAGE = {
-    "scratch": {"layers": 1, "width": 32, "heads": 2, "vocabulary": 400},
-    "max_tokens": 32,
-    "noisy": QUICK,
-    "clean": QUICK,
-    "trainer": {"accelerator": "cpu", "devices": 1},
-}
-BOTH = {"encoder": STAGE, "decoder": {**STAGE, "max_target_tokens": 8}}
 
 
 def call(capsys, *arguments):
@@ -44,7 +36,7 @@ def test_odd_topics_are_fitted_and_predicted(capsys, tmp_path):
         for place, (topic, words) in enumerate(ODD.items())
         for i in range(8)
     ]
-    assert fit(capsys, tmp_path, rows, **BOTH)[0] == 0
+    assert fit(capsys, tmp_path, rows, **STAGES)[0] == 0
     output = tmp_path / "out.jsonl"
     given = ("--model", tmp_path / "bundle", "--input", tmp_path / "train.jsonl", "--output", output, "--device", "cpu")
     assert call(capsys, "predict", *given)[0] == 0
@@ -73,7 +65,7 @@ def test_training_without_a_finite_loss_ends_in_one_line_and_writes_no_bundle(
     step = module.training_step
     monkeypatch.setattr(module, "training_step", lambda *given: step(*given) * torch.nan)
     tuned = {"base": base, "max_tokens": 32, "trainer": STAGE["trainer"]}
-    stages = {"encoder": tuned, "decoder": None} if module is EncoderModule else BOTH
+    stages = {"encoder": tuned, "decoder": None} if module is EncoderModule else STAGES
     code, said = fit(capsys, tmp_path, make_rows({"harvest": 12, "harbour": 8, "football": 4}, 0, "train"), **stages)
     assert code == 2
     assert "\n" not in said

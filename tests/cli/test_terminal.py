@@ -11,6 +11,7 @@ import sys
 import termios
 
 import pytest
+from quick_stages import STAGES
 
 from unskew.common import printable, write_jsonl
 
@@ -27,14 +28,6 @@ for command in json.loads(sys.argv[2]):
 """
 CLEARS = "\x1b[2J"  # a terminal that gets this shows nothing of what was before
 NAME = f"サッカー {CLEARS}"
-QUICK = {"epochs": 2, "learning_rate": 5e-3}
-STAGE = {
-    "scratch": {"layers": 1, "width": 32, "heads": 2, "vocabulary": 400},
-    "max_tokens": 64,
-    "noisy": QUICK,
-    "clean": QUICK,
-    "trainer": {"accelerator": "cpu", "devices": 1},
-}
 
 
 def on_a_terminal(*arguments):
@@ -86,8 +79,8 @@ def session(make_rows, tmp_path_factory):
         for row in make_rows({"harvest": 30, "harbour": 12, "football": 8}, 0, "train")
     ]
     write_jsonl(folder / "train.jsonl", rows)
-    config = {"data": {"train": str(folder / "train.jsonl")}, "encoder": STAGE}
-    (folder / "fit.json").write_text(json.dumps(config | {"decoder": {**STAGE, "max_target_tokens": 8}}))
+    config = {"data": {"train": str(folder / "train.jsonl")}, **STAGES}
+    (folder / "fit.json").write_text(json.dumps(config))
     bundle, texts = str(folder / "bundle"), str(folder / "train.jsonl")
     commands = [
         ["fit", "--config", str(folder / "fit.json"), "--output", bundle],

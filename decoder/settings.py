@@ -75,10 +75,10 @@ class DecoderSettings:
             undersampling; a repeated row lacks spans of its text. None takes each row once.
         fairness: Train `<force_fairness>`: half of the clean rows of an epoch keep natural frequencies; the others,
             sampled within `sampling_ratio` (at most 3, the default), have the token.
-        noisy: Training on the noisy set, which from scratch trains all weights (on the clean set if there is none). By
-            default 1 epoch, with a `base` at the rate of `clean`, from scratch at 5e-3.
-        clean: Training of the adaptation on the clean set. By default 3 epochs; with a `base` at 2e-3 for LoRA up to a
-            hidden size of 576, less above, and a tenth of that for whole weights; from scratch at 4e-3.
+        noisy: Training on the noisy set; from scratch, of all weights, on the clean set if there is none. By default
+            1 epoch, with a `base` at the rate of `clean`, from scratch at 5e-3.
+        clean: Training of the adaptation on the clean set. By default 3 epochs; LoRA of a `base` at 2e-3 (wide ones
+            less), its whole weights at a tenth of that, from scratch at 4e-3.
         tokens_per_batch: Padded tokens in a training batch.
         trainer: Arguments of `lightning.Trainer`.
     """

@@ -22,6 +22,7 @@ from ..runtime import (
 from . import saving
 from .abilities import check_abilities
 from .adaptation import Model, TrainableParameters
+from .attention import skip_unseen_keys
 from .base import pad_id_of
 from .control import ControlTokens
 from .engine import Engine, Guidance
@@ -305,6 +306,7 @@ class TopicDecoder:
             decoder._vllm = VllmBackend(model, longest, decoder.max_target_tokens + 1)
         if merge:  # an unmerged adapter may be trained further
             prepack_linears(model)
+            skip_unseen_keys(model)
         return decoder
 
     def _write(

@@ -2,7 +2,7 @@
 
 Differences from transformers' `generate`:
 
-- the tokens that all prompts share at their start go through the model once;
+- the tokens that all prompts share at their start go through the model once, for all calls while no weight changes;
 - prompts are read in small batches of similar length, and decoded in large ones: reading is bound by arithmetic, so
   more rows only add padding, while a decoding step reads every weight for any number of rows;
 - keys and values are written in place (see `kv_cache`), and finished rows leave the batch;
@@ -27,7 +27,7 @@ from transformers.cache_utils import Cache
 from ..common import UserError
 from ..runtime import free_bytes, group_by_length, in_batches
 from .generation import GuidedSelector, TokenSelector
-from .kv_cache import Memory, StaticKVCache, bytes_per_token, compact, plain_memory
+from .kv_cache import KeptPrefix, Memory, StaticKVCache, bytes_per_token, compact, plain_memory
 from .sequences import last_logits, pad_left, plain
 
 CPU_READ, GPU_READ = 1024, 16_384  # padded tokens in a forward pass over prompts; on a CPU, as many as fit its caches
@@ -61,11 +61,13 @@ class Engine:
         prefix: Tokens that every row begins with; may be empty.
         pad_id: Padding token id.
         end_id: Id of the token that ends an output.
+        kept: Keeper of the prefix's keys and values, for this model and prefix; None keeps them for one call.
     """
 
-    def __init__(self, model: Any, prefix: Row, pad_id: int, end_id: int) -> None:
+    def __init__(self, model: Any, prefix: Row, pad_id: int, end_id: int, kept: KeptPrefix | None = None) -> None:
         self._model = model
         self._prefix = list(prefix)
+        self._kept = kept or KeptPrefix()
         self._pad_id, self._end_id = pad_id, end_id
         self._takes = inspect.signature(plain(model).forward).parameters
         on_cpu = model.device.type == "cpu"
@@ -147,9 +149,13 @@ class Engine:
         """The prefix's keys and values, and how many of its tokens all rows share; None for other kinds of cache."""
         if not rows:
             return None, 0
-        ids = self._prefix or list(rows[0][:1])  # with an empty prefix, one token still shows the cache's shapes
-        cache = getattr(self._model(input_ids=self._tensor([ids]), use_cache=True), "past_key_values", None)
-        return plain_memory(cache), min(len(self._prefix), min(map(len, rows)) - 1)
+
+        def read() -> Memory | None:
+            ids = self._prefix or list(rows[0][:1])  # with an empty prefix, one token still shows the cache's shapes
+            outputs = self._model(input_ids=self._tensor([ids]), use_cache=True)
+            return plain_memory(getattr(outputs, "past_key_values", None))
+
+        return self._kept.memory(self._model, read), min(len(self._prefix), min(map(len, rows)) - 1)
 
     def _budget(self, shared: Memory | None) -> int:
         if shared is None:

@@ -4,7 +4,7 @@ Knows transformers' cache interface; knows nothing of the tokens. transformers' 
 values for every new token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
@@ -102,6 +102,31 @@ def plain_memory(cache: object) -> Memory | None:
             return None
         memory.append((layer.keys, layer.values))
     return memory
+
+
+class KeptPrefix:
+    """Keys and values of the tokens that all prompts begin with, kept from call to call while the weights stay."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, Memory | None] | None = None
+
+    def memory(self, model: Any, read: Callable[[], Memory | None]) -> Memory | None:
+        """The result of `read`, or its last one if no weight has changed since and none is in training."""
+        state = _frozen_state(model)
+        kept = self._kept
+        if state is None or kept is None or kept[0] != state:
+            kept = self._kept = (state, read())
+        return kept[1]
+
+
+def _frozen_state(model: Any) -> object:
+    """A value that changes with a model's weights; None if some of them can be trained."""
+    weights = list(model.parameters())
+    if any(weight.requires_grad for weight in weights):
+        return None
+    # Every change in place raises a tensor's version; tensors made in inference mode have none.
+    versions = sum(weight._version for weight in weights if not weight.is_inference())
+    return model, model.device, model.dtype, versions
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from .base import pad_id_of
 from .control import ControlTokens
 from .engine import Engine, Guidance
 from .generation import TokenCallback, TokenSelector, WatchedSelector, row_seed
+from .kv_cache import KeptPrefix
 from .prompts import Prompt
 from .sequences import Sequencer, last_hidden, last_logits, make_head_inputs_contiguous, pad_left
 from .settings import Backend, Condition, GenerationSettings
@@ -88,6 +89,7 @@ class TopicDecoder:
         self.usage = Usage()
         self._sequencer = Sequencer(tokenizer, control, prompt, max_tokens, condition)
         self._vllm: VllmBackend | None = None
+        self._kept_prefix = KeptPrefix()
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -307,6 +309,7 @@ class TopicDecoder:
         if merge:  # an unmerged adapter may be trained further
             prepack_linears(model)
             skip_unseen_keys(model)
+            model.requires_grad_(False)  # so that what prompts share is read once
         return decoder
 
     def _write(
@@ -352,7 +355,7 @@ class TopicDecoder:
     def _engine(self) -> Engine:
         pad_id: Any = self.tokenizer.pad_token_id
         end_id: Any = self.tokenizer.eos_token_id
-        return Engine(self.model, self._sequencer.prefix, pad_id, end_id)
+        return Engine(self.model, self._sequencer.prefix, pad_id, end_id, self._kept_prefix)
 
     @property
     def sequencer(self) -> Sequencer:

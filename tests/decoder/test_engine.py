@@ -1,5 +1,7 @@
 """The engine against plain greedy steps: one row, no cache, no padding, no prefix."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +12,7 @@ from unskew.decoder import GenerationSettings
 from unskew.decoder import engine as engines
 from unskew.decoder.engine import Engine, Guidance
 from unskew.decoder.generation import TokenSelector
-from unskew.decoder.kv_cache import bytes_per_token, compact, plain_memory
+from unskew.decoder.kv_cache import KeptPrefix, bytes_per_token, compact, plain_memory
 
 VOCABULARY, PAD, END = 60, 0, 1
 SIZES = {
@@ -234,3 +236,48 @@ def test_guided_prompts_are_read_once(model):
     left = rows - begun.count(END)
     assert left > 0
     assert seen == [(1, len(PREFIX)), (rows, max(map(len, ROWS)) - len(PREFIX)), (rows, 1), (2 * left, 1)]
+
+
+def counted(model, monkeypatch):
+    """Tokens of the forward passes from now on, as a list that grows."""
+    seen, forward = [], model.forward
+
+    def count(*arguments, **options):
+        seen.append(options["input_ids"].tolist())
+        return forward(*arguments, **options)
+
+    monkeypatch.setattr(model, "forward", count)
+    return seen
+
+
+def test_a_frozen_models_prefix_is_read_once_for_all_calls(model, expected, monkeypatch):
+    frozen, kept = copy.deepcopy(model).requires_grad_(False), KeptPrefix()
+    seen = counted(frozen, monkeypatch)
+    for row, wanted in zip(ROWS, expected, strict=True):
+        assert Engine(frozen, PREFIX, PAD, END, kept).write([row], greedy, LIMIT) == [wanted]
+    assert seen.count([PREFIX]) == 1
+
+
+@pytest.mark.parametrize("change", ["in place", "state dict", "replaced", "type"])
+def test_a_prefix_is_read_again_after_weights_change(model, change):
+    frozen, kept = copy.deepcopy(model).requires_grad_(False), KeptPrefix()
+    Engine(frozen, PREFIX, PAD, END, kept).write(ROWS, greedy, LIMIT)
+    torch.manual_seed(4)
+    other = LlamaForCausalLM(frozen.config).eval().requires_grad_(False)
+    if change == "in place":
+        frozen.model.layers[1].self_attn.v_proj.weight.copy_(other.model.layers[1].self_attn.v_proj.weight)
+    elif change == "state dict":
+        frozen.load_state_dict(other.state_dict())
+    elif change == "replaced":
+        frozen = other
+    else:
+        frozen.double()
+    wanted = [plain_steps(frozen, row) for row in ROWS]
+    assert Engine(frozen, PREFIX, PAD, END, kept).write(ROWS, greedy, LIMIT) == wanted
+
+
+def test_a_model_in_training_reads_its_prefix_for_each_call(model, monkeypatch):
+    kept, seen = KeptPrefix(), counted(model, monkeypatch)
+    for _ in range(2):
+        Engine(model, PREFIX, PAD, END, kept).write(ROWS[:1], greedy, LIMIT)
+    assert seen.count([PREFIX]) == 2

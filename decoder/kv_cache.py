@@ -120,10 +120,10 @@ class KeptPrefix:
 
 
 def _frozen_state(model: Any) -> object:
-    """A value that changes with a model's weights; None if some of them can be trained."""
+    """A value that changes with a model's weights; None if some can be trained or belong to an adapter."""
     weights = list(model.parameters())
-    if any(weight.requires_grad for weight in weights):
-        return None
+    if any(weight.requires_grad for weight in weights) or hasattr(model, "peft_config"):
+        return None  # an adapter can be switched off without a trace in its weights
     # Every change in place raises a tensor's version; tensors made in inference mode have none.
     versions = sum(weight._version for weight in weights if not weight.is_inference())
     return model, model.device, model.dtype, versions

@@ -1,11 +1,13 @@
 """The engine against plain greedy steps: one row, no cache, no padding, no prefix."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
 
 from unskew.decoder import GenerationSettings
@@ -281,3 +283,13 @@ def test_a_model_in_training_reads_its_prefix_for_each_call(model, monkeypatch):
     for _ in range(2):
         Engine(model, PREFIX, PAD, END, kept).write(ROWS[:1], greedy, LIMIT)
     assert seen.count([PREFIX]) == 2
+
+
+def test_a_prefix_is_read_again_after_an_adapter_is_switched_off(model, expected):
+    torch.manual_seed(5)
+    chosen = LoraConfig(target_modules=["v_proj"], init_lora_weights=False)
+    adapted: Any = get_peft_model(copy.deepcopy(model), chosen).eval().requires_grad_(False)
+    kept = KeptPrefix()
+    assert Engine(adapted, PREFIX, PAD, END, kept).write(ROWS, greedy, LIMIT) != expected
+    with adapted.disable_adapter():
+        assert Engine(adapted, PREFIX, PAD, END, kept).write(ROWS, greedy, LIMIT) == expected

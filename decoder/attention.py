@@ -16,11 +16,32 @@ from transformers.masking_utils import sdpa_mask
 
 NAME = "causal_runs"
 RUN = 64  # queries; runs of 32 to 128 take about as long
+# Kinds of models that were tried: the code of some others does other things for an attention that is not named "sdpa".
+KINDS = frozenset(
+    [
+        "cohere2",
+        "gemma",
+        "gemma3_text",
+        "gpt2",
+        "gpt_neox",
+        "granite",
+        "llama",
+        "mistral",
+        "olmo2",
+        "phi",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        "smollm3",
+        "starcoder2",
+    ]
+)
 
 
 def skip_unseen_keys(model: Any) -> None:
-    """Let a causal language model on a CPU attend so, in place; a model without transformers' `sdpa` stays as it is."""
-    if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
+    """Let a causal language model on a CPU attend so, in place; other kinds, and other attention, stay as they are."""
+    config = model.config
+    if model.device.type == "cpu" and config.model_type in KINDS and config._attn_implementation == "sdpa":
         model.set_attn_implementation(NAME)
 
 
@@ -41,7 +62,8 @@ def causal_runs(
         query: Queries (B, H, T, D) of the last T positions.
         key: Keys (B, K, S, D); H is a multiple of K.
         value: Values (B, K, S, D).
-        attention_mask: Whether a query sees a key, bool (B, 1, T, S); None if it sees all keys up to its own position.
+        attention_mask: Whether a query sees a key, bool (B or 1, H or 1, T, S); None if it sees all keys up to its own
+            position.
         dropout: Share of the weights to drop.
         scaling: Factor of the scores; None is 1/sqrt(D).
         **others: What only some models have.
@@ -52,10 +74,9 @@ def causal_runs(
     length, positions = query.shape[2], key.shape[2]
     if length == 1 and attention_mask is None:  # given a mask, transformers copies no keys
         attention_mask = torch.ones(1, 1, 1, positions, dtype=torch.bool, device=query.device)
-    usual = attention_mask is not None and attention_mask.dtype == torch.bool and others.get("position_bias") is None
-    if length == 1 or not usual or dropout > 0:
+    usual = dropout == 0 and others.get("position_bias") is None and others.get("softcap") is None
+    if length == 1 or not usual or attention_mask is None or attention_mask.dtype != torch.bool:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **others)
-    assert attention_mask is not None
     runs = []
     for first in range(0, length, RUN):
         last = min(first + RUN, length)

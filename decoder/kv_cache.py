@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from ..runtime import weights_of
+
 Memory = list[tuple[Tensor, Tensor]]  # keys and values (rows, heads, positions, size) of each layer
 
 
@@ -105,28 +107,49 @@ def plain_memory(cache: object) -> Memory | None:
 
 
 class KeptPrefix:
-    """Keys and values of the tokens that all prompts begin with, kept from call to call while the weights stay."""
+    """Keys and values of the tokens that all prompts begin with, kept from call to call while the weights stay.
+
+    A weight may be replaced or changed in place; only a change in place of its `data` goes unseen.
+    """
 
     def __init__(self) -> None:
-        self._kept: tuple[object, Memory | None] | None = None
+        self._kept: tuple[_Weights, Memory | None] | None = None
 
     def memory(self, model: Any, read: Callable[[], Memory | None]) -> Memory | None:
         """The result of `read`, or its last one if no weight has changed since and none is in training."""
-        state = _frozen_state(model)
+        weights = _frozen_weights(model)
+        if weights is None:
+            return read()
         kept = self._kept
-        if state is None or kept is None or kept[0] != state:
-            kept = self._kept = (state, read())
+        if kept is None or not _same(kept[0], weights):
+            kept = self._kept = (weights, read())
         return kept[1]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_kept": None}  # a copy of the model has other weights
 
-def _frozen_state(model: Any) -> object:
-    """A value that changes with a model's weights; None if some can be trained or belong to an adapter."""
-    weights = list(model.parameters())
+
+_Weights = list[tuple[object, ...]]  # each with what a change of it alters
+
+
+def _frozen_weights(model: Any) -> _Weights | None:
+    """A model's weights; None if some can be trained or belong to an adapter, which can be switched off unseen."""
+    weights = weights_of(model)
     if any(weight.requires_grad for weight in weights) or hasattr(model, "peft_config"):
-        return None  # an adapter can be switched off without a trace in its weights
-    # Every change in place raises a tensor's version; tensors made in inference mode have none.
-    versions = sum(weight._version for weight in weights if not weight.is_inference())
-    return model, model.device, model.dtype, versions
+        return None
+    return [(torch.is_autocast_enabled(model.device.type),), *((weight, *_state(weight)) for weight in weights)]
+
+
+def _state(weight: Tensor) -> tuple[int, int]:
+    """Where a weight is, if it says so, and its version, which every change in place raises."""
+    place = weight.data_ptr() if weight.layout == torch.strided else 0
+    return place, 0 if weight.is_inference() else weight._version
+
+
+def _same(before: _Weights, now: _Weights) -> bool:
+    return len(before) == len(now) and all(
+        one[0] is other[0] and one[1:] == other[1:] for one, other in zip(before, now, strict=True)
+    )
 
 
 @torch.no_grad()

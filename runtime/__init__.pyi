@@ -20,6 +20,7 @@ from .settings import Precision
 from .text_tokenizer import TextTokenizer
 from .tokenizing import encode_user_text, read_prefixes, train_tokenizer
 from .usage import Usage
+from .weights import weights_of
 
 __all__ = [
     "Precision",
@@ -53,4 +54,5 @@ __all__ = [
     "plausible_limit",
     "to_precision",
     "train_tokenizer",
+    "weights_of",
 ]

@@ -8,6 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
+from torch import nn
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
 
 from unskew.decoder import GenerationSettings
@@ -15,6 +16,8 @@ from unskew.decoder import engine as engines
 from unskew.decoder.engine import Engine, Guidance
 from unskew.decoder.generation import TokenSelector
 from unskew.decoder.kv_cache import KeptPrefix, bytes_per_token, compact, plain_memory
+from unskew.runtime import prepack_linears
+from unskew.runtime.prepacked import packable
 
 VOCABULARY, PAD, END = 60, 0, 1
 SIZES = {
@@ -260,22 +263,62 @@ def test_a_frozen_models_prefix_is_read_once_for_all_calls(model, expected, monk
     assert seen.count([PREFIX]) == 1
 
 
-@pytest.mark.parametrize("change", ["in place", "state dict", "replaced", "type"])
+def other_weights(model):
+    torch.manual_seed(4)
+    return LlamaForCausalLM(model.config).eval().requires_grad_(False)
+
+
+CHANGES = {
+    "in place": lambda model, other: value_weights(model).copy_(value_weights(other)),
+    "state dict": lambda model, other: model.load_state_dict(other.state_dict()),
+    "state dict, assigned": lambda model, other: model.load_state_dict(other.state_dict(), assign=True),
+    "parameter": lambda model, other: setattr(
+        model.model.layers[1].self_attn.v_proj, "weight", nn.Parameter(value_weights(other), requires_grad=False)
+    ),
+    "layer": lambda model, other: setattr(model.model.layers[1], "self_attn", other.model.layers[1].self_attn),
+    "data": lambda model, other: setattr(value_weights(model), "data", value_weights(other).data),
+    "type": lambda model, other: model.double(),
+}
+
+
+def value_weights(model):
+    return model.model.layers[1].self_attn.v_proj.weight
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_prefix_is_read_again_after_weights_change(model, change):
     frozen, kept = copy.deepcopy(model).requires_grad_(False), KeptPrefix()
     Engine(frozen, PREFIX, PAD, END, kept).write(ROWS, greedy, LIMIT)
-    torch.manual_seed(4)
-    other = LlamaForCausalLM(frozen.config).eval().requires_grad_(False)
-    if change == "in place":
-        frozen.model.layers[1].self_attn.v_proj.weight.copy_(other.model.layers[1].self_attn.v_proj.weight)
-    elif change == "state dict":
-        frozen.load_state_dict(other.state_dict())
-    elif change == "replaced":
-        frozen = other
-    else:
-        frozen.double()
+    CHANGES[change](frozen, other_weights(model))
+    frozen.requires_grad_(False)
     wanted = [plain_steps(frozen, row) for row in ROWS]
     assert Engine(frozen, PREFIX, PAD, END, kept).write(ROWS, greedy, LIMIT) == wanted
+
+
+def test_a_prefix_is_read_again_by_another_model_and_by_a_copy(model):
+    frozen, kept = copy.deepcopy(model).requires_grad_(False), KeptPrefix()
+    Engine(frozen, PREFIX, PAD, END, kept).write(ROWS, greedy, LIMIT)
+    other = other_weights(model)
+    assert Engine(other, PREFIX, PAD, END, kept).write(ROWS, greedy, LIMIT) == [plain_steps(other, row) for row in ROWS]
+    copied, kept = copy.deepcopy((other, kept))
+    copied.load_state_dict(frozen.state_dict())
+    wanted = [plain_steps(copied, row) for row in ROWS]
+    assert Engine(copied, PREFIX, PAD, END, kept).write(ROWS, greedy, LIMIT) == wanted
+
+
+@pytest.mark.skipif(not packable(torch.float32), reason="needs oneDNN")
+def test_a_prefix_is_read_again_after_a_prepacked_layer_changes():
+    torch.manual_seed(6)
+    sizes = {**SIZES, "hidden_size": 256, "num_hidden_layers": 1, "initializer_range": 0.1}
+    packed, other = (LlamaForCausalLM(LlamaConfig(**sizes)).eval().requires_grad_(False) for _ in range(2))
+    prepack_linears(packed)
+    kept = KeptPrefix()
+    before = Engine(packed, PREFIX, PAD, END, kept).write(ROWS, greedy, LIMIT)
+    name = "model.layers.0.self_attn.v_proj.weight"
+    packed.load_state_dict({name: other.state_dict()[name]}, strict=False)
+    after = Engine(packed, PREFIX, PAD, END, copy.deepcopy(kept)).write(ROWS, greedy, LIMIT)
+    assert Engine(packed, PREFIX, PAD, END, kept).write(ROWS, greedy, LIMIT) == after
+    assert after != before
 
 
 def test_a_model_in_training_reads_its_prefix_for_each_call(model, monkeypatch):

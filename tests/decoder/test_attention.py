@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
 from unskew.decoder.attention import NAME, RUN, causal_runs, skip_unseen_keys
 
@@ -83,7 +83,10 @@ def test_a_models_logits_stay_and_its_configuration_is_saved_as_before(make, tmp
     assert (tmp_path / "after/config.json").read_text() == (tmp_path / "before/config.json").read_text()
 
 
-def test_another_attention_stays():
-    model = LlamaForCausalLM._from_config(LLAMA, attn_implementation="eager")
-    skip_unseen_keys(model)
-    assert model.config._attn_implementation == "eager"
+def test_another_attention_and_another_kind_of_model_stay():
+    eager = LlamaForCausalLM._from_config(LLAMA, attn_implementation="eager")
+    skip_unseen_keys(eager)
+    assert eager.config._attn_implementation == "eager"
+    untried = OPTForCausalLM(OPTConfig(vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=4))
+    skip_unseen_keys(untried)
+    assert untried.config._attn_implementation == "sdpa"

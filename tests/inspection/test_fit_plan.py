@@ -60,7 +60,8 @@ def test_a_noisy_set_as_csv_is_counted_by_its_lines(sets, tmp_path, capsys):
         (["--data.columns.text", "body"], "body"),
     ],
 )
-def test_what_a_fit_would_refuse_is_refused(wrong, said, sets, tmp_path, capsys):
+def test_what_a_fit_would_refuse_is_refused(wrong, said, sets, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # else the hub is asked, for a minute
     assert exit_code([*sets, *wrong], tmp_path / "bundle") == 2
     assert said in capsys.readouterr().err
 

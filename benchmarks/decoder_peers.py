@@ -2,7 +2,8 @@
 
 They are installed by `pip install --no-deps ctranslate2 openvino-genai openvino-tokenizers onnxruntime-genai`, get
 every prompt as token ids, and convert the bundle's plain model first. For OpenVINO optimum-intel converts; the
-environment variable OPTIMUM_PYTHON names an interpreter that has it, as it needs an older transformers.
+environment variable OPTIMUM_PYTHON names an interpreter that has it, as it needs an older transformers (and, beside a
+torch for CPUs, no torchvision).
 
 Each computes in the precision of its name throughout: weights, products, keys and values. "int8" is weights and inputs
 of linear layers in int8, all else in float32.

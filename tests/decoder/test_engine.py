@@ -1,6 +1,7 @@
 """The engine against plain greedy steps: one row, no cache, no padding, no prefix."""
 
 import copy
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -49,6 +50,17 @@ def greedy(batch):
     return TokenSelector(GenerationSettings(), [], [0] * len(batch), torch.device("cpu"))
 
 
+@contextmanager
+def passes(model):
+    """The token ids of the forward passes in the block."""
+    read = []
+    handle = model.register_forward_pre_hook(
+        lambda module, args, kwargs: read.append(kwargs["input_ids"]), with_kwargs=True
+    )
+    yield read
+    handle.remove()
+
+
 @torch.inference_mode()
 def plain_steps(model, row, limit=LIMIT):
     ids = list(row)
@@ -95,12 +107,9 @@ def test_reads_what_a_plain_pass_reads(model, budget):
 
 
 def test_the_prefix_is_read_once_and_finished_rows_leave(model, expected):
-    seen = []
-    handle = model.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append(kwargs["input_ids"].shape), with_kwargs=True
-    )
-    Engine(model, PREFIX, PAD, END).write(ROWS, greedy, LIMIT)
-    handle.remove()
+    with passes(model) as read:
+        Engine(model, PREFIX, PAD, END).write(ROWS, greedy, LIMIT)
+    seen = [ids.shape for ids in read]
     assert seen[0] == (1, len(PREFIX))
     assert seen[1] == (len(ROWS), max(map(len, ROWS)) - len(PREFIX))
     assert [shape[0] for shape in seen[2:]] == [sum(len(ids) > step for ids in expected) for step in range(1, LIMIT)]
@@ -230,37 +239,21 @@ def test_guidance_of_one_writes_what_the_marked_rows_alone_do(model):
 
 
 def test_guided_prompts_are_read_once(model):
-    seen = []
-    handle = model.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
-    )
-    Engine(model, PREFIX, PAD, END).write(ROWS, greedy, 2, guidance=Guidance(MARKS, 2.0))
-    handle.remove()
-    rows = len(ROWS)
+    with passes(model) as read:
+        Engine(model, PREFIX, PAD, END).write(ROWS, greedy, 2, guidance=Guidance(MARKS, 2.0))
+    seen, rows = [tuple(ids.shape) for ids in read], len(ROWS)
     begun = [guided_steps(model, row, mark, 2.0)[0] for row, mark in zip(ROWS, MARKS, strict=True)]
     left = rows - begun.count(END)
     assert left > 0
     assert seen == [(1, len(PREFIX)), (rows, max(map(len, ROWS)) - len(PREFIX)), (rows, 1), (2 * left, 1)]
 
 
-def counted(model, monkeypatch):
-    """Tokens of the forward passes from now on, as a list that grows."""
-    seen, forward = [], model.forward
-
-    def count(*arguments, **options):
-        seen.append(options["input_ids"].tolist())
-        return forward(*arguments, **options)
-
-    monkeypatch.setattr(model, "forward", count)
-    return seen
-
-
-def test_a_frozen_models_prefix_is_read_once_for_all_calls(model, expected, monkeypatch):
+def test_a_frozen_models_prefix_is_read_once_for_all_calls(model, expected):
     frozen, kept = copy.deepcopy(model).requires_grad_(False), KeptPrefix()
-    seen = counted(frozen, monkeypatch)
-    for row, wanted in zip(ROWS, expected, strict=True):
-        assert Engine(frozen, PREFIX, PAD, END, kept).write([row], greedy, LIMIT) == [wanted]
-    assert seen.count([PREFIX]) == 1
+    with passes(frozen) as read:
+        for row, wanted in zip(ROWS, expected, strict=True):
+            assert Engine(frozen, PREFIX, PAD, END, kept).write([row], greedy, LIMIT) == [wanted]
+    assert [ids.tolist() for ids in read].count([PREFIX]) == 1
 
 
 def other_weights(model):
@@ -321,11 +314,12 @@ def test_a_prefix_is_read_again_after_a_prepacked_layer_changes():
     assert after != before
 
 
-def test_a_model_in_training_reads_its_prefix_for_each_call(model, monkeypatch):
-    kept, seen = KeptPrefix(), counted(model, monkeypatch)
-    for _ in range(2):
-        Engine(model, PREFIX, PAD, END, kept).write(ROWS[:1], greedy, LIMIT)
-    assert seen.count([PREFIX]) == 2
+def test_a_model_in_training_reads_its_prefix_for_each_call(model):
+    kept = KeptPrefix()
+    with passes(model) as read:
+        for _ in range(2):
+            Engine(model, PREFIX, PAD, END, kept).write(ROWS[:1], greedy, LIMIT)
+    assert [ids.tolist() for ids in read].count([PREFIX]) == 2
 
 
 def test_a_prefix_is_read_again_after_an_adapter_is_switched_off(model, expected):

@@ -287,16 +287,25 @@ def prior_correct(logits: Tensor, model_prior: Tensor, target_prior: Tensor) -> 
             `prior_from_counts`.
         target_prior: Prior (C,) of the result; a topic with share 0 gets probability 0.
     """
-    model, target = (_as_prior(prior, logits.shape[-1]) for prior in (model_prior, target_prior))
+    if logits.shape[-1] != len(model_prior):
+        raise ValueError(f"logits of {logits.shape[-1]} topics for a prior of {len(model_prior)}")
+    return shift_logits(logits, prior_shift(model_prior, target_prior))
+
+
+def prior_shift(model_prior: Tensor, target_prior: Tensor) -> Tensor:
+    """What `prior_correct` adds to log-probabilities: log target - log model, float32 (C,) on the CPU."""
+    model, target = (_as_prior(prior, len(model_prior)) for prior in (model_prior, target_prior))
     if (model <= 0).any():
         raise UserError(
             "the model's prior has a topic with share 0, which cannot be divided by; give every topic a share above 0"
         )
-    shift = (target / model).log()
+    return (target / model).log().float()
+
+
+def shift_logits(logits: Tensor, shift: Tensor) -> Tensor:
+    """Log-probabilities (n, C) after a shift (C,) of `prior_shift` is added to those of logits (n, C)."""
     # With the floor there is a most probable topic even where every allowed topic had a probability of exactly 0.
-    return (
-        checked_logits(logits).float().log_softmax(-1).clamp(min=FLOOR) + shift.to(logits.device, torch.float32)
-    ).log_softmax(-1)
+    return (_log_probabilities(logits, torch.float32) + shift.to(logits.device)).log_softmax(-1)
 
 
 def _as_prior(prior: Tensor, topics: int) -> Tensor:

@@ -22,8 +22,10 @@ from .calibration import (
     fit_calibration,
     prior_correct,
     prior_from_counts,
+    prior_shift,
     refit_calibration,
     share_weights,
+    shift_logits,
     training_weights,
     uniform_prior,
 )
@@ -79,9 +81,7 @@ class PosteriorCorrector:
 
     def log_probabilities(self, logits: Tensor) -> Tensor:
         """Log-probabilities (n, C) under the target prior, float32."""
-        return prior_correct(
-            self.calibrated_log_probs(logits), prior_from_counts(self.topics.counts), torch.tensor(self.target)
-        )
+        return shift_logits(self.calibrated_log_probs(logits), self._to_target)
 
     def calibrated_log_probs(self, logits: Tensor) -> Tensor:
         """Calibrated log-probabilities (n, C) under the training prior. Target priors are estimated from them."""
@@ -125,7 +125,7 @@ class PosteriorCorrector:
         return self._alike(self.calibrated_log_probs(logits)).exp()
 
     def _alike(self, natural: Tensor) -> Tensor:
-        return prior_correct(natural, prior_from_counts(self.topics.counts), uniform_prior(len(self.topics)))
+        return prior_correct(natural, self._train, uniform_prior(len(self.topics)))
 
     @property
     def is_calibrated(self) -> bool:
@@ -183,7 +183,7 @@ class PosteriorCorrector:
         logits, labels = rows.logits.float(), rows.labels.long()
         weights = training_weights(labels, self.topics.counts)
         natural = cross_fitted(self.calibration, self._uncalibrated(logits), labels, weights)
-        return prior_correct(natural, prior_from_counts(self.topics.counts), torch.tensor(self.target))
+        return shift_logits(natural, self._to_target)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON; everything but `rows`."""
@@ -216,7 +216,20 @@ class PosteriorCorrector:
         )
 
     def _uncalibrated(self, logits: Tensor) -> Tensor:
-        return prior_correct(self.link(logits), torch.tensor(self.model_prior), prior_from_counts(self.topics.counts))
+        return shift_logits(self.link(logits), self._to_train)
+
+    # One text at a time, working these out anew would take as long as the rest of a decision.
+    @cached_property
+    def _to_train(self) -> Tensor:
+        return prior_shift(torch.tensor(self.model_prior), self._train)
+
+    @cached_property
+    def _to_target(self) -> Tensor:
+        return prior_shift(self._train, torch.tensor(self.target))
+
+    @property
+    def _train(self) -> Tensor:
+        return prior_from_counts(self.topics.counts)
 
 
 def resolve_prior(prior: TargetPrior, topics: Topics) -> tuple[float, ...]:

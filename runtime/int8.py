@@ -45,7 +45,7 @@ class Int8Linear(nn.Module):
         self._scale = _scale(weight, LARGEST)[:, 0]
         self._zeros = torch.zeros(self.out_features, dtype=torch.int64)
         rounded = (weight / self._scale[:, None]).round().to(torch.int8)
-        self._weight: Tensor = torch.ops.onednn.qlinear_prepack(rounded, None)
+        self._weight = _packed(rounded)
         self.bias = linear.bias
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -66,6 +66,12 @@ class Int8Linear(nn.Module):
             outputs += self.bias
         return outputs.to(inputs.dtype).reshape(*inputs.shape[:-1], self.out_features)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_weight": self._weight.to_dense().T}  # the packed weight has no storage to copy
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_weight": _packed(state["_weight"])})
+
 
 def quantize_linears(model: nn.Module) -> None:
     """Replace every linear layer by an `Int8Linear`, in place; tied modules keep their own weights."""
@@ -73,6 +79,11 @@ def quantize_linears(model: nn.Module) -> None:
         for name, child in parent.named_children():
             if type(child) is nn.Linear:
                 setattr(parent, name, Int8Linear(child))
+
+
+def _packed(rounded: Tensor) -> Tensor:
+    """The weight (out, in), int8, as oneDNN keeps it."""
+    return torch.ops.onednn.qlinear_prepack(rounded.contiguous(), None)
 
 
 def _scale(rows: Tensor, largest: int) -> Tensor:

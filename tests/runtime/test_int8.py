@@ -1,5 +1,8 @@
 """Int8 layers against the float ones they stand for."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -52,6 +55,13 @@ def test_a_row_does_not_depend_on_its_neighbours():
     inputs = torch.randn(4, 48)
     crowd = torch.cat([inputs, 1000 * torch.randn(3, 48)])
     assert torch.equal(rounded(crowd)[:4], rounded(inputs))
+
+
+@torch.inference_mode()
+def test_copies_and_pickles_give_the_same_outputs():
+    rounded, inputs = Int8Linear(layer()), torch.randn(4, 48)
+    for one in (copy.deepcopy(rounded), pickle.loads(pickle.dumps(rounded))):
+        assert torch.equal(one(inputs), rounded(inputs))
 
 
 def test_a_model_is_quantised_but_for_its_tied_embedding():

@@ -3,6 +3,7 @@
 Knows logits, labels and heads; knows no model. All logits favour no topic.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from ..balance import fit_scale, natural_and_uniform_nll
 from .linear_head import LinearHead
 
-SHARES = (0.0, 0.5, 1.0)  # shares of the refitted head to try
+SHARES = (0.0, 0.5, 1.0)  # of the refitted head in the sum
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,13 @@ class Choice:
 
 
 def choose(
-    probe: Tensor, tuned: Tensor, refit: Tensor, labels: Tensor, prior: Tensor, weights: Tensor | None = None
+    probe: Tensor,
+    tuned: Tensor,
+    refit: Tensor,
+    labels: Tensor,
+    prior: Tensor,
+    weights: Tensor | None = None,
+    shares: Sequence[float] = SHARES,
 ) -> Choice:
     """Choose by the sum of two held-out log-losses relative to the probe's: under natural and under uniform shares.
 
@@ -66,6 +73,7 @@ def choose(
         labels: Topics (n,) of the rows.
         prior: Shares (C,) of the rows.
         weights: Weights of the rows (n,), equal unless given.
+        shares: Shares of the refitted head to choose from.
     """
     known = probe.isfinite().all(-1)
     if not known.any():
@@ -74,7 +82,7 @@ def choose(
     counting = weights[known] * (len(known) / known.sum())
     scales = fit_scale(tuned[known], own, prior, counting), fit_scale(refit[known], own, prior, counting)
     sums: dict[float | None, Tensor] = {None: probe}
-    sums |= {share: (1 - share) * scales[0] * tuned + share * scales[1] * refit for share in SHARES}
+    sums |= {share: (1 - share) * scales[0] * tuned + share * scales[1] * refit for share in shares}
     scaled, losses = {}, {}
     for share, logits in sums.items():
         scale = fit_scale(logits[known], own, prior, counting)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..balance import uniform_prior
 from ..corpus import Record, Topics, record_weights
-from .choice import Choice, choose
+from .choice import SHARES, Choice, choose
 from .fitted import FittedEncoder, HeldOut
 from .fitting import fit_encoder
 from .output_layer import set_output_layer
@@ -120,7 +120,10 @@ def _choose(base: ProbedBase, probe: Probe, frozen: ProbeRows, parts: int, tuned
         by_probe[held_out] = head(frozen.clean.features[held_out])
         by_tuned[held_out], by_refit[held_out] = tuned.head(features), refit(features)
     own, rows = frozen.measured, frozen.only_measured()
-    return choose(by_probe[own], by_tuned[own], by_refit[own], rows.clean.labels, rows.prior, rows.clean.weights), tuned
+    # The head of a single tuning, which is not done again, has not seen the part that was held out.
+    shares = SHARES if parts == tuned_for else SHARES[1:]
+    logits, known = (by_probe[own], by_tuned[own], by_refit[own]), (rows.clean.labels, rows.prior, rows.clean.weights)
+    return choose(*logits, *known, shares), tuned
 
 
 def _held_out(logits: Tensor, rows: ProbeRows) -> HeldOut | None:

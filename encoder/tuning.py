@@ -76,6 +76,8 @@ def tune(
         checkpoint_minutes=settings.clean.checkpoint_minutes,
         trainer=settings.trainer,
     )
+    device = model.device
     run(module, data, options)
+    model.to(device)  # pyright: ignore[reportArgumentType]  # Lightning leaves it on the CPU
     model.requires_grad_(True)
     model.eval()

@@ -4,7 +4,14 @@ import dataclasses
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForMaskedLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 
 from unskew.common import UserError
 from unskew.corpus import Record, Topics
@@ -100,6 +107,16 @@ def test_no_feature_is_computed_twice(train, topics, chosen, tmp_path, monkeypat
     assert passes == [len(train)] * 4  # by the base, and by each of three tunings
 
 
+def test_features_are_read_where_the_base_was_though_training_ends_on_the_cpu(
+    train, topics, chosen, tmp_path, monkeypatch
+):
+    moves = []
+    monkeypatch.setattr("unskew.encoder.tuning.run", lambda *_: moves.append("trained"))
+    monkeypatch.setattr(PreTrainedModel, "to", lambda _, where: moves.append(where))
+    fit_topic_encoder(train, [], None, topics, chosen, tmp_path, 0)
+    assert moves == ["trained", torch.device("cpu")] * 2  # the probe is kept
+
+
 def test_of_many_rows_a_part_is_held_out_of_the_only_tuning(train, validation, topics, chosen, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "FEW_TOKENS", 100)
     fitted = fit_topic_encoder(train, [], None, topics, chosen, tmp_path, 0)
@@ -108,6 +125,15 @@ def test_of_many_rows_a_part_is_held_out_of_the_only_tuning(train, validation, t
     right = fitted.encoder.logits([record.text for record in validation]).argmax(-1).tolist()
     truth = topics.encode(record.topic for record in validation)
     assert sum(a == b for a, b in zip(right, truth, strict=True)) >= 0.8 * len(truth)
+
+
+def test_the_part_held_out_of_the_only_tuning_is_never_left_out_of_the_head(
+    train, topics, chosen, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(recipe, "FEW_TOKENS", 100)
+    monkeypatch.setattr(recipe, "choose", lambda probe, tuned, refit, *rest: choose(probe, tuned, 0 * refit, *rest))
+    note = fit_topic_encoder(train, [], None, topics, chosen, tmp_path, 0).notes[1]
+    assert note.endswith("the mean of the tuned head and a head refitted on its features")
 
 
 def test_the_probe_stays_where_tuning_does_not_pay(train, topics, chosen, tmp_path, monkeypatch):

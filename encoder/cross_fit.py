@@ -77,7 +77,8 @@ def cross_fit(
         rows, folds, noisy = base.rows(), base.folds(PROBE_FOLDS), base.noisy
         return _said(rows, fit_probe(rows, folds), noisy)
     if len(noisy) > MAX_NOISY_ROWS:
-        noisy = Random(f"noisy/{seed}").sample(list(noisy), MAX_NOISY_ROWS)
+        chosen = Random(f"noisy/{seed}").sample(range(len(noisy)), MAX_NOISY_ROWS)
+        noisy = [noisy[row] for row in sorted(chosen)]  # a stored set is read in order
     rows = _tfidf_rows(clean, noisy, topics)
     folds = folds_of(clean, rows.clean.labels.tolist(), PROBE_FOLDS, seed)
     return _said(rows, fit_probe(rows, folds, strengths=(3.0,)), noisy)

@@ -8,9 +8,10 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ..common import check_writable, output_folder, refuse_existing, replacing_folder, write_jsonl, write_text
-from ..corpus import BANDS, Record, place_of
+from ..corpus import BANDS, Record, StoredRecords, place_of
 from ..decoder import DecoderSettings
 from ..encoder import EncoderSettings
 from ..pipeline import DataSettings, TrainingData, read_sets
@@ -60,11 +61,12 @@ def inspect(
     output = output_folder(output)
     refuse_existing(output, overwrite, RESULT)
     check_writable(output.parent)
-    sets = read_sets(data, seed)
-    log.info("inspect: a probe on %s", encoder.base or "TF-IDF")
-    probed = probe_rows(sets, encoder, seed)
-    log.info("inspect: repeated texts, lengths, targets")
-    found, suspects = _answers(sets, probed, encoder, decoder)
+    with TemporaryDirectory(prefix=f"{output.name}.rows-", dir=output.parent) as rows:  # of the noisy set, on disk
+        sets = read_sets(data, seed, cache=Path(rows))
+        log.info("inspect: a probe on %s", encoder.base or "TF-IDF")
+        probed = probe_rows(sets, encoder, seed)
+        log.info("inspect: repeated texts, lengths, targets")
+        found, suspects = _answers(sets, probed, encoder, decoder)
     advice = advise(found, encoder, decoder)
     command = recommended(data, str(output / "suspects.jsonl"), found, encoder, decoder)
     found = found.model_copy(update={"advice": advice, "command": command})
@@ -118,7 +120,8 @@ def _topics(sets: TrainingData, probed: Probed | None, doubted_rows: Sequence[Re
     names = sets.topics.names
     found = recalls(probed) if probed is not None else [None] * len(names)
     doubts = Counter(record.topic for record in doubted_rows)
-    noisy = Counter(record.topic for record in sets.noisy or ())
+    stored = isinstance(sets.noisy, StoredRecords)
+    noisy = sets.noisy.topic_counts if stored else Counter(str(record.topic) for record in sets.noisy or ())
     fitted = probed.fitted if probed is not None else None
     read = fitted.noisy if fitted is not None else ()
     asked = Counter(record.topic for record in read)
@@ -131,7 +134,7 @@ def _topics(sets: TrainingData, probed: Probed | None, doubted_rows: Sequence[Re
             band=band,
             recall=recall,
             doubted=doubts[name],
-            noisy_rows=noisy[name],
+            noisy_rows=noisy.get(name, 0),
             noisy_agreement=agreed[name] / asked[name] if asked[name] else None,
         )
         for name, count, share, band, recall in zip(

@@ -55,7 +55,7 @@ def synthesise(
     _check(data)
     pipeline = HybridPipeline.from_pretrained(model, device).with_target_prior("uniform")
     check_writable(work)
-    sets = read_sets(data, settings.seed)
+    sets = read_sets(data, settings.seed, cache=work / "rows")
     log.info("%s", sets)
     result = Synthesis(_tallies(pipeline, sets, settings))
     if not result.tallies:

@@ -65,6 +65,13 @@ def test_the_files_say_what_the_call_returned(inspected):
     assert found.suspects == len(suspects(output))
 
 
+def test_the_noisy_set_stays_on_disk_and_leaves_nothing_there(faulty, tmp_path, monkeypatch):
+    monkeypatch.setattr("unskew.pipeline.datasets._noisy_in_memory", lambda *_: pytest.fail("it was read into memory"))
+    found = inspect(DataSettings(str(faulty[0]), noisy=str(faulty[0])), tmp_path / "out")
+    assert found.noisy.rows == sum(topic.noisy_rows for topic in found.topics) > 0
+    assert [place.name for place in tmp_path.iterdir()] == ["out"]
+
+
 def test_corrected_suspects_are_what_a_fit_reads(inspected, faulty, tmp_path):
     rows = suspects(inspected[1])
     for row in rows:

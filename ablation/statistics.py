@@ -28,6 +28,7 @@ LEVEL = 0.95
 RESAMPLES = 5000
 MIN_SEEDS = 5  # with fewer, no difference is judged
 POINTS = 20_000
+CELLS_AT_ONCE = 2**22  # cells of resampled matrices at a time: 32 MB
 
 Runs = Mapping[int, Mapping[str, Any]]  # runs by seed
 
@@ -74,9 +75,16 @@ class Resampler:
         return found | {name: self._mean(self._outputs, torch.tensor(rows)) for name, rows in run["rows"].items()}
 
     def _of_decisions(self, decisions: Tensor) -> dict[str, Tensor]:
+        size = max(1, CELLS_AT_ONCE // len(self._counts) ** 2)
+        parts = [self._of_resamples(some, decisions) for some in self._rows.split(size)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _of_resamples(self, weights: Tensor, decisions: Tensor) -> dict[str, Tensor]:
+        """Metrics (R,) of R of the resamples, given as weights (R, n) of the rows."""
         topics = len(self._counts)
-        cells, drawn = self._targets * topics + decisions, len(self._rows)
-        rows = torch.zeros(drawn, topics * topics).index_add_(1, cells, self._rows).double().view(-1, topics, topics)
+        cells = self._targets * topics + decisions
+        rows = torch.zeros(len(weights), topics * topics).index_add_(1, cells, weights).double()
+        rows = rows.view(-1, topics, topics)
         recall = counted.recall(rows)
         bands = counted.band_means(recall, self._counts)
         return {

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, ttest_1samp
 
-from unskew.ablation import AblationSettings, ArmSettings
+from unskew.ablation import AblationSettings, ArmSettings, statistics
 from unskew.ablation.claims import write_headline
 from unskew.ablation.data import TestRows
 from unskew.ablation.metrics import METRICS
@@ -116,6 +116,20 @@ def test_resampled_measures_centre_on_the_measured_ones(tested):
     # The spread of a mean of rows is known: sqrt(p (1 - p) / n).
     p = run["metrics"]["accuracy"]
     assert drawn["accuracy"].std().item() == pytest.approx((p * (1 - p) / N) ** 0.5, rel=0.1)
+
+
+def test_resampled_matrices_are_few_at_a_time_and_give_the_same_values(tested, monkeypatch):
+    run = {0: run_of(tested, mostly_right(tested, 0.7, 0))}
+    at_once = Resampler(tested, resamples=100).metrics(run)[0]
+    sizes = []
+    recall = statistics.counted.recall
+    monkeypatch.setattr(statistics.counted, "recall", lambda rows: sizes.append(rows.numel()) or recall(rows))
+    monkeypatch.setattr(statistics, "CELLS_AT_ONCE", 7 * len(TOPICS) ** 2 + 1)
+    in_pieces = Resampler(tested, resamples=100).metrics(run)[0]
+    assert max(sizes) <= statistics.CELLS_AT_ONCE
+    assert len(sizes) == 15
+    for name, values in at_once.items():
+        torch.testing.assert_close(in_pieces[name], values, rtol=1e-12, atol=0, equal_nan=True)
 
 
 def test_an_arm_does_not_differ_from_itself(tested):

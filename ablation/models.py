@@ -136,7 +136,7 @@ class FittedStages:
         settings = self.settings.encoder_of(arm)
         if arm.decide == "head":
             base = self.settings.decoder_of(arm).base or str(self._scratch_base(self.decoder(arm)))
-            settings = replace(settings, base=base, recipe="phases", noisy=PhaseSettings(epochs=0))
+            settings = replace(settings.by_phases(), base=base, noisy=PhaseSettings(epochs=0))
         key = fingerprint(replace(settings, trainer={}), arm.synthetic)
         if key not in self._encoders:
             self._encoders[key] = self._fit_encoder(settings, self.sets(arm))

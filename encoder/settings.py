@@ -1,6 +1,7 @@
 """Settings of the encoder. Knows the settings of its parts; builds nothing."""
 
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 from ..balance import LossSettings
@@ -18,11 +19,20 @@ BASE = SCRATCH | {
     "noisy": PhaseSettings(epochs=1, learning_rate=5e-5),
     "clean": PhaseSettings(epochs=5, learning_rate=1e-4),
 }
-PROBED = {"clean": PhaseSettings(epochs=2, learning_rate=1e-4)}
+TUNED = {"clean": PhaseSettings(epochs=2, learning_rate=1e-4)}
 NOISY_LOSS = LossSettings("generalised_cross_entropy", weights="effective_number", q=0.5)
 
-
 Recipe = Literal["tuned", "probe", "phases"]
+_OF_PHASES = ("noisy", "noisy_loss", "head", "head_loss", "loss", "sampling_ratio")
+_OF_TUNED = ("rows_per_batch", "max_steps")
+_STOPS = ("clean.patience", "clean.max_steps", "clean.max_tokens")
+_PACE = ("clean.epochs", "clean.learning_rate", "clean.warmup_share", "clean.weight_decay")
+# Settings without effect, by recipe.
+UNUSED: dict[str, tuple[str, ...]] = {
+    "tuned": (*_OF_PHASES, *_STOPS),
+    "probe": (*_OF_PHASES, *_STOPS, *_OF_TUNED, *_PACE, "layer_decay", "tokens_per_batch"),
+    "phases": (*_OF_TUNED, "names"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,8 @@ class EncoderSettings:
         head: Training of the head in "phases", on a frozen body and the clean set; default none.
         head_loss: Loss of that head training; balanced, whatever the last phase uses.
         clean: Fine-tuning of everything on the clean set. By default 2 epochs at 1e-4 for "tuned"; for "phases" 5 at
-            1e-4 with a `base`, 6 at 1e-3 from scratch. "tuned" uses only its epochs and learning rate.
+            1e-4 with a `base`, 6 at 1e-3 from scratch. Its patience, max_steps and max_tokens are for "phases" alone:
+            "tuned" has a `max_steps` of its own. "probe" has no training.
         loss: Loss of that fine-tuning, in "phases".
         layer_decay: Learning rate of each layer in noisy and clean, relative to the layer above it; by default 0.9 for
             "tuned", 1 for "phases".
@@ -95,7 +106,7 @@ class EncoderSettings:
             problems.append(f"layer_decay is {self.layer_decay}, must be above 0 and at most 1")
         if self.sampling_ratio is not None and self.sampling_ratio < 1:
             problems.append(f"sampling_ratio is {self.sampling_ratio}, must be 1 or more, or null")
-        phases = {"noisy": self.noisy, "clean": self.clean}
+        phases = {} if self.recipe_in_force == "probe" else {"noisy": self.noisy, "clean": self.clean}
         return (
             problems
             + self._without_training()
@@ -108,7 +119,7 @@ class EncoderSettings:
         if not self.clean.is_left_out or self.recipe_in_force == "probe":
             return []
         if self.recipe_in_force == "tuned":
-            return ["clean.epochs is 0, but recipe tuned fine-tunes; give at least 1, or recipe probe"]
+            return ["clean.epochs is 0, but recipe tuned fine-tunes; give at least 1, or recipe probe without it"]
         if self.head.epochs:
             return []
         return [
@@ -116,15 +127,13 @@ class EncoderSettings:
         ]
 
     def _without_meaning(self) -> list[str]:
-        """Names of given settings of phases, although the recipe has no phases."""
-        if self.recipe_in_force == "phases":
-            return []
-        unused = EncoderSettings.__dataclass_fields__
-        names = ("noisy", "noisy_loss", "head", "head_loss", "loss", "sampling_ratio")
+        """Names of given settings that other recipes have, but not this one."""
+        recipe = self.recipe_in_force
         return [
-            f"{name} has no effect with recipe {self.recipe_in_force}; leave it out, or give recipe phases"
-            for name in names
-            if getattr(self, name) != unused[name].default
+            f"{name} has no effect with recipe {recipe}; leave it out, or give recipe "
+            + " or ".join(other for other in get_args(Recipe) if name not in UNUSED[other])
+            for name in UNUSED.get(recipe, ())
+            if attrgetter(name)(self) != attrgetter(name)(EncoderSettings)
         ]
 
     @property
@@ -132,10 +141,16 @@ class EncoderSettings:
         """The recipe given, or the default for the base."""
         return self.recipe or ("phases" if self.base is None else "tuned")
 
+    def by_phases(self) -> "EncoderSettings":
+        """These settings for the recipe "phases", without those that have no effect there."""
+        return replace(self, recipe="phases", **{name: getattr(EncoderSettings, name) for name in UNUSED["phases"]})
+
     def resolved(self) -> "EncoderSettings":
         """These settings, with defaults for the base and the recipe filled in."""
         recipe = self.recipe_in_force
-        usual = SCRATCH if self.base is None else BASE if recipe == "phases" else PROBED
+        if recipe == "probe":
+            return replace(self, recipe=recipe)
+        usual = SCRATCH if self.base is None else BASE if recipe == "phases" else TUNED
         phases = {name: getattr(self, name).resolved(phase) for name, phase in usual.items()}
         if recipe == "phases":
             phases["noisy_loss"] = self.noisy_loss or NOISY_LOSS

@@ -175,7 +175,7 @@ def test_a_noisy_set_of_pure_noise_is_left_out_and_said(train, topics, chosen, t
 def test_odd_topics_are_fitted_all_the_same(odd, name, train, chosen, tmp_path):
     rows = [*train, *odd]
     topics = Topics.from_labels(record.topic for record in rows)
-    settings = dataclasses.replace(chosen, recipe=name, max_steps=1)
+    settings = dataclasses.replace(chosen, recipe=name, **({"max_steps": 1} if name == "tuned" else {}))
     fitted = fit_topic_encoder(rows, [], None, topics, settings, tmp_path, 0)
     assert fitted.encoder.logits([record.text for record in rows]).isfinite().all()
 

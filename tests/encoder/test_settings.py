@@ -1,6 +1,7 @@
 """Settings check themselves and can be read from a config."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 from jsonargparse import ArgumentParser
@@ -8,6 +9,7 @@ from jsonargparse import ArgumentParser
 from unskew.balance import LossSettings
 from unskew.common import UserError
 from unskew.encoder import EncoderSettings
+from unskew.encoder.settings import UNUSED
 from unskew.training import PhaseSettings
 
 
@@ -77,14 +79,55 @@ def test_the_recipe_is_what_suits_the_base():
 
 def test_no_epochs_are_refused_where_epochs_would_learn():
     none = PhaseSettings(epochs=0)
-    assert EncoderSettings("some/base", recipe="probe", clean=none).resolved().clean.is_left_out
     with pytest.raises(UserError, match="clean.epochs is 0, but recipe tuned fine-tunes; give at least 1, or recipe p"):
         EncoderSettings("some/base", clean=none)
     with pytest.raises(UserError, match="head.epochs and clean.epochs are both 0"):
         EncoderSettings("some/base", recipe="phases", clean=none)
 
 
-def test_settings_of_the_phases_are_refused_beside_another_recipe():
-    with pytest.raises(UserError, match=r"loss has no effect with recipe tuned.*recipe phases"):
-        EncoderSettings("some/base", loss=LossSettings("focal"))
-    assert EncoderSettings("some/base", recipe="phases", loss=LossSettings("focal")).resolved().loss.name == "focal"
+GIVEN = {
+    "loss": LossSettings("focal"),
+    "sampling_ratio": 3.0,
+    "names": False,
+    "rows_per_batch": 8,
+    "max_steps": 50,
+    "tokens_per_batch": 512,
+    "layer_decay": 0.8,
+    "clean.epochs": 3,
+    "clean.learning_rate": 1e-3,
+    "clean.warmup_share": 0.2,
+    "clean.weight_decay": 0.1,
+    "clean.patience": 1,
+    "clean.max_steps": 50,
+    "clean.max_tokens": "1M",
+}
+
+
+@pytest.mark.parametrize("recipe", ["tuned", "probe", "phases"])
+@pytest.mark.parametrize("name", GIVEN)
+def test_what_another_recipe_alone_has_is_refused(recipe, name):
+    first, _, inner = name.partition(".")
+    settings = {first: PhaseSettings(**{inner: GIVEN[name]}) if inner else GIVEN[name]}
+    if name not in UNUSED[recipe]:
+        lower = {"clean": PhaseSettings(learning_rate=1e-4)} if name == "clean.learning_rate" else settings
+        EncoderSettings("some/base", recipe=recipe, **lower)
+        return
+    others = " or ".join(other for other in UNUSED if name not in UNUSED[other])
+    with pytest.raises(UserError) as caught:
+        EncoderSettings("some/base", recipe=recipe, **settings)
+    said = f"encoder: {name} has no effect with recipe {recipe}; leave it out, or give recipe {others}"
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("given", [(None, None), ("b", "tuned"), ("b", "probe"), ("b", "phases")])
+def test_resolved_settings_read_back_are_the_same(given):
+    settings = EncoderSettings(*given).resolved()
+    parser = ArgumentParser()
+    parser.add_argument("--encoder", type=EncoderSettings)
+    printed = json.dumps(asdict(settings))
+    assert parser.instantiate_classes(parser.parse_args(["--encoder", printed])).encoder == settings
+
+
+def test_settings_of_another_recipe_can_be_those_of_phases():
+    tuned = EncoderSettings("some/base", rows_per_batch=8, max_steps=50, names=False, max_tokens=64)
+    assert tuned.by_phases() == EncoderSettings("some/base", recipe="phases", max_tokens=64)

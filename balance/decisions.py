@@ -5,6 +5,7 @@ TunedThresholdClassifierCV is for two classes; this is for any number.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,21 +25,24 @@ class Decision:
 
     Attributes:
         offsets: Offsets (C,) in nats, added to the log-probabilities before the largest is taken; empty for none.
-        costs: Costs of deciding for topic j where i is true, at [i][j]; empty decides for the most probable topic.
+        costs: Costs as (true topic, decided topic, cost); another wrong topic costs 1, the right one 0. Empty decides
+            for the most probable topic.
         least: Smallest probability (C,) at which each topic is decided for; empty decides every row.
     """
 
     offsets: tuple[float, ...] = ()
-    costs: tuple[tuple[float, ...], ...] = ()
+    costs: tuple[tuple[int, int, float], ...] = ()
     least: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.offsets and self.costs:
             raise UserError("a decision cannot have both tuned offsets and costs; leave one out")
-        sizes = {len(part) for part in (self.offsets, self.costs, self.least, *self.costs) if part}
+        if any(len(given) != 3 for given in self.costs):
+            raise UserError("a cost is not (true topic, decided topic, cost); give two indices and a number")
+        sizes = {len(part) for part in (self.offsets, self.least) if part}
         if len(sizes) > 1:
             raise UserError(f"a decision over different numbers of topics: {sorted(sizes)}")
-        if not torch.tensor([*self.offsets, *self.least, *(c for row in self.costs for c in row)]).isfinite().all():
+        if not torch.tensor([*self.offsets, *self.least, *(cost for _, _, cost in self.costs)]).isfinite().all():
             raise UserError("offsets, costs and least probabilities must be numbers")
 
     def __call__(self, probabilities: Tensor) -> Tensor:
@@ -50,7 +54,7 @@ class Decision:
         """Each row's best topic (n,), that topic's probability (n,), and whether it is high enough to decide (n,)."""
         rows = checked_probabilities(probabilities)
         if self.costs:
-            decided = (rows @ torch.tensor(self.costs, dtype=torch.float64)).argmin(-1)
+            decided = self._expected_costs(rows).argmin(-1)
         elif self.offsets:
             decided = (_log(rows) + torch.tensor(self.offsets, dtype=torch.float64)).argmax(-1)
         else:
@@ -59,6 +63,22 @@ class Decision:
         if not self.least:
             return decided, confidence, torch.ones_like(decided, dtype=torch.bool)
         return decided, confidence, confidence >= torch.tensor(self.least, dtype=torch.float64)[decided]
+
+    def _expected_costs(self, rows: Tensor) -> Tensor:
+        """The expected cost (n, C) of each decision; few columns of a cost matrix differ from what is usual."""
+        true, columns, place, cost = self._given_costs
+        costs = (torch.arange(rows.shape[-1])[:, None] != columns).double()
+        costs[true, place] = cost
+        expected = rows.sum(-1, keepdim=True) - rows
+        expected[:, columns] = rows @ costs
+        return expected
+
+    @cached_property
+    def _given_costs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """True topics (K,), the decided ones without repeats, the place (K,) of each in these, and costs (K,)."""
+        true, decided, cost = zip(*self.costs, strict=True)
+        columns, place = torch.tensor(decided).unique(return_inverse=True)
+        return torch.tensor(true), columns, place, torch.tensor(cost, dtype=torch.float64)
 
 
 @dataclass(frozen=True)

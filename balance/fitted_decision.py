@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..corpus import Topics
@@ -47,20 +46,22 @@ class FittedDecision:
         return "; ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
+        """Plain values, fit for JSON; the settings have the costs."""
         tuned = self.tuned and {name: value for name, value in asdict(self.tuned).items() if name != "offsets"}
         threshold = self.threshold and asdict(self.threshold)
-        return {"settings": asdict(self.settings), **asdict(self.decision), "tuned": tuned, "threshold": threshold}
+        decision = {"offsets": list(self.decision.offsets), "least": list(self.decision.least)}
+        # An earlier version reads a matrix of costs: without any it must refuse the settings' costs, not ignore them.
+        matrix = {} if self.decision.costs else {"costs": []}
+        return {"settings": asdict(self.settings), **decision, **matrix, "tuned": tuned, "threshold": threshold}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> "FittedDecision":
-        """The inverse of `to_dict`."""
-        decision = Decision(
-            tuple(stored["offsets"]), tuple(tuple(row) for row in stored["costs"]), tuple(stored["least"])
-        )
+    def from_dict(cls, stored: Mapping[str, Any], topics: Topics) -> "FittedDecision":
+        """The inverse of `to_dict`, for the same topics."""
+        settings = DecisionSettings(**_fields_of(DecisionSettings, stored["settings"]))
+        decision = Decision(tuple(stored["offsets"]), _costs(settings.costs, topics), tuple(stored["least"]))
         tuned, threshold = stored["tuned"], stored["threshold"]
         return cls(
-            DecisionSettings(**_fields_of(DecisionSettings, stored["settings"])),
+            settings,
             decision,
             tuned and TunedOffsets(decision.offsets, *(tuned[name] for name in ("before", "after", "kept"))),
             threshold and ConfidenceThreshold(**_fields_of(ConfidenceThreshold, threshold)),
@@ -88,7 +89,7 @@ def fit_decision(
         UserError: If a topic is unknown, or no confidence reaches the wanted accuracy.
     """
     tuned = threshold = None
-    decision = Decision(costs=_cost_matrix(settings.costs, topics))
+    decision = Decision(costs=_costs(settings.costs, topics))
     if probabilities is not None and labels is not None:
         if settings.tune is not None:
             tuned = tune_offsets(probabilities, labels, settings.tune, weights)
@@ -110,14 +111,12 @@ def _fields_of(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
 
 
-def _cost_matrix(costs: Mapping[str, Mapping[str, float]] | None, topics: Topics) -> tuple[tuple[float, ...], ...]:
-    if not costs:
-        return ()
-    matrix = 1 - torch.eye(len(topics), dtype=torch.float64)
-    for true, row in costs.items():
-        for decided, cost in row.items():
-            matrix[topics.index(true), topics.index(decided)] = cost
-    return tuple(tuple(row) for row in matrix.tolist())
+def _costs(costs: Mapping[str, Mapping[str, float]] | None, topics: Topics) -> tuple[tuple[int, int, float], ...]:
+    return tuple(
+        (topics.index(true), topics.index(decided), float(cost))
+        for true, row in (costs or {}).items()
+        for decided, cost in row.items()
+    )
 
 
 def _least(wanted: float | Mapping[str, float], topics: Topics) -> list[float]:

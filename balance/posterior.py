@@ -202,9 +202,10 @@ class PosteriorCorrector:
     def from_dict(cls, stored: Mapping[str, Any], rows: HeldOutRows | None = None) -> "PosteriorCorrector":
         """The inverse of `to_dict`."""
         held_out = stored.get("held_out")
-        known = FittedDecision.from_dict(stored["decision"]) if stored.get("decision") else None
+        topics = Topics.from_dict(stored["topics"])
+        known = FittedDecision.from_dict(stored["decision"], topics) if stored.get("decision") else None
         return cls(
-            Topics.from_dict(stored["topics"]),
+            topics,
             tuple(stored["model_prior"]),
             Calibration.from_dict(stored["calibration"]),
             tuple(stored["target_prior"]),

@@ -99,6 +99,16 @@ _RAW = (
 )
 
 
+_COSTS = """\
+number = {topic: i for i, topic in enumerate(described["topics"])}
+costs = 1 - np.eye(len(number))  # what a decision costs, at [true, decided]
+for true, row in described["decision"]["settings"]["costs"].items():
+    for topic, cost in row.items():
+        costs[number[true], number[topic]] = cost
+decided = (np.exp(log_p) @ costs).argmin(1)
+"""
+
+
 def _about(kind: ExportFormat, described: Mapping[str, Any]) -> list[str]:
     topics = list(described.get("encoder", described.get("decoder"))["topics"])
     named = ", ".join(markdown_text(name) for name in topics[:50]) + (", ..." if len(topics) > 50 else "")
@@ -119,8 +129,8 @@ def _probabilities(encoder: Mapping[str, Any]) -> list[str]:
 
 def _decide(encoder: Mapping[str, Any]) -> str:
     decision = encoder["decision"] or {}
-    if decision.get("costs"):
-        chosen = 'decided = (np.exp(log_p) @ np.array(described["decision"]["costs"])).argmin(1)\n'
+    if decision.get("settings", {}).get("costs"):
+        chosen = _COSTS
     elif decision.get("offsets"):
         chosen = 'decided = (log_p + np.array(described["decision"]["offsets"])).argmax(1)\n'
     else:

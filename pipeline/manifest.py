@@ -129,7 +129,8 @@ class StoredDecision(Artefact):
     settings: StoredDecisionSettings = Field(description="Settings that the user gave.")
     offsets: list[Nats] = Field(description="Offset of each topic's log-probability, or empty.")
     costs: list[Costs] = Field(
-        description="Costs at [true][decided] topic, or empty; the lowest expected cost decides."
+        default=[],
+        description="Not read: the settings have the costs. Empty, absent if there are any, in older bundles a matrix.",
     )
     least: list[Annotated[float, Field(ge=0, le=1 + ROUNDING)]] = Field(
         description="Smallest probability at which each topic is decided for, or empty."
@@ -174,11 +175,12 @@ class StoredCorrector(Artefact):
         if self.held_out is not None and max(self.held_out.labels, default=0) >= topics:
             raise ValueError(f"held_out.labels names topic {max(self.held_out.labels)} of {topics}")
         if self.decision is not None:
-            parts = {name: getattr(self.decision, name) for name in ("offsets", "costs", "least")}
-            parts |= {f"costs.{number}": row for number, row in enumerate(self.decision.costs)}
-            for name, values in parts.items():
-                if len(values) not in ((topics,) if name.startswith("costs.") else (0, topics)):
-                    raise ValueError(f"decision.{name} has {len(values)} numbers")
+            for name in ("offsets", "least"):
+                if len(getattr(self.decision, name)) not in (0, topics):
+                    raise ValueError(f"decision.{name} has {len(getattr(self.decision, name))} numbers")
+            costs = self.decision.settings.costs or {}
+            if unknown := {*costs, *(name for row in costs.values() for name in row)}.difference(self.topics.names):
+                raise ValueError(f"decision.settings.costs names {min(unknown)!r}, which is not a topic")
         return self
 
 

@@ -81,16 +81,38 @@ def test_offsets_that_do_not_help_are_left_out():
 
 def test_expected_cost_decides():
     # To call topic 1 topic 0 costs ten: decided for 1 from a probability of 1/11 on.
-    decision = Decision(costs=((0.0, 1.0), (10.0, 0.0)))
+    decision = Decision(costs=((1, 0, 10.0),))
     assert decision(torch.tensor([[0.92, 0.08], [0.9, 0.1], [0.2, 0.8]])).tolist() == [0, 1, 1]
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=4, max_size=4))
 def test_equal_costs_decide_for_the_most_probable(shares):
     rows = torch.tensor([shares]).double() / sum(shares)
-    decision = Decision(costs=tuple(tuple(float(i != j) for j in range(4)) for i in range(4)))
+    decision = Decision(costs=tuple((i, j, float(i != j)) for j in range(4) for i in range(4)))
     chosen = rows[0, int(decision(rows)[0])].item()
     assert chosen == pytest.approx(rows.max().item())
+
+
+@given(st.integers(0, 10_000))
+def test_costs_decide_as_their_matrix_does(seed):
+    chance = torch.Generator().manual_seed(seed)
+    rows = torch.rand(20, 6, generator=chance).double()
+    rows /= rows.sum(-1, keepdim=True)
+    pairs = [(*torch.randint(6, (2,), generator=chance).tolist(), cost) for cost in (0.0, 0.3, 4.0, 1e30)]
+    matrix = 1 - torch.eye(6).double()
+    for true, decided, cost in pairs:
+        matrix[true, decided] = cost
+    assert Decision(costs=tuple(pairs))(rows).tolist() == (rows @ matrix).argmin(-1).tolist()
+
+
+def test_few_costs_of_many_topics_are_few_numbers(monkeypatch):
+    topics = Topics(tuple(f"t{i}" for i in range(2000)), (1,) * 2000)
+    found = fit_decision(DecisionSettings(costs={"t3": {"t4": 20}}), topics)
+    assert len(json.dumps(found.to_dict())) < 1000
+    rows = torch.full((2, 2000), 1 / 2000)
+    first = found.decision(rows)
+    monkeypatch.setattr(torch, "tensor", None)  # nothing is converted again
+    assert torch.equal(found.decision(rows), first)
 
 
 def test_undecided_is_per_topic():
@@ -131,7 +153,9 @@ def test_mistakes_are_named():
     with pytest.raises(UserError, match="must be in"):
         threshold_for_undecided(probabilities, labels, 1.0)
     with pytest.raises(UserError, match="cannot have both"):
-        Decision(offsets=(0.0, 1.0), costs=((0.0, 1.0), (1.0, 0.0)))
+        Decision(offsets=(0.0, 1.0), costs=((1, 0, 10.0),))
+    with pytest.raises(UserError, match="a cost is not"):
+        Decision(costs=((0.0, 1.0), (10.0, 0.0)))
     with pytest.raises(UserError, match="different numbers of topics"):
         Decision(offsets=(0.0, 1.0), least=(0.5,))
     with pytest.raises(UserError, match="needs rows"):
@@ -190,10 +214,13 @@ def test_what_is_asked_for_becomes_a_decision_and_survives_json():
     found = fit_decision(asked, TOPICS, probabilities, labels)
     assert found.decision.offsets == found.tuned.offsets
     assert found.decision.least == (found.threshold.value, found.threshold.value, 0.9)
-    assert FittedDecision.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert FittedDecision.from_dict(json.loads(json.dumps(found.to_dict())), TOPICS) == found
     costly = fit_decision(DecisionSettings(costs={"c": {"a": 20}}), TOPICS)
-    assert costly.decision.costs == ((0, 1, 1), (1, 0, 1), (20, 1, 0))
-    assert FittedDecision.from_dict(json.loads(json.dumps(costly.to_dict()))) == costly
+    assert costly.decision.costs == ((2, 0, 20),)
+    stored = json.loads(json.dumps(costly.to_dict()))
+    assert FittedDecision.from_dict(stored, TOPICS) == costly
+    earlier = {**stored, "costs": [[0, 1, 1], [1, 0, 1], [20, 1, 0]]}
+    assert FittedDecision.from_dict(earlier, TOPICS) == costly
     assert "balanced accuracy kept" in str(found)
     assert "undecided" in str(found)
 

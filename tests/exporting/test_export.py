@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from unskew.balance import DecisionSettings
 from unskew.common import UserError
 from unskew.exporting import DESCRIPTION, ExportSettings, export, onnx_format, openvino_format
+from unskew.exporting.description import describe
 from unskew.exporting.encoder_files import TOLERANCE
+from unskew.exporting.readme import _decide
 from unskew.pipeline import HARMLESS_TEXT, HybridPipeline
 
 TEXTS = ["wheat barley tractor 7", "  a ship <|topic:football|> [CLS] <|eos|> at sea", "goal " * 200, "日本 ﬁeld"]
@@ -25,6 +28,16 @@ def test_a_runtime_names_the_bundles_topics_with_its_probabilities(kind, exporte
         assert values["topics"] == [expected.topic]
         assert np.exp(values["log_p"])[0] == pytest.approx(system.probabilities([text])[0].numpy(), abs=TOLERANCE)
         assert values["confidence"][0] == pytest.approx(expected.confidence, abs=TOLERANCE)
+
+
+def test_the_readme_decides_by_costs_as_the_bundle_does(system):
+    costly = system.with_decision(DecisionSettings(costs={"football": {"harvest": 7.0}, "harbour": {"harvest": 0.1}}))
+    encoder = json.loads(json.dumps(describe(costly, ("encoder",))["encoder"]))
+    p = torch.rand(50, 3, generator=torch.Generator().manual_seed(0)).double()
+    p /= p.sum(-1, keepdim=True)
+    values = {"np": np, "described": encoder, "log_p": p.log().numpy(), "texts": TEXTS[:1] * 50}
+    exec(_decide(encoder), values)  # noqa: S102 what the README says
+    assert values["decided"].tolist() == costly.corrector.decision.decision(p).tolist()
 
 
 def test_a_merged_decoder_writes_what_the_bundle_writes(exported, system, run_readme):

@@ -40,6 +40,23 @@ def test_a_bundle_keeps_the_held_out_rows_and_the_decision(classifier, tmp_path)
 
 
 def test_a_fit_stores_what_was_asked_for(fitted):
+def test_a_bundle_keeps_the_costs_given_and_one_with_a_matrix_loads(classifier, tmp_path):
+    made = classifier.with_decision(DecisionSettings(costs={"football": {"harvest": 7.0}}))
+    made.save_pretrained(tmp_path / "bundle")
+    path = tmp_path / "bundle" / "unskew.json"
+    stored = json.loads(path.read_text())
+    decision = stored["corrector"]["decision"]
+    assert "costs" not in decision
+    for matrix in ({}, {"costs": [[0.0, 7.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]}):
+        stored["corrector"]["decision"] = {**decision, **matrix}
+        path.write_text(json.dumps(stored))
+        assert HybridPipeline.from_pretrained(path.parent, device="cpu").corrector.decision == made.corrector.decision
+    decision["settings"]["costs"] = {"weather": {"harvest": 7.0}}
+    path.write_text(json.dumps(stored))
+    with pytest.raises(UserError, match="names 'weather', which is not a topic"):
+        HybridPipeline.from_pretrained(path.parent, device="cpu")
+
+
     stored = read_artefact(fitted[1] / "unskew.json", Manifest, 1)
     assert stored.corrector.decision is None  # the most probable topic, always
     assert "held_out.safetensors" in stored.files

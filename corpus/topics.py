@@ -4,6 +4,7 @@ Knows nothing of files or models.
 """
 
 import difflib
+import math
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,7 @@ Band = Literal["many", "medium", "few"]
 BANDS: tuple[Band, ...] = ("many", "medium", "few")
 
 
-def band(count: int) -> Band:
+def band(count: float) -> Band:
     """The band of a topic with `count` training rows: many (over 100), medium (20 to 100), few (under 20).
 
     The thresholds are those of the long-tail literature (Liu et al. 2019, arXiv 1904.05160, section 5.1).
@@ -31,12 +32,14 @@ def band(count: int) -> Band:
 class Topics:
     """The topics in their fixed order, with their training counts; the position of a name is its class index.
 
+    Counts of weighted rows are sums of weights, so they need not be whole.
+
     Raises:
         UserError: If a name is empty or occurs twice, a count is negative, or there are no rows at all.
     """
 
     names: tuple[str, ...]
-    counts: tuple[int, ...]
+    counts: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.counts):
@@ -46,7 +49,7 @@ class Topics:
         twice = [name for name, times in Counter(self.names).items() if times > 1]
         if twice:
             raise UserError(f"the topic {twice[0]!r} occurs twice in the list of topics; name it once")
-        if any(count < 0 for count in self.counts) or not sum(self.counts):
+        if not all(0 <= count < math.inf for count in self.counts) or not sum(self.counts):
             raise UserError("topics need counts of zero or more, and at least one row in all")
 
     @classmethod
@@ -63,7 +66,7 @@ class Topics:
             UserError: If `stored` has no lists "names" and "counts".
         """
         try:
-            return cls(tuple(stored["names"]), tuple(int(count) for count in stored["counts"]))
+            return cls(tuple(stored["names"]), tuple(stored["counts"]))
         except (KeyError, TypeError) as error:
             raise UserError('stored topics must be {"names": [...], "counts": [...]}') from error
 

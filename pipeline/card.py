@@ -84,10 +84,8 @@ def model_card(
     for name, count, band, share in zip(
         topics.names, topics.counts, topics.bands, corrector["target_prior"], strict=True
     ):
-        known = recall.get(name)
-        lines.append(
-            f"| {markdown_text(name)} | {count} | {band} | {share:.4f} | {'' if known is None else f'{known:.2f}'} |"
-        )
+        known = "" if name not in recall or recall[name] is None else f"{recall[name]:.2f}"
+        lines.append(f"| {markdown_text(name)} | {round(count, 2)} | {band} | {share:.4f} | {known} |")
     if decoder:
         facts = (f"- {markdown_text(name.replace('_', ' '))}: {markdown_text(str(it))}" for name, it in decoder.items())
         lines += ["", "## Decoder", "", *facts, *_obedience(metrics.get("obedience"))]

@@ -27,7 +27,9 @@ class StoredTopics(Artefact):
     """The topics in the order of the encoder's outputs, with their training rows."""
 
     names: list[Name] = Field(min_length=1, max_length=1_000_000, description="Topic names; no two are equal.")
-    counts: list[Count] = Field(description="Clean training rows of each topic; one is positive.")
+    counts: list[Count | Annotated[float, Field(ge=0, le=2**53)]] = Field(
+        description="Clean training rows of each topic, or the sum of their weights; one is positive."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "StoredTopics":

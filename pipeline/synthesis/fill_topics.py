@@ -118,7 +118,7 @@ def _tallies(pipeline: HybridPipeline, sets: TrainingData, settings: SynthesisSe
         raise UserError("the topics of data.train differ from the bundle's; give the set that the bundle was fitted on")
     return {
         topic: TopicCounts(count, settings.per_topic or settings.threshold - count)
-        for topic, count in zip(sets.topics.names, sets.topics.counts, strict=True)
+        for topic, count in zip(sets.topics.names, map(int, sets.topics.counts), strict=True)
         if count < settings.threshold
     }
 

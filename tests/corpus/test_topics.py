@@ -1,3 +1,6 @@
+import json
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +40,12 @@ def test_encoding_and_storing_lose_nothing(labels: list[str]) -> None:
     assert sum(topics.prior) == pytest.approx(1)
 
 
+def test_counts_of_weighted_rows_are_stored_as_they_are() -> None:
+    topics = Topics(("a", "b"), (2.5, 0.0033))
+    assert Topics.from_dict(json.loads(json.dumps(topics.to_dict()))) == topics
+    assert json.dumps(Topics(("a",), (3,)).to_dict()) == '{"names": ["a"], "counts": [3]}'
+
+
 def test_unknown_topic_names_the_nearest() -> None:
     topics = Topics.from_labels(["crude", "grain"])
     with pytest.raises(UserError, match=r"'crdue'.*'crude'"):
@@ -47,14 +56,22 @@ def test_unknown_topic_names_the_nearest() -> None:
 
 @pytest.mark.parametrize(
     ("names", "counts"),
-    [((), ()), (("a",), (1, 2)), (("a", "a"), (1, 2)), (("",), (1,)), (("a",), (-1,)), (("a",), (0,))],
+    [
+        ((), ()),
+        (("a",), (1, 2)),
+        (("a", "a"), (1, 2)),
+        (("",), (1,)),
+        (("a",), (-1,)),
+        (("a",), (0,)),
+        (("a",), (math.nan,)),
+    ],
 )
 def test_impossible_topics_are_refused(names: tuple[str, ...], counts: tuple[int, ...]) -> None:
     with pytest.raises(UserError):
         Topics(names, counts)
 
 
-@pytest.mark.parametrize("stored", [{}, {"names": ["a"]}, {"names": 3, "counts": 3}])
+@pytest.mark.parametrize("stored", [{}, {"names": ["a"]}, {"names": 3, "counts": 3}, {"names": ["a"], "counts": ["3"]}])
 def test_damaged_storage_is_refused(stored: dict) -> None:
     with pytest.raises(UserError, match="names"):
         Topics.from_dict(stored)

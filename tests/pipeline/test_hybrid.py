@@ -2,11 +2,13 @@
 
 import dataclasses
 import itertools
+import json
 
 import pytest
 import torch
 
 from unskew.common import UserError
+from unskew.corpus import Topics
 from unskew.decoder import GenerationSettings
 from unskew.pipeline import HybridPipeline, PredictOptions, Result
 from unskew.runtime import is_quantized
@@ -30,6 +32,14 @@ def test_saved_loaded_merged_or_not_it_says_the_same(fitted, texts):
         found = list(loaded(texts, generation=SHORT))
         assert [(r.topic, r.output) for r in found] == [(r.topic, r.output) for r in expected]
         assert [r.confidence for r in found] == pytest.approx([r.confidence for r in expected], abs=1e-5)
+
+
+def test_counts_of_weighted_rows_are_saved_and_loaded(fitted, tmp_path):
+    weighed = Topics(fitted[0].topics.names, (90.5, 7, 0.0033))
+    corrector = dataclasses.replace(fitted[0].corrector, topics=weighed)
+    HybridPipeline(fitted[0].encoder, None, corrector).save_pretrained(tmp_path / "weighed")
+    assert HybridPipeline.from_pretrained(tmp_path / "weighed", device="cpu").topics == weighed
+    assert json.loads((tmp_path / "weighed" / "unskew.json").read_text())["corrector"]["topics"]["counts"][1] == 7
 
 
 def test_saving_a_loaded_pipeline_keeps_it(fitted, texts, tmp_path):

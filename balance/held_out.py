@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..common import UserError
+from .calibration import checked_weights
 
 MOST_ROWS = 5000
 MOST_NUMBERS = 2**21  # 4 MB
@@ -23,13 +24,15 @@ class HeldOutRows:
     Attributes:
         logits: Log-probabilities (n, C) of the encoder, float16.
         labels: Topic indices (n,), int32.
+        weights: Relative weights of the rows (n,), float32.
 
     Raises:
-        UserError: If logits and labels do not fit each other, or are not log-probabilities and topics.
+        UserError: If these do not fit each other, or are not log-probabilities, topics and weights.
     """
 
     logits: Tensor
     labels: Tensor
+    weights: Tensor
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 2 or self.labels.shape != self.logits.shape[:1] or 0 in self.logits.shape:
@@ -38,15 +41,20 @@ class HeldOutRows:
             raise UserError("held-out logits must be log-probabilities")
         if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.logits.shape[1]:
             raise UserError(f"held-out topics must be in 0..{self.logits.shape[1] - 1}")
+        checked_weights(self.weights, len(self.labels))
 
     @classmethod
-    def kept_of(cls, logits: Tensor, labels: Tensor, seed: int = 0) -> "HeldOutRows":
-        """At most 5,000 rows and 2 million numbers of logits (n, C) and labels (n,); frequent topics are thinned."""
+    def kept_of(cls, logits: Tensor, labels: Tensor, weights: Tensor | None = None, seed: int = 0) -> "HeldOutRows":
+        """At most 5,000 rows and 2 million numbers of logits (n, C), labels (n,) and weights (n,), by default equal.
+
+        Frequent topics are thinned.
+        """
         logits, labels = logits.detach().cpu().float(), labels.detach().cpu().long()
+        weights = checked_weights(weights, len(labels))
         kept = _thinned(labels, min(MOST_ROWS, MOST_NUMBERS // logits.shape[1]), seed)
         # float16 at worst rounds the log-probability of a sure row, such as -1e-4, to 0.
         rounded = logits[kept].log_softmax(-1).clamp(min=FLOOR).half()
-        return cls(rounded, labels[kept].int())
+        return cls(rounded, labels[kept].int(), weights[kept].float())
 
 
 def _thinned(labels: Tensor, most: int, seed: int) -> Tensor:

@@ -96,13 +96,13 @@ class PosteriorCorrector:
         one row), and biases would learn the difference. So topics are weighted to their shares of the training set, on
         top of the rows' own `weights` (n,) if given.
         """
-        weights = training_weights(labels, self.topics.counts, weights)
+        shares = training_weights(labels, self.topics.counts, weights)
         uncalibrated = self._uncalibrated(logits)
-        calibration = fit_calibration(uncalibrated, labels, kind, weights)
-        crossed = self._alike(cross_fitted(calibration, uncalibrated, labels, weights)).exp().cpu()
+        calibration = fit_calibration(uncalibrated, labels, kind, shares)
+        crossed = self._alike(cross_fitted(calibration, uncalibrated, labels, shares)).exp().cpu()
         own = crossed.gather(-1, labels.detach().cpu().long()[:, None])[:, 0].tolist()
         held_out = HeldOutScores(tuple(round(score, 7) for score in own), tuple(labels.tolist()))
-        rows = HeldOutRows.kept_of(logits, labels)
+        rows = HeldOutRows.kept_of(logits, labels, weights)
         return replace(self, calibration=calibration, held_out=held_out, rows=rows, known=None)
 
     def sets(self, error_rate: float, kind: ConformalKind = "per_topic") -> ConformalSets:
@@ -132,14 +132,20 @@ class PosteriorCorrector:
         """Whether a calibration was fitted and kept."""
         return self.calibration.report is not None and self.calibration.report.kept
 
-    def recalibrated(self, logits: Tensor, labels: Tensor) -> "PosteriorCorrector":
-        """A corrector with the same kind of calibration, refitted on these rows without a test, for a bootstrap."""
+    def recalibrated(self, logits: Tensor, labels: Tensor, weights: Tensor) -> "PosteriorCorrector":
+        """A corrector with the same kind of calibration, refitted on these rows without a test, for a bootstrap.
+
+        Args:
+            logits: Logits of the rows (n, C).
+            labels: Topics (n,) of the rows.
+            weights: Relative weights of the rows (n,).
+        """
         report = self.calibration.report
         if report is None or not self.is_calibrated:
             return self
-        weights = training_weights(labels, self.topics.counts)
+        shares = training_weights(labels, self.topics.counts, weights)
         uncalibrated = self._uncalibrated(logits)
-        refit = refit_calibration(uncalibrated, labels, report.kind, weights, self.calibration)
+        refit = refit_calibration(uncalibrated, labels, report.kind, shares, self.calibration)
         return replace(self, calibration=refit)
 
     def with_target_prior(self, prior: TargetPrior) -> "PosteriorCorrector":
@@ -171,7 +177,7 @@ class PosteriorCorrector:
                 "decision: tune, accuracy and undecided need held-out rows, but this bundle has none; fit it again"
             )
         labels = self.rows.labels.long()
-        weights = share_weights(labels, torch.tensor(self.target, dtype=torch.float64))
+        weights = share_weights(labels, torch.tensor(self.target, dtype=torch.float64), self.rows.weights)
         if not weights.sum() > 0:
             raise UserError(
                 "decision: no held-out row has a topic with a share in the target prior; give another prior"
@@ -181,7 +187,7 @@ class PosteriorCorrector:
     def held_out_log_probs(self, rows: HeldOutRows) -> Tensor:
         """Log-probabilities (n, C) of calibration rows under the target prior, each row by a map fitted without it."""
         logits, labels = rows.logits.float(), rows.labels.long()
-        weights = training_weights(labels, self.topics.counts)
+        weights = training_weights(labels, self.topics.counts, rows.weights)
         natural = cross_fitted(self.calibration, self._uncalibrated(logits), labels, weights)
         return shift_logits(natural, self._to_target)
 

@@ -53,7 +53,7 @@ def bootstrap_errors(
     # Without a calibration to refit, all resamples share their probabilities, and are estimated together.
     for size in [1] * RESAMPLES if corrector.is_calibrated else [RESAMPLES]:
         again = _within_topics(labels, generator)
-        refitted = corrector.recalibrated(own[again], labels[again])
+        refitted = corrector.recalibrated(own[again], labels[again], held_out.weights[again])
         estimates.append(estimator(refitted, logits, _resamples(evenly, len(logits), size, generator)))
         made_up.append(estimator(refitted, own, _resamples(drawing, len(logits), size, generator)))
     bias = torch.where(rows > 0, torch.cat(made_up, -1).mean(-1) - known, 0.0)

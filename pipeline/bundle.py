@@ -4,7 +4,7 @@ unskew.json    format version, topics with counts, priors, calibration, settings
                SHA-256 of weights and tokenizers; see `manifest`
 encoder/       transformers layout, safetensors
 decoder/       PEFT or transformers layout, safetensors; absent if only topics are predicted
-held_out.safetensors  log-probabilities and topics of held-out rows; absent if there are none
+held_out.safetensors  log-probabilities, topics and weights of held-out rows; absent if there are none
 metrics.json   measured on the validation rows
 README.md      the model card
 """

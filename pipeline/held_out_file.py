@@ -1,10 +1,12 @@
-"""held_out.safetensors of a bundle: `logits` (n, C) float16 and `labels` (n,) int32 of held-out rows. Knows no model.
+"""held_out.safetensors of a bundle: held-out rows. Knows no model.
 
-Bundles of 0.1.0 call the labels `targets`.
+They are `logits` (n, C) float16, `labels` (n,) int32 and `weights` (n,) float32. Older bundles call the labels
+`targets` and have no weights, which are then 1.
 """
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -15,7 +17,7 @@ from .bundle_files import FIT_AGAIN
 
 def save_rows(rows: HeldOutRows, path: Path) -> None:
     """Write the file."""
-    save_file({"logits": rows.logits.contiguous(), "labels": rows.labels.contiguous()}, path)
+    save_file({name: getattr(rows, name).contiguous() for name in ("logits", "labels", "weights")}, path)
 
 
 def load_rows(path: Path, topics: int) -> HeldOutRows:
@@ -26,7 +28,9 @@ def load_rows(path: Path, topics: int) -> HeldOutRows:
     """
     try:
         found = load_file(path)
-        rows = HeldOutRows(found["logits"].half(), found["labels" if "labels" in found else "targets"].int())
+        labels = found["labels" if "labels" in found else "targets"].int()
+        weights = found.get("weights", torch.ones(len(labels))).float()
+        rows = HeldOutRows(found["logits"].half(), labels, weights)
     except (SafetensorError, OSError, KeyError) as error:
         raise UserError(f"{path} has no held-out rows ({error}); {FIT_AGAIN}") from error
     except UserError as error:

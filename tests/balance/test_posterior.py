@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from unskew.balance import (
     Calibration,
+    DecisionSettings,
     LossSettings,
     PosteriorCorrector,
     prior_from_counts,
@@ -94,6 +95,25 @@ def test_calibration_is_fitted_under_the_training_prior():
 def test_natural_probabilities_are_those_under_the_training_prior():
     natural = corrector([0.2, 0.3, 0.5], [1, 0, 0]).calibrated_log_probs(posterior([0.2, 0.3, 0.5]).log()).exp()
     torch.testing.assert_close(natural, posterior([0.9, 0.09, 0.01]), rtol=1e-4, atol=1e-6)
+
+
+def test_weights_of_calibration_rows_are_kept_for_what_is_refitted_on_them():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(3).repeat(80)
+    logits = 2 * torch.nn.functional.one_hot(labels, 3) + torch.randn(240, 3, generator=generator)
+    labels[:60] = labels[:60].roll(1)  # wrong, and worth next to nothing
+    weights = torch.cat([torch.full((60,), 1e-6), torch.ones(180)])
+    plain = corrector([1 / 3] * 3, [1 / 3] * 3)
+    fitted = plain.calibrate(logits, labels, "temperature", weights)
+    assert fitted.calibration != plain.calibrate(logits, labels, "temperature").calibration
+    again = fitted.held_out_log_probs(fitted.rows).exp().gather(-1, labels[:, None])[:, 0]
+    torch.testing.assert_close(again, torch.tensor(fitted.held_out.scores), rtol=0, atol=2e-3)
+    rows = fitted.rows
+    refitted = fitted.recalibrated(rows.logits.float(), rows.labels.long(), rows.weights).calibration
+    assert refitted.log_temperature == pytest.approx(fitted.calibration.log_temperature, abs=5e-3)
+    asked = DecisionSettings(undecided=0.2)
+    threshold = fitted.with_decision(asked).decision.threshold
+    assert threshold.accuracy > plain.calibrate(logits, labels, "none").with_decision(asked).decision.threshold.accuracy
 
 
 def test_survives_json():

@@ -50,4 +50,6 @@ def test_a_job_goes_on_from_its_last_whole_shard(earlier, monkeypatch, capsys):
 def test_held_out_rows_are_read_under_the_name_that_their_labels_had(tmp_path):
     logits, labels = torch.randn(4, 2).log_softmax(-1), torch.tensor([0, 1, 1, 0], dtype=torch.int32)
     save_file({"logits": logits, "targets": labels}, tmp_path / "held_out.safetensors")
-    assert torch.equal(load_rows(tmp_path / "held_out.safetensors", 2).labels, labels)
+    rows = load_rows(tmp_path / "held_out.safetensors", 2)
+    assert torch.equal(rows.labels, labels)
+    assert torch.equal(rows.weights, torch.ones(4))

@@ -243,7 +243,7 @@ def resolve_prior(prior: TargetPrior, topics: Topics) -> tuple[float, ...]:
     """Shares by topic index, summing to 1; topics that a dict does not name get share 0.
 
     Raises:
-        UserError: If a dict names unknown topics, has negative shares, or only shares of 0.
+        UserError: If a dict names unknown topics, has negative shares or what is no number, or only shares of 0.
     """
     if prior == "uniform":
         return tuple(uniform_prior(len(topics)).tolist())
@@ -253,7 +253,15 @@ def resolve_prior(prior: TargetPrior, topics: Topics) -> tuple[float, ...]:
         raise UserError(f"target prior {prior!r}: give uniform, train, or shares by topic")
     shares = [0.0] * len(topics)
     for name, share in prior.items():
-        shares[topics.index(name)] = float(share)
+        shares[topics.index(name)] = _number(share)
     if not all(0 <= share < math.inf for share in shares) or sum(shares) <= 0:
         raise UserError("target prior: shares must be numbers of at least 0, and one of them positive")
     return tuple(share / sum(shares) for share in shares)
+
+
+def _number(share: Any) -> float:
+    """The share as a float; nan if it is none."""
+    try:
+        return float(share)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan

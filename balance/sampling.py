@@ -29,7 +29,8 @@ def tempered_counts(counts: Sequence[int], ratio: float = 3.0, total: int | None
         counts: Training rows per topic.
         ratio: Largest over smallest topic, at least 1. 1 is full balance, which is rarely wise: the rarest rows repeat
             most.
-        total: Rows of an epoch, up to rounding; None is the sum of the counts.
+        total: Rows of an epoch, up to rounding, but at least one for each topic that has rows; None is the sum of the
+            counts.
     """
     present = [int(count) for count in counts if count > 0]
     if not present or any(count < 0 for count in counts):

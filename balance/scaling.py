@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..common import UserError
+from .calibration import checked_weights
 
 _LARGEST = 6.0  # of |log scale|: rows that are all predicted correctly would need an infinite scale
 _ROUNDS = 36
@@ -33,15 +34,15 @@ def fit_scale(logits: Tensor, labels: Tensor, prior: Tensor, weights: Tensor | N
         weights: Weights of the rows (n,), equal unless given.
 
     Raises:
-        UserError: If there are no rows, or a logit is not a number.
+        UserError: If there are no rows, a logit is not a number, a weight is not a number of at least 0, or all are 0.
     """
     logits, labels = logits.detach().cpu(), labels.detach().cpu().long()
     if len(labels) == 0 or not logits.isfinite().all():
         raise UserError(f"a scale needs rows with finite logits, got {tuple(logits.shape)}")
     prior = prior.detach().cpu().double()
-    own = torch.ones(len(labels)).double() if weights is None else weights.detach().cpu().double()
+    own = checked_weights(weights, len(labels))
     rows = torch.bincount(labels, own, minlength=len(prior))[labels]
-    alike = own / rows
+    alike = _alike(own, rows)
     both = torch.stack([own / own.sum(), alike / alike.sum()], 1)
     shares = torch.stack([prior, torch.full_like(prior, 1 / len(prior))], 1)
     chance = _CHANCE_ROWS / (rows + _CHANCE_ROWS)
@@ -77,11 +78,16 @@ def natural_and_uniform_nll(
         prior: Shares (C,) of the rows, weighted by `weights` if given.
         weights: Weights of the rows (n,), equal unless given.
     """
-    own = torch.ones(len(labels)).double() if weights is None else weights.double()
+    own = checked_weights(weights, len(labels))
     natural = (own * row_nll(logits, labels, prior)).sum() / own.sum()
     alike = row_nll(logits, labels, torch.full_like(prior, 1 / len(prior)))
-    even = own / torch.bincount(labels, own, minlength=len(prior))[labels]
+    even = _alike(own, torch.bincount(labels, own, minlength=len(prior))[labels])
     return natural.item(), ((alike * even).sum() / even.sum()).item()
+
+
+def _alike(own: Tensor, rows: Tensor) -> Tensor:
+    """Weights (n,) by which topics count alike, from the rows' own and their topics' (n,); 0 in a topic of weight 0."""
+    return own / rows.clamp(min=torch.finfo(rows.dtype).tiny)
 
 
 def row_nll(logits: Tensor, labels: Tensor, prior: Tensor) -> Tensor:

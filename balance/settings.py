@@ -1,8 +1,9 @@
 """Settings of losses, calibration and priors: plain data that checks itself. Loads no torch."""
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, get_args
 
 from ..common import UserError
@@ -165,15 +166,29 @@ class DecisionSettings:
         if self.accuracy is not None and self.undecided is not None:
             problems.append("accuracy and undecided cannot be combined; leave one out")
         for name in ("accuracy", "undecided"):
-            share = getattr(self, name)
-            if share is not None and not 0 < share < 1:
-                problems.append(f"{name} is {share}, must be between 0 and 1")
+            share: float | None = getattr(self, name)
+            if share is not None and not (isinstance(share, Real) and 0 < share < 1):
+                problems.append(f"{name} is {share!r}, must be a number between 0 and 1")
         least = self.min_confidence.values() if isinstance(self.min_confidence, dict) else [self.min_confidence]
-        problems += [f"min_confidence is {value}, must be from 0 to 1" for value in least if not 0 <= value <= 1]
-        costs = [cost for row in (self.costs or {}).values() for cost in row.values()]
-        problems += [f"a cost is {cost}, must be a number of at least 0" for cost in costs if not 0 <= cost < math.inf]
+        problems += [
+            f"min_confidence is {value!r}, must be a number from 0 to 1"
+            for value in least
+            if not (isinstance(value, Real) and 0 <= value <= 1)
+        ]
+        problems += self._problems_of_costs()
         if problems:
             raise UserError("decision: " + "; ".join(problems))
+
+    def _problems_of_costs(self) -> list[str]:
+        rows = self.costs or {}
+        if not (isinstance(rows, Mapping) and all(isinstance(row, Mapping) for row in rows.values())):
+            return [f"costs are {self.costs!r}, must be {{true topic: {{decided topic: cost}}}}"]
+        return [
+            f"a cost is {cost!r:.40}, must be a number of at least 0"
+            for row in rows.values()
+            for cost in row.values()
+            if not (isinstance(cost, Real) and 0 <= cost <= sys.float_info.max)
+        ]
 
     @property
     def needs_rows(self) -> bool:

@@ -235,6 +235,12 @@ def test_what_is_asked_for_becomes_a_decision_and_survives_json():
         ({"min_confidence": float("nan")}, "min_confidence is nan"),
         ({"min_confidence": {"a": 2}}, "min_confidence is 2"),
         ({"costs": {"a": {"b": -1}}}, "a cost is -1"),
+        ({"costs": {"a": {"b": 10**400}}}, "a cost is 1000"),
+        ({"costs": {"a": 1.0}}, "costs are {'a': 1.0}, must be {true topic: {decided topic: cost}}"),
+        ({"costs": [1.0]}, r"costs are \[1.0\], must be"),
+        ({"accuracy": "0.9"}, "accuracy is '0.9', must be a number"),
+        ({"min_confidence": "0.5"}, "min_confidence is '0.5', must be a number"),
+        ({"min_confidence": {"a": None}}, "min_confidence is None, must be a number"),
     ],
 )
 def test_settings_that_make_no_decision(settings, said):

@@ -128,7 +128,10 @@ def test_priors_by_name():
     assert resolve_prior({"c": 3, "a": 1}, TOPICS) == pytest.approx((0.25, 0, 0.75))
 
 
-@pytest.mark.parametrize("prior", [{"d": 1}, {"a": -1, "b": 2}, {"a": 0}, {"a": float("nan")}, "estimate"])
+@pytest.mark.parametrize(
+    "prior",
+    [{"d": 1}, {"a": -1, "b": 2}, {"a": 0}, {"a": float("nan")}, {"a": "x"}, {"a": 10**400}, {"a": None}, "estimate"],
+)
 def test_refuses_what_is_no_prior(prior):
     with pytest.raises(UserError):
         resolve_prior(prior, TOPICS)

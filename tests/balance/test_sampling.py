@@ -40,6 +40,7 @@ def test_tempering_by_hand():
 
 def test_full_balance_only_when_asked():
     assert tempered_counts([90, 9, 0], ratio=1) == [50, 50, 0]
+    assert tempered_counts([9] * 100, total=10) == [1] * 100  # no topic goes without
 
 
 def test_an_epoch_has_the_drawn_counts_and_every_row_as_often():

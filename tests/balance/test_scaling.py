@@ -49,6 +49,16 @@ def test_the_scale_is_where_an_independent_search_finds_it(drawn, topics):
     assert fit_scale(logits, labels, prior) == pytest.approx(torch.tensor(expected).exp().item(), rel=1e-6)
 
 
+def test_a_topic_of_no_weight_is_left_out(drawn):
+    logits, labels = drawn
+    weights = (labels != 2).double()
+    kept = labels != 2
+    for measured in (fit_scale, natural_and_uniform_nll):
+        assert measured(logits, labels, PRIOR, weights) == pytest.approx(measured(logits[kept], labels[kept], PRIOR))
+        with pytest.raises(UserError, match="not all of them 0"):
+            measured(logits, labels, PRIOR, 0 * weights)
+
+
 def test_rows_of_weight_two_are_rows_that_stand_twice(drawn):
     logits, labels = drawn
     weights = 1 + (torch.arange(800) % 3 == 0).double()

@@ -72,7 +72,8 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         validation_share: Share of the rows held out, each class in proportion. With 0, training rows decide which epoch
             is kept, and nothing is calibrated.
         calibration: Kind of calibration, see `unskew.balance.fit_calibration`; "none" is none. None is "none" for the
-            recipes "tuned" and "probe", which fit a scale, else bias_corrected_temperature.
+            recipes "tuned" and "probe" without a `calibration_set`, because they fit a scale on the rows that they hold
+            out, else bias_corrected_temperature.
         target_prior: Class shares to predict for: "uniform", "train", or {label: share}. Read at prediction, so a
             change needs no refit.
         decision: Decision rule as `unskew.balance.DecisionSettings`, with labels as topics; None takes the most
@@ -186,7 +187,7 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         self.encoder_ = fitted.encoder
         corrector = PosteriorCorrector(topics, fitted.model_prior, Calibration(), topics.prior, fitted.link)
         if fitted.held_out is not None and (validation or probed):
-            kind: Any = self.calibration or ("none" if probed and not apart else "bias_corrected_temperature")
+            kind: Any = self.calibration or settings.usual_calibration(apart)
             held = fitted.held_out
             corrector = corrector.calibrate(held.logits, held.labels, kind, held.weights)
         self.model_prior_, self.loss_link_ = np.array(corrector.model_prior), corrector.link

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Literal, get_args
 
-from ..balance import LossSettings
+from ..balance import CalibrationKind, LossSettings
 from ..common import UserError
 from ..training import PhaseSettings, ScratchSettings, learning_rate_problems
 
@@ -140,6 +140,14 @@ class EncoderSettings:
     def recipe_in_force(self) -> Recipe:
         """The recipe given, or the default for the base."""
         return self.recipe or ("phases" if self.base is None else "tuned")
+
+    def usual_calibration(self, apart: bool) -> CalibrationKind:
+        """The default kind of calibration.
+
+        On rows given `apart`, and in phases, it is a map that is kept if it helps. Rows that "tuned" and "probe" hold
+        out by themselves have already set a scale, so nothing more is fitted on them.
+        """
+        return "bias_corrected_temperature" if apart or self.recipe_in_force == "phases" else "none"
 
     def by_phases(self) -> "EncoderSettings":
         """These settings for the recipe "phases", without those that have no effect there."""

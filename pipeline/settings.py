@@ -86,7 +86,7 @@ class FitSettings:
         encoder: Stage 1.
         decoder: Stage 2; null fits the topic classifier alone.
         calibration: Calibration of probabilities, kept if held-out NLL improves. Default: bias_corrected_temperature
-            for phases, none for "tuned" and "probe", which fit a scale.
+            for phases and with data.validation, else none for "tuned" and "probe", which fit a scale.
         model_prior: Source of the prior that is divided out: the loss (with counts), or held-out rows.
         target_prior: Prior to predict for: uniform, train, shares, or each job's own rows.
         decision: Decision rule that gives a text its topic, or none, under the target prior.
@@ -104,7 +104,7 @@ class FitSettings:
 
     def resolved(self) -> "FitSettings":
         """These settings, with defaults for the base of each stage filled in."""
-        usual: CalibrationKind = "bias_corrected_temperature" if self.encoder.recipe_in_force == "phases" else "none"
+        usual = self.encoder.usual_calibration(apart=self.data.validation is not None)
         return replace(
             self,
             encoder=self.encoder.resolved(),

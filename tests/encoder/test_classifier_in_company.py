@@ -82,6 +82,14 @@ def test_calibration_on_rows_given_apart(texts, labels, validation):
         TopicClassifier(**TINY, epochs=1).fit(texts, labels, calibration_set=(["a"], ["politics"]))
 
 
+def test_a_probe_fits_a_map_on_rows_given_apart_alone(base, texts, labels, validation):
+    apart = [record.text for record in validation], [record.topic for record in validation]
+    probe = TopicClassifier(base, recipe="probe", names=False, max_tokens=32, trainer=TINY["trainer"], random_state=0)
+    assert probe.fit(texts, labels).calibration_.report.kind == "none"
+    report = probe.fit(texts, labels, calibration_set=apart).calibration_.report
+    assert (report.asked or report.kind, report.rows) == ("bias_corrected_temperature", len(validation))
+
+
 def test_log_probabilities(unsure, texts):
     np.testing.assert_allclose(np.exp(unsure.predict_log_proba(texts)), unsure.predict_proba(texts), atol=1e-6)
 

@@ -66,6 +66,22 @@ def test_the_decoder_meets_the_noisy_rows_under_the_encoders_topics(tiny, tmp_pa
     assert topics != [row["topic"] for row in rows]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "validation", "expected"),
+    [
+        ("phases", None, "bias_corrected_temperature"),
+        ("tuned", None, "none"),
+        ("probe", None, "none"),
+        ("tuned", "dev.jsonl", "bias_corrected_temperature"),
+        ("probe", "dev.jsonl", "bias_corrected_temperature"),
+    ],
+)
+def test_rows_given_apart_are_calibrated_on_by_default(recipe, validation, expected):
+    settings = dataclasses.replace(data("x", validation=validation), encoder=EncoderSettings("some/base", recipe))
+    assert settings.resolved().calibration == expected
+    assert dataclasses.replace(settings, calibration="temperature").resolved().calibration == "temperature"
+
+
 def test_what_is_said_of_the_rows_is_true_of_both_stages(tiny):
     sets = read_sets(tiny.data, 0)
     held_out, noisy = len(sets.validation), len(sets.noisy)

@@ -51,7 +51,12 @@ PRIORS: tuple[Prior, ...] = ("adaptive", "uniform", "train")  # metrics under ea
 
 
 def fit(
-    settings: FitSettings, output: str | Path, *, overwrite: bool = False, logger: LoggerName = "csv"
+    settings: FitSettings,
+    output: str | Path,
+    *,
+    overwrite: bool = False,
+    logger: LoggerName = "csv",
+    rows: Path | None = None,
 ) -> HybridPipeline:
     """Fit a system and write its bundle. Fits in several threads of a process wait for each other.
 
@@ -60,13 +65,14 @@ def fit(
         output: Folder of the bundle. Beside it, `OUTPUT.work` keeps the checkpoints from which a fit resumes.
         overwrite: Whether an existing bundle may be replaced, once the new one is whole.
         logger: Tracker for the curves and the final metrics; one that does not answer does not stop the fit.
+        rows: Folder for the stored noisy rows, which several fits can share; by default one in `OUTPUT.work`.
 
     Raises:
         UserError: If an input cannot be used, or `output` exists and must not be replaced.
     """
     check_logger(logger)
     with one_fit_at_a_time():
-        pipeline = _fit(_logging_to(logger, settings.resolved()), model_folder(output), overwrite)
+        pipeline = _fit(_logging_to(logger, settings.resolved()), model_folder(output), overwrite, rows)
     work = Path(output).with_name(Path(output).name + ".work")
     final = make_logger(logger, work, Path(output).name)
     metrics = pipeline.metrics.get("validation", {})
@@ -101,11 +107,11 @@ def _logging_to(logger: LoggerName, settings: FitSettings) -> FitSettings:
     )
 
 
-def _fit(settings: FitSettings, output: Path, overwrite: bool) -> HybridPipeline:
+def _fit(settings: FitSettings, output: Path, overwrite: bool, rows: Path | None) -> HybridPipeline:
     check_fit(settings, output, overwrite=overwrite)
     work = output.with_name(output.name + ".work")
     check_writable(work)
-    sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None, cache=work / "rows")
+    sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None, cache=rows or work / "rows")
     log.info("%s", _said_of_rows(sets, settings))
     target = resolve_prior("uniform" if settings.target_prior == "adaptive" else settings.target_prior, sets.topics)
     if settings.decoder is not None:

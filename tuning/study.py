@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from ..balance import DecisionSettings
 from ..common import UserError, errors_only, first_line
 from ..pipeline import FitSettings, fit, read_sets
 from ..runtime import is_out_of_memory
@@ -144,9 +145,10 @@ def _run(
     if folder.result(number).is_file():  # not reported to Optuna yet: the process ended in between
         return TrialResult.load(folder.result(number))
     bundle, begun = folder.bundle(number), monotonic()
+    judged = replace(settings, decoder=None, decision=DecisionSettings())  # the loss is of probabilities
     try:
         with errors_only(log.name):  # one line per trial
-            corrector = fit(replace(settings, decoder=None), bundle, overwrite=True).corrector
+            corrector = fit(judged, bundle, overwrite=True, rows=folder.rows).corrector
         losses, rows = tuple(losses_of(corrector)), rows_of(corrector)
         failure = None if not done.trials or rows == done.default.rows else "it held out other rows than the default"
     except (UserError, RuntimeError, MemoryError) as error:

@@ -82,6 +82,20 @@ def test_rows_given_apart_are_calibrated_on_by_default(recipe, validation, expec
     assert dataclasses.replace(settings, calibration="temperature").resolved().calibration == "temperature"
 
 
+def test_fits_store_noisy_rows_where_they_are_told(tiny, tmp_path, monkeypatch):
+    found = []
+
+    def stopped(*_, cache, **__):
+        found.append(cache)
+        raise UserError("far enough")
+
+    monkeypatch.setattr(fitting, "read_sets", stopped)
+    for rows in (None, tmp_path / "shared"):
+        with pytest.raises(UserError, match="far enough"):
+            fit(tiny, tmp_path / "bundle", rows=rows)
+    assert found == [tmp_path / "bundle.work" / "rows", tmp_path / "shared"]
+
+
 def test_what_is_said_of_the_rows_is_true_of_both_stages(tiny):
     sets = read_sets(tiny.data, 0)
     held_out, noisy = len(sets.validation), len(sets.noisy)

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 pytest.importorskip("optuna", reason="the extra `tune` is not installed")
 
-from unskew.balance import Calibration, PosteriorCorrector
+from unskew.balance import Calibration, DecisionSettings, PosteriorCorrector
 from unskew.cli.main import main
 from unskew.common import UserError
 from unskew.corpus import Topics
@@ -29,10 +29,13 @@ class Fits:
     """Stands for `fit`: the nearer the learning rate is to 1e-3, the lower the loss; `events` happen at some calls."""
 
     def __init__(self, **events):
+        self.settings, self.rows = [], set()
         self.asked, self.events = [], {int(call.removeprefix("at_")): event for call, event in events.items()}
 
-    def __call__(self, settings, bundle, overwrite):
+    def __call__(self, settings, bundle, overwrite, rows):
         assert settings.decoder is None
+        self.settings.append(settings)
+        self.rows.add(rows)
         self.asked.append((value_of(settings, RATE), settings.encoder.clean.epochs))
         event = self.events.get(len(self.asked))
         if isinstance(event, BaseException):
@@ -71,6 +74,14 @@ def test_the_default_comes_first_and_the_best_is_written(tiny, fits, tmp_path):
     assert best["decoder"]["max_target_tokens"] == tiny.decoder.max_target_tokens
     assert len((tmp_path / "study" / "trials.csv").read_text().splitlines()) == 9
     assert sorted(path.suffix for path in (tmp_path / "study" / "trials").iterdir()) == [".json"] * 8
+
+
+def test_trials_decide_nothing_and_share_the_stored_rows(tiny, fits, tmp_path):
+    made, asked = fits(), DecisionSettings(accuracy=0.999)
+    tune(replace(tiny, decision=asked), tmp_path / "study", trials=2)
+    assert [settings.decision for settings in made.settings] == [DecisionSettings()] * 2
+    assert made.rows == {tmp_path / "study" / "rows"}
+    assert yaml.safe_load((tmp_path / "study" / "best.yaml").read_text())["decision"]["accuracy"] == 0.999
 
 
 def test_what_was_interrupted_goes_on_as_if_it_had_not_been(tiny, fits, tmp_path):

@@ -184,6 +184,7 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         with one_fit_at_a_time(), folder as place, _quiet(), torch.random.fork_rng():
             measured = validation if validation or probed else train
             fitted = fit_topic_encoder(train, measured, None, topics, settings, str(place), seed)
+        fitted.encoder.model.to("cpu")  # where a probe was fitted on a GPU  # pyright: ignore[reportArgumentType]
         self.encoder_ = fitted.encoder
         corrector = PosteriorCorrector(topics, fitted.model_prior, Calibration(), topics.prior, fitted.link)
         if fitted.held_out is not None and (validation or probed):

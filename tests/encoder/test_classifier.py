@@ -202,6 +202,19 @@ def test_a_pretrained_base_is_fitted_as_by_the_pipeline(base, texts, labels, giv
     np.testing.assert_allclose(model.predict_log_proba(texts), expected.log_softmax(-1), atol=1e-5)
 
 
+def test_after_a_fit_the_model_is_on_the_cpu(texts, labels, monkeypatch):
+    moved = []
+
+    def watched(*given):
+        fitted = fit_topic_encoder(*given)
+        monkeypatch.setattr(fitted.encoder.model, "to", moved.append)  # a probe leaves it on a GPU, if there is one
+        return fitted
+
+    monkeypatch.setattr(classifier, "fit_topic_encoder", watched)
+    TopicClassifier(**TINY, epochs=1).fit(texts, labels)
+    assert moved == ["cpu"]
+
+
 def test_unfitted_is_said():
     with pytest.raises(NotFittedError):
         TopicClassifier().predict(["text"])

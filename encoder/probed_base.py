@@ -89,7 +89,8 @@ class ProbedBase:
         if len(noisy) > MAX_NOISY_ROWS:
             # A simple random sample, because the noisy set's shares and label errors are estimated on it.
             log.info("encoder: the probe reads %s of the %s noisy rows", f"{MAX_NOISY_ROWS:,}", f"{len(noisy):,}")
-            noisy = Random(f"noisy/{seed}").sample(noisy, MAX_NOISY_ROWS)
+            chosen = Random(f"noisy/{seed}").sample(range(len(noisy)), MAX_NOISY_ROWS)
+            noisy = [noisy[row] for row in sorted(chosen)]  # a stored set is read in order
         start = {name: value.detach().clone() for name, value in model.state_dict().items()}
         return cls(model, tokenizer, settings, topics, folder, seed, tuple(clean), names, tuple(noisy), start)
 

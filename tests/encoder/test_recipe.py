@@ -1,6 +1,7 @@
 """The default on a pretrained base: a probe, tuned where that pays, on every clean row."""
 
 import dataclasses
+from random import Random
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from transformers import (
 
 from unskew.common import UserError
 from unskew.corpus import Record, Topics
-from unskew.encoder import EncoderSettings, TopicEncoder, fit_topic_encoder, recipe
+from unskew.encoder import EncoderSettings, TopicEncoder, fit_topic_encoder, probed_base, recipe
 from unskew.encoder.choice import choose
 from unskew.encoder.probed_base import ProbedBase
 from unskew.encoder.topic_texts import name_as_text
@@ -149,6 +150,12 @@ def test_validation_rows_that_are_given_are_what_it_is_calibrated_on(train, vali
     fitted = fit_topic_encoder(train, validation, None, topics, probe, tmp_path, 0)
     expected = fitted.encoder.logits([record.text for record in validation])
     torch.testing.assert_close(fitted.held_out.logits, expected)
+
+
+def test_a_sample_of_noisy_rows_is_read_in_their_order(train, topics, chosen, tmp_path, monkeypatch):
+    monkeypatch.setattr(probed_base, "MAX_NOISY_ROWS", 9)
+    noisy = ProbedBase.make(train, train, topics, chosen.resolved(), tmp_path, 0).noisy
+    assert list(noisy) == sorted(Random("noisy/0").sample(train, 9), key=train.index)
 
 
 def test_a_noisy_set_of_pure_noise_is_left_out_and_said(train, topics, chosen, tmp_path):

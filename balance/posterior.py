@@ -225,7 +225,7 @@ class PosteriorCorrector:
     def _uncalibrated(self, logits: Tensor) -> Tensor:
         return shift_logits(self.link(logits), self._to_train)
 
-    # One text at a time, working these out anew would take as long as the rest of a decision.
+    # One text at a time, working these out again would take as long as the rest of a decision.
     @cached_property
     def _to_train(self) -> Tensor:
         return prior_shift(torch.tensor(self.model_prior), self._train)

@@ -14,6 +14,7 @@ import socket
 import stat
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +27,8 @@ Target = str | os.PathLike[str]
 def replacing_file(path: Target, mode: str = "w") -> Generator[IO[Any]]:
     """An open file (UTF-8 text, or bytes with mode "wb") that replaces `path` when the block ends without an error.
 
-    Missing parent folders are made. If the block or the writing fails, `path` is unchanged.
+    Missing parent folders are made. If the block or the writing fails, `path` is unchanged. Temporary files of killed
+    writers of `path` are removed, if they were there when this process first wrote a file to the folder.
 
     Raises:
         UserError: If the folder cannot be written or the disk is full.
@@ -34,7 +36,10 @@ def replacing_file(path: Target, mode: str = "w") -> Generator[IO[Any]]:
     place = Path(path).resolve()
     if place.is_dir():
         raise UserError(f"cannot write the file {path}: a folder is there; choose another name")
-    temporary = _begin(place)
+    with _explained(place, always=True):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _remove_all(_ended(place, ".tmp", _left_in(place.parent, os.getpid())))
+    temporary = _sibling(place, ".tmp")
     try:
         encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
         with _explained(path, always=True):
@@ -64,7 +69,11 @@ def replacing_folder(path: Target) -> Generator[Path]:
     place = Path(path).resolve()
     if place.exists() and not place.is_dir():
         raise UserError(f"cannot write the folder {path}: a file is there; choose another name")
-    temporary = _begin(place)
+    with _explained(place, always=True):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        restore_folder(place)
+        _remove_all([*_abandoned(place, ".tmp"), *_abandoned(place, ".old")])
+    temporary = _sibling(place, ".tmp")
     try:
         with _explained(path, always=True):
             temporary.mkdir()
@@ -101,25 +110,26 @@ def write_jsonl(path: Target, rows: Iterable[Mapping[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _begin(place: Path) -> Path:
-    """Make the parent folder, remove leftovers of killed writers of `place`, and return a new temporary name."""
-    with _explained(place, always=True):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        restore_folder(place)
-        for leftover in [*_abandoned(place, ".tmp"), *_abandoned(place, ".old")]:
-            _remove(leftover)
-    return _sibling(place, ".tmp")
-
-
 def _sibling(place: Path, ending: str) -> Path:
     # Host and process are in the name, so that a later writer can tell whether this one still runs.
     return place.with_name(f".{place.name}~{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}{ending}")
 
 
+# Once for each process: a job has as many files in a folder as it has shards, and would list them all for each.
+@lru_cache
+def _left_in(folder: Path, process: int) -> list[str]:
+    """The temporary names in a folder when a process first writes a file there."""
+    return [name for name in os.listdir(folder) if name.startswith(".") and name.endswith(".tmp")]
+
+
 def _abandoned(place: Path, ending: str) -> list[Path]:
     """Temporary files of writers of `place` that ran on this host and have ended."""
+    return _ended(place, ending, os.listdir(place.parent))
+
+
+def _ended(place: Path, ending: str, names: Iterable[str]) -> list[Path]:
     start = f".{place.name}~{socket.gethostname()}~"
-    found = [name for name in os.listdir(place.parent) if name.startswith(start) and name.endswith(ending)]
+    found = [name for name in names if name.startswith(start) and name.endswith(ending)]
     return [place.with_name(name) for name in found if not _runs(name[len(start) :])]
 
 
@@ -180,6 +190,11 @@ def _sync_folder(folder: Path) -> None:
     with suppress(OSError):
         os.fsync(descriptor)
     os.close(descriptor)
+
+
+def _remove_all(paths: Iterable[Path]) -> None:
+    for path in paths:
+        _remove(path)
 
 
 def _remove(path: Path) -> None:

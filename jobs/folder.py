@@ -278,6 +278,8 @@ def is_intact(place: JobPaths, manifest: Mapping[str, Any]) -> bool:
 def locked(place: JobPaths) -> Generator[None]:
     """Lock the folder, which is created if missing. The system frees the lock however the process ends.
 
+    Temporary files of shards are removed: only the process with the lock writes shards, so killed ones left them.
+
     Raises:
         UserError: If another process has the lock.
     """
@@ -290,6 +292,9 @@ def locked(place: JobPaths) -> Generator[None]:
         place.folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
         file.write_text(f"process {os.getpid()} of {platform.node()}", "utf-8")
+        for folder in (place.folder, place.done(0).parent, place.bad(0).parent):
+            for path in _temporary(folder):
+                path.unlink(missing_ok=True)
     except Timeout as error:
         who = file.read_text("utf-8").strip() or "another process"
         raise UserError(f"{who} is working on {place.output}; wait for it, or choose another output") from error
@@ -306,8 +311,11 @@ def locked(place: JobPaths) -> Generator[None]:
 
 def _own(folder: AnyPath) -> list[AnyPath]:
     """The files in a folder with names of shard files, and temporary files left by killed writers."""
-    left = [path for path in folder.glob(".part-*.tmp") if _SHARD.fullmatch(path.name[1:].partition("~")[0])]
-    return [path for path in sorted(folder.glob("part-*")) if _SHARD.fullmatch(path.name)] + left
+    return [path for path in sorted(folder.glob("part-*")) if _SHARD.fullmatch(path.name)] + _temporary(folder)
+
+
+def _temporary(folder: AnyPath) -> list[AnyPath]:
+    return [path for path in folder.glob(".part-*.tmp") if _SHARD.fullmatch(path.name[1:].partition("~")[0])]
 
 
 def _identity(path: AnyPath) -> tuple[int, int, int] | None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -287,3 +288,25 @@ def test_a_writer_at_work_is_left_alone(old_file: Path) -> None:
         write_text(old_file, "fast")
         assert old_file.read_text() == "fast"
     assert old_file.read_text() == "slow"
+
+
+def test_files_of_one_folder_are_written_without_listing_it_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the work for n files grows with n squared; leftovers are removed all the same, whichever thread writes."""
+    names = [f"part-{number}" for number in range(40)]
+    run_and_kill(
+        "import pathlib, contextlib\n"
+        "with contextlib.ExitStack() as stack:\n"
+        "    for name in range(40): stack.enter_context(writing.replacing_file(f'{sys.argv[1]}/part-{name}'))\n"
+        "    kill()",
+        tmp_path,
+    )
+    assert len(entries(tmp_path)) == 40
+    listed, real = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(path) or real(path))
+    write_text(tmp_path / "first", "new")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: write_text(tmp_path / name, "new"), names))
+    assert len(listed) == 1
+    assert entries(tmp_path) == sorted(["first", *names])

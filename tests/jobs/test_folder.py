@@ -39,6 +39,19 @@ def test_a_held_folder_is_refused_by_the_holders_name_and_free_once_the_holder_i
         assert f"process {os.getpid()} of" in (tmp_path / "out.jsonl.job" / ".lock").read_text("utf-8")
 
 
+def test_the_lock_clears_up_what_killed_writers_of_shards_left_on_any_machine(tmp_path):
+    """A process that has written to the folder before does not look for leftovers again."""
+    place = folder.JobPaths.of(f"{tmp_path}/out/")
+    left = [".part-00003.jsonl~elsewhere~1~0a.tmp", "errors/.part-00003.jsonl~elsewhere~1~0a.tmp"]
+    others = [".part-notes.jsonl~elsewhere~1~0a.tmp", "part-00002.jsonl"]
+    for name in (*left, *others):
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_text("")
+    with folder.locked(place):
+        assert not any((tmp_path / "out" / name).exists() for name in left)
+        assert all((tmp_path / "out" / name).exists() for name in others)
+
+
 def test_a_full_disk_is_one_line_and_holds_no_lock(tmp_path, monkeypatch):
     place = folder.JobPaths.of(str(tmp_path / "out.jsonl"))
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,20 +15,36 @@ from .batching import group_by_length
 log = logging.getLogger("unskew")
 T = TypeVar("T")
 
-_LIMITS = Path("/sys/fs/cgroup")  # of a container, if there is one (control groups, version 2)
+_LEAST = 2**26  # bytes: below it, smaller batches would save next to nothing
+_LIMITS = Path("/sys/fs/cgroup")  # of a container, if there is one
+_VERSIONS = (  # of control groups, 2 and 1: the files of limit, use and statistics, and the latter's page cache
+    ("memory.max", "memory.current", "memory.stat", ("inactive_file", "active_file")),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "memory/memory.stat",
+        ("total_inactive_file", "total_active_file"),
+    ),
+)
 
 
 def free_bytes(device: torch.device) -> int:
-    """Free bytes of a device; on a CPU within the limit of the container."""
+    """Free bytes of a device; on a CPU within the limit of the container, and at least 64 MiB."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     free = psutil.virtual_memory().available
-    try:
-        limit, used = ((_LIMITS / name).read_text().strip() for name in ("memory.max", "memory.current"))
-    except OSError:
-        return free
-    return free if limit == "max" else min(free, int(limit) - int(used))
+    with suppress(StopIteration, OSError, KeyError, ValueError):  # no container, or one whose limit is no number
+        free = min(free, _left_to_container())
+    return max(_LEAST, free)
+
+
+def _left_to_container() -> int:
+    """The limit less the use. The page cache of files that were read counts as used, but is given back on demand."""
+    limit, used, statistics, cached = next(names for names in _VERSIONS if (_LIMITS / names[0]).exists())
+    counts = dict(line.split() for line in (_LIMITS / statistics).read_text().splitlines())
+    reclaimable = sum(int(counts[name]) for name in cached)
+    return int((_LIMITS / limit).read_text()) - int((_LIMITS / used).read_text()) + reclaimable
 
 
 def is_out_of_memory(error: BaseException) -> bool:

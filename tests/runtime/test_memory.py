@@ -53,13 +53,23 @@ def test_other_faults_are_not_taken_for_lack_of_memory():
     assert len(tried) == 1
 
 
-def test_free_memory_is_within_the_containers_limit(tmp_path, monkeypatch):
+@pytest.mark.parametrize("version", [1, 2])
+def test_free_memory_is_the_containers_limit_less_what_it_cannot_give_back(tmp_path, monkeypatch, version):
+    """A job that has read a large input has filled its container with page cache, which is free on demand."""
+    names = ("memory.max", "memory.current", "memory.stat", "")
+    if version == 1:
+        names = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_")
+        (tmp_path / "memory").mkdir()
+    limit, used, statistics, start = names
     cpu = torch.device("cpu")
     monkeypatch.setattr(memory, "_LIMITS", tmp_path)
     free = free_bytes(cpu)
-    assert free > 2**20
-    (tmp_path / "memory.current").write_text("3000000\n")
-    (tmp_path / "memory.max").write_text("4000000\n")
-    assert free_bytes(cpu) == 1_000_000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert free_bytes(cpu) > 2**20
+    assert free > 2**26
+    (tmp_path / limit).write_text(f"{2**30}\n")
+    (tmp_path / used).write_text(f"{2**30 - 2**20}\n")
+    (tmp_path / statistics).write_text(f"anon 5\n{start}inactive_file {2**27}\n{start}active_file {2**28}\nshmem 9\n")
+    assert free_bytes(cpu) == 2**20 + 2**27 + 2**28
+    (tmp_path / statistics).write_text(f"{start}inactive_file 0\n{start}active_file 0\n")
+    assert free_bytes(cpu) == 2**26
+    (tmp_path / limit).write_text("9223372036854771712\n" if version == 1 else "max\n")
+    assert free_bytes(cpu) > 2**26

@@ -1,4 +1,4 @@
-from .abilities import check_abilities
+from .abilities import check_abilities, check_length
 from .adaptation import TrainableParameters, merge
 from .control import FAIRNESS_TOKEN, ControlTokens, topic_token
 from .fitting import fit_decoder
@@ -7,7 +7,7 @@ from .judges import FrameJudge, TopicJudge, are_slot_frames, judge_of_records, m
 from .obedience import Obedience, ObedienceTrial, judge_obedience, log_probability_gap, measure_obedience
 from .preparation import check_base
 from .sampling import has_target, topic_loss_link, topic_prior_from_loss
-from .saving import save_plain
+from .saving import load_base_config, save_plain
 from .settings import BALANCED_RATIO, Backend, DecoderSettings, GenerationSettings
 from .stored import StoredAdapter, StoredDecoder
 from .templates import INSTRUCTION, PLAIN, TEMPLATES
@@ -39,10 +39,12 @@ __all__ = [
     "check_abilities",
     "check_base",
     "check_backend",
+    "check_length",
     "fit_decoder",
     "has_target",
     "topic_prior_from_loss",
     "judge_obedience",
+    "load_base_config",
     "judge_of_records",
     "log_probability_gap",
     "make_judge",

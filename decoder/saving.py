@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common import UserError, first_line
 from ..runtime import check_finite
 from .adaptation import Model, TrainableParameters
 from .adaptation import merge as merge_adapter
 from .adapter_file import merge_file
-from .base import load_model, load_tokenizer
+from .base import load_config, load_model, load_tokenizer
 from .control import ControlTokens, make_rows
 from .prompts import Prompt
 from .settings import Condition
@@ -121,6 +121,20 @@ def load(folder: Path, *, merge: bool) -> Parts:
         base,
         ours,
     )
+
+
+def load_base_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of a decoder's model, or of its adapter's base; loads no weights.
+
+    Raises:
+        UserError: If it is missing or unreadable.
+    """
+    adapter = folder / "adapter_config.json"
+    if not adapter.exists():
+        return load_config(folder)
+    with _explained(folder):
+        reference = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    return load_config(folder / _OWN_BASE if reference == _OWN_BASE else reference)
 
 
 def _save_adapter(decoder: "TopicDecoder", model: PeftModel, folder: Path) -> None:

@@ -20,7 +20,7 @@ from ..runtime import (
     to_precision,
 )
 from . import saving
-from .abilities import check_abilities
+from .abilities import check_abilities, check_length
 from .adaptation import Model, TrainableParameters
 from .attention import skip_unseen_keys
 from .base import pad_id_of
@@ -123,17 +123,17 @@ class TopicDecoder:
 
         Raises:
             UserError: If a topic is unknown; if the numbers of texts and topics differ; if guidance or fairness is
-                requested and the decoder was not trained for it; in a fork of a process that has used a model, where
-                torch would hang.
+                requested and the decoder was not trained for it; if the base has too few positions for
+                `max_new_tokens`; in a fork of a process that has used a model, where torch would hang.
         """
         if len(texts) != len(topics):
             raise UserError(f"{len(texts)} texts but {len(topics)} topics; give one topic for each text")
         if not texts:
             return []  # the tokenizer would decode an empty list as one output
         options = options or GenerationSettings()
+        self.check_options(options, fairness)
         if options.max_new_tokens is None:
             options = replace(options, max_new_tokens=self.max_target_tokens + 1)  # one for the end token
-        self.check_options(options, fairness)
         refuse_after_fork()
         prompts = self._sequencer.prompts(texts, fairness)
         topic_tokens = [self._sequencer.topic_tokens(topic) for topic in topics]
@@ -145,8 +145,9 @@ class TopicDecoder:
         return [self.text_of(ids) for ids in written]
 
     def check_options(self, options: GenerationSettings, fairness: bool) -> None:
-        """Raise a `UserError` if guidance or fairness is requested that this decoder cannot give."""
+        """Raise a `UserError` if this decoder cannot give the requested guidance, fairness or length of outputs."""
         check_abilities(self, options.guidance, fairness)
+        check_length(self, self.model.config, self._sequencer.most_topic_tokens, options, fairness)
         if options.guidance != 1 and self._vllm is not None:
             raise UserError("guidance needs the backend torch; set guidance to 1 with vllm")
 

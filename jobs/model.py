@@ -76,20 +76,21 @@ def open_model(
         backend: Library that runs the decoder, see `HybridPipeline.from_pretrained`.
 
     Raises:
-        UserError: If the output cannot be written, there is no such bundle or device, its decoder was not trained for
-            the requested guidance or fairness, or the precision or the backend is not available on the device.
+        UserError: If the output cannot be written, there is no such bundle or device, its decoder cannot give the
+            requested guidance, fairness or length of outputs, or the precision or the backend is not available on the
+            device.
     """
     import torch
 
-    from ..decoder import check_abilities, check_backend
+    from ..decoder import check_backend
     from ..pipeline import choose_device
     from ..runtime import choose_precision
 
     if job is not None:
         check_output(job)
     contents = bundle.read(model)
-    if job is not None and contents.stored_decoder is not None:
-        check_abilities(contents.stored_decoder, job.generation.guidance, job.fairness)
+    if job is not None:
+        _check_decoder(contents, job)
     folders = bundle_folders(contents)
     seen = folder_state(folders)
     if is_url(model):
@@ -115,6 +116,23 @@ def open_model(
     load = partial(_load, where, device, precision, backend, job and job.decision, state["bundle"], folders, seen)
     topics, adapts = Topics.from_dict(contents.corrector["topics"]), bundle.adapts(contents.description)
     return ModelHandle(load, state, topics, place.type != "cpu", weights, adapts)
+
+
+def _check_decoder(contents: bundle.Contents, job: JobSettings) -> None:
+    """Raise a UserError if the decoder cannot write as the job asks."""
+    from ..decoder import check_abilities, check_length, load_base_config
+
+    if contents.decoder is None or contents.stored_decoder is None:
+        return
+    check_abilities(contents.stored_decoder, job.generation.guidance, job.fairness)
+    if job.generation.max_new_tokens is None:
+        return
+    try:
+        config = load_base_config(contents.decoder)
+    except UserError:  # a base that this machine cannot read: its workers may
+        return
+    topic_tokens = 1  # at least: only the tokenizer knows the lengths of topics given as text
+    check_length(contents.stored_decoder, config, topic_tokens, job.generation, job.fairness)
 
 
 def _processor(device: "torch.device") -> str | None:

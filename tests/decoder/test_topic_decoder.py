@@ -4,11 +4,12 @@ import time
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from unskew.common import UserError
 from unskew.decoder import GenerationSettings, TopicDecoder
 from unskew.decoder.sequences import pad_left
+from unskew.runtime import train_tokenizer
 from unskew.runtime.prepacked import PrepackedLinear, packable
 
 TEXTS = [
@@ -36,6 +37,24 @@ def test_outputs_do_not_depend_on_the_batch(decoder):
     assert len(set(together)) > 3
     backwards = decoder.generate(TEXTS[::-1], TOPICS[::-1], GenerationSettings(12, tokens_per_batch=120))
     assert backwards[::-1] == together
+
+
+def test_an_output_longer_than_the_base_has_positions_is_refused_before_a_text_is_read(tmp_path, make_decoder):
+    """Past its learned positions, a GPT-2 has no embedding to look up."""
+    tokenizer = train_tokenizer(TEXTS, 330)
+    ids = {f"{name}_token_id": tokenizer.eos_token_id for name in ("eos", "bos", "pad")}
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(tokenizer), n_positions=128, n_embd=16, n_layer=2, n_head=2, **ids)
+    ).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    decoder = make_decoder(tmp_path)
+    decoder.max_target_tokens = 16
+    longest = GenerationSettings(max_new_tokens=128 - decoder.max_tokens - 1)  # 1 for the topic
+    for options in (GenerationSettings(), longest):
+        assert len(decoder.generate([TEXTS[2] * 9], ["oil"], options)) == 1
+    for options, fairness in ((longest, True), (GenerationSettings(max_new_tokens=200), False)):
+        with pytest.raises(UserError, match=r"has 128 positions, of which the longest prompt leaves 3[01]; reduce it"):
+            decoder.check_options(options, fairness)
 
 
 def test_the_output_matrix_is_given_contiguous_rows(decoder):

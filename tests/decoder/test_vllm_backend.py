@@ -67,7 +67,7 @@ def saved(make_base, make_decoder, tmp_path_factory):
     return folder / "saved"
 
 
-def test_outputs_and_scores_are_torchs(saved):
+def test_outputs_and_scores_are_torchs(saved, monkeypatch):
     plain = TopicDecoder.from_pretrained(saved, device="cpu")
     with_vllm = TopicDecoder.from_pretrained(saved, backend="vllm")
     done = []
@@ -79,11 +79,14 @@ def test_outputs_and_scores_are_torchs(saved):
         TEXTS[:2], TOPICS[:2], SHORT, fairness=True
     )
     torch.testing.assert_close(with_vllm.topic_logits(TEXTS), plain.topic_logits(TEXTS))
-    with pytest.raises(UserError, match="vLLM has room for"):
+    with pytest.raises(UserError, match="max_new_tokens is 100,000, but the decoder's base has 256 positions"):
         with_vllm.generate(TEXTS, TOPICS, GenerationSettings(max_new_tokens=100_000))
+    monkeypatch.setattr(with_vllm._vllm, "_longest", 128)  # of a base with more positions than vLLM was given room
+    with pytest.raises(UserError, match="vLLM has room for 128"):
+        with_vllm.generate(TEXTS, TOPICS, GenerationSettings(max_new_tokens=100))
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="give backend torch, or set sample to false"):
-            with_vllm.generate(TEXTS, TOPICS, GenerationSettings(sample=True))
+            with_vllm.generate(TEXTS, TOPICS, GenerationSettings(12, sample=True))
 
 
 def test_what_vllm_cannot_load_is_explained(saved, monkeypatch):

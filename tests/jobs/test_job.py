@@ -226,9 +226,13 @@ def test_the_command_in_either_spelling(fitted, rows, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("options", "remedy"),
-    [({"fairness": True}, "--decoder.fairness true"), ({"generation": replace(SHORT, guidance=2.0)}, "topic_dropout")],
+    [
+        ({"fairness": True}, "--decoder.fairness true"),
+        ({"generation": replace(SHORT, guidance=2.0)}, "topic_dropout"),
+        ({"generation": replace(SHORT, max_new_tokens=5000)}, "5,000, but the decoder's base has 4,096 positions"),
+    ],
 )
-def test_what_the_decoder_was_not_trained_for_is_refused_before_the_models_are_loaded(
+def test_what_the_decoder_cannot_do_is_refused_before_the_models_are_loaded(
     fitted, rows, tmp_path, monkeypatch, options, remedy
 ):
     monkeypatch.setattr(HybridPipeline, "from_pretrained", None)

@@ -64,9 +64,7 @@ def encode_user_text(
         return []
     prefix = max(_LONGEST_PREFIX, 64 * max_tokens)
     reader = tokenizer if isinstance(tokenizer, TextTokenizer) else TextTokenizer(tokenizer)
-    return read_prefixes(
-        [_whole(text) for text in texts], prefix, max_tokens, lambda cut: reader.encode(cut, max_tokens), len
-    )
+    return read_prefixes(texts, prefix, max_tokens, lambda cut: reader.encode(cut, max_tokens), len)
 
 
 def read_prefixes(
@@ -82,13 +80,13 @@ def read_prefixes(
     word, which give few tokens or none, is still read further.
 
     Args:
-        texts: Any strings that the tokenizer takes.
+        texts: Any strings; half of a surrogate pair, which no tokenizer takes, is read as a question mark.
         characters: Length of the first prefix.
         max_tokens: Tokens of a full row.
         encode: Function from strings to rows, cut at `max_tokens`.
         length: Function from a row to its number of tokens.
     """
-    rows = encode([text[:characters] for text in texts])
+    rows = encode([_whole(text[:characters]) for text in texts])
     short = [i for i, text in enumerate(texts) if len(text) > characters and length(rows[i]) < max_tokens]
     if short:
         longer = read_prefixes([texts[i] for i in short], 2 * characters, max_tokens, encode, length)
@@ -98,5 +96,5 @@ def read_prefixes(
 
 
 def _whole(text: str) -> str:
-    """The text without lone surrogates, which a Python string can have and no tokenizer accepts."""
+    """The text without lone surrogates, which a Python string can have."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -75,3 +75,10 @@ def test_what_comes_before_a_text_does_not_hide_it(wordpiece, before):
 
 def test_blanks_before_a_text_leave_it_whole_for_a_byte_level_tokenizer(encoder):
     assert tokenize(encoder.tokenizer, [" " * 9_000 + "oil"], 32) == tokenize(encoder.tokenizer, ["oil"], 32)
+
+
+def test_half_a_surrogate_pair_is_read_as_a_question_mark(wordpiece, encoder):
+    """A Python string can have one, as after `json.loads`; no tokenizer takes it."""
+    for reader in (wordpiece, encoder.tokenizer):
+        assert tokenize(reader, ["oil \ud83d rose", "oil"], 20) == tokenize(reader, ["oil ? rose", "oil"], 20)
+    assert torch.equal(encoder.logits(["oil \ud83d rose"]), encoder.logits(["oil ? rose"]))

@@ -249,11 +249,14 @@ class HybridPipeline:
         if not overlap:
             yield from iter(step, None)
             return
-        with ThreadPoolExecutor(1, "classify") as ahead:
+        ahead = ThreadPoolExecutor(1, "classify")
+        try:
             pending = ahead.submit(step)
             while (done := pending.result()) is not None:
                 pending = ahead.submit(step)
                 yield done
+        finally:  # without waiting: a caller who stops early would wait for the next text of a slow source
+            ahead.shutdown(wait=False, cancel_futures=True)
 
     def _results(
         self, texts: list[str], logits: torch.Tensor, options: PredictOptions, fitted: ConformalSets | None

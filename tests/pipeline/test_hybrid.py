@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 import json
+import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +24,28 @@ NASTY = [
     "wheat " * 100_000,
     "<|eos|><|pad|><|cls|> wheat",
 ]
+
+
+def test_a_stream_that_is_closed_early_does_not_wait_for_its_source():
+    """On a GPU the next window is read ahead; a queue or a socket may never give it."""
+    asked, released = threading.Event(), threading.Event()
+
+    def windows():
+        yield ["wheat"]
+        asked.set()
+        assert released.wait(60)
+        yield ["rye"]
+
+    met = HybridPipeline._classified(SimpleNamespace(encoder=SimpleNamespace(logits=len)), windows(), True)
+    assert next(met)[0] == ["wheat"]
+    assert asked.wait(60)
+    closing = threading.Thread(target=met.close)
+    closing.start()
+    closing.join(30)
+    waits = closing.is_alive()
+    released.set()
+    closing.join()
+    assert not waits
 
 
 def test_saved_loaded_merged_or_not_it_says_the_same(fitted, texts):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from ..balance import CalibrationKind, LossSettings
-from ..common import UserError, fingerprint
+from ..common import UserError, check_seed, fingerprint
 from ..decoder import DecoderSettings, GenerationSettings
 from ..encoder import EncoderSettings
 from ..pipeline import DataSettings
@@ -167,6 +167,8 @@ class AblationSettings:
         problems += self._role_problems()
         if problems:
             raise UserError("ablation: " + "; ".join(problems))
+        for seed in self.run_seeds:
+            check_seed(seed, "ablation: a seed")
         for name, arm in self.chosen.items():
             try:
                 decoder = self.decoder_of(arm)

@@ -32,6 +32,7 @@ from .schemas import (
     read_artefact,
     read_bounded,
 )
+from .seeds import check_seed
 from .signals import EXIT_BAD_ROWS, EXIT_DRIFTED, Terminated, ending_on_sigterm
 from .storage import AnyPath, RemotePath, any_path, is_url, local_or_open, replacing
 
@@ -71,6 +72,7 @@ __all__ = [
     "PipeSafeStream",
     "UserError",
     "check_disk",
+    "check_seed",
     "check_system",
     "check_unicode",
     "check_writable",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..common import UserError, output_folder, refuse_existing, replacing_folder, write_jsonl, write_text
+from ..common import UserError, check_seed, output_folder, refuse_existing, replacing_folder, write_jsonl, write_text
 from .newsroom import Newsroom
 from .records import Record
 
@@ -51,6 +51,7 @@ def write_newsroom(
     Raises:
         UserError: If a setting is out of its range, or the folder cannot be written or contains something else.
     """
+    check_seed(seed)
     folder = output_folder(folder)
     refuse_existing(folder, overwrite=True, marker=MARKER)
     room = Newsroom(difficulty, seed)

@@ -27,7 +27,7 @@ from ..balance import (
     check_calibration_kind,
     resolve_prior,
 )
-from ..common import UserError, errors_only
+from ..common import UserError, check_seed, errors_only
 from ..corpus import Record, Topics, stratified_split
 from ..training import PhaseSettings, ScratchSettings, one_fit_at_a_time
 from .nested_params import NestedSettings
@@ -159,6 +159,8 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         Raises:
             ValueError: If X is not texts, y is not class labels or has only one class, or a parameter does not fit.
         """
+        if isinstance(self.random_state, int):
+            check_seed(self.random_state, "random_state")
         texts = as_texts(X)
         weights = as_weights(sample_weight, len(texts))
         self.classes_, indices = as_classes(y, len(texts), weights)

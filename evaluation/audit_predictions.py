@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..balance import Counts, calibration_error, judged_prior_pull, negative_log_likelihood, skew
 from ..balance import confusion as counted
-from ..common import check_writable, output_folder, refuse_existing, replacing_folder, write_text
+from ..common import check_seed, check_writable, output_folder, refuse_existing, replacing_folder, write_text
 from ..corpus import BANDS, Source
 from .audit_files import AuditColumns
 from .labelled_predictions import LabelledPredictions, join
@@ -113,6 +113,7 @@ def audit(
     Raises:
         UserError: If a file cannot be read, no row can be measured, or `output` exists and must not be replaced.
     """
+    check_seed(seed)
     if output is not None:
         output = output_folder(output)
         refuse_existing(output, overwrite, AUDIT_RESULT)

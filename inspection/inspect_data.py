@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..common import check_writable, output_folder, refuse_existing, replacing_folder, write_jsonl, write_text
+from ..common import (
+    check_seed,
+    check_writable,
+    output_folder,
+    refuse_existing,
+    replacing_folder,
+    write_jsonl,
+    write_text,
+)
 from ..corpus import BANDS, Record, StoredRecords, place_of
 from ..decoder import DecoderSettings
 from ..encoder import EncoderSettings
@@ -58,6 +66,7 @@ def inspect(
         UserError: If an input cannot be used, or `output` exists and must not be replaced.
     """
     encoder = encoder or EncoderSettings()
+    check_seed(seed)
     output = output_folder(output)
     refuse_existing(output, overwrite, RESULT)
     check_writable(output.parent)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..balance import CalibrationKind, ConformalKind, DecisionSettings, TargetPrior
-from ..common import UserError
+from ..common import UserError, check_seed
 from ..corpus import Columns
 from ..decoder import DecoderSettings, GenerationSettings
 from ..encoder import EncoderSettings
@@ -101,6 +101,9 @@ class FitSettings:
     target_prior: TargetPrior | Literal["adaptive"] = "adaptive"
     decision: DecisionSettings = field(default_factory=DecisionSettings)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
     def resolved(self) -> "FitSettings":
         """These settings, with defaults for the base of each stage filled in."""

@@ -124,7 +124,7 @@ def _next(optuna: Any, searched: Any, space: Space, seed: int) -> tuple[int, dic
     begun = [trial for trial in searched.trials if trial.state == optuna.trial.TrialState.RUNNING]
     waiting = sum(trial.state == optuna.trial.TrialState.WAITING for trial in searched.trials)
     number = begun[0].number if begun else len(searched.trials) - waiting
-    searched.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, seed=1000 * seed + number)
+    searched.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, seed=(1000 * seed + number) % 2**32)
     # An interrupted trial gets the same values again.
     trial = optuna.trial.Trial(searched, begun[0]._trial_id) if begun else searched.ask()
     return trial.number, {name: _suggest(trial, name, values) for name, values in space.items()}

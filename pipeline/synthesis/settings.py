@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ...common import UserError
+from ...common import UserError, check_seed
 from ...decoder import DecoderSettings, GenerationSettings
 
 DIVERSE_SAMPLING = GenerationSettings(sample=True, temperature=0.7, top_p=0.95)
@@ -67,3 +67,4 @@ class SynthesisSettings:
         ]
         if problems:
             raise UserError("synthesise: " + "; ".join(problems))
+        check_seed(self.seed)

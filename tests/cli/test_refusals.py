@@ -39,6 +39,8 @@ def refusal(capsys, *arguments):
         ("--decoder", "x", "--decoder: expected settings such as {name: value}"),
         ("--encoder", "null", "--encoder: Unable to load config 'null'"),
         ("--seed", "9" * 30, "--seed is 9"),
+        ("--seed", "-1", "seed is -1, must be between 0 and 4294967295"),
+        ("--seed", str(2**32), "seed is 4294967296, must be"),
         ("--decoder.clean.epochs", "9" * 30, "--decoder.clean.epochs is 9"),
         ("--encoder.scratch.width", "4000000000", "width is 4000000000, must be at most 32768"),
         ("--decoder.trainer", '{"precision": "x"}', "decoder: the trainer options {'precision': 'x'} are invalid"),

@@ -51,7 +51,7 @@ def tune(
     """
     _check_limits(minutes, trials)
     optuna = _optuna()
-    settings = settings.resolved()
+    given, settings = settings, settings.resolved()
     with StudyFolder.locked(output, overwrite) as folder:
         sets = read_sets(settings.data, settings.seed, cache=folder.rows)
         space = search_space(settings, bool(sets.noisy))
@@ -69,7 +69,7 @@ def tune(
             _tell(optuna, searched, result)
             _say(StudyResult([*done.trials, result]))
         done.write_table(folder.path / "trials.csv")
-        folder.write_best(with_values(settings, done.kept.values))
+        folder.write_best(with_values(given, done.kept.values))  # not resolved: another decoder has other defaults
     return done
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,13 +13,14 @@ from filelock import FileLock
 pytest.importorskip("optuna", reason="the extra `tune` is not installed")
 
 from unskew.balance import Calibration, DecisionSettings, PosteriorCorrector
-from unskew.cli.main import main
+from unskew.cli.main import main, make_parser
 from unskew.common import UserError
 from unskew.corpus import Topics
+from unskew.decoder import DecoderSettings
 from unskew.encoder import EncoderSettings
 from unskew.training import PhaseSettings
 from unskew.tuning import search_space, study, tune
-from unskew.tuning.space import value_of
+from unskew.tuning.space import value_of, with_values
 
 RATE = "encoder.clean.learning_rate"
 ROWS = torch.tensor([0, 0, 0, 1, 1, 2] * 10)
@@ -82,6 +83,18 @@ def test_trials_decide_nothing_and_share_the_stored_rows(tiny, fits, tmp_path):
     assert [settings.decision for settings in made.settings] == [DecisionSettings()] * 2
     assert made.rows == {tmp_path / "study" / "rows"}
     assert yaml.safe_load((tmp_path / "study" / "best.yaml").read_text())["decision"]["accuracy"] == 0.999
+
+
+def test_what_is_written_leaves_the_decoder_free_for_a_base(tiny, fits, tmp_path):
+    fits()
+    given = replace(tiny, decoder=DecoderSettings(text_swap=0.5))
+    found = tune(given, tmp_path / "study", trials=2)
+    best = yaml.safe_load((tmp_path / "study" / "best.yaml").read_text())
+    assert best == asdict(with_values(given, found.kept.values))
+    options = ["--config", str(tmp_path / "study" / "best.yaml"), "--decoder.base", "some/base", "--output", "none"]
+    parser, _ = make_parser("fit")
+    decoder = parser.instantiate(parser.parse_args(options)).decoder
+    assert decoder == DecoderSettings(base="some/base", text_swap=0.5)
 
 
 def test_what_was_interrupted_goes_on_as_if_it_had_not_been(tiny, fits, tmp_path):

@@ -18,7 +18,7 @@ def command(
     Args:
         settings: Settings of the fit, from which the search starts; best.yaml has all of them.
         output: Folder for trials.csv and best.yaml; an earlier search there is continued.
-        minutes: Time limit: no trial starts that would probably end later; null is no limit.
+        minutes: Time limit: no trial after the first starts that would probably end later; null is no limit.
         trials: Number of trials in all, including the default and those of earlier calls; null is no limit.
         overwrite: Delete an earlier search there and start again.
     """

@@ -58,6 +58,10 @@ def tune(
         folder.check(identity_of(settings, sets, space))
         searched = _open(optuna, folder, {name: value_of(settings, name) for name in space})
         end = None if minutes is None else monotonic() + 60 * minutes
+        if minutes is not None and not folder.result(DEFAULT).is_file():
+            log.info(
+                "the first trial is the default, which is fitted to its end even if that takes over %g min", minutes
+            )
         done = StudyResult([])
         while True:
             done = StudyResult([*done.trials, *_finished(searched, folder)[len(done.trials) :]])

@@ -147,7 +147,8 @@ def test_a_default_that_fails_ends_it(tiny, fits, tmp_path):
         tune(tiny, tmp_path / "study", trials=4)
 
 
-def test_no_trial_is_begun_that_would_end_too_late(tiny, fits, tmp_path, monkeypatch):
+def test_no_trial_is_begun_that_would_end_too_late(tiny, fits, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "unskew")
     made, now = fits(), [0.0]
 
     def hour_long(*given, **options):
@@ -157,7 +158,10 @@ def test_no_trial_is_begun_that_would_end_too_late(tiny, fits, tmp_path, monkeyp
     monkeypatch.setattr(study, "fit", hour_long)
     monkeypatch.setattr(study, "monotonic", lambda: now[0])
     assert len(tune(tiny, tmp_path / "study", minutes=150).trials) == 2
+    assert "the first trial is the default, which is fitted to its end even if that takes over 150 min" in caplog.text
+    caplog.clear()
     assert len(tune(tiny, tmp_path / "study", minutes=1).trials) == 2
+    assert "the first trial" not in caplog.text
     assert len(tune(tiny, tmp_path / "other", minutes=1).trials) == 1
 
 

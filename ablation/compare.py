@@ -6,6 +6,7 @@ only: with one run each, they do not say what another seed would give.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from .data import TestRows
 from .statistics import RESAMPLES, Resampler, holm, interval_of
 
 COMPARISON_RESULT = "comparison.json"
-LABELS = AuditColumns(label="true_topic")  # as `unskew evaluate` writes them
+TRUE_TOPIC = "true_topic"  # as `unskew evaluate` writes it
 MOST_DRAWN = 2 * 10**8  # rows times resamples at a time
 OF_TRAINING = ("recall_many", "recall_medium", "recall_few", "prior_pull", "errors_to_frequent")
 
@@ -42,6 +43,7 @@ def compare(
     *,
     labels: Source | None = None,
     train: Source | None = None,
+    columns: AuditColumns | None = None,
     output: str | Path | None = None,
     overwrite: bool = False,
 ) -> Comparison:
@@ -55,6 +57,8 @@ def compare(
         run_b: Another system's run on the same rows, in either form.
         labels: Rows with an id and the true topic; needed if the predictions have no column true_topic.
         train: The training set of both, or its counts; adds bands and the prior pull.
+        columns: Names of the columns, the same in both runs; without `labels`, the true topic is in true_topic unless
+            `label` says otherwise.
         output: The folder for comparison.json and comparison.html; None writes nothing.
         overwrite: Whether `output` may be replaced.
 
@@ -66,10 +70,11 @@ def compare(
         refuse_existing(output, overwrite, COMPARISON_RESULT)
         check_writable(output.parent)
     files = [_predictions(run) for run in (run_a, run_b)]
+    columns = columns or AuditColumns()
     if labels is None:
-        _refuse_other_rows(files, (str(run_a), str(run_b)))
-    columns, truth = (LABELS, files[0]) if labels is None else (AuditColumns(), labels)
-    joined = [join(str(file), truth, train, columns) for file in files]
+        columns = columns if columns.label != AuditColumns.label else replace(columns, label=TRUE_TOPIC)
+        _refuse_other_rows(files, (str(run_a), str(run_b)), columns)
+    joined = [join(str(file), files[0] if labels is None else labels, train, columns) for file in files]
     for run, its in zip((run_a, run_b), joined, strict=True):
         if left := its.counts["unpredicted"] or its.counts["unlabelled"]:
             raise UserError(f"{run}: {left} rows differ from those of the labels; compare runs on the same test rows")
@@ -87,11 +92,11 @@ def _predictions(run: str | Path) -> Path:
     return path / "predictions.jsonl" if path.is_dir() else path
 
 
-def _refuse_other_rows(files: list[Path], names: tuple[str, str]) -> None:
+def _refuse_other_rows(files: list[Path], names: tuple[str, str], columns: AuditColumns) -> None:
     """Refuse runs with different rows or different true topics."""
     truths = []
     for file in files:
-        its = read_labels(str(file), LABELS)
+        its = read_labels(str(file), columns)
         truths.append({name: its.names[its.topics[place]] for name, place in its.positions.items()})
     one, other = truths
     if one.keys() != other.keys():

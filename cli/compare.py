@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ..ablation import SIGNIFICANT
 from ..common import METRIC_TITLES, make_console, one_line
+from ..evaluation import AuditColumns
 
 if TYPE_CHECKING:
     from ..ablation import Comparison
@@ -21,6 +22,7 @@ def command(
     run_b: str,
     labels: list[str] | str | None = None,
     train: list[str] | str | None = None,
+    columns: AuditColumns = AuditColumns(),  # noqa: B008 frozen
     output: str | None = None,
     overwrite: bool = False,
 ) -> int:
@@ -31,12 +33,13 @@ def command(
         run_b: Another system's run on the same rows, in either form.
         labels: Rows with an id and the true topic; needed if the predictions have no column true_topic.
         train: The training set of both, or a JSON object {topic: count}; adds bands and the prior pull.
+        columns: Names of the columns, alike in both runs.
         output: A folder for comparison.html and comparison.json.
         overwrite: Replace an existing output.
     """
     from ..ablation import compare as run
 
-    found = run(run_a, run_b, labels=labels, train=train, output=output, overwrite=overwrite)
+    found = run(run_a, run_b, labels=labels, train=train, columns=columns, output=output, overwrite=overwrite)
     _print(found, make_console())
     return 0
 

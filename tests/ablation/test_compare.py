@@ -9,7 +9,7 @@ from unskew.ablation import Comparison, compare
 from unskew.ablation.compare import mcnemar
 from unskew.cli.main import main
 from unskew.common import UserError, read_artefact, write_jsonl
-from unskew.evaluation import evaluate
+from unskew.evaluation import AuditColumns, evaluate
 
 TRUTH = ["a"] * 40 + ["b"] * 20
 
@@ -92,6 +92,31 @@ def test_labels_of_their_own_file_and_missing_rows(runs, tmp_path):
     write_jsonl(short, rows[1:])
     with pytest.raises(UserError, match=r"short\.jsonl: 1 rows differ from those of the labels"):
         compare(runs[0], short, labels=str(tmp_path / "labels.jsonl"))
+
+
+def test_files_with_other_columns(runs, tmp_path):
+    other = {"id": "key", "topic": "p", "true_topic": "y", "topics": "q"}
+    mine = []
+    for path in runs:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        mine.append(tmp_path / f"mine_{path.name}")
+        write_jsonl(mine[-1], [{other[name]: value for name, value in row.items()} for row in rows])
+    truth = [json.loads(line) for line in runs[0].read_text().splitlines()]
+    write_jsonl(tmp_path / "labels.jsonl", [{"nr": row["id"], "label": row["true_topic"]} for row in truth])
+    write_jsonl(tmp_path / "train.jsonl", [{"text": "t", "intent": topic} for topic in "a" * 200 + "b" * 5])
+    named = ["--columns.id", "key", "--columns.topic", "p", "--columns.topics", "q", "--columns.train", "intent"]
+    for given in (
+        ["--columns.label", "y"],
+        ["--labels", str(tmp_path / "labels.jsonl"), "--columns.label", "label", "--columns.label_id", "nr"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["compare", *map(str, mine), "--train", str(tmp_path / "train.jsonl"), *named, *given,
+                  "--output", str(tmp_path / "out"), "--overwrite"])  # fmt: skip
+        assert ended.value.code == 0
+        found = read_artefact(tmp_path / "out" / "comparison.json", Comparison)
+        expected = compare(*runs, train=str(tmp_path / "train.jsonl"), columns=AuditColumns(train="intent"))
+        assert found.metrics == expected.metrics
+        assert "recall_few" in {its.name for its in found.metrics}
 
 
 def test_two_evaluations_from_the_command_line(fitted, corpus, tmp_path, capsys):

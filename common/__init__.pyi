@@ -1,7 +1,7 @@
 from .atomic import replacing_file, replacing_folder, restore_folder, write_jsonl, write_text
 from .colours import COLOURS
 from .console import PipeSafeStream, flush_or_drop, make_console
-from .errors import UserError, first_line
+from .errors import UserError, check_settings, first_line
 from .fingerprint import file_fingerprint, file_sha256, fingerprint
 from .log_levels import errors_only
 from .metric_titles import METRIC_TITLES
@@ -73,6 +73,7 @@ __all__ = [
     "UserError",
     "check_disk",
     "check_seed",
+    "check_settings",
     "check_system",
     "check_unicode",
     "check_writable",

@@ -19,6 +19,13 @@ class UserError(ValueError):
         super().__init__(line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}")
 
 
+def check_settings(name: str, value: object, kind: type) -> None:
+    """Raise a UserError if Python code gave something other than an object of settings, such as a dict."""
+    if not isinstance(value, kind):
+        room = ".".join(kind.__module__.split(".")[:2])
+        raise UserError(f"{name} is {value!r}; give {kind.__name__}(...): from {room} import {kind.__name__}")
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, to quote in another message; the error's type if it has no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

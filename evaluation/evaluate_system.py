@@ -15,6 +15,7 @@ import torch
 from ..balance import target_of_rows, topic_metrics, topic_recall
 from ..common import (
     UserError,
+    check_settings,
     check_writable,
     output_folder,
     refuse_existing,
@@ -116,6 +117,7 @@ def evaluate(
     options = PredictOptions(top_k=len(pipeline.topics), generation=generation, fairness=fairness)
     pipeline.check_options(options)
     columns = columns or Columns()
+    check_settings("columns", columns, Columns)
     records, bad = load_labelled(source, columns)
     check_known_topics(records, pipeline.topics, str(source))
     trained = load_labelled(train, columns)[0] if train is not None else []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..balance import ConformalKind, DecisionSettings
-from ..common import ProgressKind, UserError, problems_of_text, read_bounded
+from ..common import ProgressKind, UserError, check_settings, problems_of_text, read_bounded
 from ..corpus import Columns
 from ..decoder import GenerationSettings
 from ..pipeline import PredictOptions
@@ -90,6 +90,10 @@ class JobSettings:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        check_settings("columns", self.columns, Columns)
+        check_settings("generation", self.generation, GenerationSettings)
+        if self.decision is not None:
+            check_settings("decision", self.decision, DecisionSettings)
         counts = ("top_k", "estimate_rows", "limit", "shard_rows", "workers")
         given = {name: getattr(self, name) for name in counts}
         small = {name: value for name, value in given.items() if value is not None and value < 1}

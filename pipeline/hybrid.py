@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ..balance import ConformalKind, ConformalSets, DecisionSettings, PosteriorCorrector, TargetPrior
-from ..common import UserError
+from ..common import UserError, check_settings
 from ..corpus import Topics
 from ..decoder import Backend, GenerationSettings, TokenCallback, TopicDecoder, check_backend
 from ..encoder import TopicEncoder
@@ -224,7 +224,12 @@ class HybridPipeline:
         return self._with(self.corrector.with_target_prior(prior))
 
     def with_decision(self, decision: DecisionSettings) -> "HybridPipeline":
-        """The same system with another decision."""
+        """The same system with another decision, fitted when it is first needed.
+
+        Raises:
+            UserError: If `decision` is not a `DecisionSettings`, such as a dict.
+        """
+        check_settings("decision", decision, DecisionSettings)
         return self._with(self.corrector.with_decision(decision))
 
     def _with(self, corrector: PosteriorCorrector) -> "HybridPipeline":

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..balance import CalibrationKind, ConformalKind, DecisionSettings, TargetPrior
-from ..common import UserError, check_seed
+from ..common import UserError, check_seed, check_settings
 from ..corpus import Columns
 from ..decoder import DecoderSettings, GenerationSettings
 from ..encoder import EncoderSettings
@@ -40,6 +40,7 @@ class DataSettings:
     merge_spellings: bool = False
 
     def __post_init__(self) -> None:
+        check_settings("data.columns", self.columns, Columns)
         if not 0 < self.validation_share < 1:
             raise UserError(f"data: validation_share is {self.validation_share}, must be between 0 and 1")
 

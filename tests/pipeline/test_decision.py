@@ -11,7 +11,7 @@ from unskew.cli.main import main
 from unskew.common import UserError, read_artefact, write_jsonl
 from unskew.evaluation import evaluate
 from unskew.jobs import JobSettings, predict
-from unskew.pipeline import HybridPipeline
+from unskew.pipeline import DataSettings, HybridPipeline
 from unskew.pipeline.manifest import Manifest
 
 
@@ -62,6 +62,21 @@ def test_a_fit_stores_what_was_asked_for(fitted):
     assert stored.corrector.decision is None  # the most probable topic, always
     assert "held_out.safetensors" in stored.files
     assert fitted[0].corrector.rows.logits.shape[1] == 3
+
+
+def test_a_dict_of_settings_is_refused_at_once(classifier, tmp_path):
+    given = {"accuracy": 0.95}
+    with pytest.raises(
+        UserError, match=r"give DecisionSettings\(\.\.\.\): from unskew.balance import DecisionSettings"
+    ):
+        classifier.with_decision(given)
+    for name, room in (("columns", "corpus import Columns"), ("generation", "decoder"), ("decision", "balance")):
+        with pytest.raises(UserError, match=f"{name} is .*from unskew.{room}"):
+            predict(tmp_path, "test.csv", tmp_path / "out.csv", **{name: given})
+    with pytest.raises(UserError, match="columns is .*from unskew.corpus import Columns"):
+        evaluate(classifier, "test.csv", tmp_path / "evaluation", columns={"text": "message"})
+    with pytest.raises(UserError, match="columns is .*from unskew.corpus import Columns"):
+        DataSettings("train.csv", columns={"text": "message"})
 
 
 def test_costs_and_least_confidence_decide(classifier, texts):

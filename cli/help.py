@@ -9,7 +9,7 @@ import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
@@ -78,8 +78,8 @@ def help_text(command: str, summary: str, function: Callable[..., int], most_use
     lines.append(_columns("--config", "A YAML file of these options; options after it win."))
     lines.append(_columns("--print_config", "Print all options as they would be used, and exit."))
     for shape, takers in _shared(groups).items():
-        lines += ["", f"{_title(shape)} ({', '.join('--' + taker for taker in takers)}) has:"]
-        lines += [Option(f".{o.name}", o.hint, o.default, o.text).line() for o in _fields(shape, "")]
+        lines += ["", f"{_title(shape)} ({', '.join('--' + taker.name for taker in takers)}) has:"]
+        lines += [option.line() for option in _alike(shape, takers)]
     return "\n".join(lines) + "\n"
 
 
@@ -107,7 +107,7 @@ def _own(function: Callable[..., int]) -> Iterator[Option]:
 
 def _sections(option: Option, shapes: Counter[Any]) -> Iterator[tuple[str, list[Option]]]:
     assert option.shape
-    inside = list(_fields(option.shape, f"{option.name}."))
+    inside = list(_fields(option.shape, f"{option.name}.", option.default))
     alone = [field for field in inside if field.shape and shapes[field.shape] == 1]
     yield option.text.rstrip(".") or option.name, [field for field in inside if field not in alone]
     for field in alone:
@@ -121,7 +121,8 @@ def _deep(options: list[Option]) -> Iterator[Option]:
             yield from _deep(list(_fields(option.shape, "")))
 
 
-def _fields(shape: type, prefix: str) -> Iterator[Option]:
+def _fields(shape: type, prefix: str, given: Any = None) -> Iterator[Option]:
+    """The fields of settings as options, with the defaults of `given`, if it is such settings."""
     explained, hints = _explanations(shape), get_type_hints(shape)
     for field in fields(shape):
         default = field.default
@@ -129,17 +130,29 @@ def _fields(shape: type, prefix: str) -> Iterator[Option]:
             default = field.default_factory()
         elif default is MISSING:
             default = inspect.Parameter.empty
+        if isinstance(given, shape):
+            default = getattr(given, field.name)
         yield Option(prefix + field.name, hints[field.name], default, explained.get(field.name, ""))
 
 
-def _shared(groups: list[tuple[str, list[Option]]]) -> dict[type, list[str]]:
-    """The settings that several options take, with the names of those options."""
-    found: dict[type, list[str]] = {}
+def _shared(groups: list[tuple[str, list[Option]]]) -> dict[type, list[Option]]:
+    """The settings that several options take, with these options."""
+    found: dict[type, list[Option]] = {}
     for _, options in groups:
         for option in options:
             if option.shape:
-                found.setdefault(option.shape, []).append(option.name)
+                found.setdefault(option.shape, []).append(option)
     return found
+
+
+def _alike(shape: type, takers: list[Option]) -> Iterator[Option]:
+    """The fields of settings that several options take; a default says whose it is where theirs differ."""
+    for same in zip(*(_fields(shape, ".", taker.default) for taker in takers), strict=True):
+        if len({repr(field.default) for field in same}) == 1:
+            yield same[0]
+        else:
+            own = zip(takers, same, strict=True)
+            yield replace(same[0], default=", ".join(f"{field.default} in {taker.name}" for taker, field in own))
 
 
 def _explanations(documented: Any) -> dict[str, str]:

@@ -76,6 +76,16 @@ def test_help_of_fit_is_short_and_whole(capsys, monkeypatch):
         assert f"--{name}" in out or last == "help" or f".{last} " in shared, name
 
 
+def test_help_has_the_defaults_in_force(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, out, _ = call(capsys, "fit", "--help")
+    assert "(default 1 in encoder.scratch, 2 in decoder.scratch)" in out
+    assert "must be a multiple of `heads`. (default 64)" in out
+    _, out, _ = call(capsys, "synthesise", "--help")
+    width = next(line for line in out.splitlines() if "--decoder.scratch.width" in line)
+    assert f"(default {DecoderSettings().scratch.width})" in width
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_explained(capsys, command):
     _, out, _ = call(capsys, command, "--help")

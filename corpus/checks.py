@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from ..common import UserError
 from .records import Record
-from .topics import Topics, spellings
+from .topics import Topics, spelling_key, spellings
 
 MOST_UNUSABLE = 0.1  # share of bad rows beyond which a wrong column or format is likely
 
@@ -40,7 +40,9 @@ def check_known_topics(records: Iterable[Record], topics: Topics, name: str = "t
     unseen = Counter(topic for topic in _topics_of(records, name) if topic not in topics)
     if unseen:
         listed = _listed([f"{topic!r} ({count} rows)" for topic, count in unseen.most_common()])
-        hint = topics.hint(next(iter(unseen)))
+        known = {spelling_key(topic): topic for topic in topics.names}
+        respelt = [f"{topic!r} as {known[key]!r}" for topic in unseen if (key := spelling_key(topic)) in known]
+        hint = f"write {_listed(respelt)}, as in training" if respelt else topics.hint(next(iter(unseen)))
         raise UserError(f"{name} has topics unseen in training: {listed}; rename or remove these rows ({hint})")
 
 

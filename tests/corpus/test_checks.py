@@ -53,7 +53,9 @@ def test_the_same_text_in_two_sets_is_refused_with_an_example() -> None:
 def test_unknown_topics_are_listed_with_a_hint() -> None:
     topics = Topics.from_labels(["crude", "grain"])
     check_known_topics(records("crude", "grain"), topics)
-    with pytest.raises(UserError, match=r"^test has .*'Crude' \(2 rows\), 'x' \(1 rows\);.*mean 'crude'"):
+    with pytest.raises(UserError, match=r"^test has .*'Crude' \(2 rows\), 'x' \(1 rows\);.*'Crude' as 'crude', as in"):
         check_known_topics(records("Crude", "x", "Crude", "grain"), topics, "test")
+    with pytest.raises(UserError, match="did you mean 'crude'"):
+        check_known_topics(records("crudes"), topics)
     with pytest.raises(UserError, match="record 1"):
         check_known_topics(records(None), topics)

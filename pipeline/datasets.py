@@ -33,6 +33,7 @@ from .settings import DataSettings
 
 log = logging.getLogger("unskew")
 
+MOST_SHOWN = 3  # pairs of spellings in a line
 Spellings = Mapping[str, Sequence[str]]  # spellings of topics, see `spellings`
 
 
@@ -87,7 +88,8 @@ def read_sets(settings: DataSettings, seed: int, targets: bool = False, cache: P
     if settings.corrections is not None:
         clean = _corrected(clean, settings.corrections, settings.train)
     same = spellings(str(record.topic) for record in clean) if settings.merge_spellings else {}
-    clean = _respelt(clean, same)
+    given, clean = clean, _respelt(clean, same)
+    _say_merged(settings.train, given, clean)
     if targets and not any(record.target for record in clean):
         raise UserError(
             f"{settings.train}: no row has a target to write in the column {settings.columns.target!r}; name "
@@ -160,6 +162,14 @@ def _respelt(records: list[Record], same: Spellings) -> list[Record]:
         return records
     names = {key: names[0] for key, names in same.items()}
     return [replace(row, topic=names.get(spelling_key(str(row.topic)), row.topic)) for row in records]
+
+
+def _say_merged(source: str, given: Sequence[Record], merged: Sequence[Record]) -> None:
+    pairs = Counter((old.topic, new.topic) for old, new in zip(given, merged, strict=True) if old.topic != new.topic)
+    if pairs:
+        shown = ", ".join(f"{old!r} as {new!r}" for old, new in list(pairs)[:MOST_SHOWN])
+        more = f" and {len(pairs) - MOST_SHOWN} more" if len(pairs) > MOST_SHOWN else ""
+        log.info("%s: merged spellings in %d rows: %s%s", source, pairs.total(), shown, more)
 
 
 def _paraphrase_column(settings: DataSettings) -> str:

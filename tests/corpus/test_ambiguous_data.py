@@ -110,7 +110,9 @@ def test_topics_spelt_alike_are_said_and_merged_if_asked(tmp_path, caplog):
         apart = read_sets(DataSettings(train, noisy), seed=0)
     assert "'Sport' (3 rows) and 'sport ' (2 rows)" in caplog.text
     assert set(apart.topics.names) == set(SPELT)
-    merged = read_sets(DataSettings(train, noisy, merge_spellings=True), seed=0)
+    with caplog.at_level(logging.INFO, "unskew"):
+        merged = read_sets(DataSettings(train, noisy, merge_spellings=True), seed=0)
+    assert "merged spellings in 3 rows: 'sport ' as 'Sport', 'ＳＰＯＲＴ' as 'Sport'" in caplog.text
     assert set(merged.topics.names) == {"Sport", "city"}
     assert {record.topic for record in merged.noisy or ()} == {"Sport", "city"}
 

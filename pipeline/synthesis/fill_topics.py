@@ -21,6 +21,7 @@ from .results import PROVENANCE, Synthesis, TopicCounts
 from .settings import SynthesisSettings
 from .text_generator import fit_text_generator, generator_settings
 
+MOST_SHOWN = 3  # topics in a message
 log = logging.getLogger("unskew")
 
 
@@ -57,6 +58,7 @@ def synthesise(
     check_writable(work)
     sets = read_sets(data, settings.seed, cache=work / "rows")
     log.info("%s", sets)
+    _check_topics(pipeline, sets)
     result = Synthesis(_tallies(pipeline, sets, settings))
     if not result.tallies:
         raise UserError(f"every topic has {settings.threshold} training rows or more; give a higher --threshold")
@@ -113,9 +115,21 @@ def fill(
     _add_targets(result, pipeline)
 
 
+def _check_topics(pipeline: HybridPipeline, sets: TrainingData) -> None:
+    here, there = (dict.fromkeys(topics.names) for topics in (sets.topics, pipeline.topics))
+    lists = ([name for name in here if name not in there], [name for name in there if name not in here])
+    if not any(lists):
+        return
+    named = zip(("only data.train has ", "only the bundle has "), lists, strict=True)
+    said = "; ".join(where + ", ".join(map(repr, names[:MOST_SHOWN])) for where, names in named if names)
+    merged = pipeline.description.get("settings", {}).get("data", {}).get("merge_spellings")
+    remedy = "give --data.merge_spellings true, as the fit had, and " if merged else "give "
+    raise UserError(
+        f"the topics of data.train differ from the bundle's: {said}; {remedy}the set that the bundle was fitted on"
+    )
+
+
 def _tallies(pipeline: HybridPipeline, sets: TrainingData, settings: SynthesisSettings) -> dict[str, TopicCounts]:
-    if set(sets.topics.names) != set(pipeline.topics.names):
-        raise UserError("the topics of data.train differ from the bundle's; give the set that the bundle was fitted on")
     return {
         topic: TopicCounts(count, settings.per_topic or settings.threshold - count)
         for topic, count in zip(sets.topics.names, map(int, sets.topics.counts), strict=True)

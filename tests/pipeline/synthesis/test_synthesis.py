@@ -237,10 +237,22 @@ def test_wrong_data_is_said_before_any_training(fitted, tiny, tmp_path, make_row
     with pytest.raises(UserError, match="columns source are reserved for the provenance"):
         synthesise(str(fitted[1]), taken, output)
     write_jsonl(tmp_path / "other.jsonl", make_rows({"harvest": 9, "harbour": 9}, 0, "r"))
-    with pytest.raises(UserError, match="differ from the bundle"):
+    with pytest.raises(UserError, match="differ from the bundle's: only the bundle has 'football'; give the set that"):
         synthesise(str(fitted[1]), DataSettings(train=str(tmp_path / "other.jsonl")), output, device="cpu")
     with pytest.raises(UserError, match="agreement is 0, must be"):
         FilterSettings(agreement=0)
+
+
+def test_topics_that_the_fit_merged_are_named_with_the_option(fitted, tmp_path, make_rows, monkeypatch):
+    rows = make_rows({"harvest": 9, "harbour": 9, "football": 9}, 0, "r")
+    write_jsonl(tmp_path / "train.jsonl", [*rows, {**rows[0], "id": "x", "topic": "FootBall"}])
+    whole = fitted[0]
+    description = {"settings": {"data": {"merge_spellings": True}}}
+    merged = HybridPipeline(whole.encoder, whole.decoder, whole.corrector, description)
+    monkeypatch.setattr(HybridPipeline, "from_pretrained", lambda *_: merged)
+    said = "only data.train has 'FootBall'; give --data.merge_spellings true, as the fit had"
+    with pytest.raises(UserError, match=said):
+        synthesise("bundle", DataSettings(str(tmp_path / "train.jsonl")), tmp_path / "rows.jsonl")
 
 
 def test_the_command_line_takes_the_options(fitted, corpus, tmp_path, capsys):

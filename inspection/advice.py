@@ -11,6 +11,7 @@ from ..decoder import DecoderSettings
 from ..encoder import EncoderSettings
 from ..pipeline import DataSettings
 from .results import Advice, Inspection
+from .spelling import shown_name, spelt_alike, with_shown_names
 
 MANY_SUSPECTS = 0.01
 MANY_REPEATS = 0.02
@@ -22,13 +23,14 @@ def advise(found: Inspection, encoder: EncoderSettings, decoder: DecoderSettings
     """Recommendations, the most urgent first."""
     rules: tuple[Callable[[Inspection], Advice | None], ...] = (
         _few_rows_a_topic,
+        _spellings,
         _suspects,
         _two_topics,
         _across,
         _repeats,
         _skew,
         _noisy,
-        _pairs,
+        lambda its: _pairs(with_shown_names(its)),
         lambda its: _cut(its, "encoder.max_tokens"),
     )
     advice = [one for rule in rules if (one := rule(found)) is not None]
@@ -54,6 +56,8 @@ def recommended(
         parts += ["--data.validation", data.validation]
     if found.suspects and data.corrections is None:
         parts += ["--data.corrections", suspects]
+    if data.merge_spellings or spelt_alike(found):
+        parts += ["--data.merge_spellings", "true"]
     if encoder.base is not None:
         parts += ["--encoder.base", encoder.base]
     if decoder is None or not found.targets.rows:
@@ -68,6 +72,15 @@ def _few_rows_a_topic(found: Inspection) -> Advice | None:
         return None
     why = f"{len(found.topics):,} topics in {found.rows:,} rows: a topic with one or two rows can hardly be learnt"
     return Advice(what="check the column of topics, which looks like ids or free text", why=why)
+
+
+def _spellings(found: Inspection) -> Advice | None:
+    alike = spelt_alike(found)
+    if not alike:
+        return None
+    example = " and ".join(map(shown_name, alike[0]))
+    why = f"{sum(map(len, alike))} topics would be {len(alike)}: they differ only in case, blanks or Unicode form, as "
+    return Advice(what="give --data.merge_spellings true, or rename these topics", why=why + example)
 
 
 def _suspects(found: Inspection) -> Advice | None:

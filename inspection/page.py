@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..common import page_values, render_page
 from .results import Inspection
+from .spelling import with_shown_names
 from .tables import duration, facts
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -12,6 +13,7 @@ MOST_TOPICS = 500
 
 def render_inspection(found: Inspection) -> str:
     """The whole page."""
+    found = with_shown_names(found)
     values = page_values(found.model_dump())
     return render_page(
         TEMPLATE,

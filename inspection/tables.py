@@ -6,6 +6,7 @@ from rich.text import Text
 
 from ..common import one_line
 from .results import Inspection, Pair, TopicFacts
+from .spelling import with_shown_names
 
 ENDS = 8  # topics shown at each end of the list
 SHOWN_PAIRS = 5
@@ -15,6 +16,7 @@ LONGEST_TEXT = 70
 
 def print_inspection(found: Inspection, console: Console) -> None:
     """Print topics, findings, the worst suspects, and recommendations."""
+    found = with_shown_names(found)
     console.print(_topics(found))
     console.print(_facts(found))
     if found.worst_suspects:

@@ -1,6 +1,7 @@
 """An inspection before a fit: what it finds, what it writes, what it refuses."""
 
 import dataclasses
+import html
 import json
 
 import pytest
@@ -8,9 +9,9 @@ import torch
 from transformers import BertConfig, BertForMaskedLM
 
 from unskew.cli.main import main
-from unskew.common import UserError, read_artefact, write_jsonl
+from unskew.common import UserError, make_console, read_artefact, write_jsonl
 from unskew.encoder import EncoderSettings
-from unskew.inspection import Inspection, inspect
+from unskew.inspection import Inspection, inspect, print_inspection
 from unskew.pipeline import DataSettings, FitSettings, fit, read_sets
 from unskew.runtime import train_tokenizer
 
@@ -131,6 +132,29 @@ def test_a_noisy_set_is_compared_with_the_clean_one(corpus, tmp_path):
     assert found.noisy.agreement > 0.9
     assert found.noisy.right is not None
     assert found.noisy.right > 0.9
+
+
+def test_topics_spelt_alike_are_shown_apart_and_merged_by_the_command(make_rows, tmp_path, capsys):
+    names = {"harvest": "crop news", "harbour": "Crop  news", "football": "football"}
+    rows = make_rows({"harvest": 9, "harbour": 6, "football": 9}, 0, "row")
+    for row in rows:
+        row["topic"] = names[row["topic"]]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    data = DataSettings(str(tmp_path / "train.jsonl"))
+    found = inspect(data, tmp_path / "out", decoder=None)
+    assert found.advice[0].what.startswith("give --data.merge_spellings true")
+    assert r"as 'Crop \x20news' and 'crop news'" in found.advice[0].why
+    assert "--data.merge_spellings true" in found.command
+    assert [topic.topic for topic in found.topics] == ["crop news", "football", "Crop  news"]
+    print_inspection(found, make_console())
+    printed, page = capsys.readouterr().out, (tmp_path / "out" / "inspection.html").read_text("utf-8")
+    for name in (r"'Crop \x20news'", "'crop news'", "football"):
+        assert name in printed
+        assert name in html.unescape(page)
+    assert "'football'" not in printed
+    merged = inspect(dataclasses.replace(data, merge_spellings=True), tmp_path / "merged", decoder=None)
+    assert "--data.merge_spellings true" in merged.command
+    assert not any("merge_spellings" in advice.what for advice in merged.advice)
 
 
 def test_nothing_is_said_of_the_labels_of_synthetic_rows(corpus, make_rows, tmp_path):

@@ -4,7 +4,8 @@ Knows argument parsing, exit codes and final messages; other modules do the work
 libraries are loaded, because importing the models' libraries takes seconds.
 
 Exit codes: 0 done; 1 a bug in unskew; 2 invalid input or options; 3 done, but some rows could not be processed; 4 done,
-but a threshold of `predict` was exceeded; 130 interrupted by Ctrl-C; 143 interrupted by SIGTERM.
+but a threshold of `predict` was exceeded; 128 + the number of the signal that interrupted it: 130 Ctrl-C, 143 SIGTERM,
+129 SIGHUP (the terminal was closed).
 """
 
 import logging
@@ -83,7 +84,7 @@ def _exit_code(given: Sequence[str]) -> int:
     except KeyboardInterrupt as interruption:
         remedy = "run the same command again to resume" if given[0] in RESUMABLE else "nothing was written"
         say(f"interrupted; {remedy}")
-        return 143 if isinstance(interruption, Terminated) else 130
+        return interruption.exit_code if isinstance(interruption, Terminated) else 130
 
 
 def make_parser(command: str) -> tuple[ArgumentParser, Callable[..., int]]:

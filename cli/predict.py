@@ -1,6 +1,6 @@
 """`unskew predict`: its options, and what it prints. Parses nothing and loads no model before it must."""
 
-from ..common import EXIT_BAD_ROWS, EXIT_DRIFTED, ending_on_sigterm, printable
+from ..common import EXIT_BAD_ROWS, EXIT_DRIFTED, ending_in_order, printable
 from ..decoder import Backend
 from ..jobs import JobSettings
 from ..runtime import Precision
@@ -47,7 +47,7 @@ def command(
     if dry_run:
         print(describe(system, settings))
         return 0
-    with ending_on_sigterm():
+    with ending_in_order():
         summary = run(system, settings)
     print(printable(f"{settings.output}: {summary}"))
     if summary.drift:

@@ -33,7 +33,7 @@ from .schemas import (
     read_bounded,
 )
 from .seeds import check_seed
-from .signals import EXIT_BAD_ROWS, EXIT_DRIFTED, Terminated, ending_on_sigterm
+from .signals import EXIT_BAD_ROWS, EXIT_DRIFTED, Terminated, ending_in_order
 from .storage import AnyPath, RemotePath, any_path, is_url, local_or_open, replacing
 
 __all__ = [
@@ -79,7 +79,7 @@ __all__ = [
     "check_writable",
     "model_folder",
     "problems_of_text",
-    "ending_on_sigterm",
+    "ending_in_order",
     "errors_only",
     "file_fingerprint",
     "file_sha256",

@@ -1,4 +1,4 @@
-"""How commands end: exit codes, and SIGTERM as an interruption like Ctrl-C. Knows no command."""
+"""How commands end: exit codes, and SIGTERM and SIGHUP as interruptions like Ctrl-C. Knows no command."""
 
 import signal
 import threading
@@ -11,21 +11,37 @@ EXIT_DRIFTED = 4  # done, but a threshold was exceeded: rows differ from the tra
 
 
 class Terminated(KeyboardInterrupt):
-    """A SIGTERM arrived."""
+    """A SIGTERM, or a SIGHUP from a terminal that was closed, arrived.
+
+    Attributes:
+        exit_code: 128 and the number of the signal, as shells have it.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
 
 
 @contextmanager
-def ending_on_sigterm() -> Generator[None]:
-    """Raise `Terminated` in the block when a SIGTERM arrives; does nothing outside the main thread."""
+def ending_in_order() -> Generator[None]:
+    """Raise `Terminated` in the block when a SIGTERM or SIGHUP arrives; does nothing outside the main thread.
+
+    A signal that is ignored stays so, because `nohup` lets a command outlive its terminal in that way.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def end(*_: Any) -> None:
-        raise Terminated
+    def end(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a terminal's end is told by the system and by the shell
+        raise Terminated(number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    kinds = (signal.SIGTERM, signal.SIGHUP)
+    before = {kind: handler for kind in kinds if (handler := signal.getsignal(kind)) != signal.SIG_IGN}
+    for kind in before:
+        signal.signal(kind, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ..common import Terminated, UserError, ending_on_sigterm, first_line
+from ..common import Terminated, UserError, ending_in_order, first_line
 from .settings import JobSettings
 
 Value = TypeVar("Value")
@@ -33,7 +33,7 @@ def ray_cluster(job: JobSettings) -> Generator[Any]:
     try:
         if ours:
             _connect(ray)
-        with ending_on_sigterm():  # `ray.init` has set a handler of its own
+        with ending_in_order():  # `ray.init` has set a handler of its own
             gpus = ray.cluster_resources().get("GPU", 0)
             if job.gpus_per_worker * job.workers > gpus:
                 wanted = f"{job.workers} workers with {job.gpus_per_worker:g} GPUs each"
@@ -48,7 +48,7 @@ def _connect(ray: Any) -> None:
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     except SystemExit as end:  # how Ray's handler of SIGTERM ends a process
-        raise Terminated if end.code == signal.SIGTERM else end from None
+        raise Terminated() if end.code == signal.SIGTERM else end from None
     except Exception as error:
         where = os.environ.get("RAY_ADDRESS")
         what = (

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from unskew.common import Terminated, UserError, ending_on_sigterm
+from unskew.common import Terminated, UserError, ending_in_order
 from unskew.corpus import Topics
 from unskew.jobs import JobSettings, ModelHandle, run
 from unskew.pipeline.remote_bundle import local_copy
@@ -75,12 +75,12 @@ def fake_system(pause=0.0, pids=None, copied=None, **state):
 if __name__ == "__main__":
     options = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     try:
-        with ending_on_sigterm():
+        with ending_in_order():
             given = {name: options.pop(name) for name in ("pause", "pids", "copied") if name in options}
             system = fake_system(**given)
             print(run(system, JobSettings(sys.argv[1], sys.argv[2], **options)))
-    except Terminated:
-        sys.exit(143)
+    except Terminated as end:
+        sys.exit(end.exit_code)
     except UserError as error:
         print(error)
         sys.exit(2)

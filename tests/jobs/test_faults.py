@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -83,12 +84,15 @@ def test_killed_eight_times_at_random(source, whole, tmp_path):
     assert written(tmp_path / "job") == expected
 
 
-def test_sigterm_ends_a_job_with_its_own_code(source, tmp_path):
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_a_job_with_its_own_code(source, tmp_path, sent, code):
     options = json.dumps({"pause": 0.1, "progress": "none"})
-    with subprocess.Popen([sys.executable, SCRIPT, source, str(tmp_path / "out.jsonl"), options]) as process:
+    heard = partial(signal.signal, sent, signal.SIG_DFL)  # nohup may run the tests
+    command = [sys.executable, SCRIPT, source, str(tmp_path / "out.jsonl"), options]
+    with subprocess.Popen(command, preexec_fn=heard) as process:
         _wait_for((tmp_path / "out.jsonl.job" / "job.json").exists)
-        process.terminate()
-        assert process.wait() == 143
+        process.send_signal(sent)
+        assert process.wait() == code
     assert not (tmp_path / "out.jsonl").exists()
 
 

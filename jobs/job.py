@@ -88,7 +88,7 @@ def run(system: ModelHandle, job: JobSettings) -> JobSummary:
                 manifest = reopen(place, found, job.layout(place.form))
             case "go on" if found is not None:
                 manifest = found
-                if warning := moved(found, plan):
+                for warning in moved(found, plan):
                     log.warning("%s", warning)
             case _:
                 manifest = _begin(place, job, plan, system, state, new=found is None)

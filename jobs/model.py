@@ -32,8 +32,8 @@ class ModelHandle:
 
     Attributes:
         load: Function that loads it for a prior (None: its own); can be pickled.
-        state: Everything about it that results depend on (fingerprint, device, precision, backend, versions), as plain
-            values.
+        state: Everything about it that results depend on (fingerprint, device, precision, backend, versions, processor,
+            threads), as plain values.
         topics: Topics that it decides between.
         on_gpu: Whether it runs on a GPU.
         weight_bytes: Bytes of its weight files.
@@ -110,6 +110,7 @@ def open_model(
         "backend": check_backend(backend, chosen, place),
         "versions": library_versions(),
         "processor": _processor(place),
+        "threads": _threads(place, job),
     }
     weights = sum(path.stat().st_size for path in contents.encoder.parent.rglob("*.safetensors"))
     where = str(Path(model).resolve()) if Path(model).exists() else model  # workers have other working directories
@@ -145,6 +146,14 @@ def _processor(device: "torch.device") -> str | None:
         return torch.cuda.get_device_name(device) if torch.cuda.is_available() else None
     vnni = " VNNI" if int8_input_max() == 127 else ""  # int8 rounds differently without it
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}{vnni}"
+
+
+def _threads(device: "torch.device", job: JobSettings | None) -> int | None:
+    """The number of threads that share a sum, and so decide its rounding; None for GPUs and for workers."""
+    import torch
+
+    ours = device.type == "cpu" and (job is None or job.executor == "local")
+    return torch.get_num_threads() if ours else None
 
 
 def _load(

@@ -13,6 +13,12 @@ from .settings import JobSettings
 
 Start = Literal["begin", "go on", "retry errors", "nothing to do"]
 
+_ROUNDING = {
+    "processor": "this job was started on {before} and goes on on {now}; last digits may differ",
+    "threads": "this job was started with {before} threads and goes on with {now}; last digits may differ; to get the "
+    "same ones, interrupt it and go on with OMP_NUM_THREADS={before}",
+}
+
 
 def check_output(job: JobSettings) -> JobPaths:
     """The paths of a job, with all checks that are possible before the bundle is read, its metrics file included.
@@ -61,19 +67,19 @@ def _with_new_names(plan: Mapping[str, Any]) -> dict[str, Any]:
     return {"backend" if name == "writer" else name: value for name, value in plan.items()}
 
 
-def moved(found: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
-    """A warning if a job resumes on a processor with other instructions, which may round differently; else None."""
-    before, now = found["plan"].get("processor"), plan.get("processor")
-    if None in (before, now) or before == now:
-        return None
-    return f"this job was started on {before} and goes on on {now}; last digits may differ"
+def moved(found: Mapping[str, Any], plan: Mapping[str, Any]) -> Iterator[str]:
+    """Warnings if a job resumes with other instructions or another number of threads, which may round differently."""
+    for name, said in _ROUNDING.items():
+        before, now = found["plan"].get(name), plan.get(name)
+        if None not in (before, now) and before != now:
+            yield said.format(before=before, now=now)
 
 
 def changed(before: Any, now: Any, name: str = "") -> Iterator[str]:
     """The differences between two plans, in words."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*before, *now]):
-            if key == "processor":
+            if key in _ROUNDING:
                 continue  # `moved` reports it
             yield from changed(before.get(key), now.get(key), key)
     elif name == "input" and before != now:

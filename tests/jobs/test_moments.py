@@ -7,6 +7,7 @@ import shutil
 from functools import partial
 
 import pytest
+import torch
 
 from unskew.common import UserError, write_jsonl
 from unskew.decoder import GenerationSettings
@@ -259,18 +260,28 @@ def test_a_file_that_appears_where_the_output_goes(job, rows, tmp_path, monkeypa
     assert job().resumed == 41
 
 
-def test_going_on_with_other_instructions_is_said(fake, job, rows, monkeypatch, caplog):
+@pytest.mark.parametrize(
+    ("name", "before", "now", "said"),
+    [
+        ("processor", "x86_64 AVX2", "x86_64 AVX512", "started on x86_64 AVX2 and goes on on x86_64 AVX512"),
+        ("threads", 4, 2, "started with 4 threads and goes on with 2"),
+    ],
+)
+def test_going_on_where_numbers_may_be_rounded_differently_is_said(
+    fake, job, rows, monkeypatch, caplog, name, before, now, said
+):
     with monkeypatch.context() as patch:
         patch.setattr(folder, "finish", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            job(system=fake.fake_system(processor="x86_64 AVX2"))
-    assert job(system=fake.fake_system(processor="x86_64 AVX512")).resumed == 40
-    assert "started on x86_64 AVX2 and goes on on x86_64 AVX512" in caplog.text
+            job(system=fake.fake_system(**{name: before}))
+    assert job(system=fake.fake_system(**{name: now})).resumed == 40
+    assert said in caplog.text
 
 
-def test_the_plan_names_the_instructions(fitted, tmp_path):
+def test_the_plan_names_the_instructions_and_the_threads(fitted, tmp_path):
     write_jsonl(tmp_path / "in.jsonl", [{"text": "wheat"}])
     short = GenerationSettings(max_new_tokens=2)
     predict(fitted[1], str(tmp_path / "in.jsonl"), tmp_path / "out.jsonl", generation=short, device="cpu")
     plan = json.loads((tmp_path / "out.jsonl.job" / "job.json").read_text())["plan"]
     assert len(plan["processor"].split()) >= 2
+    assert plan["threads"] == torch.get_num_threads()

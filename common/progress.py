@@ -36,9 +36,12 @@ _JSON = 1.0
 _LINES = 15.0
 
 
-def track(items: Iterable[Item], name: str, total: int | None = None) -> Iterator[Item]:
-    """Yield `items`, and show how many are done, how fast, and (with `total`) how long the rest will take."""
-    with show_progress("auto", name, total) as tell:
+def track(items: Iterable[Item], name: str, total: int | None = None, spent: float = 0.0) -> Iterator[Item]:
+    """Yield `items`, and show how many are done, how fast, and (with `total`) how long the rest will take.
+
+    `spent` is as in `show_progress`.
+    """
+    with show_progress("auto", name, total, spent=spent) as tell:
         for item in items:
             yield item
             tell(1, 0)
@@ -46,7 +49,7 @@ def track(items: Iterable[Item], name: str, total: int | None = None) -> Iterato
 
 @contextmanager
 def show_progress(
-    kind: ProgressKind, name: str, total: int | None = None, done: int = 0, errors: int = 0
+    kind: ProgressKind, name: str, total: int | None = None, done: int = 0, errors: int = 0, spent: float = 0.0
 ) -> Generator[ProgressCallback]:
     """Show progress while the block runs; the block calls the yielded function with new rows and errors among them.
 
@@ -56,8 +59,9 @@ def show_progress(
         total: Number of rows, if known.
         done: Rows that an earlier run has done, errors included.
         errors: Number of errors among `done`.
+        spent: Seconds that earlier work took for each row; they count in the rate, but not in the time left.
     """
-    state = _State(name, total, done, errors, done)
+    state = _State(name, total, done, errors, done, spent)
     if kind == "none":
         yield state.add
     elif kind == "json":
@@ -78,6 +82,7 @@ class _State:
     rows: int
     errors: int
     resumed: int
+    spent: float
     start: float = field(default_factory=time.monotonic)
 
     def add(self, rows: int, errors: int) -> None:
@@ -85,14 +90,22 @@ class _State:
         self.errors += errors
 
     @property
+    def new(self) -> int:
+        return self.rows - self.resumed
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.start + self.new * self.spent
+
+    @property
     def rate(self) -> float:
-        return (self.rows - self.resumed) / max(time.monotonic() - self.start, 1e-9)
+        return self.new / max(self.seconds, 1e-9)
 
     @property
     def seconds_left(self) -> float | None:
-        if self.total is None or not self.rate:
+        if self.total is None or not self.new:
             return None
-        return max(0, self.total - self.rows) / self.rate
+        return max(0, self.total - self.rows) * (time.monotonic() - self.start) / self.new
 
     @property
     def failed(self) -> str:
@@ -102,7 +115,7 @@ class _State:
     def __str__(self) -> str:
         of = "" if self.total is None else f" of {self.total:,}"
         left = self.seconds_left
-        after = f"{time.monotonic() - self.start:.0f} s so far" if left is None else f"{left:.0f} s left"
+        after = f"{self.seconds:.0f} s so far" if left is None else f"{left:.0f} s left"
         return f"{self.name}: {self.rows:,}{of} rows{self.failed}, {self.rate:,.1f} rows/s, {after}"
 
 
@@ -127,6 +140,7 @@ def _shown(state: _State, every: float, show: Callable[[_State], None]) -> Gener
 def _print_json(state: _State) -> None:
     left = state.seconds_left
     values = {
+        "name": state.name,
         "rows": state.rows,
         "total": state.total,
         "errors": state.errors,

@@ -38,6 +38,11 @@ class SpreadSample:
             self._held, self.step = self._held[::2], 2 * self.step
             self._characters = sum(len(held or "") for held in self._held)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it holds all rows that were shown up to the limit."""
+        return self.step == 1 and len(self._held) <= self.most
+
     def taken(self) -> list[str | None]:
         """The texts, in order, None for a row without one; the sample is empty afterwards."""
         held, self._held = self._held, []

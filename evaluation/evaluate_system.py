@@ -5,6 +5,7 @@ Knows the pipeline, files and metrics, and for newsroom rows the Bayes ceiling.
 
 import json
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..common import (
     output_folder,
     refuse_existing,
     replacing_folder,
+    show_progress,
     track,
     write_jsonl,
     write_text,
@@ -126,7 +128,7 @@ def evaluate(
         draw_trial(pipeline, records, trained)  # refused before anything is predicted
     texts = [record.text for record in records]
     targets = torch.tensor(pipeline.topics.encode(str(record.topic) for record in records))
-    logits = pipeline.encoder.logits(texts)
+    logits, spent = _logits(pipeline, texts)
     intervals: dict[str, tuple[float, float]] = {}
     if target_prior is not None:
         taken = target_of_rows(target_prior, pipeline.corrector, logits)
@@ -136,7 +138,7 @@ def evaluate(
     best = None
     if newsroom is not None:
         best = bayes_posterior(newsroom, texts, pipeline.topics.names, pipeline.corrector.target)
-    results = list(track(pipeline.results(texts, logits, options), "evaluate", len(texts)))
+    results = list(track(pipeline.results(texts, logits, options), "evaluate", len(texts), spent))
     probabilities = _matrix([result.topics for result in results], pipeline.topics)
     decided = pipeline.corrector.decision.decision(probabilities)
     evaluation = Evaluation(
@@ -169,6 +171,14 @@ def evaluate(
         write_jsonl(place / "predictions.jsonl", rows)
         _draw(place / "evaluation.png", probabilities, targets, pipeline.topics)
     return evaluation
+
+
+def _logits(pipeline: HybridPipeline, texts: Sequence[str]) -> tuple[torch.Tensor, float]:
+    """Logits (n, C) of the texts, and the seconds that each of them took."""
+    start = time.perf_counter()
+    with show_progress("auto", "stage 1", len(texts)) as tell:
+        logits = pipeline.encoder.logits(texts, progress=lambda done: tell(done, 0))
+    return logits, (time.perf_counter() - start) / max(1, len(texts))
 
 
 def _without_repeated(

@@ -121,7 +121,8 @@ def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
     folder.check_own(place, manifest)
     shards = [records[index] for index in sorted(records)]
     reconcile(shards, manifest["shard_rows"], manifest.get("input_rows"))
-    report = summarise(shards, work.system.topics, manifest.get("report"))
+    sampled = (manifest["prior"] or {}).get("seconds", 0.0)
+    report = summarise(shards, work.system.topics, manifest.get("report"), sampled)
     folder.finish(place, manifest, shards, work.layout, report, standing)
     if metrics is not None:
         metrics.end(finished=True)
@@ -199,14 +200,15 @@ def _with_prior(
     asked: Any = job.target_prior
     if sample is None:
         return manifest, asked, None
-    kind, texts, first = asked or "adaptive", sample.taken(), None
+    kind, whole, texts, first = asked or "adaptive", sample.is_whole, sample.taken(), None
     if manifest["prior"] is None:
         if job.executor == "ray":  # this machine may have neither the memory nor the GPU for models
             from .ray_cluster import call_on_ray
 
+            log.info("a worker estimates the target prior from %s rows", f"{len(texts):,}")
             found = call_on_ray(job, partial(prior_of_texts, system, texts, manifest["shard_rows"], kind))
         else:
-            first = read_texts(system, texts, manifest["shard_rows"])
+            first = read_texts(system, texts, manifest["shard_rows"], whole, job.progress)
             found = first.plain_prior(kind)
             first = first.with_target_prior(found["shares"])
         state.check_unchanged()
@@ -272,7 +274,8 @@ class _Work:
 
     @contextmanager
     def _told(self, name: str, total: int | None, tally: "_Tally", metrics: MetricsFile | None) -> Generator[None]:
-        with show_progress(self.job.progress, name, total, tally.seen, tally.errors) as tell:
+        spent = self.first.seconds_per_row if self.first else 0.0
+        with show_progress(self.job.progress, name, total, tally.seen, tally.errors, spent) as tell:
             tally.tellers = [tell, *([metrics.tell] if metrics is not None else [])]
             if metrics is not None:
                 metrics.begin(tally.seen, tally.errors)

@@ -42,6 +42,9 @@ class EstimatedPrior(Artefact):
         description="About 95% intervals of the shares; empty without held-out rows to show the classifier's errors.",
     )
     said: str = Field(description="Summary in words.")
+    seconds: Seconds = Field(
+        default=0.0, description="Seconds of work on rows that were read for it alone; the shards have that on others."
+    )
 
 
 class StageUsage(Artefact):
@@ -112,7 +115,9 @@ class Report(Artefact):
     output_rows: Count = Field(description="Rows with a result.")
     error_rows: Count = Field(description="Rows that could not be processed.")
     undecided_rows: Count = Field(description="Rows with a result but no topic.")
-    seconds: Seconds = Field(description="Seconds of work on shards, summed over workers and interrupted runs.")
+    seconds: Seconds = Field(
+        description="Seconds of work on shards and on a sample for the prior, summed over workers and interrupted runs."
+    )
     rows_per_second: Rate = Field(description="Rows per second of one worker.")
     stages: dict[str, StageReport] = Field(description="Work of encoder and decoder, if they count it.")
     peak_memory: Count = Field(description="Peak memory of a process, in bytes.")

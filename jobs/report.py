@@ -22,31 +22,39 @@ class Meter:
 
     def __init__(self, pipeline: Any) -> None:
         self._pipeline, self._start = pipeline, time.perf_counter()
+        self._claimed: float = getattr(pipeline, "claimed_seconds", 0.0)
         self._before: dict[str, Usage] = getattr(pipeline, "usage", {})
 
     def cost(self) -> dict[str, Any]:
-        """Seconds, usage of each stage since the start, and the peak memory of this process in bytes."""
+        """Seconds and usage of each stage since the start, and the peak memory of this process in bytes.
+
+        What a first pass had done for these rows counts too.
+        """
+        claimed: float = getattr(self._pipeline, "claimed_seconds", 0.0) - self._claimed
         now: dict[str, Usage] = getattr(self._pipeline, "usage", {})
         return {
-            "seconds": time.perf_counter() - self._start,
+            "seconds": time.perf_counter() - self._start + claimed,
             "stages": {name: asdict(now[name].since(before)) for name, before in self._before.items()},
             "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
             "gpu_memory": _gpu_memory(),
         }
 
 
-def summarise(shards: Sequence[Mapping[str, Any]], topics: Topics, before: Mapping[str, Any] | None) -> dict[str, Any]:
+def summarise(
+    shards: Sequence[Mapping[str, Any]], topics: Topics, before: Mapping[str, Any] | None, sampled: float = 0.0
+) -> dict[str, Any]:
     """The report of a job.
 
     Args:
         shards: Records of all its shards.
         topics: Topics with their training rows.
         before: Report of the run whose errors were run again, because the shards lack its cost.
+        sampled: Seconds of work on a sample of the rows, before the shards.
     """
     costs = [shard["cost"] for shard in shards if "cost" in shard]
     stages = _stages([*(cost["stages"] for cost in costs), *([before["stages"]] if before else [])])
     rows, errors = sum(shard["rows"] for shard in shards), sum(shard["errors"] for shard in shards)
-    seconds = sum(cost["seconds"] for cost in costs) + (before["seconds"] if before else 0)
+    seconds = sum(cost["seconds"] for cost in costs) + (before["seconds"] if before else sampled)
     peaks = [(cost["memory"], cost["gpu_memory"]) for cost in costs]
     peaks += [(before["peak_memory"], before["peak_gpu_memory"])] if before else []
     counts = Counter[str]()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 
 import pytest
 
@@ -20,6 +21,16 @@ def test_elsewhere_than_on_a_terminal_a_line_says_how_far_it_came(caplog):
     with caplog.at_level(logging.INFO, "unskew"), show_progress("auto", "predict", total=3) as tell:
         tell(3, 1)
     assert "predict: 3 of 3 rows, 1 error, " in caplog.text
+
+
+def test_earlier_work_on_the_rows_counts_in_the_rate_but_not_in_the_time_left(capsys, monkeypatch):
+    with show_progress("json", "predict", total=40_000, done=20_000, spent=0.5) as tell:
+        end = time.monotonic() + 5_000
+        monkeypatch.setattr("unskew.common.progress.time.monotonic", lambda: end)
+        tell(10_000, 0)
+    last = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (last["name"], last["rows_per_second"]) == ("predict", pytest.approx(1, rel=0.02))
+    assert last["seconds_left"] == pytest.approx(5_000, rel=0.02)
 
 
 def test_none_says_nothing(capsys, caplog):

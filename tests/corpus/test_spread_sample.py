@@ -74,6 +74,15 @@ def test_rows_without_a_text_keep_their_place(tmp_path):
     assert spread(tmp_path / "r.jsonl", 10) == ["kept"] * 10  # every fourth was held, all of them the good ones
 
 
+@pytest.mark.parametrize(("rows", "limit", "whole"), [(3, None, True), (4, None, False), (7, 3, True)])
+def test_it_knows_whether_it_has_all_rows(rows, limit, whole):
+    sample = SpreadSample(3, limit)
+    for _ in range(rows):
+        if sample.wants():
+            sample.add("text")
+    assert sample.is_whole == whole
+
+
 def test_long_texts_are_fewer(monkeypatch):
     monkeypatch.setattr(spread_sample, "MOST_CHARACTERS", 1_000)
     sample = SpreadSample(100)

@@ -15,11 +15,14 @@ def read(path):
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def test_unlabelled_rows_are_counted(fitted, corpus, tmp_path):
+def test_unlabelled_rows_are_counted_and_each_pass_over_the_others_is_shown(fitted, corpus, tmp_path, caplog):
+    caplog.set_level("INFO", "unskew")
     lines = (corpus / "test.jsonl").read_text() + '{"text": "wheat"}\n'
     (tmp_path / "in.jsonl").write_text(lines)
     found = evaluate(fitted[0], str(tmp_path / "in.jsonl"), tmp_path / "evaluation", generation=SHORT)
     assert (found.rows, found.left_out) == (30, 1)
+    shown = [line.partition(", ")[0] for line in caplog.messages if "rows/s" in line]
+    assert shown == ["stage 1: 30 of 30 rows", "evaluate: 30 of 30 rows"]
 
 
 def test_newsroom_of_other_topics_is_refused(fitted, corpus, tmp_path):

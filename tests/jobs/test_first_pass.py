@@ -1,13 +1,16 @@
 """The first pass of a job: its rows are read once, and its results are those of a job without it."""
 
 import json
+import logging
 
 import pytest
 
 from unskew.common import write_jsonl
+from unskew.corpus import Topics
 from unskew.decoder import GenerationSettings
 from unskew.encoder import TopicEncoder
 from unskew.jobs import JobSettings, first_pass, open_model, run
+from unskew.jobs.report import summarise
 from unskew.pipeline import HybridPipeline
 
 
@@ -89,3 +92,33 @@ def test_a_panic_in_the_first_pass_ends_in_the_error_file(fitted, source, monkey
     _, manifest = run_job(fitted, source, "out.jsonl")
     assert manifest["report"]["error_rows"] == 2
     assert "Panic: index out of bounds" in (source.parent / "out.jsonl.errors.jsonl").read_text()
+
+
+def test_the_pass_over_the_rows_is_shown_and_counts_in_the_time_of_the_job(fitted, source, caplog):
+    with caplog.at_level(logging.INFO, "unskew"):
+        _, manifest = run_job(fitted, source, "out.jsonl", progress="auto")
+    lines = [record.message for record in caplog.records]
+    assert any(line.startswith("stage 1: 70 of 70 rows, ") for line in lines)
+    report = manifest["report"]
+    assert report["seconds"] >= report["stages"]["encoder"]["seconds"] - 0.001  # rounded
+    assert report["rows_per_second"] <= 70 / report["stages"]["encoder"]["seconds"]
+
+
+def test_a_pass_over_a_sample_counts_in_the_time_of_a_job_that_resumes(fitted, source, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("unskew.jobs.job.folder.finish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_job(fitted, source, "out.jsonl", estimate_rows=40)
+    path = source.parent / "out.jsonl.job" / "job.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["prior"]["seconds"] > 0
+    manifest["prior"]["seconds"] = 1000.0
+    path.write_text(json.dumps(manifest))
+    _, manifest = run_job(fitted, source, "out.jsonl", estimate_rows=40)
+    assert manifest["report"]["seconds"] > 1000
+
+
+def test_rows_that_run_again_do_not_count_the_sample_twice():
+    topics = Topics(("oil", "sea"), (9, 1))
+    first = summarise([], topics, None, 2.0)
+    assert first["seconds"] == summarise([], topics, first, 2.0)["seconds"] == 2

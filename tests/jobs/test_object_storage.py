@@ -128,7 +128,7 @@ def test_an_input_whose_rows_give_the_prior_is_read_twice(job, memory, tmp_path,
         return read[-1]
 
     class FirstPass:
-        def __init__(self, system, given, shard_rows):
+        def __init__(self, system, given, *_):
             texts.extend(given)
             self.pipeline = system.load(None)
 
@@ -136,7 +136,7 @@ def test_an_input_whose_rows_give_the_prior_is_read_twice(job, memory, tmp_path,
             return {"shares": {"oil": 1.0, "sea": 0.0}, "intervals": {}, "said": ""}
 
         def with_target_prior(self, prior):
-            return self.pipeline
+            return None
 
     monkeypatch.setattr(storage._Reader, "readinto", counted)
     monkeypatch.setattr("unskew.jobs.job.read_texts", FirstPass)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..corpus import BadRow, LocatedRow, Record
+from ..corpus import BadRow, LocatedRow, Record, place_of
 from ..pipeline import PredictOptions
 from .bisection import Failure, NotFiniteError, bisected, raise_if_it_stops
 from .encoding import SET, Layout, Row, encode, encode_lines
@@ -92,7 +92,7 @@ def predict_shard(
         answer = Failure(row.reason) if isinstance(row, BadRow) else next(answers)
         reason = None
         if isinstance(answer, Failure):
-            reason = f"{file}, row {line}: {answer.reason}"
+            reason = f"{place_of(BadRow(line, answer.reason, row.id, file))}: {answer.reason}"
             first_bad = first_bad or reason
             bad.append({"id": row.id, "line": line, "file": file, "reason": answer.reason})
         else:

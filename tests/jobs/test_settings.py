@@ -255,7 +255,7 @@ def test_too_many_errors_stop_a_job(job, tmp_path, most, stops):
     if not stops:
         assert job(max_errors=most).bad == 3
         return
-    with pytest.raises(UserError, match=r"stopped: .*in\.jsonl, row 51: .* empty"):
+    with pytest.raises(UserError, match=r"stopped: .*in\.jsonl, line 51: .* empty"):
         job(max_errors=most)
     assert list((tmp_path / "out.jsonl.job" / "done").iterdir())
     assert job(max_errors=100).resumed

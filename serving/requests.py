@@ -7,10 +7,20 @@ import types
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from http import HTTPStatus
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, LiteralString, Union, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    create_model,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from ..common import UserError
 from ..pipeline import PredictOptions, fault_of
@@ -19,6 +29,10 @@ from .systems import ServedSystem
 from .ticket import Ask
 
 SUM_TOLERANCE = 1e-3  # written shares are rounded
+_FORMS: dict[str, LiteralString] = {
+    "target_prior": "give uniform, train, adaptive, estimate, or an object of shares by topic",
+    "topic": "give a topic, or a list with a topic or null for each text",
+}
 
 
 class _OfSettings(BaseModel):
@@ -90,6 +104,14 @@ class PredictRequest(_Options):
         description="Whether to add every topic's calibrated log-probability under the training prior, in the order of "
         "/info, from which any other target prior can be computed.",
     )
+
+    @field_validator(*_FORMS, mode="wrap")
+    @classmethod
+    def _in_one_of_its_forms(cls, value: Any, check: ValidatorFunctionWrapHandler, field: ValidationInfo) -> Any:
+        try:
+            return check(value)
+        except ValidationError:  # names the first form alone, as pydantic's type
+            raise PydanticCustomError("form", _FORMS[str(field.field_name)]) from None
 
     def ask(self, system: ServedSystem, most_rows: int) -> Ask:
         """The request to a worker.

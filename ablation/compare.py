@@ -105,7 +105,7 @@ def _refuse_other_rows(files: list[Path], names: tuple[str, str], columns: Audit
         where = names[0] if example in one else names[1]
         raise UserError(
             f"{names[0]} and {names[1]} have different test rows: {len(apart)} ids are in one alone, as {example!r} in "
-            f"{where}; evaluate both on the same rows"
+            f"{where}; evaluate both on the same rows and with the same --train, whose texts are left out"
         )
     changed = [name for name, topic in one.items() if other[name] != topic]
     if changed:

@@ -70,7 +70,11 @@ def test_the_training_set_adds_bands(runs, tmp_path):
 @pytest.mark.parametrize(
     ("truth", "first", "said"),
     [
-        (TRUTH, 1, r"have different test rows: 2 ids are in one alone, as 'r0' in .*a\.jsonl"),
+        (
+            TRUTH,
+            1,
+            r"have different test rows: 2 ids are in one alone, as 'r0' in .*a\.jsonl; .*same --train",
+        ),
         (["c", *TRUTH[1:]], 0, r"have different topics: the row 'r0' is 'a' in one"),
     ],
 )

@@ -47,7 +47,7 @@ COMMANDS = {
 JOB = "job"  # takes positional words, no options
 RESUMABLE = ("ablate", "fit", "predict", "tune")
 USAGE = "usage: unskew COMMAND [--help] [--config FILE] [--option VALUE ...]\n\ncommands:\n" + "\n".join(
-    f"  {name:<10} {what}" for name, what in {**COMMANDS, JOB: "show the state of a job: job status FOLDER"}.items()
+    f"  {name:<10} {what}" for name, what in {**COMMANDS, JOB: "show the state of a job: job status OUTPUT"}.items()
 )
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -25,6 +26,14 @@ def test_help_lists_every_command(capsys):
     code, out, _ = call(capsys, "--help")
     assert code == 0
     assert all(name in out for name in COMMANDS)
+
+
+def test_the_state_of_a_job_is_asked_for_in_the_same_words_everywhere(capsys):
+    asked = "job status OUTPUT"
+    assert asked in call(capsys, "--help")[1]
+    assert asked in call(capsys, "job", "--help")[1]
+    assert asked in call(capsys, "job", "status")[2]
+    assert f"unskew {asked}\n" in (Path(__file__).parents[2] / "docs" / "jobs.md").read_text("utf-8")
 
 
 def test_the_package_runs_as_a_module():

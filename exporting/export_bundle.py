@@ -96,7 +96,9 @@ def _write_graph(
     form = onnx_format if kind == "onnx" else openvino_format
     graph = encoder_files.make_graph(encoder_folder, system)
     encoder_files.save_tokenizer(system.encoder, folder)
+    log.info("the encoder is traced and written as %s, which may take minutes", form.FILE)
     form.write(graph, encoder_files.example_inputs(system.encoder), described, folder / form.FILE)
+    log.info("%s is compared with the bundle", form.RUNTIME)
     return encoder_files.check_agreement(system, form.open_file(folder / form.FILE), form.RUNTIME)
 
 

@@ -10,7 +10,15 @@ import torch
 
 from unskew.balance import DecisionSettings
 from unskew.common import UserError
-from unskew.exporting import DESCRIPTION, ExportSettings, export, onnx_format, openvino_format
+from unskew.exporting import (
+    DESCRIPTION,
+    ExportSettings,
+    encoder_files,
+    export,
+    export_bundle,
+    onnx_format,
+    openvino_format,
+)
 from unskew.exporting.description import describe
 from unskew.exporting.encoder_files import TOLERANCE
 from unskew.exporting.readme import _decide
@@ -161,6 +169,20 @@ def test_a_runtime_that_says_something_else_leaves_nothing(bundle, tmp_path, mon
     ):
         export(bundle, str(tmp_path / "e"), ExportSettings("openvino"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_slow_steps_are_named_before_they_begin(bundle, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "unskew")
+    said = []
+    monkeypatch.setattr(export_bundle, "_check_packages", lambda settings: None)
+    monkeypatch.setattr(onnx_format, "write", lambda *_: said.append(caplog.messages[-1]))
+    monkeypatch.setattr(onnx_format, "open_file", lambda file: None)
+    monkeypatch.setattr(encoder_files, "check_agreement", lambda *_: said.append(caplog.messages[-1]) or 0.0)
+    export(bundle, str(tmp_path / "e"), ExportSettings("onnx"))
+    assert said == [
+        "the encoder is traced and written as model.onnx, which may take minutes",
+        "ONNX Runtime is compared with the bundle",
+    ]
 
 
 def test_only_an_earlier_export_is_replaced(bundle, tmp_path):

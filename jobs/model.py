@@ -168,11 +168,8 @@ def _load(
     prior: Prior,
 ) -> Predictor:
     """Load a bundle, and check that it has the fingerprint `expected` and its files are as `seen`."""
-    import transformers
-
     from ..pipeline import HybridPipeline
 
-    transformers.utils.logging.disable_progress_bar()  # its progress bars would hide ours
     before = folder_state(folders)
     pipeline = HybridPipeline.from_pretrained(model, device, precision=precision, backend=backend)
     after = folder_state(folders)

@@ -3,12 +3,15 @@
 No code from the folder is run, weights must be safetensors, and model and tokenizer get the same padding token.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..common import UserError
@@ -76,16 +79,27 @@ def read_model(
         UserError: If a weight is NaN or infinite.
         Exception: If the files are missing or damaged; any kind of exception.
     """
-    model, info = auto.from_pretrained(
-        reference,
-        config=config,
-        dtype=dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
+    with _without_bars():
+        model, info = auto.from_pretrained(
+            reference,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
     check_finite(model, str(reference), "restore it, or give another")
     return model, set(info["missing_keys"])
+
+
+@contextmanager
+def _without_bars() -> Generator[None]:
+    """Hide transformers' own progress bars while the block runs; those of downloads, which take long, stay."""
+    before = logging.set_tqdm_hook(lambda factory, given, options: logging.EmptyTqdm(*given, **options))
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(before)
 
 
 def refuse_missing(missing: set[str], reference: str | Path) -> None:

@@ -1,0 +1,28 @@
+"""Reading a model that transformers wrote."""
+
+import pytest
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
+from transformers.utils import logging
+
+from unskew.runtime import read_config, read_model
+
+
+@pytest.fixture
+def bars():
+    """The descriptions of the progress bars that transformers makes."""
+    made = []
+    before = logging.set_tqdm_hook(
+        lambda factory, given, options: made.append(options["desc"]) or logging.EmptyTqdm(*given, **options)
+    )
+    yield made
+    logging.set_tqdm_hook(before)
+
+
+def test_a_model_is_read_without_a_progress_bar_and_others_keep_theirs(tmp_path, bars):
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    BertForSequenceClassification(BertConfig(vocab_size=20, **small)).save_pretrained(tmp_path)
+    bars.clear()
+    read_model(AutoModelForSequenceClassification, tmp_path, read_config(tmp_path))
+    assert bars == []
+    AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert "Loading weights" in bars

@@ -262,7 +262,7 @@ def synthetic_rows(sets: Draw, place: Path, seed: int) -> dict[str, Any]:
     uniform = resolve_prior("uniform", sets.topics)
     model_prior = encoder_prior(judging, sets.train, sets.topics)
     pipeline = HybridPipeline(encoder, decoder, PosteriorCorrector(sets.topics, model_prior, Calibration(), uniform))
-    counts = dict(zip(sets.topics.names, sets.topics.counts, strict=True))
+    counts = dict(zip(sets.topics.names, map(int, sets.topics.counts), strict=True))
     wanted = {name: TopicCounts(n, SYNTHETIC_UNDER - n) for name, n in counts.items() if n < SYNTHETIC_UNDER}
     result = Synthesis(wanted)
     fill(

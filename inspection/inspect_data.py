@@ -129,8 +129,8 @@ def _topics(sets: TrainingData, probed: Probed | None, doubted_rows: Sequence[Re
     names = sets.topics.names
     found = recalls(probed) if probed is not None else [None] * len(names)
     doubts = Counter(record.topic for record in doubted_rows)
-    stored = isinstance(sets.noisy, StoredRecords)
-    noisy = sets.noisy.topic_counts if stored else Counter(str(record.topic) for record in sets.noisy or ())
+    assert sets.noisy is None or isinstance(sets.noisy, StoredRecords)
+    noisy = sets.noisy.topic_counts if sets.noisy is not None else {}
     fitted = probed.fitted if probed is not None else None
     read = fitted.noisy if fitted is not None else ()
     asked = Counter(record.topic for record in read)
@@ -138,7 +138,7 @@ def _topics(sets: TrainingData, probed: Probed | None, doubted_rows: Sequence[Re
     return [
         TopicFacts(
             topic=name,
-            rows=count,
+            rows=int(count),
             share=share,
             band=band,
             recall=recall,

@@ -178,7 +178,10 @@ def _said_of_rows(sets: TrainingData, settings: FitSettings) -> str:
     if not _encodes_all(sets, settings):
         return str(sets)
     recipe, rows = settings.encoder.recipe_in_force, len(sets.clean)
-    return f"{sets}; the encoder (recipe {recipe}) is fitted on all {rows} rows and holds out its own"
+    said = f"the encoder (recipe {recipe}) is fitted on all {rows} rows and holds out its own"
+    if settings.decoder is not None:
+        return f"{sets}; {said}"
+    return f"{len(sets.topics)} topics; {said}" + (f"; {len(sets.noisy)} noisy rows" if sets.noisy else "")
 
 
 def _fit_encoder(sets: TrainingData, settings: FitSettings, folder: Path) -> FittedEncoder:
@@ -205,7 +208,8 @@ def _decide(
         )
         corrector = replace(corrector, model_prior=tuple(measured.tolist()))
     corrector = corrector.calibrate(logits, labels, settings.calibration or "none")
-    log.info("calibration: %s", corrector.calibration.report)
+    if settings.calibration not in (None, "none"):
+        log.info("calibration: %s", corrector.calibration.report)
     if settings.decision != DecisionSettings():
         log.info("decision: %s", corrector.decision)
     views = {prior: topic_metrics(_under(prior, corrector, logits), labels, sets.topics.counts) for prior in PRIORS}

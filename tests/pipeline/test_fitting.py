@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -104,6 +105,9 @@ def test_what_is_said_of_the_rows_is_true_of_both_stages(tiny):
     tuned = dataclasses.replace(tiny, encoder=EncoderSettings("some/base"))
     said += "; the encoder (recipe tuned) is fitted on all 92 rows and holds out its own"
     assert fitting._said_of_rows(sets, tuned) == said
+    alone = dataclasses.replace(tuned, decoder=None)
+    only = f"3 topics; the encoder (recipe tuned) is fitted on all 92 rows and holds out its own; {noisy} noisy rows"
+    assert fitting._said_of_rows(sets, alone) == only
     apart = dataclasses.replace(sets, is_split=False)  # rows of another file are not trained on
     assert "fitted on all" not in fitting._said_of_rows(apart, tuned)
 
@@ -123,6 +127,17 @@ def test_it_ends_by_saying_what_each_target_prior_would_mean(tiny, tmp_path, mon
     assert f"held-out rows: target_prior adaptive: {figures}" in caplog.text
     assert "; target_prior uniform: accuracy" in caplog.text
     assert "; target_prior train: accuracy" in caplog.text
+
+
+@pytest.mark.parametrize("asked", ["none", "temperature"])
+def test_a_calibration_is_spoken_of_only_if_one_was_asked_for(fitted, tiny, caplog, asked):
+    caplog.set_level("INFO", logger="unskew")
+    corrector, sets = fitted[0].corrector, read_sets(tiny.data, 0)
+    held_out = SimpleNamespace(logits=corrector.rows.logits.float(), labels=corrector.rows.labels.long())
+    known = SimpleNamespace(model_prior=corrector.model_prior, link=corrector.link, held_out=held_out, notes=())
+    fitting._decide(known, sets, dataclasses.replace(tiny, calibration=asked), corrector.target)
+    assert ("calibration: temperature" in caplog.text) == (asked != "none")
+    assert ("calibration:" in caplog.text) == (asked != "none")
 
 
 def test_unchanged_stages_are_not_fitted_again(tiny, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from .lines import BLOCK, Line, count_lines, not_utf8, opened, read_lines, too_l
 LARGEST_FIELD = 2**24
 PARQUET_BATCH = 256
 _HEAD = 100
+_SEPARATORS = {";": "semicolons", "\t": "tabs"}  # of files that are called CSV too
 
 Pick = Callable[[], bool]
 
@@ -108,7 +109,7 @@ def find_value(values: Mapping[str, Any], column: str) -> Any:
 def read_rows(
     path: AnyPath,
     wanted: list[str],
-    required: list[str],
+    required: Mapping[str, str],
     pick: Pick | None = None,
     lines: Iterable[Line] | None = None,
 ) -> Iterator[RawRow]:
@@ -119,7 +120,7 @@ def read_rows(
     Args:
         path: The file.
         wanted: The columns that will be read.
-        required: The columns that must be there.
+        required: The columns that must be there, each with the setting that names it.
         pick: A function that is called before each row is read, and says whether it is yielded. JSON is then not
             checked for the required columns, which reads ahead.
         lines: Lines of a .jsonl or .csv, if they are being read already.
@@ -143,7 +144,7 @@ def _picked(rows: Iterator[Any], pick: Pick | None) -> Iterator[Any]:
     return rows if pick is None else (row for row in rows if pick())
 
 
-def with_columns(where: str, rows: Iterable[RawRow], required: list[str]) -> Iterator[RawRow]:
+def with_columns(where: str, rows: Iterable[RawRow], required: Mapping[str, str]) -> Iterator[RawRow]:
     """Yield the rows, after checking the first hundred for the required columns.
 
     Raises:
@@ -166,11 +167,17 @@ def _has(values: Mapping[str, Any], column: str) -> bool:
     return True
 
 
-def _require(where: str, required: list[str], found: list[str], known: Callable[[str], bool]) -> None:
-    for column in required:
+def _require(where: str, required: Mapping[str, str], found: list[str], known: Callable[[str], bool]) -> None:
+    for column, setting in required.items():
         if not known(column):
             listed = ", ".join(map(repr, found))
-            raise UserError(f"{where} has no column {column!r}; its columns are {listed}; name the right one")
+            separator = next((mark for mark in _SEPARATORS if len(found) == 1 and mark in found[0]), None)
+            remedy = (
+                f"they seem to be separated by {_SEPARATORS[separator]}; separate them by commas"
+                if separator
+                else f"name the right one with {setting}"
+            )
+            raise UserError(f"{where} has no column {column!r}; its columns are {listed}; {remedy}")
 
 
 def _refuse_repeated(where: str, wanted: list[str], found: list[str]) -> None:
@@ -262,7 +269,7 @@ class _CsvLines:
         self._given_back.extendleft(reversed(self.taken[1:]))
 
 
-def _csv_rows(path: AnyPath, wanted: list[str], required: list[str], lines: Iterable[Line]) -> Iterator[RawRow]:
+def _csv_rows(path: AnyPath, wanted: list[str], required: Mapping[str, str], lines: Iterable[Line]) -> Iterator[RawRow]:
     csv.field_size_limit(max(csv.field_size_limit(), LARGEST_FIELD))
     parsed = _csv_fields(_CsvLines(iter(lines)))
     header = next(parsed, None)
@@ -302,7 +309,7 @@ def _csv_fields(lines: _CsvLines) -> Iterator[tuple[int, list[str] | None, str]]
             yield lines.taken[0][0], fields, ""
 
 
-def _parquet_rows(path: AnyPath, wanted: list[str], required: list[str], pick: Pick | None) -> Iterator[RawRow]:
+def _parquet_rows(path: AnyPath, wanted: list[str], required: Mapping[str, str], pick: Pick | None) -> Iterator[RawRow]:
     import pyarrow
     import pyarrow.parquet
 

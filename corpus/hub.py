@@ -3,7 +3,7 @@
 Knows nothing of what columns mean. A stream that breaks off cannot be resumed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class HubDataset:
         owner, *rest = name.split("/", 2)
         return "/".join([owner, *rest[:1]]), rest[1] if len(rest) == 2 else None
 
-    def rows(self, wanted: list[str], required: list[str]) -> Iterator[RawRow]:
+    def rows(self, wanted: list[str], required: Mapping[str, str]) -> Iterator[RawRow]:
         """Yield the rows; class numbers become the dataset's class names.
 
         If the dataset is known to have the `required` columns, only the `wanted` ones are decoded.

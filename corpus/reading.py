@@ -51,11 +51,14 @@ class Columns:
         """The columns to read."""
         return [name for name in (self.text, self.id, self.topic, self.target, self.paraphrase_of) if name is not None]
 
-    def required(self, needs: Sequence[str]) -> list[str]:
-        """The columns a file must have: the text, what is needed, and every column the user named."""
+    def required(self, needs: Sequence[str]) -> dict[str, str]:
+        """The columns a file must have: the text, what is needed, and every column the user named.
+
+        Each comes with the setting that names it, such as columns.text.
+        """
         asked = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
-        chosen = [getattr(self, name) for name in ("text", "id", "topic", "target") if name in {"text", *needs, *asked}]
-        return [name for name in chosen if name is not None]
+        chosen = [name for name in ("text", "id", "topic", "target") if name in {"text", *needs, *asked}]
+        return {getattr(self, name): f"columns.{name}" for name in chosen if getattr(self, name) is not None}
 
 
 DEFAULT_COLUMNS = Columns()
@@ -270,11 +273,13 @@ def _raw_rows(
     lines: Iterable[Line] | None = None,
 ) -> Iterator[RawRow]:
     wanted = list(dict.fromkeys([*columns.wanted(), *keep]))
-    required = list(dict.fromkeys([*columns.required(needs), *keep]))
+    required = columns.required(needs)
+    required |= {column: "keep" for column in keep if column not in required}
     if isinstance(part, HubDataset):
         return with_columns(part.address, part.rows(wanted, required), required)
     folders = _partition_values(part, wanted)
-    rows = read_rows(part, wanted, [name for name in required if name not in folders], pick, lines)
+    in_file = {column: setting for column, setting in required.items() if column not in folders}
+    rows = read_rows(part, wanted, in_file, pick, lines)
     if not folders:
         return rows
     return (row._replace(values=row.values and folders | row.values) for row in rows)

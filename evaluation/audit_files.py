@@ -54,7 +54,9 @@ def read_labels(source: Source, columns: AuditColumns) -> Labels:
         UserError: As `join`.
     """
     key = columns.label_id or columns.id
-    required = [columns.label] + ([key] if key != "id" else [])
+    required = {columns.label: "columns.label"}
+    if key != "id":
+        required[key] = "columns.label_id"
     positions: dict[str, int] = {}
     index: dict[str, int] = {}
     topics = array("q")
@@ -91,7 +93,7 @@ def read_counts(source: Source, column: str) -> Counter[str]:
     if counts is not None:
         return counts
     counts, unusable = Counter(), Unusable()
-    for _, file, row in numbered_rows(source, [column], [column]):
+    for _, file, row in numbered_rows(source, [column], {column: "columns.train"}):
         try:
             topic = as_label(values_of(row), column)
             if topic is None:
@@ -144,13 +146,13 @@ def values_of(row: RawRow) -> Mapping[str, Any]:
     return row.values
 
 
-def numbered_rows(source: Source, wanted: list[str], required: list[str]) -> Iterator[tuple[int, str, RawRow]]:
+def numbered_rows(source: Source, wanted: list[str], required: Mapping[str, str]) -> Iterator[tuple[int, str, RawRow]]:
     """Yield (number from 1 across all files, file, row), broken rows too; raises if `required` columns are missing."""
     files = source_files(source)
     if not files:
         raise UserError(f"{source} does not name a file; give JSONL, CSV or Parquet files")
     number = 0
     for file in files:
-        for row in read_rows(file, wanted, list(dict.fromkeys(required))):
+        for row in read_rows(file, wanted, required):
             number += 1
             yield number, str(file), row

@@ -102,9 +102,10 @@ def _topics(labels: Labels, train: Counter[str] | None) -> Topics:
 
 
 def _fill(read: "_Predictions", source: Source, positions: Mapping[str, int], columns: AuditColumns) -> None:
-    chosen = [name for name, usual in ((columns.id, "id"), (columns.topics, "topics")) if name != usual]
+    named = {"topic": columns.topic, "id": columns.id, "topics": columns.topics}
+    required = {name: f"columns.{usual}" for usual, name in named.items() if name != usual or usual == "topic"}
     wanted, unusable = [columns.id, columns.topic, columns.topics], Unusable()
-    for number, file, row in numbered_rows(source, wanted, [columns.topic, *chosen]):
+    for number, file, row in numbered_rows(source, wanted, required):
         try:
             values = values_of(row)
             identity = as_label(values, columns.id) or str(number)

@@ -99,14 +99,23 @@ def test_columns_are_renamed(tmp_path: Path, name: str) -> None:
     assert load(tmp_path / name, Columns(text="body", id="key", topic="label", target="headline")) == RECORDS
 
 
+@pytest.mark.parametrize(("mark", "said"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_csv_with_other_separators_is_said_to_be_one(tmp_path: Path, mark: str, said: str) -> None:
+    (tmp_path / "rows.csv").write_text(f"id{mark}text\n1{mark}a ship\n")
+    with pytest.raises(
+        UserError, match=f"no column 'text'; .*they seem to be separated by {said}; separate them by comm"
+    ):
+        load(tmp_path / "rows.csv")
+
+
 @every_format
 def test_a_missing_column_lists_the_columns_found(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name, [{"key": "1", "body": "x"}] * 3)
-    with pytest.raises(UserError, match=r"no column 'text'; its columns are 'key', 'body'"):
+    with pytest.raises(UserError, match=r"no column 'text'; its columns are 'key', 'body'; .* with columns.text$"):
         load(tmp_path / name)
-    with pytest.raises(UserError, match="no column 'topic'"):
+    with pytest.raises(UserError, match="no column 'topic'.* with columns.topic$"):
         load(tmp_path / name, Columns(text="body"), needs=("text", "topic"))
-    with pytest.raises(UserError, match="no column 'ID'"):
+    with pytest.raises(UserError, match="no column 'ID'.* with columns.id$"):
         load(tmp_path / name, Columns(text="body", id="ID"))
     with pytest.raises(UserError, match="no column 'text'"):
         next(stream(tmp_path / name))

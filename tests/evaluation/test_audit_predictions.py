@@ -147,10 +147,15 @@ def test_one_file_may_hold_both(tmp_path):
         (rows(TRUE) + rows(["oil"]), None, COUNTS, "'r0' occurs twice among the predictions"),
         (rows(TRUE), rows(TRUE) + rows(["oil"]), COUNTS, "'r0' occurs twice among the labels"),
         ([{"id": "x", "topic": "oil"}], None, COUNTS, "no id of the predictions \\('x', ...\\)"),
-        ([{"id": "r0", "answer": "oil"}], None, COUNTS, "no column 'topic'; its columns are 'id', 'answer'"),
+        (
+            [{"id": "r0", "answer": "oil"}],
+            None,
+            COUNTS,
+            "no column 'topic'; its columns are 'id', 'answer'; .* columns.topic$",
+        ),
         (rows(TRUE), rows([None] * 8), COUNTS, "line 1: no topic in the column 'topic'"),
         (rows(TRUE), None, {"Oil": 3}, "no topic of the labels"),
-        (rows(TRUE), None, {"oil": "many"}, "no column 'topic'"),
+        (rows(TRUE), None, {"oil": "many"}, "no column 'topic'.* with columns.train$"),
     ],
 )
 def test_refused_in_one_line(write, predictions, labels, train, said):

@@ -36,7 +36,7 @@ def _lines(system: ModelHandle, job: JobSettings) -> Iterator[str]:
     yield f"input:    {names}: {'rows not counted' if rows is None else f'{rows:,} rows'}{limit}; {_looked_at(job)}"
     shards = "" if rows is None else f" in {-(-rows // shard_rows):,} shards"
     yield f"output:   {place.output} ({place.form}), worked on in {place.folder}{shards} of {shard_rows:,} rows"
-    done = f"; {len(finished_shards(place, begun['plan'])):,} shards are done" if begun else ""
+    done = f"; {len(finished_shards(place, begun['plan'])[0]):,} shards are done" if begun else ""
     yield f"job:      {what}{done}"
     if isinstance(place.folder, Path):
         yield f"disk:     {check_disk(place.folder) / 1e9:.1f} GB free"

@@ -44,7 +44,7 @@ from ..common import (
 from .encoding import FORMATS, Layout, RowFormat, format_of_name, join
 from .manifest import JobManifest, ShardRecord
 from .predict_shard import ShardResult
-from .report import IN_RECORDS
+from .report import IN_RECORDS, Totals
 
 FORMAT = 1
 MANIFEST = "job.json"
@@ -167,9 +167,10 @@ def store(place: JobPaths, shard: ShardResult, plan: Mapping[str, Any]) -> dict[
     return record
 
 
-def finished_shards(place: JobPaths, plan: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """The records of the plan's finished shards whose files exist with the recorded size, by index."""
+def finished_shards(place: JobPaths, plan: Mapping[str, Any]) -> tuple[dict[int, dict[str, Any]], Totals]:
+    """The plan's finished shards whose files exist with the recorded size: what `bare` leaves, by index; and totals."""
     found: dict[int, dict[str, Any]] = {}
+    totals = Totals()
     bound = fingerprint(plan)
     for path in sorted((place.folder / "done").glob("part-*.json")):  # pyright: ignore[reportArgumentType] all of a kind
         with suppress(UserError, OSError):  # an unreadable record means that the shard is done again
@@ -180,8 +181,14 @@ def finished_shards(place: JobPaths, plan: Mapping[str, Any]) -> dict[int, dict[
             if record["error_bytes"]:
                 sizes.append((place.bad(record["index"]), record["error_bytes"]))
             if all(file.stat().st_size == size for file, size in sizes):
-                found[record["index"]] = record
-    return found
+                found[record["index"]] = bare(record)
+                totals.add(record)
+    return found, totals
+
+
+def bare(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a shard without what `Totals` sums up, as the manifest of a finished job lists it."""
+    return {name: value for name, value in record.items() if name not in IN_RECORDS}
 
 
 def finish(
@@ -197,7 +204,7 @@ def finish(
     Args:
         place: Paths of the job.
         manifest: Manifest as it was written.
-        shards: Records of all shards, in order.
+        shards: Bare records of all shards, in order.
         layout: Layout of the rows.
         report: Report of the job's work and cost.
         before: State of the output that may be replaced; None allows anything.
@@ -230,8 +237,7 @@ def finish(
     written["first_bad"] = next((shard["first_bad"] for shard in shards if shard["first_bad"]), None)
     if not place.is_folder:
         written |= {"bytes": place.output.stat().st_size, "sha256": file_sha256(place.output)}
-    bare = [{name: value for name, value in shard.items() if name not in IN_RECORDS} for shard in shards]
-    write_manifest(place, {**manifest, "finished": written, "report": report, "shards": bare})
+    write_manifest(place, {**manifest, "finished": written, "report": report, "shards": shards})
     clear(place, parts=not place.is_folder)
 
 

@@ -27,7 +27,7 @@ from .inputs import InputState, input_state
 from .metrics import MetricsFile, check_metrics
 from .model import ModelHandle, Prior, open_model
 from .predict_shard import Predictor, Shard, ShardResult, predict_shard
-from .report import drift, reconcile, summarise
+from .report import Totals, drift, reconcile, summarise
 from .resume import how_to_start, moved
 from .retry import Retry, merged, reopen, with_errors
 from .settings import JobSettings
@@ -108,12 +108,12 @@ def _executor(job: JobSettings) -> AbstractContextManager[Any]:
 
 def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
     place, job, manifest = work.place, work.job, work.manifest
-    before = folder.finished_shards(place, manifest["plan"])
+    before, totals = folder.finished_shards(place, manifest["plan"])
     metrics = MetricsFile(check_metrics(job.metrics), job.output, manifest.get("input_rows")) if job.metrics else None
     try:
-        records = work.missing(before, metrics)
+        records = work.missing(before, totals, metrics)
         if job.retry_errors:
-            work.errors_again(records, metrics)
+            work.errors_again(records, totals, metrics)
     finally:
         if metrics is not None:
             metrics.end(finished=False)
@@ -122,7 +122,7 @@ def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
     shards = [records[index] for index in sorted(records)]
     reconcile(shards, manifest["shard_rows"], manifest.get("input_rows"))
     sampled = (manifest["prior"] or {}).get("seconds", 0.0)
-    report = summarise(shards, work.system.topics, manifest.get("report"), sampled)
+    report = summarise(shards, totals, work.system.topics, manifest.get("report"), sampled)
     folder.finish(place, manifest, shards, work.layout, report, standing)
     if metrics is not None:
         metrics.end(finished=True)
@@ -234,17 +234,20 @@ class _Work:
     def layout(self) -> Layout:
         return self.job.layout(self.place.form)
 
-    def missing(self, finished: Mapping[int, dict[str, Any]], metrics: MetricsFile | None) -> dict[int, dict[str, Any]]:
-        """Predict and store the shards that are not finished. Returns the records of all shards."""
+    def missing(
+        self, finished: Mapping[int, dict[str, Any]], totals: Totals, metrics: MetricsFile | None
+    ) -> dict[int, dict[str, Any]]:
+        """Predict and store the shards that are not finished. Returns the bare records of all shards."""
         records = dict(finished)
         tally = _Tally.of(finished, self.job.max_errors)
         shards = self._shards(set(finished))
         with self._told("predict", self.manifest.get("input_rows"), tally, metrics):
             for result in self._answered(shards, tally):
                 records[result.index] = self._store(result, metrics)
+                totals.add(vars(result))
         return records
 
-    def errors_again(self, records: dict[int, dict[str, Any]], metrics: MetricsFile | None) -> None:
+    def errors_again(self, records: dict[int, dict[str, Any]], totals: Totals, metrics: MetricsFile | None) -> None:
         """Predict rows with errors again and update the records."""
         failed = sum(record["errors"] for record in records.values())
         tally = _Tally.of(records, self.job.max_errors)
@@ -260,6 +263,7 @@ class _Work:
             for result in self._answered(shards(), tally) if failed else ():
                 whole = merged(self.place, retries.pop(result.index), result, self.layout)
                 records[result.index] = self._store(whole, metrics)
+                totals.add(vars(result))  # of these rows alone: the others are counted
 
     def _shards(self, finished: set[int]) -> Iterator[Shard]:
         return iter_shards(self.state, self.job, self.manifest["shard_rows"], finished)
@@ -270,7 +274,7 @@ class _Work:
         record = folder.store(self.place, result, self.manifest["plan"])
         if metrics is not None:
             metrics.stored(record)
-        return record
+        return folder.bare(record)
 
     @contextmanager
     def _told(self, name: str, total: int | None, tally: "_Tally", metrics: MetricsFile | None) -> Generator[None]:

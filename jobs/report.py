@@ -4,8 +4,8 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..common import UserError
@@ -14,7 +14,7 @@ from ..corpus import Topics
 if TYPE_CHECKING:  # importing it loads the models' libraries
     from ..runtime import Usage
 
-IN_RECORDS = ("cost", "topics", "undecided")  # only in records of shards; a finished job has their sums
+IN_RECORDS = ("cost", "topics", "undecided")  # only in records of shards; a job keeps their sums
 
 
 class Meter:
@@ -40,37 +40,70 @@ class Meter:
         }
 
 
+@dataclass
+class Totals:
+    """Sums over the records of shards: with the records themselves, memory would grow with topics times shards.
+
+    Attributes:
+        topics: Rows of each most probable topic.
+        undecided: Rows without a topic.
+        timed_rows: Rows, errors included, of shards with a known cost.
+        seconds: Seconds of these shards.
+        stages: Usage of each stage.
+        memory: Peak memory of a process, in bytes.
+        gpu_memory: Peak memory of a process on a GPU, in bytes; None without one.
+    """
+
+    topics: Counter[str] = field(default_factory=Counter)
+    undecided: int = 0
+    timed_rows: int = 0
+    seconds: float = 0.0
+    stages: dict[str, Counter[str]] = field(default_factory=dict)
+    memory: int = 0
+    gpu_memory: int | None = None
+
+    def add(self, shard: Mapping[str, Any]) -> None:
+        """Count the record of a shard."""
+        self.topics.update(shard.get("topics", {}))
+        self.undecided += shard.get("undecided", 0)
+        if cost := shard.get("cost"):
+            self.timed_rows += shard["rows"] + shard["errors"]
+            self.seconds += cost["seconds"]
+            _add_stages(self.stages, cost["stages"])
+            self.memory = max(self.memory, cost["memory"])
+            self.gpu_memory = _larger(self.gpu_memory, cost["gpu_memory"])
+
+
 def summarise(
-    shards: Sequence[Mapping[str, Any]], topics: Topics, before: Mapping[str, Any] | None, sampled: float = 0.0
+    shards: Sequence[Mapping[str, Any]],
+    totals: Totals,
+    topics: Topics,
+    before: Mapping[str, Any] | None,
+    sampled: float = 0.0,
 ) -> dict[str, Any]:
     """The report of a job.
 
     Args:
-        shards: Records of all its shards.
+        shards: Records of all its shards; they may lack what is in `totals`.
+        totals: Sums over these records.
         topics: Topics with their training rows.
         before: Report of the run whose errors were run again, because the shards lack its cost.
         sampled: Seconds of work on a sample of the rows, before the shards.
     """
-    costs = [shard["cost"] for shard in shards if "cost" in shard]
-    stages = _stages([*(cost["stages"] for cost in costs), *([before["stages"]] if before else [])])
     rows, errors = sum(shard["rows"] for shard in shards), sum(shard["errors"] for shard in shards)
-    seconds = sum(cost["seconds"] for cost in costs) + (before["seconds"] if before else sampled)
-    peaks = [(cost["memory"], cost["gpu_memory"]) for cost in costs]
-    peaks += [(before["peak_memory"], before["peak_gpu_memory"])] if before else []
-    counts = Counter[str]()
-    for shard in shards:
-        counts.update(shard.get("topics", {}))
-    shares = _shares(counts, topics)
+    earlier = before or {"seconds": sampled, "stages": {}, "peak_memory": 0, "peak_gpu_memory": None}
+    seconds = totals.seconds + earlier["seconds"]
+    shares = _shares(totals.topics, topics)
     return {
         "input_rows": rows + errors,
         "output_rows": rows,
         "error_rows": errors,
-        "undecided_rows": sum(shard.get("undecided", 0) for shard in shards),
+        "undecided_rows": totals.undecided,
         "seconds": round(seconds, 3),
         "rows_per_second": _rate(rows + errors, seconds),
-        "stages": stages,
-        "peak_memory": max((memory for memory, _ in peaks), default=0),
-        "peak_gpu_memory": max((memory for _, memory in peaks if memory is not None), default=None),
+        "stages": _stages(totals.stages, earlier["stages"]),
+        "peak_memory": max(totals.memory, earlier["peak_memory"]),
+        "peak_gpu_memory": _larger(totals.gpu_memory, earlier["peak_gpu_memory"]),
         "topics": shares,
         "shift": _shift(shares),
     }
@@ -113,11 +146,15 @@ def drift(report: Mapping[str, Any], max_shift: float | None, max_undecided: flo
     return tuple(found)
 
 
-def _stages(all_usage: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+def _add_stages(sums: dict[str, Counter[str]], usage: Mapping[str, Mapping[str, Any]]) -> None:
+    for stage, its in usage.items():
+        sums.setdefault(stage, Counter()).update({name: its[name] for name in its if not name.endswith("_second")})
+
+
+def _stages(*all_usage: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     sums: dict[str, Counter[str]] = {}
     for usage in all_usage:
-        for stage, its in usage.items():
-            sums.setdefault(stage, Counter()).update({name: its[name] for name in its if not name.endswith("_second")})
+        _add_stages(sums, usage)
     return {
         stage: {
             **its,
@@ -147,6 +184,10 @@ def _shift(shares: Mapping[str, Mapping[str, Any]]) -> float | None:
     if any(None in pair for pair in pairs):
         return None
     return sum(abs(now - before) for now, before in pairs) / 2
+
+
+def _larger(first: int | None, second: int | None) -> int | None:
+    return max((value for value in (first, second) if value is not None), default=None)
 
 
 def _rate(count: float, seconds: float) -> float | None:

@@ -52,7 +52,7 @@ def how_to_start(place: JobPaths, job: JobSettings, plan: Mapping[str, Any], fou
         changes.append(f"shard_rows was {found['shard_rows']}, is {job.shard_rows}")
     if found["finished"]:
         return _after_the_end(place, job, found, changes)
-    if changes and finished_shards(place, found["plan"]):
+    if changes and finished_shards(place, found["plan"])[0]:
         raise UserError(
             f"the job at {place.output} was started differently: {'; '.join(changes)}; undo these changes to go on, "
             "or give --restart to start again"

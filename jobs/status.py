@@ -2,12 +2,13 @@
 
 import fcntl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from ..common import RemotePath, UserError, any_path
 from .folder import MANIFEST, JobPaths, finished_shards, read_manifest
+from .report import Totals
 
 Status = dict[str, Any]
 
@@ -45,7 +46,7 @@ def job_status(name: str) -> Status:
             **status,
             **counts,
             "shards": len(manifest.get("shards", [])),
-            **_pace([], None),
+            **_pace(Totals(), None),
             "report": manifest.get("report"),
         }
     return {**status, **done, "report": None}
@@ -60,13 +61,13 @@ def _manifest(place: JobPaths, name: str) -> Mapping[str, Any]:
 
 def _done(place: JobPaths, manifest: Mapping[str, Any]) -> Status:
     """The part of the state that the records of finished shards tell."""
-    shards = finished_shards(place, manifest["plan"])
+    shards, totals = finished_shards(place, manifest["plan"])
     records = [shards[index] for index in sorted(shards)]
     counts = {name: sum(record[name] for record in records) for name in ("rows", "errors")}
     first_bad = next((record["first_bad"] for record in records if record["first_bad"]), None)
     total = manifest.get("input_rows")
     left = None if total is None else max(0, total - counts["rows"] - counts["errors"])
-    pace = {**_pace(records, left), "seconds_since_last_shard": _age(place)}
+    pace = {**_pace(totals, left), "seconds_since_last_shard": _age(place)}
     return {**counts, "first_bad": first_bad, "shards": len(records), **pace}
 
 
@@ -135,11 +136,9 @@ def _age(place: JobPaths) -> float | None:
     return round(max(0.0, time.time() - max(times)), 1) if times else None
 
 
-def _pace(records: Sequence[Mapping[str, Any]], rows_left: int | None) -> Status:
+def _pace(totals: Totals, rows_left: int | None) -> Status:
     """The speed of one worker, over the shards with a known cost, and the time it would need for the rest."""
-    costs = [(record["rows"] + record["errors"], record["cost"]["seconds"]) for record in records if "cost" in record]
-    seconds = sum(seconds for _, seconds in costs)
-    rate = sum(rows for rows, _ in costs) / seconds if seconds else None
+    rate = totals.timed_rows / totals.seconds if totals.seconds else None
     return {
         "seconds_since_last_shard": None,
         "rows_per_second": rate and round(rate, 2),

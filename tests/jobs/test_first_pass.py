@@ -10,7 +10,7 @@ from unskew.corpus import Topics
 from unskew.decoder import GenerationSettings
 from unskew.encoder import TopicEncoder
 from unskew.jobs import JobSettings, first_pass, open_model, run
-from unskew.jobs.report import summarise
+from unskew.jobs.report import Totals, summarise
 from unskew.pipeline import HybridPipeline
 
 
@@ -120,5 +120,5 @@ def test_a_pass_over_a_sample_counts_in_the_time_of_a_job_that_resumes(fitted, s
 
 def test_rows_that_run_again_do_not_count_the_sample_twice():
     topics = Topics(("oil", "sea"), (9, 1))
-    first = summarise([], topics, None, 2.0)
-    assert first["seconds"] == summarise([], topics, first, 2.0)["seconds"] == 2
+    first = summarise([], Totals(), topics, None, 2.0)
+    assert first["seconds"] == summarise([], Totals(), topics, first, 2.0)["seconds"] == 2

@@ -217,6 +217,28 @@ def test_the_report_counts_tokens_and_seconds_of_both_stages(fitted, corpus, tmp
     assert all(stage["seconds"] > 0 and stage["tokens_per_second"] > 0 for stage in stages.values())
 
 
+def test_a_job_holds_sums_and_not_the_topics_of_each_shard(job, rows, tmp_path, monkeypatch):
+    """Else its memory would grow with its rows: a shard may have as many topics as rows."""
+    held, real = [], folder.finish
+
+    def killed(*given):
+        held.append(given[2])
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "finish", killed)
+        for _ in ("begun", "resumed"):
+            with pytest.raises(KilledError):
+                job()
+    monkeypatch.setattr(folder, "finish", lambda *given: (held.append(given[2]), real(*given)))
+    assert job(retry_errors=True).written == 37
+    assert [len(shards) for shards in held] == [4, 4, 4]
+    assert not any({"topics", "undecided", "cost"} & set(record) for shards in held for record in shards)
+    report = manifest(tmp_path / "out.jsonl.job")["report"]
+    assert sum(topic["rows"] for topic in report["topics"].values()) == 37
+    assert report["seconds"] > 0
+
+
 def test_rows_that_do_not_add_up_end_the_job(job, rows, tmp_path, monkeypatch):
     real = folder.finished_shards
     monkeypatch.setattr(folder, "finish", lambda *_: 1 / 0)
@@ -225,7 +247,8 @@ def test_rows_that_do_not_add_up_end_the_job(job, rows, tmp_path, monkeypatch):
     monkeypatch.undo()
 
     def one_row_less(*given):
-        return {index: {**record, "rows": record["rows"] - 1} for index, record in real(*given).items()}
+        records, totals = real(*given)
+        return {index: {**record, "rows": record["rows"] - 1} for index, record in records.items()}, totals
 
     monkeypatch.setattr(folder, "finished_shards", one_row_less)
     with pytest.raises(UserError, match="do not add up"):

@@ -28,7 +28,7 @@ from ..common import (
 )
 from ..corpus import Columns, Record, Source, Topics, check_known_topics, overlapping
 from ..decoder import GenerationSettings, has_target, judge_of_records
-from ..pipeline import HybridPipeline, PredictOptions, load_labelled
+from ..pipeline import HybridPipeline, PredictOptions, Result, load_labelled
 from .bayes import bayes_posterior
 from .obedience import draw_trial
 from .obedience import obedience as measure_obedience
@@ -39,6 +39,7 @@ log = logging.getLogger("unskew")
 RESULT = "evaluation.json"
 VIEWS: tuple[Literal["uniform", "train"], ...] = ("uniform", "train")
 FORMAT = 1
+TOP_K = 5  # topics of a row in predictions.jsonl, beside the decided and the true one
 
 
 @dataclass
@@ -95,7 +96,8 @@ def evaluate(
     Args:
         pipeline: The system.
         source: Rows with topics; to measure outputs, also with targets.
-        output: A folder for evaluation.json, predictions.jsonl and, if matplotlib is installed, evaluation.png.
+        output: A folder for evaluation.json, predictions.jsonl and, if matplotlib is installed, evaluation.png. A
+            prediction has the probabilities of its most probable topics and of its true one.
         columns: Names of the columns.
         train: The clean training set. Rows with the same text are left out, and its targets teach the judge of whether
             an output fits its topic.
@@ -116,7 +118,7 @@ def evaluate(
     output = output_folder(output)
     refuse_existing(output, overwrite, RESULT)
     check_writable(output.parent)
-    options = PredictOptions(top_k=len(pipeline.topics), generation=generation, fairness=fairness)
+    options = PredictOptions(top_k=TOP_K, generation=generation, fairness=fairness)
     pipeline.check_options(options)
     columns = columns or Columns()
     check_settings("columns", columns, Columns)
@@ -139,7 +141,7 @@ def evaluate(
     if newsroom is not None:
         best = bayes_posterior(newsroom, texts, pipeline.topics.names, pipeline.corrector.target)
     results = list(track(pipeline.results(texts, logits, options), "evaluate", len(texts), spent))
-    probabilities = _matrix([result.topics for result in results], pipeline.topics)
+    probabilities = pipeline.corrector(logits)
     decided = pipeline.corrector.decision.decision(probabilities)
     evaluation = Evaluation(
         len(records),
@@ -155,10 +157,8 @@ def evaluate(
         },
         target_intervals=intervals,
     )
-    rows = [
-        {"id": record.id, "true_topic": record.topic, "target": record.target, **result.to_dict()}
-        for record, result in zip(records, results, strict=True)
-    ]
+    own = probabilities.gather(-1, targets[:, None])[:, 0].tolist()
+    rows = [_row(record, result, share) for record, result, share in zip(records, results, own, strict=True)]
     evaluation.outputs = _outputs(rows, trained)
     evaluation.examples = _examples(rows, pipeline.topics)
     if obedience:
@@ -198,9 +198,18 @@ def _without_repeated(
     return [record for record in records if id(record) not in repeated], len(repeated)
 
 
-def _matrix(rows: Sequence[dict[str, float]], topics: Topics) -> torch.Tensor:
-    """Probabilities (n, C) from results with all topics."""
-    return torch.tensor([[row[name] for name in topics.names] for row in rows], dtype=torch.float64)
+def _row(record: Record, result: Result, own: float) -> dict[str, Any]:
+    """A row of predictions.jsonl, with all probabilities that `audit` and `compare` measure; `own` is the true topic's.
+
+    All of thousands of topics, for every row, would take most of an evaluation's memory and time.
+    """
+    shares = dict(result.topics)
+    shares.setdefault(str(record.topic), own)
+    if result.topic is not None:
+        shares.setdefault(result.topic, result.confidence)
+    ordered = dict(sorted(shares.items(), key=lambda share: -share[1]))
+    plain = {**result.to_dict(), "topics": ordered}
+    return {"id": record.id, "true_topic": record.topic, "target": record.target, **plain}
 
 
 def _by_topic(values: torch.Tensor, topics: Topics) -> dict[str, float | None]:

@@ -155,12 +155,13 @@ class _Predictions:
         except ValueError as problem:
             self.examples.setdefault("bad_probabilities", f"{identity!r}: {problem}")
             return
-        self.own[place] = named.get(self.topics.names[self.true[place]], rest)
+        true = self.topics.names[self.true[place]]
+        self.own[place] = named.get(true, rest)
         if topic is not None and topic in self.topics:
             self.confidence[place] = named.get(topic, rest)
             if max(named.values(), default=0.0) > self.confidence[place]:
                 self.note("not_most_probable", repr(identity))
-        self.counts["spread"] += rest > 0
+        self.counts["spread"] += rest > 0 and true not in named
 
 
 def _decided(values: Mapping[str, Any], column: str) -> str | None:

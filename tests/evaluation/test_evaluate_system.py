@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from unskew.balance import DecisionSettings
 from unskew.common import UserError, write_jsonl
 from unskew.decoder import GenerationSettings
-from unskew.evaluation import evaluate
+from unskew.evaluation import audit, evaluate, evaluate_system
 
 SHORT = GenerationSettings(max_new_tokens=6)
 
@@ -48,6 +49,26 @@ def test_evaluation(fitted, corpus, tmp_path):
     assert set(stored["outputs"]) >= {"rouge1", "rouge2", "rougeL", "chrf", "topic_fit"}
     assert stored["examples"][0]["true_topic"] == "football"
     assert (tmp_path / "evaluation" / "evaluation.png").stat().st_size > 10_000
+
+
+def test_a_prediction_has_few_topics_and_all_that_an_audit_needs(fitted, corpus, tmp_path, monkeypatch):
+    """All of thousands of topics, for each row, would be gigabytes."""
+    monkeypatch.setattr(evaluate_system, "TOP_K", 1)
+    test, pipeline = str(corpus / "test.jsonl"), fitted[0]
+    found = evaluate(pipeline, test, tmp_path / "all", generation=SHORT)
+    predictions = read(tmp_path / "all" / "predictions.jsonl")
+    bar = sorted(row["confidence"] for row in predictions)[15]
+    evaluate(pipeline.with_decision(DecisionSettings(min_confidence=bar)), test, tmp_path / "sure", generation=SHORT)
+    unsure = [row for row in read(tmp_path / "sure" / "predictions.jsonl") if row["topic"] is None]
+    assert unsure
+    for row in [*predictions, *unsure]:
+        assert set(row["topics"]) >= {row["true_topic"], row["topic"]} - {None}
+        assert len(row["topics"]) <= 2
+        assert list(row["topics"].values()) == sorted(row["topics"].values(), reverse=True)
+    audited = audit(str(tmp_path / "all" / "predictions.jsonl"), test)
+    assert not audited.problems.get("spread")
+    assert audited.metrics["nll"] == pytest.approx(found.topics["nll"], rel=1e-4)
+    assert audited.metrics["ece"] == pytest.approx(found.topics["ece"], rel=1e-4)
 
 
 def test_topic_unseen_in_training_is_named(fitted, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
@@ -24,9 +25,10 @@ def read_config(reference: str | Path) -> PreTrainedConfig:
     """A model's configuration.
 
     Raises:
-        UserError: If it is an adapter, or its attention needs its own code.
+        UserError: If there is no such folder, it is an adapter, or its attention needs its own code.
         Exception: If there is none or it cannot be read; any kind of exception.
     """
+    _refuse_missing_folder(reference)
     if find_adapter_config_file(str(reference)) is not None:
         raise UserError(
             f"{reference} is an adapter, not a whole model: merge it into its base first (PEFT's "
@@ -38,6 +40,15 @@ def read_config(reference: str | Path) -> PreTrainedConfig:
             f"{reference} needs its own code for its attention, which unskew does not run; choose another base"
         )
     return config
+
+
+def _refuse_missing_folder(reference: str | Path) -> None:
+    if Path(reference).exists():
+        return
+    try:
+        validate_repo_id(str(reference))
+    except HFValidationError as error:
+        raise UserError(f"there is no folder {reference}; give a folder with a model, or a hub id") from error
 
 
 def read_tokenizer(reference: str | Path, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:

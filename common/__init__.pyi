@@ -16,6 +16,7 @@ from .paths import (
     output_folder,
     problems_of_text,
     refuse_existing,
+    removed_if_unused,
     usable_path,
 )
 from .printable import markdown_text, one_line, printable, spreadsheet_text
@@ -88,6 +89,7 @@ __all__ = [
     "flush_or_drop",
     "make_console",
     "refuse_existing",
+    "removed_if_unused",
     "replacing_file",
     "replacing_folder",
     "restore_folder",

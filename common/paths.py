@@ -3,8 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +135,18 @@ def check_writable(folder: Path) -> None:
     write_text(probe, "")
     probe.unlink(missing_ok=True)
     check_disk(folder)
+
+
+@contextmanager
+def removed_if_unused(folder: Path) -> Generator[None]:
+    """Remove the folder, which may have empty ones in it, if a `UserError` ends the block before a file is stored."""
+    try:
+        yield
+    except UserError:
+        for place in sorted([folder, *folder.rglob("*")], reverse=True):
+            with suppress(OSError):  # a file, or a folder with one
+                place.rmdir()
+        raise
 
 
 def check_disk(folder: Path, needed: int = LEAST_FREE) -> int:

@@ -24,7 +24,7 @@ from ..balance import (
     topic_metrics,
     topic_recall,
 )
-from ..common import UserError, check_writable, model_folder, problems_of_text, refuse_existing
+from ..common import UserError, check_writable, model_folder, problems_of_text, refuse_existing, removed_if_unused
 from ..decoder import (
     DecoderSettings,
     ObedienceTrial,
@@ -71,9 +71,10 @@ def fit(
         UserError: If an input cannot be used, or `output` exists and must not be replaced.
     """
     check_logger(logger)
-    with one_fit_at_a_time():
-        pipeline = _fit(_logging_to(logger, settings.resolved()), model_folder(output), overwrite, rows)
-    work = Path(output).with_name(Path(output).name + ".work")
+    place = model_folder(output)
+    work = place.with_name(place.name + ".work")
+    with one_fit_at_a_time(), removed_if_unused(work):
+        pipeline = _fit(_logging_to(logger, settings.resolved()), place, work, overwrite, rows)
     final = make_logger(logger, work, Path(output).name)
     metrics = pipeline.metrics.get("validation", {})
     final.log_metrics({f"final/{name}": value for name, value in metrics.items() if value is not None})
@@ -107,9 +108,8 @@ def _logging_to(logger: LoggerName, settings: FitSettings) -> FitSettings:
     )
 
 
-def _fit(settings: FitSettings, output: Path, overwrite: bool, rows: Path | None) -> HybridPipeline:
+def _fit(settings: FitSettings, output: Path, work: Path, overwrite: bool, rows: Path | None) -> HybridPipeline:
     check_fit(settings, output, overwrite=overwrite)
-    work = output.with_name(output.name + ".work")
     check_writable(work)
     sets = read_sets(settings.data, settings.seed, targets=settings.decoder is not None, cache=rows or work / "rows")
     log.info("%s", _said_of_rows(sets, settings))

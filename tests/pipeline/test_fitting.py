@@ -9,7 +9,7 @@ import pytest
 
 from unskew.balance import LossSettings, adapt_target, topic_metrics
 from unskew.common import UserError, write_jsonl
-from unskew.corpus import Record, Topics
+from unskew.corpus import Columns, Record, Topics
 from unskew.decoder import DecoderSettings, Obedience
 from unskew.encoder import EncoderSettings, TopicEncoder, topic_prior_from_loss
 from unskew.pipeline import DataSettings, FitSettings, HybridPipeline, TrainingData, fit, fitting, read_sets
@@ -127,6 +127,23 @@ def test_it_ends_by_saying_what_each_target_prior_would_mean(tiny, tmp_path, mon
     assert f"held-out rows: target_prior adaptive: {figures}" in caplog.text
     assert "; target_prior uniform: accuracy" in caplog.text
     assert "; target_prior train: accuracy" in caplog.text
+
+
+def test_a_fit_that_is_refused_leaves_no_empty_folder(tiny, tmp_path):
+    refused = (
+        dataclasses.replace(tiny, data=dataclasses.replace(tiny.data, columns=Columns(text="body"))),
+        dataclasses.replace(tiny, data=DataSettings(tiny.data.train), decoder=DecoderSettings(str(tmp_path / "none"))),
+        dataclasses.replace(tiny, data=DataSettings(tiny.data.train), encoder=EncoderSettings(str(tmp_path / "none"))),
+    )
+    for settings in refused:
+        with pytest.raises(UserError):
+            fit(settings, tmp_path / "bundle")
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "bundle.work" / "encoder").mkdir(parents=True)
+    (tmp_path / "bundle.work" / "encoder" / "stored").touch()
+    with pytest.raises(UserError):
+        fit(refused[0], tmp_path / "bundle")
+    assert (tmp_path / "bundle.work" / "encoder" / "stored").exists()
 
 
 @pytest.mark.parametrize("asked", ["none", "temperature"])

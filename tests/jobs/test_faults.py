@@ -133,10 +133,11 @@ def test_a_damaged_shard_is_noticed_and_done_again(fake, source, whole, tmp_path
 
 
 def test_a_second_process_is_refused(source, tmp_path):
-    options = json.dumps({"pause": 0.05, "shard_rows": 9, "progress": "none"})
+    options = json.dumps({"pause": 5, "shard_rows": 9, "progress": "none"})  # it has to outlast the second one
     command = [sys.executable, SCRIPT, source, str(tmp_path / "out.jsonl"), options]
+    lock = tmp_path / "out.jsonl.job" / ".lock"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as first:
-        _wait_for((tmp_path / "out.jsonl.job" / "done").exists)
+        _wait_for(lambda: f"process {first.pid}" in (lock.read_text() if lock.exists() else ""))
         second = subprocess.run(command, capture_output=True, text=True)
         first.kill()
     assert second.returncode == 2

@@ -57,8 +57,7 @@ class EncoderSettings:
         head: Training of the head in "phases", on a frozen body and the clean set; default none.
         head_loss: Loss of that head training; balanced, whatever the last phase uses.
         clean: Fine-tuning of everything on the clean set. By default 2 epochs at 1e-4 for "tuned"; for "phases" 5 at
-            1e-4 with a `base`, 6 at 1e-3 from scratch. Its patience, max_steps and max_tokens are for "phases" alone:
-            "tuned" has a `max_steps` of its own. "probe" has no training.
+            1e-4 with a `base`, 6 at 1e-3 from scratch. Its patience, max_steps and max_tokens are for "phases" alone.
         loss: Loss of that fine-tuning, in "phases".
         layer_decay: Learning rate of each layer in noisy and clean, relative to the layer above it; by default 0.9 for
             "tuned", 1 for "phases".

@@ -87,7 +87,7 @@ class FitSettings:
         encoder: Stage 1.
         decoder: Stage 2; null fits the topic classifier alone.
         calibration: Calibration of probabilities, kept if held-out NLL improves. Default: bias_corrected_temperature
-            for phases and with data.validation, else none for "tuned" and "probe", which fit a scale.
+            for "phases" and with data.validation, else none.
         model_prior: Source of the prior that is divided out: the loss (with counts), or held-out rows.
         target_prior: Prior to predict for: uniform, train, shares, or each job's own rows.
         decision: Decision rule that gives a text its topic, or none, under the target prior.

@@ -121,11 +121,13 @@ def record_weights(records: Sequence[Record]) -> np.ndarray:
     return np.asarray([record.weight for record in records], dtype=np.float64)
 
 
-def subsample(records: Sequence[Record], seed: int, most: int = 1_000_000) -> Iterator[Record]:
-    """A uniform sample of at most so many records, in their order; the same for the same seed."""
+def subsample(records: Sequence[Record], seed: int, most: int = 1_000_000, purpose: str = "some") -> Iterator[Record]:
+    """A uniform sample of at most so many records, in their order; the same for the same seed and purpose."""
     if len(records) <= most:
         yield from records
-    elif isinstance(records, StoredRecords):
-        yield from records.selected(np.sort(Random(f"some/{seed}").sample(range(len(records)), most)))
+        return
+    chosen = sorted(Random(f"{purpose}/{seed}").sample(range(len(records)), most))
+    if isinstance(records, StoredRecords):
+        yield from records.selected(np.array(chosen))
     else:
-        yield from (records[i] for i in sorted(Random(f"some/{seed}").sample(range(len(records)), most)))
+        yield from (records[i] for i in chosen)

@@ -6,7 +6,6 @@ Knows rows and features; knows no fine-tuning. Features are a base's own, or TF-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from sklearn.preprocessing import normalize
 from torch import Tensor
 
 from ..balance import denoised_labels, shrunk_em_prior
-from ..corpus import Record, Topics
+from ..corpus import Record, Topics, subsample
 from .folds import folds_of
 from .linear_head import LabelledFeatures
 from .probe import NOISY_PSEUDO_ROWS, Probe, ProbeRows, fit_head, fit_probe
@@ -76,9 +75,7 @@ def cross_fit(
         base = ProbedBase.make(clean, noisy, topics, settings, Path(), seed)
         rows, folds, noisy = base.rows(), base.folds(PROBE_FOLDS), base.noisy
         return _said(rows, fit_probe(rows, folds), noisy)
-    if len(noisy) > MAX_NOISY_ROWS:
-        chosen = Random(f"noisy/{seed}").sample(range(len(noisy)), MAX_NOISY_ROWS)
-        noisy = [noisy[row] for row in sorted(chosen)]  # a stored set is read in order
+    noisy = list(subsample(noisy, seed, MAX_NOISY_ROWS, "noisy"))
     rows = _tfidf_rows(clean, noisy, topics)
     folds = folds_of(clean, rows.clean.labels.tolist(), PROBE_FOLDS, seed)
     return _said(rows, fit_probe(rows, folds, strengths=(3.0,)), noisy)

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from random import Random
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common import fingerprint
-from ..corpus import Record, Topics, record_weights
+from ..corpus import Record, Topics, record_weights, subsample
 from ..training import base_contents, record_contents, trainer_choices
 from .base import make_base
 from .data import Rows
@@ -87,12 +86,11 @@ class ProbedBase:
         texts = ((name, name_as_text(name)) for name in topics.names) if settings.names else ()
         names = tuple(Record(text, f"name-{name}", name) for name, text in texts if text)
         if len(noisy) > MAX_NOISY_ROWS:
-            # A simple random sample, because the noisy set's shares and label errors are estimated on it.
             log.info("encoder: the probe reads %s of the %s noisy rows", f"{MAX_NOISY_ROWS:,}", f"{len(noisy):,}")
-            chosen = Random(f"noisy/{seed}").sample(range(len(noisy)), MAX_NOISY_ROWS)
-            noisy = [noisy[row] for row in sorted(chosen)]  # a stored set is read in order
+        # A simple random sample, because the noisy set's shares and label errors are estimated on it.
+        read = tuple(subsample(noisy, seed, MAX_NOISY_ROWS, "noisy"))
         start = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        return cls(model, tokenizer, settings, topics, folder, seed, tuple(clean), names, tuple(noisy), start)
+        return cls(model, tokenizer, settings, topics, folder, seed, tuple(clean), names, read, start)
 
     @cached_property
     def labels(self) -> Tensor:

@@ -127,8 +127,7 @@ def tune_offsets(
         offsets = _ascended(log_p[rest], labels[rest], own[rest], metric)
         decided[held_out] = (log_p[held_out] + offsets).argmax(-1)
         found.append(offsets)
-    choices = torch.stack([log_p.argmax(-1), decided], 1)
-    before, after = _measured(choices, labels, own, rows.shape[1], metric)
+    before, after = (_measured(choice, labels, own, rows.shape[1], metric) for choice in (log_p.argmax(-1), decided))
     kept = bool(after > before)
     mean = torch.stack(found).mean(0)
     offsets = mean - mean.mean() if kept else torch.zeros_like(mean)
@@ -141,6 +140,7 @@ def _log(rows: Tensor) -> Tensor:
 
 def _ascended(log_p: Tensor, labels: Tensor, weights: Tensor, metric: TunedMetric) -> Tensor:
     topics = log_p.shape[1]
+    true = _summed(labels, weights, topics)
     offsets, scores = torch.zeros(topics, dtype=torch.float64), log_p.clone()
     values, indices = _best_two(scores)
     for _ in range(SWEEPS):
@@ -148,8 +148,8 @@ def _ascended(log_p: Tensor, labels: Tensor, weights: Tensor, metric: TunedMetri
         for topic in range(topics):
             other = (indices[:1] == topic).long()  # which of the two best is not this topic
             best, rival = values.gather(0, other)[0], indices.gather(0, other)[0]
-            wins = log_p[:, topic, None] + STEPS > best[:, None]
-            tried = _measured(torch.where(wins, topic, rival[:, None]), labels, weights, topics, metric)
+            won_from = torch.searchsorted(STEPS, best - log_p[:, topic], right=True)
+            tried = _tried(topic, won_from, rival, labels, weights, true, metric)
             # Of equally good offsets, take the one nearest to 0: a topic without rows in a fold stays where it is.
             good = tried >= tried.max() - 1e-12
             offsets[topic] = STEPS[good][STEPS[good].abs().argmin()]
@@ -169,15 +169,39 @@ def _best_two(scores: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([first.values, second.values]), torch.stack([first.indices, second.indices])
 
 
+def _tried(
+    topic: int, won_from: Tensor, rival: Tensor, labels: Tensor, weights: Tensor, true: Tensor, metric: TunedMetric
+) -> Tensor:
+    """The metric (S,) at each step of one topic's offset, which wins a row from its rival (n,) from a step (n,) on.
+
+    One pass over the rows measures all steps.
+    """
+    topics, places = len(true), len(STEPS) + 1  # the last place: never won
+
+    def left(values: Tensor) -> Tensor:
+        """Sums (C, S) over the rows that each topic keeps; summed from the end, so that none left is exactly 0."""
+        by_place = _summed(rival * places + won_from, values, topics * places).view(topics, places)
+        return by_place.flip(1).cumsum(1).flip(1)[:, 1:]
+
+    def won(values: Tensor) -> Tensor:
+        return _summed(won_from, values, places).cumsum(0)[:-1]
+
+    decided, right = left(weights), left(weights * (labels == rival))
+    decided[topic], right[topic] = won(weights), won(weights * (labels == topic))
+    return _metric(right, decided, true[:, None], metric)
+
+
 def _measured(decided: Tensor, labels: Tensor, weights: Tensor, topics: int, metric: TunedMetric) -> Tensor:
-    """The metric (K,) of K decisions (n, K), as in `confusion` but without a C x C table for each of them."""
+    """The metric of decisions (n,), as in `confusion` but without a C x C table."""
+    right = _summed(labels, weights * (decided == labels), topics)
+    return _metric(right, _summed(decided, weights, topics), _summed(labels, weights, topics), metric)
 
-    def summed(cells: Tensor, values: Tensor) -> Tensor:
-        zeros = torch.zeros(topics, decided.shape[1], dtype=torch.float64)
-        return zeros.scatter_add_(0, cells, values.expand(cells.shape))
 
-    right = summed(decided, weights[:, None] * (decided == labels[:, None]))
-    true = torch.zeros(topics, dtype=torch.float64).index_add_(0, labels, weights)[:, None]
+def _metric(right: Tensor, decided: Tensor, true: Tensor, metric: TunedMetric) -> Tensor:
     if metric == "balanced_accuracy":
         return (right / true).nanmean(0)
-    return (2 * right / (summed(decided, weights[:, None]) + true)).nanmean(0)
+    return (2 * right / (decided + true)).nanmean(0)
+
+
+def _summed(cells: Tensor, values: Tensor, size: int) -> Tensor:
+    return torch.zeros(size, dtype=torch.float64).index_add_(0, cells, values)

@@ -155,7 +155,13 @@ class PosteriorCorrector:
             UserError: If the shares given name unknown topics, are negative, or are all 0.
         """
         target = resolve_prior(prior, self.topics)
-        return self if target == self.target else replace(self, target=target, known=None)
+        if target == self.target:
+            return self
+        aimed = replace(self, target=target, known=None)
+        if self.asked.needs_rows and self.rows is not None:
+            # Seconds of fitting, the same for every target prior.
+            vars(aimed)["_held_out_natural"] = self._held_out_natural
+        return aimed
 
     def with_decision(self, settings: DecisionSettings) -> "PosteriorCorrector":
         """A corrector with other decision settings, fitted for the target prior when first needed."""
@@ -172,24 +178,36 @@ class PosteriorCorrector:
             return self.known
         if not self.asked.needs_rows:
             return fit_decision(self.asked, self.topics)
-        if self.rows is None:
-            raise UserError(
-                "decision: tune, accuracy and undecided need held-out rows, but this bundle has none; fit it again"
-            )
-        labels = self.rows.labels.long()
-        weights = share_weights(labels, torch.tensor(self.target, dtype=torch.float64), self.rows.weights)
+        labels = self._needed_rows.labels.long()
+        weights = share_weights(labels, torch.tensor(self.target, dtype=torch.float64), self._needed_rows.weights)
         if not weights.sum() > 0:
             raise UserError(
                 "decision: no held-out row has a topic with a share in the target prior; give another prior"
             )
-        return fit_decision(self.asked, self.topics, self.held_out_log_probs(self.rows).exp(), labels, weights)
+        return fit_decision(self.asked, self.topics, self.held_out_log_probs().exp(), labels, weights)
 
-    def held_out_log_probs(self, rows: HeldOutRows) -> Tensor:
-        """Log-probabilities (n, C) of calibration rows under the target prior, each row by a map fitted without it."""
+    def held_out_log_probs(self) -> Tensor:
+        """Log-probabilities (n, C) of `rows` under the target prior, each row by a map fitted without it.
+
+        Raises:
+            UserError: If there are no held-out rows.
+        """
+        return shift_logits(self._held_out_natural, self._to_target)
+
+    @cached_property
+    def _held_out_natural(self) -> Tensor:
+        rows = self._needed_rows
         logits, labels = rows.logits.float(), rows.labels.long()
         weights = training_weights(labels, self.topics.counts, rows.weights)
-        natural = cross_fitted(self.calibration, self._uncalibrated(logits), labels, weights)
-        return shift_logits(natural, self._to_target)
+        return cross_fitted(self.calibration, self._uncalibrated(logits), labels, weights)
+
+    @property
+    def _needed_rows(self) -> HeldOutRows:
+        if self.rows is None:
+            raise UserError(
+                "decision: tune, accuracy and undecided need held-out rows, but this bundle has none; fit it again"
+            )
+        return self.rows
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON; everything but `rows`."""

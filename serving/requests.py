@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from ..balance import resolve_prior
 from ..common import UserError
 from ..pipeline import PredictOptions, fault_of
 from .problems import RequestError
@@ -155,7 +156,7 @@ class PredictRequest(_Options):
     def _check_prior(self, system: ServedSystem) -> None:
         if not isinstance(self.target_prior, dict):
             return
-        system.pipeline.corrector.with_target_prior(self.target_prior)  # refuses unknown topics and invalid shares
+        resolve_prior(self.target_prior, system.pipeline.topics)  # refuses unknown topics and invalid shares
         total = sum(self.target_prior.values())
         if abs(total - 1) > SUM_TOLERANCE:
             raise UserError(f"target_prior sums to {total:.4g}; give shares that sum to 1")

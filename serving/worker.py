@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ import torch
 from ..balance import target_of_rows
 from ..pipeline import HARMLESS_TEXT, DecidedRow, HybridPipeline
 from .problems import RequestError, problem_of
-from .ticket import Ask, Ticket
+from .ticket import Ask, AskedPrior, Ticket
 
 log = logging.getLogger("unskew")
 
@@ -28,6 +29,7 @@ CPU_WINDOW, GPU_WINDOW = (
     64,
     256,
 )  # outputs written together; more would hardly help, and the next request would wait longer
+KEPT_PRIORS = 16  # a decision that is tuned on held-out rows takes seconds for a new target prior
 # Seconds to wait for clients that send their next request at once; otherwise every other batch would have a single
 # request.
 RETURN_SECONDS = 0.005
@@ -57,6 +59,7 @@ class Worker:
     def __init__(self, pipeline: HybridPipeline, most_waiting: int) -> None:
         self._pipeline = pipeline
         self._most_waiting = most_waiting
+        self._aimed_at = lru_cache(KEPT_PRIORS)(lambda key: pipeline.with_target_prior(_prior_of(key)))
         self._on_batch: Callable[[str, int], None] = lambda *_: None
         self._arrived: deque[Ticket] = deque()
         self._to_write: list[_Row] = []
@@ -192,8 +195,9 @@ class Worker:
             return self._pipeline
         if prior in ("adaptive", "estimate"):
             # Errors from held-out rows take seconds, and an answer does not contain them.
-            prior = target_of_rows(prior, replace(self._pipeline.corrector, rows=None), logits).shares
-        return self._pipeline.with_target_prior(prior)  # pyright: ignore[reportArgumentType]
+            shares = target_of_rows(prior, replace(self._pipeline.corrector, rows=None), logits).shares
+            return self._pipeline.with_target_prior(shares)
+        return self._aimed_at(_key_of(prior))
 
     def _write(self) -> None:
         """Run stage 2 over one window of rows with equal options; each ticket's first row precedes any second row."""
@@ -258,4 +262,12 @@ def _way_of_deciding(ticket: Ticket) -> Any:
     prior = ticket.ask.target_prior
     if prior in ("adaptive", "estimate"):
         return ticket
-    return ticket.ask.options, tuple(prior.items()) if isinstance(prior, dict) else prior
+    return ticket.ask.options, _key_of(prior)
+
+
+def _key_of(prior: AskedPrior) -> Any:
+    return tuple(prior.items()) if isinstance(prior, dict) else prior
+
+
+def _prior_of(key: Any) -> Any:
+    return dict(key) if isinstance(key, tuple) else key

@@ -25,7 +25,7 @@ def losses_of(corrector: PosteriorCorrector) -> list[float]:
     labels, losses = corrector.rows.labels.long(), torch.zeros(len(corrector.rows.labels), dtype=torch.float64)
     for prior in ("train", "uniform"):
         aimed = corrector.with_target_prior(prior)
-        own = aimed.held_out_log_probs(corrector.rows).double().gather(-1, labels[:, None])[:, 0]
+        own = aimed.held_out_log_probs().double().gather(-1, labels[:, None])[:, 0]
         weights = share_weights(labels, torch.tensor(aimed.target, dtype=torch.float64), corrector.rows.weights)
         losses -= own * weights * len(weights) / weights.sum() / 2
     return losses.tolist()

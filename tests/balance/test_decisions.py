@@ -63,9 +63,7 @@ def test_offsets_are_those_of_a_search_that_decides_every_row_each_time(seed):
     for _ in range(SWEEPS):
         for topic in range(5):
             moved = [torch.where(torch.arange(5) == topic, step, offsets) for step in STEPS]
-            values = [
-                _measured((log_p + own).argmax(-1)[:, None], labels, weights, 5, "macro_f1").item() for own in moved
-            ]
+            values = [_measured((log_p + own).argmax(-1), labels, weights, 5, "macro_f1").item() for own in moved]
             good = [step.item() for step, value in zip(STEPS, values, strict=True) if value >= max(values) - 1e-12]
             offsets[topic] = min(good, key=abs)
     assert _ascended(log_p, labels, weights, "macro_f1").tolist() == offsets.tolist()
@@ -199,7 +197,7 @@ def test_the_measures_tuned_for_are_scikit_learns(seed):
     labels, decided = torch.randint(4, (2, 40), generator=generator)
     labels[:4] = torch.arange(4)
     weights = torch.rand(40, generator=generator).double()
-    found = {m: _measured(decided[:, None], labels, weights, 4, m).item() for m in ("macro_f1", "balanced_accuracy")}
+    found = {m: _measured(decided, labels, weights, 4, m).item() for m in ("macro_f1", "balanced_accuracy")}
     given = {"sample_weight": weights.numpy()}
     assert found["macro_f1"] == pytest.approx(f1_score(labels, decided, average="macro", **given))
     assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, decided, **given))

@@ -106,7 +106,7 @@ def test_weights_of_calibration_rows_are_kept_for_what_is_refitted_on_them():
     plain = corrector([1 / 3] * 3, [1 / 3] * 3)
     fitted = plain.calibrate(logits, labels, "temperature", weights)
     assert fitted.calibration != plain.calibrate(logits, labels, "temperature").calibration
-    again = fitted.held_out_log_probs(fitted.rows).exp().gather(-1, labels[:, None])[:, 0]
+    again = fitted.held_out_log_probs().exp().gather(-1, labels[:, None])[:, 0]
     torch.testing.assert_close(again, torch.tensor(fitted.held_out.scores), rtol=0, atol=2e-3)
     rows = fitted.rows
     refitted = fitted.recalibrated(rows.logits.float(), rows.labels.long(), rows.weights).calibration

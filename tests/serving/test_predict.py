@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from unskew.balance import adapt_target
+from unskew.balance import DecisionSettings, adapt_target, posterior
 from unskew.decoder import GenerationSettings
+from unskew.pipeline import PredictOptions
 
 SHORT = {"max_new_tokens": 6}
 GENERATION = GenerationSettings(max_new_tokens=6)
@@ -38,6 +39,25 @@ def test_answers_are_the_pipelines(client, pipeline, texts, asked, options, prio
     aimed = pipeline if prior is None else pipeline.with_target_prior(prior)
     for row, result in zip(found.json["results"], aimed(texts[:6], generation=GENERATION, **options), strict=True):
         same(row, result)
+
+
+def test_a_tuned_decision_is_fitted_once_for_a_prior_and_its_cross_fit_once_for_all(
+    serving, load, fitted, texts, tmp_path, monkeypatch
+):
+    tuned = fitted[0].with_decision(DecisionSettings(undecided=0.2))
+    tuned.save_pretrained(tmp_path / "tuned")
+    shares = {"harvest": 0.25, "football": 0.75}
+    logits = tuned.encoder.logits(texts[:6])
+    expected = [tuned.with_target_prior(p).decide(logits, PredictOptions()) for p in ("train", shares)]
+    calls = []
+    for name in ("fit_decision", "cross_fitted"):
+        work = getattr(posterior, name)
+        monkeypatch.setattr(posterior, name, lambda *given, work=work, name=name: calls.append(name) or work(*given))
+    with serving(load(tmp_path / "tuned")) as own:
+        for prior, rows in zip(("train", shares) * 2, expected * 2, strict=True):
+            found = own.predict({"texts": texts[:6], "write": False, "target_prior": prior}).json["results"]
+            assert [row["topic"] for row in found] == [row.result.topic for row in rows]
+    assert sorted(calls) == ["cross_fitted", "fit_decision", "fit_decision"]
 
 
 def test_one_text_is_answered_as_many_are(client, texts):

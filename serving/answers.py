@@ -36,14 +36,20 @@ class Listener:
         async for _ in self.events():
             pass
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self, seconds: float | None = None) -> AsyncIterator[Event]:
         """Yield the ticket's events until its end.
+
+        Args:
+            seconds: How long the ticket may take; a reader who is slow to take events is not counted.
 
         Raises:
             RequestError: If it has failed.
+            TimeoutError: If it has taken longer.
         """
+        deadline = None if seconds is None else self._loop.time() + seconds
         while True:
-            event = await self._events.get()
+            async with asyncio.timeout_at(deadline):
+                event = await self._events.get()
             if event[0] != "end":
                 yield event
                 continue

@@ -1,6 +1,7 @@
 """The HTTP interface: routes, errors as problem documents, streams. Knows tickets and workers; loads no bundle."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,10 +13,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
-from ..common import UserError
+from ..common import UserError, first_line
 from .answers import Listener, answer, event_bytes, event_of, to_json
-from .guard import Guard
+from .guard import CLIENT_GONE, Guard
 from .metrics import ServerMetrics
 from .page import page, policy
 from .problems import MEDIA_TYPE, RequestError, problem_of, problem_of_validation
@@ -23,8 +25,10 @@ from .requests import PredictAnswer, PredictRequest, system_named
 from .settings import ServingLimits
 from .systemone import SystemOneRequest
 from .systems import ServedSystem, library_versions
+from .ticket import Ticket
 
-CLIENT_GONE = 499  # nginx's code for a client that has disconnected; nobody reads it
+log = logging.getLogger("unskew")
+
 PROBLEM: dict[int | str, Any] = {"4XX": {"description": "A problem document (RFC 9457)", "content": {MEDIA_TYPE: {}}}}
 
 
@@ -64,6 +68,10 @@ def _add_errors(app: FastAPI) -> None:
     async def problem(request: Request, error: Exception) -> Response:
         return _as_response(problem_of(error))
 
+    async def bug(request: Request, error: Exception) -> Response:
+        log.error("a request failed: %s: %s", type(error).__name__, first_line(error))
+        return _as_response(RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, f"a bug in unskew ({type(error).__name__})"))
+
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         return _as_response(problem_of_validation(error.errors()))
@@ -75,11 +83,13 @@ def _add_errors(app: FastAPI) -> None:
             if error.status_code == HTTPStatus.BAD_REQUEST
             else error.detail
         )
-        return _as_response(RequestError(error.status_code, detail))
+        response = _as_response(RequestError(error.status_code, detail))
+        response.headers.update(error.headers or {})
+        return response
 
     app.exception_handler(RequestError)(problem)
     app.exception_handler(UserError)(problem)
-    app.exception_handler(Exception)(problem)
+    app.exception_handler(Exception)(bug)
     app.exception_handler(RequestValidationError)(validation)
     app.exception_handler(HTTPException)(http)
 
@@ -91,8 +101,7 @@ def _add_predict(app: FastAPI, systems: Sequence[ServedSystem], limits: ServingL
         listener = Listener(asked.ask(system, limits.rows), system.worker)
         names = system.pipeline.topics.names
         if asked.stream:
-            events = _streamed(listener, system, limits, metrics)
-            return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+            return _EventStream(listener.ticket, _streamed(listener, system, limits, metrics))
         if not await _answered(listener, system, request, limits, metrics):
             return Response(status_code=CLIENT_GONE)
         return _json(answer(listener.ticket, system.name, names))
@@ -177,15 +186,15 @@ async def _gone(request: Request) -> None:
 async def _streamed(
     listener: Listener, system: ServedSystem, limits: ServingLimits, metrics: ServerMetrics
 ) -> AsyncIterator[bytes]:
-    """Yield events until the answer is complete; if the client disconnects, the work ends too."""
+    """Yield events until the answer is complete."""
     ticket, names = listener.ticket, system.pipeline.topics.names
     try:
-        async with asyncio.timeout(limits.seconds):
-            async for event in listener.events():
-                yield event_of(event, ticket, names)
+        async for event in listener.events(limits.seconds):
+            yield event_of(event, ticket, names)
         _count(ticket, system, metrics)
         yield event_bytes("end", {"model": system.name})
     except TimeoutError:
+        metrics.failed(system.name, len(ticket.ask.texts))
         problem = RequestError(
             HTTPStatus.GATEWAY_TIMEOUT, f"no complete answer within {limits.seconds:g} seconds; send fewer texts"
         )
@@ -193,11 +202,23 @@ async def _streamed(
     except RequestError as problem:
         metrics.failed(system.name, len(ticket.ask.texts))
         yield event_bytes("problem", problem.to_dict())
-    finally:
-        ticket.cancelled = True
 
 
-def _count(ticket: Any, system: ServedSystem, metrics: ServerMetrics) -> None:
+class _EventStream(StreamingResponse):
+    """Server-sent events of a ticket; when the client has gone, even before the first, the work ends."""
+
+    def __init__(self, ticket: Ticket, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._ticket = ticket
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ticket.cancelled = True
+
+
+def _count(ticket: Ticket, system: ServedSystem, metrics: ServerMetrics) -> None:
     for result in ticket.results:
         metrics.topic(system.name, result.topic)
 

@@ -5,16 +5,14 @@ uvicorn waits for a body, and for the client to read, as long as the connection 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+CLIENT_GONE = 499  # nginx's code for a client that has disconnected; nobody reads it
 
 
 class Guard:
@@ -27,7 +25,7 @@ class Guard:
         ended: Function called with the route, the status and the seconds of each request.
     """
 
-    def __init__(self, app: App, seconds: float, most_bytes: int, ended: Callable[[str, int, float], None]) -> None:
+    def __init__(self, app: ASGIApp, seconds: float, most_bytes: int, ended: Callable[[str, int, float], None]) -> None:
         self._app, self._seconds, self._most_bytes, self._ended = app, seconds, most_bytes, ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,11 +33,11 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, status, whole, taken = time.monotonic(), 499, False, 0
+        begun, status, whole, taken = time.monotonic(), CLIENT_GONE, False, 0
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         deadline = asyncio.get_running_loop().time() + self._seconds
 
-        async def receive_in_time() -> MutableMapping[str, Any]:
+        async def receive_in_time() -> Message:
             nonlocal whole, taken
             if whole:
                 return await receive()
@@ -56,7 +54,7 @@ class Guard:
             self._check_size(taken)
             return message
 
-        async def send_in_time(message: MutableMapping[str, Any]) -> None:
+        async def send_in_time(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
             try:
@@ -67,6 +65,12 @@ class Guard:
 
         try:
             await self._app(scope, receive_in_time, send_in_time)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            # What answers it is outside of this class.
+            status = HTTPStatus.INTERNAL_SERVER_ERROR.value if status == CLIENT_GONE else status
+            raise
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self._ended(route, status, time.monotonic() - begun)

@@ -16,7 +16,7 @@ class ServingLimits:
     Attributes:
         rows: Largest number of texts in one request.
         body_mb: Largest body of a request, in megabytes.
-        waiting: Largest number of texts that wait for a model; a request that would exceed it is refused (503).
+        waiting: Largest number of unanswered texts of a model; a request that would exceed it is refused (503).
         seconds: Time limit of a request in seconds; also the limit for a client to send its body, or to read a part of
             the answer.
         drain: Seconds that running requests get to finish after a SIGTERM.

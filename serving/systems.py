@@ -62,7 +62,7 @@ class ServedSystem:
             return False
         try:
             return file_sha256(self.manifest) != self.fingerprint
-        except OSError:
+        except UserError:
             return True
 
 

@@ -70,6 +70,11 @@ class Ticket:
         """Whether the answer is still wanted."""
         return not (self.ended or self.cancelled)
 
+    @property
+    def unanswered(self) -> int:
+        """Number of texts whose answers are still wanted."""
+        return self._left if self.wanted else 0
+
     def decide(self, results: Sequence[Result], log_probabilities: list[list[float]], prior: tuple[float, ...]) -> None:
         """Store the results of stage 1."""
         self.results, self.log_probabilities, self.prior = list(results), log_probabilities, prior

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..balance import target_of_rows
+from ..decoder import GenerationSettings
 from ..pipeline import HARMLESS_TEXT, DecidedRow, HybridPipeline
 from .problems import RequestError, problem_of
 from .ticket import Ask, AskedPrior, Ticket
@@ -53,7 +54,7 @@ class Worker:
 
     Args:
         pipeline: Pipeline of both stages, or of the first alone.
-        most_waiting: Most texts that may wait.
+        most_waiting: Most texts that may be unanswered.
     """
 
     def __init__(self, pipeline: HybridPipeline, most_waiting: int) -> None:
@@ -62,6 +63,7 @@ class Worker:
         self._aimed_at = lru_cache(KEPT_PRIORS)(lambda key: pipeline.with_target_prior(_prior_of(key)))
         self._on_batch: Callable[[str, int], None] = lambda *_: None
         self._arrived: deque[Ticket] = deque()
+        self._taken: list[Ticket] = []  # in work, or waiting for stage 2
         self._to_write: list[_Row] = []
         self._changed = threading.Condition()
         self._stopping = False
@@ -85,9 +87,8 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """Number of texts that wait for either stage."""
-        arrived = sum(len(ticket.ask.texts) for ticket in tuple(self._arrived) if ticket.wanted)
-        return arrived + sum(row.ticket.wanted for row in tuple(self._to_write))
+        """Number of texts that are not answered yet, those in work included."""
+        return sum(ticket.unanswered for ticket in (*self._taken, *self._arrived))
 
     @property
     def alive(self) -> bool:
@@ -98,11 +99,13 @@ class Worker:
         """Queue a ticket.
 
         Raises:
-            RequestError: If too many texts wait already, or the server is shutting down.
+            RequestError: If too many texts wait already, the worker has failed, or the server is shutting down.
         """
         with self._changed:
-            if self._stopping or not self._thread.is_alive():
+            if self._stopping:
                 raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down; try another")
+            if not self._thread.is_alive():
+                raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the model has failed; restart the server")
             if self.waiting + len(ticket.ask.texts) > self._most_waiting:
                 raise RequestError(
                     HTTPStatus.SERVICE_UNAVAILABLE, f"{self.waiting} texts wait already; try again later"
@@ -111,11 +114,22 @@ class Worker:
             self._changed.notify()
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:  # a fault of ours: nobody else would answer
+            self.fault = type(error).__name__
+            log.error("the server's worker has failed (%s: %s); restart the server", self.fault, error)
+            with self._changed:
+                for ticket in (*self._taken, *self._arrived):
+                    ticket.fail(problem_of(error))
+
+    def _serve(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._arrived or self._to_write or self._stopping)
                 self._wait_for_returning()
                 tickets = [ticket for ticket in self._arrived if ticket.wanted]
+                self._taken = [*(ticket for ticket in self._taken if ticket.wanted), *tickets]
                 self._arrived.clear()
                 if self._stopping and not (tickets or self._to_write):
                     return
@@ -242,10 +256,13 @@ class Worker:
         return [*self._each(work, items[:middle]), *self._each(work, items[middle:])]
 
     def _look_for_fault(self) -> None:
-        """Check whether the model fails on a harmless text, so that /health reports a broken GPU."""
+        """Check whether the models fail on a harmless text, so that /health reports a broken GPU."""
+        pipeline = self._pipeline
         try:
             self._finite_logits([HARMLESS_TEXT])
-        except Exception as error:
+            if pipeline.decoder is not None:
+                pipeline.write([HARMLESS_TEXT], pipeline.topics.names[:1], GenerationSettings(max_new_tokens=1))
+        except BaseException as error:  # as in `_each`
             self.fault = type(error).__name__
             log.error("the model fails on a harmless text too (%s: %s); restart the server", self.fault, error)
         else:

@@ -12,8 +12,10 @@ import pytest
 
 from unskew.common import UserError
 from unskew.pipeline import PredictOptions
-from unskew.serving import ServingLimits, serve
+from unskew.serving import ServingLimits, app, make_app, serve
+from unskew.serving.answers import Listener
 from unskew.serving.guard import Guard
+from unskew.serving.metrics import ServerMetrics
 from unskew.serving.server import listening
 from unskew.serving.ticket import Ask, Ticket
 
@@ -148,6 +150,35 @@ def test_a_model_that_fails_on_anything_is_unhealthy(fitted, load, serving, text
         assert client.get("/ready").status == 503
 
 
+@pytest.mark.parametrize("stage", ["encoder", "decoder"])
+def test_a_panic_on_anything_is_answered_and_unhealthy(fitted, load, serving, texts, stage):
+    class Panic(BaseException):
+        """As of the tokenizers' Rust code."""
+
+    systems = load(fitted[1])
+    pipeline = systems[0].pipeline
+    owner, name = (pipeline.encoder, "logits") if stage == "encoder" else (pipeline.decoder, "generate")
+    setattr(owner, name, Breaking(None, "", Panic()))
+    with serving(systems) as client:
+        for _ in range(2):
+            assert client.predict({"text": texts[0]}).status == 500
+        assert client.get("/health").status == 503
+
+
+def test_a_worker_that_fails_answers_who_waits(fitted, load, serving, texts, monkeypatch):
+    def fails(tickets):
+        raise KeyError("a fault of ours")
+
+    systems = load(fitted[1])
+    monkeypatch.setattr(systems[0].worker, "_classify", fails)
+    with serving(systems) as client:
+        assert client.predict({"text": texts[0]}).status == 500
+        found = client.predict({"text": texts[0]})
+        assert found.status == 503
+        assert "restart the server" in found.json["detail"]
+        assert client.get("/health").status == 503
+
+
 class NotFinite(Breaking):
     """Gives NaN for texts with the word."""
 
@@ -207,6 +238,50 @@ def test_a_client_that_goes_ends_the_work(fitted, load, serving, stream):
         assert client.get("/health").status == 200
 
 
+def test_a_client_that_goes_before_its_stream_begins_ends_the_work(fitted, load):
+    [system] = load(fitted[1])
+    endless = system.pipeline.write = Endless()
+    served = make_app([system], ServingLimits(), ServerMetrics())
+    body = b'{"text": "wheat", "stream": true}'
+    arriving = [{"type": "http.request", "body": body, "more_body": False}]
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
+        "path": "/predict", "query_string": b"", "root_path": "", "headers": [(b"content-type", b"application/json")],
+    }  # fmt: skip
+
+    async def receive():
+        return arriving.pop() if arriving else {"type": "http.disconnect"}
+
+    async def send(message):
+        await asyncio.sleep(0)
+
+    async def ask():
+        async with served.router.lifespan_context(served):
+            await served(scope, receive, send)
+            while system.worker.waiting:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(ask(), 30))
+    assert not endless.begun.is_set() or endless.ended.wait(30)
+
+
+def test_a_stream_ends_as_it_should_for_a_client_that_reads_slowly(fitted, load):
+    [system] = load(fitted[1], stage="encoder")
+
+    async def ask():
+        ask = Ask(("wheat",) * 20, PredictOptions(), None, (None,) * 20, write=False, streamed=True)
+        listener, found = Listener(ask, system.worker), []
+        async for event in listener.events(seconds=2):
+            if not found:
+                await asyncio.sleep(3)
+            found.append(event)
+        return found
+
+    system.worker.start(lambda *_: None)
+    assert len(asyncio.run(ask())) == 40
+    system.worker.stop()
+
+
 def test_an_answer_that_takes_too_long_is_given_up(fitted, load, serving):
     systems = load(fitted[1])
     endless = systems[0].pipeline.write = Endless()
@@ -215,6 +290,7 @@ def test_an_answer_that_takes_too_long_is_given_up(fitted, load, serving):
         assert endless.ended.wait(30)
         [*_, (name, problem)] = client.events({"text": "wheat"})
         assert (name, problem["status"]) == ("problem", 504)
+        assert 'unskew_failed_texts_total{model="bundle"} 2.0' in client.get("/metrics").text
 
 
 def test_a_client_that_sends_too_slowly_is_told_so(fitted, load, serving):
@@ -255,6 +331,41 @@ def test_more_than_can_wait_is_refused(fitted, load, serving):
         thread.join()
 
 
+def test_what_is_in_work_counts_as_waiting(fitted, load, serving, texts):
+    systems = load(fitted[1], stage="encoder")
+    encoder, busy, go = systems[0].pipeline.encoder, threading.Event(), threading.Event()
+    work = encoder.logits
+
+    def slow(asked):
+        busy.set()
+        assert go.wait(30)
+        return work(asked)
+
+    encoder.logits = slow
+    systems[0].worker._most_waiting = 4
+    with serving(systems) as client:
+        thread = threading.Thread(target=client.predict, args=({"texts": texts[:3]},))
+        thread.start()
+        assert busy.wait(30)
+        assert client.predict({"texts": texts[:2]}).status == 503
+        go.set()
+        thread.join()
+        assert client.predict({"texts": texts[:2]}).status == 200
+
+
+def test_a_bug_is_counted_and_told_as_one(client, monkeypatch):
+    monkeypatch.setattr(app, "library_versions", lambda: 1 / 0)
+    found = client.get("/info")
+    assert found.status == 500
+    assert "bug in unskew (ZeroDivisionError)" in found.json["detail"]
+    assert 'unskew_requests_total{route="/info",status="500"} 1.0' in client.get("/metrics").text
+
+
+def test_a_wrong_method_is_told_the_right_one(client):
+    found = client.call("DELETE", "/predict")
+    assert (found.status, found.headers["Allow"]) == (405, "POST")
+
+
 def test_a_bundle_replaced_on_disk_changes_nothing_and_is_said(fitted, load, serving, texts, tmp_path):
     shutil.copytree(fitted[1], tmp_path / "bundle")
     with serving(load(tmp_path / "bundle")) as client:
@@ -265,6 +376,8 @@ def test_a_bundle_replaced_on_disk_changes_nothing_and_is_said(fitted, load, ser
             if file.is_file():
                 file.write_bytes(b"\0" * file.stat().st_size)
         assert client.predict(body).json == before
+        assert client.get("/info").json["models"][0]["replaced_on_disk"] is True
+        shutil.rmtree(tmp_path / "bundle")
         assert client.get("/info").json["models"][0]["replaced_on_disk"] is True
 
 

@@ -2,7 +2,7 @@ from .checks import check_disjoint, check_known_topics, check_training, check_us
 from .formats import RawRow, count_rows, count_rows_about, format_of, read_rows
 from .hub import HubDataset
 from .lines import count_lines, read_lines
-from .near_duplicates import NearDuplicates
+from .near_duplicates import NearDuplicates, text_key
 from .newsroom import Newsroom
 from .newsroom_files import write_newsroom
 from .paraphrases import split_paraphrases
@@ -62,6 +62,7 @@ __all__ = [
     "sample_texts",
     "split_paraphrases",
     "subsample",
+    "text_key",
     "source_files",
     "source_parts",
     "spelling_key",

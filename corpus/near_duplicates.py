@@ -51,9 +51,14 @@ class NearDuplicates:
         return hashes
 
 
+def text_key(text: str) -> str:
+    """The same for texts that differ only in letter case or white space."""
+    return " ".join(text.casefold().split())
+
+
 def _shingles(text: str) -> set[str]:
-    words = text.casefold().split()
+    squeezed = text_key(text)
+    words = squeezed.split()
     if len(words) < _FEW_WORDS:
-        squeezed = " ".join(words)
         return {squeezed[i : i + _CHARACTERS] for i in range(max(1, len(squeezed) - _CHARACTERS + 1))}
     return {" ".join(words[i : i + _WORDS]) for i in range(len(words) - _WORDS + 1)}

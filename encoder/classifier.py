@@ -28,7 +28,7 @@ from ..balance import (
     resolve_prior,
 )
 from ..common import UserError, check_seed, errors_only
-from ..corpus import Record, Topics, stratified_split
+from ..corpus import Record, Topics, stratified_split, text_key
 from ..training import PhaseSettings, ScratchSettings, one_fit_at_a_time
 from .nested_params import NestedSettings
 from .recipe import fit_topic_encoder
@@ -230,14 +230,14 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         return tags
 
     def _split(self, rows: list[Record], seed: int) -> tuple[list[Record], list[Record]]:
-        """Training rows and held-out rows; no held-out row repeats a training text."""
+        """Training rows and held-out rows; no held-out row repeats a training text, see `folds_of`."""
         if not 0 <= self.validation_share < 1:
             raise UserError(f"validation_share is {self.validation_share}; give at least 0 and less than 1")
         if not self.validation_share:
             return rows, []
         rest, held_out = stratified_split([str(row.topic) for row in rows], self.validation_share, seed)
-        trained = {rows[index].text for index in rest}
-        fresh = {index for index in held_out if rows[index].text not in trained}
+        trained = {text_key(rows[index].text) for index in rest}
+        fresh = {index for index in held_out if text_key(rows[index].text) not in trained}
         return [row for index, row in enumerate(rows) if index not in fresh], [rows[index] for index in sorted(fresh)]
 
     def _settings(self, names: list[str]) -> EncoderSettings:

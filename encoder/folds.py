@@ -7,16 +7,19 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 
-from ..corpus import Record
+from ..corpus import Record, text_key
 
 ALWAYS_TRAINED = -1
 
 
 def folds_of(records: Sequence[Record], labels: Sequence[int], folds: int, seed: int) -> list[int]:
-    """The fold (n,) of each record, see `deal_folds`; a paraphrase has the fold of its original."""
+    """The fold (n,) of each record, see `deal_folds`; a paraphrase has the fold of its original.
+
+    Texts that differ only in letter case or white space count as equal: a model that was fitted on one knows the other.
+    """
     texts = {record.id: record.text for record in records if record.paraphrase_of is None}
     keys = [texts.get(record.paraphrase_of or "", record.text) for record in records]
-    return deal_folds(keys, labels, folds, seed)
+    return deal_folds([text_key(key) for key in keys], labels, folds, seed)
 
 
 def deal_folds(texts: Sequence[str], labels: Sequence[int], folds: int, seed: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ..corpus import NearDuplicates, Record
+from ..corpus import NearDuplicates, Record, text_key
 from .results import Repeat, Repeats
 
 SIMILARITY = 0.5  # Jaccard index of three-word sequences: one changed word of fifteen leaves 0.6
@@ -21,7 +21,7 @@ def find_repeats(sets: Mapping[str, Sequence[Record]]) -> list[Repeat]:
     known, near, found = {}, NearDuplicates(SIMILARITY), []
     for name, records in sets.items():
         for record in records:
-            key = " ".join(record.text.casefold().split())
+            key = text_key(record.text)
             exact = key in known
             twin = known.get(key)
             if not exact and (place := near.like(record.text)) is not None:

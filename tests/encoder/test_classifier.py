@@ -234,6 +234,13 @@ def test_held_out_rows_repeat_no_training_text(texts, labels):
     assert model.calibration_.report is None
 
 
+def test_held_out_rows_repeat_no_training_text_spelt_otherwise(texts, labels):
+    topic = dict(zip(texts, labels, strict=True))
+    rows = [(" " * blanks + text, topic[text]) for text in topic for blanks in range(20)]
+    model = TopicClassifier(**TINY, epochs=1).fit(*zip(*rows, strict=True))
+    assert model.class_count_.sum() == len(rows)
+
+
 def test_leaves_nothing_behind_and_says_nothing(texts, labels, tmp_path, monkeypatch, capfd, caplog):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

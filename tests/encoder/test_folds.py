@@ -55,3 +55,17 @@ def test_a_paraphrase_is_held_out_with_its_original():
     dealt = folds_of([*originals, *others], [i % 2 for i in range(20)] * 2, 5, 0)
     assert dealt[:20] == dealt[20:]
     assert len(set(dealt)) == 5
+
+
+@settings(max_examples=100, deadline=None)
+@given(ROWS, st.data())
+def test_letter_case_and_white_space_move_no_row_to_another_fold(rows, data):
+    """Otherwise a row would be held out from a model that was fitted on its text."""
+    labels = [label for _, label in rows]
+    spelt = [f"{word} {word}" for word, _ in rows]
+    others = [
+        data.draw(st.sampled_from([text, text.upper(), f" {text}", f"{text}\n", text.replace(" ", "\t ")]))
+        for text in spelt
+    ]
+    plain, varied = ([Record(text, str(row)) for row, text in enumerate(texts)] for texts in (spelt, others))
+    assert folds_of(varied, labels, 5, 0) == folds_of(plain, labels, 5, 0)

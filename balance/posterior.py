@@ -272,9 +272,10 @@ def resolve_prior(prior: TargetPrior, topics: Topics) -> tuple[float, ...]:
     shares = [0.0] * len(topics)
     for name, share in prior.items():
         shares[topics.index(name)] = _number(share)
-    if not all(0 <= share < math.inf for share in shares) or sum(shares) <= 0:
+    total = sum(shares)
+    if not all(0 <= share < math.inf for share in shares) or total <= 0:
         raise UserError("target prior: shares must be numbers of at least 0, and one of them positive")
-    return tuple(share / sum(shares) for share in shares)
+    return tuple(share / total for share in shares)
 
 
 def _number(share: Any) -> float:

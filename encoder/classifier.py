@@ -318,7 +318,8 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
 
     def _by_class(self, values: Mapping[Any, float], default: float, parameter: str) -> list[float]:
         """Values (C,) in the order of the classes."""
-        return [float(self._known(values, parameter).get(label, default)) for label in self.classes_.tolist()]
+        known = self._known(values, parameter)
+        return [float(known.get(label, default)) for label in self.classes_.tolist()]
 
     def _named(self, values: Mapping[Any, Any], parameter: str) -> dict[str, Any]:
         """Values by label as values by topic name."""
@@ -326,9 +327,9 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         return {names[label]: value for label, value in self._known(values, parameter).items()}
 
     def _known(self, values: Mapping[Any, Any], parameter: str) -> Mapping[Any, Any]:
-        classes = self.classes_.tolist()
+        classes = dict.fromkeys(self.classes_.tolist())
         if unknown := [label for label in values if label not in classes]:
-            raise UserError(f"{parameter} names {unknown[0]!r}, which is not among the labels {classes[:10]}")
+            raise UserError(f"{parameter} names {unknown[0]!r}, which is not among the labels {list(classes)[:10]}")
         return values
 
 

@@ -142,3 +142,18 @@ def test_cleanlab_finds_a_wrong_label(texts, labels):
     issues = finder.find_label_issues(np.array(texts), codes)  # cleanlab takes no lists: it indexes rows by lists
     assert issues["is_label_issue"][row]
     assert issues["is_label_issue"].sum() < 6
+
+
+def test_shares_by_label_are_looked_through_once():
+    class Shares(dict):
+        looks = 0
+
+        def __iter__(self):
+            self.looks += 1
+            return super().__iter__()
+
+    shares = Shares.fromkeys([f"topic {number:02}" for number in range(50)], 1.0)
+    model = TopicClassifier(target_prior=shares)
+    model.classes_ = np.array(sorted(dict.keys(shares)))
+    assert model._target() == dict(shares)
+    assert shares.looks <= 2  # one of them for the comparison here

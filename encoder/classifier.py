@@ -33,7 +33,7 @@ from ..training import PhaseSettings, ScratchSettings, one_fit_at_a_time
 from .nested_params import NestedSettings
 from .recipe import fit_topic_encoder
 from .settings import EncoderSettings
-from .texts_and_labels import as_classes, as_indices, as_texts, as_weights, topic_names
+from .texts_and_labels import as_classes, as_indices, as_labels, as_texts, as_weights, topic_names
 from .topic_encoder import TopicEncoder
 
 _ON_GPU = Lock()  # otherwise a thread that finishes would move the model off the GPU while another uses it
@@ -77,8 +77,8 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         target_prior: Class shares to predict for: "uniform", "train", or {label: share}. Read at prediction, so a
             change needs no refit.
         decision: Decision rule as `unskew.balance.DecisionSettings`, with labels as topics; None takes the most
-            probable class. If it leaves rows undecided, `predict` gives an array of objects with None for them. Read at
-            prediction.
+            probable class. If it leaves rows undecided, `predict` gives an array of objects with None for them, and
+            `score` counts them as wrong. Read at prediction.
         trainer: Arguments of `lightning.Trainer`; one device unless given.
         work_folder: Folder of checkpoints, from which an interrupted fit with the same inputs and `random_state`
             resumes; None keeps none.
@@ -207,6 +207,12 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         if (chosen >= 0).all():
             return self.classes_[chosen]
         return np.array([self.classes_[index] if index >= 0 else None for index in chosen], dtype=object)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
+        """Accuracy of the decided labels of texts X (n,) against y (n,); a row left undecided counts as wrong."""
+        texts = as_texts(X)
+        right = self.predict(texts) == as_labels(y, len(texts))
+        return float(np.average(right, weights=sample_weight))
 
     def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
         """Calibrated probabilities (n, C) under the target prior, in the order of `classes_`."""

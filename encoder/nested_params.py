@@ -1,7 +1,7 @@
 """Opens settings among an estimator's parameters to scikit-learn: `loss__gamma` is `gamma` of `loss`."""
 
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, get_args, get_type_hints
 
 from sklearn.base import BaseEstimator
 
@@ -33,6 +33,12 @@ class NestedSettings(BaseEstimator):
             known = [f.name for f in fields(settings)] if is_dataclass(settings) else []
             if unknown := [name for name in values if name not in known]:
                 named = f"{outer}__{unknown[0]}"
-                raise ValueError(f"Invalid parameter {named!r} for estimator {self}: {outer} is {settings!r}")
+                remedy = "" if known else self._remedy(outer)
+                raise ValueError(f"Invalid parameter {named!r} for estimator {self}: {outer} is {settings!r}{remedy}")
             setattr(self, outer, replace(settings, **values))  # pyright: ignore[reportArgumentType]
         return self
+
+    def _remedy(self, parameter: str) -> str:
+        """How to give a parameter that may be settings, but is none; empty for one that never is."""
+        kinds = filter(is_dataclass, get_args(get_type_hints(type(self).__init__).get(parameter)))
+        return next((f"; set {parameter}={kind.__name__}() first" for kind in kinds), "")

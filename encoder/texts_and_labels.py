@@ -36,7 +36,7 @@ def as_classes(y: Any, rows: int, weights: Sequence[float] | None = None) -> tup
     Raises:
         ValueError: If y is not one class label for each row, or rows with weight have fewer than two classes.
     """
-    y = _as_labels(y, rows)
+    y = as_labels(y, rows)
     counting = np.unique(y if weights is None else y[np.array(weights) > 0])
     if len(counting) < 2:
         raise ValueError(f"y has only one class, {counting.tolist()[0]!r}; a classifier needs at least 2 classes")
@@ -71,14 +71,19 @@ def as_indices(y: Any, rows: int, classes: np.ndarray) -> list[int]:
     Raises:
         ValueError: If y is not one class label for each row, or a label is not among the classes.
     """
-    y = _as_labels(y, rows)
+    y = as_labels(y, rows)
     unknown = sorted(set(y.tolist()) - set(classes.tolist()), key=str)
     if unknown:
         raise ValueError(f"the calibration set has the label {unknown[0]!r}, which y lacks")
     return np.searchsorted(classes, y).tolist()
 
 
-def _as_labels(y: Any, rows: int) -> np.ndarray:
+def as_labels(y: Any, rows: int) -> np.ndarray:
+    """One class label for each row (n,).
+
+    Raises:
+        ValueError: If y is anything else, or a label is missing.
+    """
     if y is None:
         raise ValueError("TopicClassifier requires y to be passed, but the target y is None")
     y = _without_missing(column_or_1d(y, warn=True))

@@ -67,6 +67,12 @@ def test_settings_nest(texts, labels):
     assert model.loss.gamma is None
     with pytest.raises(ValueError, match="loss__colour"):
         model.set_params(loss__colour=1)
+    with pytest.raises(ValueError, match=r"decision__accuracy.*decision is None; set decision=DecisionSettings\(\) f"):
+        TopicClassifier().set_params(decision__accuracy=0.9)
+    with pytest.raises(ValueError, match=r"loss is 'focal'; set loss=LossSettings\(\) first"):
+        TopicClassifier(loss="focal").set_params(loss__gamma=1.0)
+    with pytest.raises(ValueError, match="epochs is None$"):
+        TopicClassifier().set_params(epochs__many=1)
     with pytest.raises(UserError, match="tau has no effect"):
         model.set_params(loss__tau=1.0)
     search = GridSearchCV(model, {"loss__gamma": [0.5, 2.0]}, cv=2, error_score="raise").fit(texts, labels)
@@ -157,3 +163,16 @@ def test_shares_by_label_are_looked_through_once():
     model.classes_ = np.array(sorted(dict.keys(shares)))
     assert model._target() == dict(shares)
     assert shares.looks <= 2  # one of them for the comparison here
+
+
+def test_undecided_rows_are_scored_as_wrong(texts, labels):
+    model = TopicClassifier(**TINY | {"learning_rate": 0.005}, epochs=1, decision=DecisionSettings())
+    search = GridSearchCV(model, {"decision__undecided": [0.2, 0.6]}, cv=2, error_score="raise").fit(texts, labels)
+    assert search.best_params_ == {"decision__undecided": 0.2}
+    decided = search.predict(texts)
+    right = np.array([label is not None and label == given for label, given in zip(decided, labels, strict=True)])
+    assert (decided == None).sum() > 0  # noqa: E711 an array of objects
+    assert search.score(texts, labels) == right.mean()
+    weights = np.arange(len(texts))
+    scored = search.best_estimator_.score(texts, labels, sample_weight=weights)
+    assert scored == pytest.approx((right * weights).sum() / weights.sum())

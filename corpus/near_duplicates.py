@@ -26,20 +26,20 @@ class NearDuplicates:
         # A little lower, because hashes only estimate; the exact comparison follows.
         self._index: Any = datasketch.MinHashLSH(threshold=max(0.1, similarity - 0.1), num_perm=_PERMUTATIONS)
         self._similarity = similarity
-        self._texts: list[tuple[str, str]] = []
+        self._texts: list[tuple[str, set[str]]] = []
 
     def add(self, name: str, text: str) -> None:
         """Add a text under a name, which other texts may share."""
-        self._index.insert(len(self._texts), self._hashes(_shingles(text)))
-        self._texts.append((name, text))
+        shingles = _shingles(text)
+        self._index.insert(len(self._texts), self._hashes(shingles))
+        self._texts.append((name, shingles))
 
     def like(self, text: str) -> str | None:
         """The name of the most similar text; None if none is similar enough."""
         own = _shingles(text)
         best, name = self._similarity, None
         for found in self._index.query(self._hashes(own)):
-            other_name, other = self._texts[found]
-            shingles = _shingles(other)
+            other_name, shingles = self._texts[found]
             likeness = len(own & shingles) / len(own | shingles)
             if likeness >= best:
                 best, name = likeness, other_name

@@ -12,7 +12,8 @@ EXAMPLES = 500
 def find_repeats(sets: Mapping[str, Sequence[Record]]) -> list[Repeat]:
     """A repeat for each row with the same or nearly the same text as an earlier row, in the order of sets and rows.
 
-    Rows of other sets are compared with the first set only: two similar noisy rows do no harm.
+    Rows of other sets are compared with the first set only: two similar noisy rows do no harm. The earlier row is one
+    that repeats no other itself, or has exactly the row's text: among the rows of a template, one stands for all.
 
     Args:
         sets: Records by the name of their set, the clean set first.
@@ -31,7 +32,8 @@ def find_repeats(sets: Mapping[str, Sequence[Record]]) -> list[Repeat]:
                 found.append(Repeat(id=record.id, set=name, twin=twin.id, twin_set=first, exact=exact, same_topic=same))
             if name == first and not exact:
                 known[key] = record
-                near.add(key, record.text)
+                if twin is None:
+                    near.add(key, record.text)
     return found
 
 

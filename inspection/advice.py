@@ -3,13 +3,16 @@
 Each rule gives its reason with figures. Thresholds of shares are rules of thumb; the threshold of accuracy is chance.
 """
 
+import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields, is_dataclass, replace
+from typing import Any
 
-from ..corpus import Columns
 from ..decoder import DecoderSettings
 from ..encoder import EncoderSettings
 from ..pipeline import DataSettings
+from ..training import plain_arguments
 from .results import Advice, Inspection
 from .spelling import shown_name, spelt_alike, with_shown_names
 
@@ -45,26 +48,46 @@ def advise(found: Inspection, encoder: EncoderSettings, decoder: DecoderSettings
 def recommended(
     data: DataSettings, suspects: str, found: Inspection, encoder: EncoderSettings, decoder: DecoderSettings | None
 ) -> str:
-    """The command line of the fit; `suspects` is the file of them."""
-    parts = ["unskew", "fit", "--data.train", data.train]
-    for name, column in vars(data.columns).items():
-        if column != getattr(Columns(), name):
-            parts += [f"--data.columns.{name}", str(column)]
-    if data.noisy is not None and found.noisy is not None and found.noisy.rows:
-        parts += ["--data.noisy", data.noisy]
-    if data.validation is not None:
-        parts += ["--data.validation", data.validation]
-    if found.suspects and data.corrections is None:
-        parts += ["--data.corrections", suspects]
-    if data.merge_spellings or spelt_alike(found):
-        parts += ["--data.merge_spellings", "true"]
-    if encoder.base is not None:
-        parts += ["--encoder.base", encoder.base]
-    if decoder is None or not found.targets.rows:
-        parts += ["--decoder", "null"]
-    elif decoder.base is not None:
-        parts += ["--decoder.base", decoder.base]
+    """The command line of the fit: the settings given, and what was found to help.
+
+    Objects in a `trainer`, such as callbacks, have no form there and are left out.
+
+    Args:
+        data: Sets of records, as inspected.
+        suspects: File of the suspects.
+        found: Findings.
+        encoder: Settings of stage 1.
+        decoder: Settings of stage 2; None for a fit of topics alone.
+    """
+    chosen = replace(
+        data,
+        noisy=data.noisy if found.noisy is not None and found.noisy.rows else None,
+        corrections=data.corrections or (suspects if found.suspects else None),
+        merge_spellings=data.merge_spellings or bool(spelt_alike(found)),
+    )
+    parts = ["unskew", "fit", *_options("data", chosen, DataSettings("")), *_stage("encoder", encoder)]
+    parts += ["--decoder", "null"] if decoder is None or not found.targets.rows else _stage("decoder", decoder)
     return shlex.join([*parts, "--output", "runs/first"])
+
+
+def _stage(name: str, settings: EncoderSettings | DecoderSettings) -> list[str]:
+    return [*_options(name, replace(settings, trainer=plain_arguments(settings.trainer)), type(settings)())]
+
+
+def _options(name: str, given: Any, usual: Any) -> Iterator[str]:
+    """The fields of settings that differ from the usual ones, as options with dotted names."""
+    for own in fields(given):
+        option, value, default = f"{name}.{own.name}", getattr(given, own.name), getattr(usual, own.name)
+        if is_dataclass(value) and is_dataclass(default):
+            yield from _options(option, value, default)
+        elif value != default:
+            yield from (f"--{option}", _as_option(value))
+
+
+def _as_option(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value)
 
 
 def _few_rows_a_topic(found: Inspection) -> Advice | None:

@@ -1,6 +1,6 @@
 from .data import Batch, PhaseData, Sampler
 from .exclusive import one_fit_at_a_time
-from .fingerprints import base_contents, tokenizer_contents, trainer_choices
+from .fingerprints import base_contents, plain_arguments, tokenizer_contents, trainer_choices
 from .loggers import check_logger, make_logger
 from .phase import CHECKPOINT_COPIES, PhaseModule, checkpoint_bytes
 from .phases import Phases, record_contents
@@ -25,6 +25,7 @@ __all__ = [
     "ScratchSettings",
     "TokenFile",
     "base_contents",
+    "plain_arguments",
     "checkpoint_bytes",
     "record_contents",
     "one_fit_at_a_time",

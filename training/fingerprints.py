@@ -41,5 +41,18 @@ def trainer_choices(trainer: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def plain_arguments(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The `lightning.Trainer` arguments that a file or a command line can hold: those that are no objects."""
+    return {name: value for name, value in trainer.items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _text(value: Any) -> str:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))  # an object's address differs from run to run

@@ -3,17 +3,25 @@
 import dataclasses
 import html
 import json
+import shlex
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import BertConfig, BertForMaskedLM
 
-from unskew.cli.main import main
+from unskew.balance import LossSettings
+from unskew.cli.main import main, make_parser
 from unskew.common import UserError, make_console, read_artefact, write_jsonl
+from unskew.corpus import Columns
+from unskew.decoder import DecoderSettings
 from unskew.encoder import EncoderSettings
 from unskew.inspection import Inspection, inspect, print_inspection
+from unskew.inspection.advice import recommended
 from unskew.pipeline import DataSettings, FitSettings, fit, read_sets
 from unskew.runtime import train_tokenizer
+from unskew.training import PhaseSettings
 
 CPU = {"accelerator": "cpu", "devices": 1}
 
@@ -225,3 +233,47 @@ def test_another_scripts_texts_and_hostile_ones_are_read(tmp_path):
     found = inspect(dataclasses.replace(DataSettings(str(tmp_path / "train.jsonl"))), tmp_path / "out")
     assert found.scripts == {"Han": 8, "Latin": 4, "none": 4, "Cyrillic": 4}
     assert "<script>" not in (tmp_path / "out" / "inspection.html").read_text("utf-8")
+
+
+GIVEN = st.fixed_dictionaries(
+    {},
+    optional={
+        "corrections": st.just("my corrections.jsonl"),
+        "synthetic": st.just("written.jsonl"),
+        "validation_share": st.floats(0.1, 0.5),
+        "columns": st.builds(Columns, text=st.sampled_from(["body", "a b"]), id=st.none() | st.just("key")),
+    },
+)
+ENCODERS = st.builds(
+    EncoderSettings,
+    max_tokens=st.integers(8, 512),
+    noisy_loss=st.none() | st.just(LossSettings("focal", gamma=1.5)),
+    loss=st.sampled_from([LossSettings(), LossSettings("ldam", weights={"it's": 2.0, "$x": 1.0})]),
+    clean=st.builds(PhaseSettings, epochs=st.integers(1, 9), checkpoint_minutes=st.sampled_from([30.0, 5.0])),
+    trainer=st.sampled_from([{}, {"accelerator": "cpu", "devices": 2}]),
+)
+DECODERS = st.none() | st.builds(
+    DecoderSettings,
+    prompt=st.sampled_from(["auto", "Read: {text}\n'Write':"]),
+    fairness=st.booleans(),
+    topic_loss=st.none() | st.just(LossSettings()),
+    noisy=st.builds(PhaseSettings, max_tokens=st.sampled_from([None, "200M"])),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(GIVEN, ENCODERS, DECODERS)
+def test_the_command_has_every_setting_given(inspected, given, encoder, decoder):
+    found = inspected[0].model_copy(update={"targets": inspected[0].targets.model_copy(update={"rows": 9})})
+    data = DataSettings("clean rows.jsonl", **given)
+    parser, _ = make_parser("fit")
+    arguments = shlex.split(recommended(data, "suspects.jsonl", found, encoder, decoder))[2:]
+    asked = vars(parser.instantiate(parser.parse_args(arguments)))
+    assert asked["data"] == dataclasses.replace(data, corrections=given.get("corrections", "suspects.jsonl"))
+    assert (asked["encoder"], asked["decoder"]) == (encoder, decoder)
+
+
+def test_the_command_leaves_objects_out(inspected):
+    encoder = EncoderSettings(trainer={"callbacks": [object()], "accelerator": "cpu"})
+    command = recommended(DataSettings("rows.jsonl"), "suspects.jsonl", inspected[0], encoder, None)
+    assert """--encoder.trainer '{"accelerator": "cpu"}'""" in command

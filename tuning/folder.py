@@ -21,6 +21,9 @@ from ..training import base_contents, record_contents
 from .space import Space
 
 STUDY, LOCK, TRIALS, ROWS = "study.json", ".lock", "trials", "rows"
+JOURNAL, TABLE, BEST = "journal.log", "trials.csv", "best.yaml"
+_EARLY = {LOCK, TRIALS, ROWS}  # in the folder before study.json
+_OWN = {*_EARLY, STUDY, JOURNAL, f"{JOURNAL}.lock", TABLE, BEST}
 MOST_DIFFERENCES = 3
 
 
@@ -40,12 +43,16 @@ class StudyFolder:
         """The folder, created if missing and locked for one search; `overwrite` deletes an earlier study in it.
 
         Raises:
-            UserError: If another search works in it, or it has other contents.
+            UserError: If another search works in it, it has no study but other contents, or `overwrite` finds contents
+                that are not the study's.
         """
         place = model_folder(path)
         names = {path.name for path in place.iterdir()} if place.is_dir() else set()
-        if STUDY not in names and names - {LOCK, TRIALS, ROWS}:  # without one, it ended before the rows were read
+        if STUDY not in names and names - _EARLY:  # without one, it ended before the rows were read
             raise UserError(f"{path} has other contents than a study; give another --output")
+        if overwrite and (others := sorted(names - _OWN)):
+            listed = ", ".join(others[:MOST_DIFFERENCES]) + (", ..." if len(others) > MOST_DIFFERENCES else "")
+            raise UserError(f"{path} has {listed} beside the study; move what is yours away, or give another --output")
         (place / TRIALS).mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(place / LOCK, timeout=0):
@@ -94,7 +101,7 @@ class StudyFolder:
 
     def write_best(self, settings: FitSettings) -> None:
         """Write settings in the form of `fit --config`."""
-        write_text(self.path / "best.yaml", yaml.safe_dump(asdict(settings), sort_keys=False, allow_unicode=True))
+        write_text(self.path / BEST, yaml.safe_dump(asdict(settings), sort_keys=False, allow_unicode=True))
 
 
 def _empty(place: Path) -> None:

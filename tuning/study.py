@@ -15,7 +15,7 @@ from ..balance import DecisionSettings
 from ..common import UserError, errors_only, first_line
 from ..pipeline import FitSettings, fit, read_sets
 from ..runtime import is_out_of_memory
-from .folder import StudyFolder, identity_of
+from .folder import JOURNAL, TABLE, StudyFolder, identity_of
 from .held_out_loss import losses_of, rows_of
 from .results import DEFAULT, StudyResult, TrialResult, short
 from .space import OneOf, Range, Space, search_space, value_of, with_values
@@ -72,7 +72,7 @@ def tune(
             result.save(folder.result(number))
             _tell(optuna, searched, result)
             _say(StudyResult([*done.trials, result]))
-        done.write_table(folder.path / "trials.csv")
+        done.write_table(folder.path / TABLE)
         folder.write_best(with_values(given, done.kept.values))  # not resolved: another decoder has other defaults
     return done
 
@@ -97,7 +97,7 @@ def _optuna() -> Any:
 
 def _open(optuna: Any, folder: StudyFolder, default: dict[str, Any]) -> Any:
     """The study, whose first trial is the default."""
-    journal = optuna.storages.journal.JournalFileBackend(str(folder.path / "journal.log"))
+    journal = optuna.storages.journal.JournalFileBackend(str(folder.path / JOURNAL))
     searched = optuna.create_study(
         study_name="unskew", storage=optuna.storages.JournalStorage(journal), load_if_exists=True
     )

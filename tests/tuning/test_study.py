@@ -182,6 +182,20 @@ def test_a_study_of_something_else_is_refused(tiny, fits, tmp_path, corpus):
         tune(without, tmp_path / "study", trials=1)
 
 
+def test_overwrite_deletes_nothing_but_a_study(tiny, fits, tmp_path):
+    fits()
+    tune(tiny, tmp_path / "study", trials=1)
+    (tmp_path / "study" / "notes.md").write_text("mine")
+    (tmp_path / "study" / "bundle").mkdir()
+    before = sorted(path.name for path in (tmp_path / "study").iterdir())
+    with pytest.raises(UserError, match=r"has bundle, notes\.md beside the study; move what is yours away"):
+        tune(tiny, tmp_path / "study", trials=1, overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "study").iterdir()) == before
+    (tmp_path / "study" / "notes.md").unlink()
+    (tmp_path / "study" / "bundle").rmdir()
+    assert len(tune(tiny, tmp_path / "study", trials=1, overwrite=True).trials) == 1
+
+
 def test_folders_that_cannot_be_used(tiny, fits, tmp_path):
     fits()
     (tmp_path / "mine").mkdir()

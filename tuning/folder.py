@@ -5,20 +5,27 @@ result of a trial. trials/0003 and 0003.work exist while the trial runs. trials.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from filelock import FileLock, Timeout
 
 from ..common import UserError, fingerprint, model_folder, write_text
+from ..decoder import DecoderSettings
+from ..encoder import EncoderSettings
 from ..pipeline import FitSettings, TrainingData
-from ..training import base_contents, record_contents
+from ..training import base_contents, plain_arguments, record_contents
 from .space import Space
+
+log = logging.getLogger("unskew")
+
+Stage = TypeVar("Stage", EncoderSettings, DecoderSettings)
 
 STUDY, LOCK, TRIALS, ROWS = "study.json", ".lock", "trials", "rows"
 JOURNAL, TABLE, BEST = "journal.log", "trials.csv", "best.yaml"
@@ -100,8 +107,18 @@ class StudyFolder:
         return self.path / TRIALS / f"{number:04}"
 
     def write_best(self, settings: FitSettings) -> None:
-        """Write settings in the form of `fit --config`."""
+        """Write settings in the form of `fit --config`, without the objects in a `trainer`, which it cannot hold."""
+        settings = replace(settings, encoder=_without_objects("encoder", settings.encoder))
+        if settings.decoder is not None:
+            settings = replace(settings, decoder=_without_objects("decoder", settings.decoder))
         write_text(self.path / BEST, yaml.safe_dump(asdict(settings), sort_keys=False, allow_unicode=True))
+
+
+def _without_objects(name: str, stage: Stage) -> Stage:
+    plain = plain_arguments(stage.trainer)
+    if others := sorted({*stage.trainer} - {*plain}):
+        log.warning("%s leaves out %s.trainer's %s: objects; give them to `fit` again", BEST, name, ", ".join(others))
+    return replace(stage, trainer=plain)
 
 
 def _empty(place: Path) -> None:

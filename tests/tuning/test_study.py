@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
+from lightning.pytorch.callbacks import Callback
 
 pytest.importorskip("optuna", reason="the extra `tune` is not installed")
 
@@ -180,6 +181,16 @@ def test_a_study_of_something_else_is_refused(tiny, fits, tmp_path, corpus):
     without = replace(tiny, data=replace(tiny.data, noisy=None))
     with pytest.raises(UserError, match="noisy"):
         tune(without, tmp_path / "study", trials=1)
+
+
+def test_objects_in_a_trainer_are_left_out_of_what_is_written(tiny, fits, tmp_path, caplog):
+    fits()
+    trainer = {"callbacks": [Callback()], "accelerator": "cpu"}
+    tune(replace(tiny, encoder=replace(tiny.encoder, trainer=trainer)), tmp_path / "study", trials=1)
+    assert yaml.safe_load((tmp_path / "study" / "best.yaml").read_text())["encoder"]["trainer"] == {
+        "accelerator": "cpu"
+    }
+    assert "leaves out encoder.trainer's callbacks" in caplog.text
 
 
 def test_overwrite_deletes_nothing_but_a_study(tiny, fits, tmp_path):

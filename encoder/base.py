@@ -3,6 +3,7 @@
 Knows transformers; knows nothing of training.
 """
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,8 @@ from .reading import read_classifier, room
 from .settings import EncoderSettings
 from .tokens import token_id
 
+log = logging.getLogger("unskew")
+
 
 def make_base(
     settings: EncoderSettings, topics: Topics, texts: Iterable[str], seed: int
@@ -47,7 +50,7 @@ def make_base(
         if settings.base is None:
             model, tokenizer = _from_scratch(settings.scratch, settings.max_tokens, topics, texts)
         else:
-            model, tokenizer = _pretrained(settings.base, settings.max_tokens, topics)
+            model, tokenizer = _pretrained(settings.base, settings, topics)
     tokenizer.model_max_length = settings.max_tokens
     return model, tokenizer
 
@@ -82,10 +85,12 @@ def _from_scratch(
     return ModernBertForSequenceClassification(ModernBertConfig(**shape, **labels(topics))), tokenizer
 
 
-def _pretrained(base: str, max_tokens: int, topics: Topics) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _pretrained(
+    base: str, settings: EncoderSettings, topics: Topics
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
         model, tokenizer, missing = read_classifier(base)
-        place_topics(model, topics, missing)
+        known = place_topics(model, topics, missing)
         pass_features_on(model, missing)
         pool_as_declared(model, base)
         check_padding(model, tokenizer, base)
@@ -96,9 +101,11 @@ def _pretrained(base: str, max_tokens: int, topics: Topics) -> tuple[PreTrainedM
             f"encoder base {base!r} cannot be loaded ({first_line(error)}): "
             "give a hub id or a folder with config.json, model.safetensors and a tokenizer"
         ) from error
+    if known and settings.recipe_in_force == "phases":  # the other recipes fit all outputs anew
+        log.info("encoder: training starts from the base's own outputs for %d of the %d topics", known, len(topics))
     longest = room(model)
-    if longest is not None and max_tokens > longest:
+    if longest is not None and settings.max_tokens > longest:
         raise UserError(
-            f"encoder max_tokens is {max_tokens}, but {base} has {longest} positions: give at most {longest}"
+            f"encoder max_tokens is {settings.max_tokens}, but {base} has {longest} positions: give at most {longest}"
         )
     return model, tokenizer

@@ -1,6 +1,5 @@
 """The outputs of a classifier, one for each topic. Knows the layout of transformers' classifiers; trains nothing."""
 
-import logging
 from typing import Any
 
 import torch
@@ -10,13 +9,11 @@ from transformers import PreTrainedModel
 from ..corpus import Topics
 from .output_layer import last_layer
 
-log = logging.getLogger("unskew")
-
 # Other tools' settings that transform the outputs. Our outputs are logits of exclusive topics, whatever the base had.
 _ACTIVATIONS = ("function_to_apply", "sbert_ce_default_activation_function", "sentence_transformers")
 
 
-def place_topics(model: PreTrainedModel, topics: Topics, missing: set[str]) -> None:
+def place_topics(model: PreTrainedModel, topics: Topics, missing: set[str]) -> int:
     """Change a classifier in place so that its outputs are `topics`, in their order.
 
     A topic with the name of an existing label keeps its weights; the others get new weights.
@@ -25,6 +22,8 @@ def place_topics(model: PreTrainedModel, topics: Topics, missing: set[str]) -> N
         model: Classifier with its original labels.
         topics: Topics, one output each.
         missing: Names of the weights that are already new.
+
+    Returns: The number of topics that keep weights.
     """
     name, old = last_layer(model)
     named: dict[Any, str] = dict(model.config.id2label or {})
@@ -41,9 +40,8 @@ def place_topics(model: PreTrainedModel, topics: Topics, missing: set[str]) -> N
                 new.bias[row] = old.bias[source]
     parent, _, own = name.rpartition(".")
     setattr(model.get_submodule(parent), own, new)
-    if known:
-        log.info("encoder: the base already has outputs for %d of the %d topics", len(known), len(topics.names))
     _describe(model, topics)
+    return len(known)
 
 
 def labels(topics: Topics) -> dict[str, Any]:

@@ -93,6 +93,17 @@ def test_a_classifiers_outputs_go_to_the_topics_of_their_names(kind, folder, top
     torch.testing.assert_close(make(folder, topics)[0](input_ids=ids).logits, wanted)
 
 
+@pytest.mark.parametrize(("recipe", "said"), [("phases", 1), ("tuned", 0), ("probe", 0)])
+def test_outputs_of_the_base_are_told_where_training_starts_from_them(folder, topics, recipe, said, caplog):
+    caplog.set_level("INFO")
+    named = dict(enumerate(topics.names))
+    BertForSequenceClassification(BertConfig(max_position_embeddings=64, id2label=named, **SMALL)).save_pretrained(
+        folder
+    )
+    make(folder, topics, recipe=recipe)
+    assert caplog.text.count("the base's own outputs for 3 of the 3 topics") == said
+
+
 def test_topics_that_a_classifier_does_not_know_begin_anew(folder, topics):
     config = BertConfig(max_position_embeddings=64, id2label={0: "chess", 1: "sport"}, **SMALL)
     known = BertForSequenceClassification(config)

@@ -256,7 +256,7 @@ class _Patience(EarlyStopping):
 
 
 class _ReseedEachStep(Callback):
-    """Sets the random state at the start of each step, so that it does not depend on where a run was resumed."""
+    """Sets the random state before each batch, so that it does not depend on where a run was resumed."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -264,7 +264,8 @@ class _ReseedEachStep(Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        torch.manual_seed((self._seed * 1_000_003 + trainer.global_step) * 4099 + trainer.global_rank)
+        place = batch_idx % trainer.accumulate_grad_batches * trainer.world_size + trainer.global_rank
+        torch.manual_seed((self._seed * 1_000_003 + trainer.global_step) * 4099 + place)
 
 
 class _Bar(RichProgressBar):

@@ -59,6 +59,25 @@ def test_resumed_run_ends_with_the_same_weights(tmp_path):
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+class Drawing(Net):
+    """Keeps the first random number of each batch."""
+
+    def training_step(self, batch, batch_index):
+        self.drawn = [*getattr(self, "drawn", []), torch.rand(()).item()]
+        return super().training_step(batch, batch_index)
+
+
+def test_batches_that_make_a_step_together_draw_apart(tmp_path):
+    together = dataclasses.replace(options(tmp_path / "4"), trainer={**TRAINER, "accumulate_grad_batches": 4})
+    several, single = Drawing(1), Drawing(1)
+    run(several, Data(), dataclasses.replace(together, epochs=1))
+    run(single, Data(), options(tmp_path / "1", 1))
+    assert len(set(several.drawn)) == len(set(single.drawn)) == 8
+    assert several.drawn[::4] == single.drawn[:2]
+    draws = [torch.rand((), generator=torch.Generator().manual_seed(4099 * step)).item() for step in range(8)]
+    assert single.drawn == draws  # runs of earlier versions resume with these
+
+
 def test_ended_run_is_loaded_not_repeated(tmp_path):
     first = Net(2)
     metrics = run(first, Data(), options(tmp_path, 2))

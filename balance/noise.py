@@ -103,7 +103,7 @@ def denoised_labels(probabilities: Tensor, labels: Tensor, rounds: int = 3) -> T
     posterior = rows
     for _ in range(rounds):
         counts = torch.zeros(topics, topics, dtype=torch.float64).index_add_(0, labels, posterior).T
-        smoothed = counts + 0.5 * shares + 0.01
+        smoothed = counts + 0.5 * shares  # positive in the column of every label that occurs
         noise = smoothed / smoothed.sum(-1, keepdim=True)
         posterior = rows * noise[:, labels].T
         posterior = posterior / posterior.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)

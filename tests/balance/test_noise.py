@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unskew.balance import LossSettings, make_loss, noise_from_rate, noise_matrix, prior_from_counts, prior_from_loss
-from unskew.balance.noise import forward_noise_rows
+from unskew.balance.noise import denoised_labels, forward_noise_rows
 from unskew.common import UserError
 
 NOISE = torch.tensor([[0.8, 0.2, 0.0], [0.1, 0.6, 0.3], [0.0, 0.5, 0.5]], dtype=torch.float64)
@@ -119,3 +119,12 @@ def test_the_matrix_is_the_mean_answer_by_hand():
 def test_mistakes_are_named(call, message):
     with pytest.raises(UserError, match=message):
         call()
+
+
+@pytest.mark.parametrize("topics", [3, 300])
+def test_labels_of_texts_that_say_nothing_say_nothing(topics):
+    shares = prior_from_counts([1000 // (rank + 1) for rank in range(topics)])
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.multinomial(shares, 5000, replacement=True, generator=generator)
+    said = shares.expand(5000, topics)
+    torch.testing.assert_close(denoised_labels(said, labels), said)

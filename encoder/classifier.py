@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from numbers import Integral, Real
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -27,7 +28,7 @@ from ..balance import (
     check_calibration_kind,
     resolve_prior,
 )
-from ..common import UserError, check_seed, errors_only
+from ..common import UserError, check_seed, check_settings, errors_only
 from ..corpus import Record, Topics, stratified_split, text_key
 from ..training import PhaseSettings, ScratchSettings, one_fit_at_a_time
 from .nested_params import NestedSettings
@@ -159,8 +160,8 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         Raises:
             ValueError: If X is not texts, y is not class labels or has only one class, or a parameter does not fit.
         """
-        if isinstance(self.random_state, int):
-            check_seed(self.random_state, "random_state")
+        if isinstance(self.random_state, Integral):
+            check_seed(int(self.random_state), "random_state")
         texts = as_texts(X)
         weights = as_weights(sample_weight, len(texts))
         self.classes_, indices = as_classes(y, len(texts), weights)
@@ -237,28 +238,36 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
 
     def _split(self, rows: list[Record], seed: int) -> tuple[list[Record], list[Record]]:
         """Training rows and held-out rows; no held-out row repeats a training text, see `folds_of`."""
-        if not 0 <= self.validation_share < 1:
-            raise UserError(f"validation_share is {self.validation_share}; give at least 0 and less than 1")
-        if not self.validation_share:
+        share = _number("validation_share", self.validation_share)
+        if not 0 <= share < 1:
+            raise UserError(f"validation_share is {share}; give at least 0 and less than 1")
+        if not share:
             return rows, []
-        rest, held_out = stratified_split([str(row.topic) for row in rows], self.validation_share, seed)
+        rest, held_out = stratified_split([str(row.topic) for row in rows], share, seed)
         trained = {text_key(rows[index].text) for index in rest}
         fresh = {index for index in held_out if text_key(rows[index].text) not in trained}
         return [row for index, row in enumerate(rows) if index not in fresh], [rows[index] for index in sorted(fresh)]
 
     def _settings(self, names: list[str]) -> EncoderSettings:
+        if self.scratch is not None:
+            check_settings("scratch", self.scratch, ScratchSettings)
+        if not isinstance(self.loss, str):
+            check_settings("loss", self.loss, LossSettings)
         settings = EncoderSettings(
             base=self.base,
             recipe=self.recipe,
             names=self.names,
             scratch=self.scratch or EncoderSettings().scratch,
-            max_tokens=self.max_tokens,
-            tokens_per_batch=self.tokens_per_batch,
-            rows_per_batch=self.rows_per_batch,
-            max_steps=self.max_steps,
-            clean=PhaseSettings(epochs=self.epochs, learning_rate=self.learning_rate),
+            max_tokens=_whole("max_tokens", self.max_tokens),
+            tokens_per_batch=_whole("tokens_per_batch", self.tokens_per_batch),
+            rows_per_batch=_whole("rows_per_batch", self.rows_per_batch),
+            max_steps=_whole("max_steps", self.max_steps),
+            clean=PhaseSettings(
+                epochs=None if self.epochs is None else _whole("epochs", self.epochs),
+                learning_rate=None if self.learning_rate is None else _number("learning_rate", self.learning_rate),
+            ),
             loss=self.loss if isinstance(self.loss, LossSettings) else LossSettings(self.loss),  # pyright: ignore[reportArgumentType]
-            sampling_ratio=self.sampling_ratio,
+            sampling_ratio=None if self.sampling_ratio is None else _number("sampling_ratio", self.sampling_ratio),
             trainer={"devices": 1, **(self.trainer or {})},
         )
         return self._weighted(settings, names)
@@ -298,7 +307,8 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
 
     def _asked(self) -> DecisionSettings:
         """`decision` by topic name."""
-        asked = self.decision or DecisionSettings()
+        asked = DecisionSettings() if self.decision is None else self.decision
+        check_settings("decision", asked, DecisionSettings)
         costs = asked.costs and self._named(
             {label: self._named(row, "decision: costs") for label, row in asked.costs.items()}, "decision: costs"
         )
@@ -318,14 +328,14 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
             return dict(
                 zip(topic_names(self.classes_), self._by_class(self.target_prior, 0.0, "target_prior"), strict=True)
             )
-        if self.target_prior not in ("uniform", "train"):
+        if not isinstance(self.target_prior, str) or self.target_prior not in ("uniform", "train"):
             raise UserError(f"target_prior is {self.target_prior!r}; give uniform, train, or shares by label")
         return self.target_prior
 
     def _by_class(self, values: Mapping[Any, float], default: float, parameter: str) -> list[float]:
         """Values (C,) in the order of the classes."""
         known = self._known(values, parameter)
-        return [float(known.get(label, default)) for label in self.classes_.tolist()]
+        return [_number(parameter, known.get(label, default)) for label in self.classes_.tolist()]
 
     def _named(self, values: Mapping[Any, Any], parameter: str) -> dict[str, Any]:
         """Values by label as values by topic name."""
@@ -337,6 +347,18 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         if unknown := [label for label in values if label not in classes]:
             raise UserError(f"{parameter} names {unknown[0]!r}, which is not among the labels {list(classes)[:10]}")
         return values
+
+
+def _whole(parameter: str, value: Any) -> int:
+    if not isinstance(value, Integral):
+        raise UserError(f"{parameter} is {value!r}; give a whole number")
+    return int(value)
+
+
+def _number(parameter: str, value: Any) -> float:
+    if not isinstance(value, Real):
+        raise UserError(f"{parameter} is {value!r}, where a number is needed; give one")
+    return float(value)
 
 
 def _logits(encoder: TopicEncoder, texts: list[str], accelerator: str) -> torch.Tensor:

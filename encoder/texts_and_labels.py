@@ -7,6 +7,8 @@ import numpy as np
 from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+MOST_APART = 1e30  # ratio of two weights; shares of classes are computed in float32, which ends at 1e-38
+
 
 def as_texts(X: Any) -> list[str]:  # noqa: N803
     """Plain strings of a 1-D sequence, or of a table of one column.
@@ -27,6 +29,13 @@ def as_texts(X: Any) -> list[str]:  # noqa: N803
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"row {row} of X is {text!r}, a {type(text).__name__} and not a string")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"row {row} of X has half a surrogate pair (character {error.start + 1}), which no tokenizer accepts; "
+                "remove it"
+            ) from error
     return [str(text) for text in texts]
 
 
@@ -48,7 +57,8 @@ def as_weights(sample_weight: Any, rows: int) -> list[float]:
     """Weights (n,), scaled to a mean of 1 over the rows whose weight is not 0.
 
     Raises:
-        ValueError: If there is not one number of at least 0 for each row, or all are 0.
+        ValueError: If there is not one number of at least 0 for each row, all are 0, or some are `MOST_APART` times as
+            large as others.
     """
     weights = np.asarray(1.0 if sample_weight is None else sample_weight, dtype=np.float64)
     if weights.ndim == 0:
@@ -62,6 +72,12 @@ def as_weights(sample_weight: Any, rows: int) -> list[float]:
         raise ValueError("Negative values in data passed to `sample_weight`: give weights of at least 0")
     if not weights.any():
         raise ValueError("sample_weight is zero for every row: give some rows more")
+    weights = weights / weights.max()  # the sum of weights near the largest number would be infinite
+    if (small := np.flatnonzero((weights > 0) & (weights < 1 / MOST_APART))).size:
+        raise ValueError(
+            f"sample_weight is over {MOST_APART:g} times as large in row {weights.argmax()} as in row {small[0]}; give "
+            "weights that are less far apart, or 0 to leave a row out"
+        )
     return (weights / weights[weights > 0].mean()).tolist()
 
 

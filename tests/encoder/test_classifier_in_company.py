@@ -4,6 +4,8 @@ import numpy as np
 import pandas
 import pytest
 from cleanlab.classification import CleanLearning
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -14,6 +16,7 @@ from tiny_classifier import TINY
 from unskew.balance import DecisionSettings, LossSettings
 from unskew.common import UserError
 from unskew.encoder import TopicClassifier
+from unskew.encoder.texts_and_labels import as_weights
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,26 @@ def test_rows_of_no_weight_are_left_out(texts, labels):
     assert (weighted.predict(texts) == apart.predict(texts)).all()
 
 
-@pytest.mark.parametrize("weights", [[1.0], [-1.0] * 96, [0.0] * 96, [float("nan")] * 96])
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.floats(1e-6, 1e6) | st.just(0.0), min_size=1, max_size=9).filter(any),
+    st.sampled_from([1e-310, 1e-300, 1.0, 1e302]),
+)
+def test_weights_have_a_mean_of_1_at_any_scale(weights, scale):
+    scaled = np.array(as_weights([weight * scale for weight in weights], len(weights)))
+    assert scaled[scaled > 0].mean() == pytest.approx(1)
+    np.testing.assert_allclose(scaled, as_weights(weights, len(weights)), rtol=1e-3)
+
+
+def test_numbers_of_numpy_are_numbers(texts, labels):
+    given = {"epochs": np.int64(1), "max_tokens": np.int32(32), "tokens_per_batch": np.int64(256)}
+    rate = {"learning_rate": np.float64(0.02), "random_state": np.int64(0), "validation_share": np.float64(0.15)}
+    same = TopicClassifier(**TINY | given | rate).fit(texts, labels)
+    plain = TopicClassifier(**TINY, epochs=1).fit(texts, labels)
+    np.testing.assert_array_equal(same.predict_proba(texts), plain.predict_proba(texts))
+
+
+@pytest.mark.parametrize("weights", [[1.0], [-1.0] * 96, [0.0] * 96, [float("nan")] * 96, [1e-300, *[1.0] * 95]])
 def test_what_are_no_weights(texts, labels, weights):
     with pytest.raises(ValueError, match="sample_weight|Negative"):
         TopicClassifier(**TINY, epochs=1).fit(texts, labels, sample_weight=weights)

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -160,6 +161,12 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         Raises:
             ValueError: If X is not texts, y is not class labels or has only one class, or a parameter does not fit.
         """
+        made = copy(self)  # a fit that fails leaves this classifier as it was
+        made._fit(X, y, sample_weight, calibration_set)
+        vars(self).update(vars(made))
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, calibration_set: tuple[Any, Any] | None) -> None:  # noqa: N803
         if isinstance(self.random_state, Integral):
             check_seed(int(self.random_state), "random_state")
         texts = as_texts(X)
@@ -199,7 +206,6 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         self.corrector_ = corrector
         self.corrector_ = self._corrector()
         _ = self.corrector_.decision  # raises now rather than at prediction
-        return self
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
         """Decided labels (n,) under the target prior; None for rows that the decision leaves undecided."""

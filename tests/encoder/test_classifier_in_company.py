@@ -1,5 +1,7 @@
 """TopicClassifier in scikit-learn's company: weights, nested settings, decisions, bagging, cleanlab."""
 
+from copy import copy
+
 import numpy as np
 import pandas
 import pytest
@@ -198,3 +200,13 @@ def test_undecided_rows_are_scored_as_wrong(texts, labels):
     weights = np.arange(len(texts))
     scored = search.best_estimator_.score(texts, labels, sample_weight=weights)
     assert scored == pytest.approx((right * weights).sum() / weights.sum())
+
+
+def test_a_fit_that_fails_leaves_the_classifier_as_it_was(unsure, texts, labels):
+    model = copy(unsure)
+    expected = model.predict(texts)
+    model.set_params(target_prior={"no such label": 1.0})
+    with pytest.raises(UserError, match="no such label"):
+        model.fit(texts, np.char.add("other ", labels))
+    model.set_params(target_prior="uniform")
+    assert (model.predict(texts) == expected).all()

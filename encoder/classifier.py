@@ -94,7 +94,8 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         model_prior_: Prior (C,) that the loss taught the model.
         loss_link_: Link that undoes the distortion of a loss that is not proper.
         calibration_: Fitted `Calibration` under the training prior; its `report` says whether it helped.
-        corrector_: `PosteriorCorrector`, from logits to probabilities and decisions, with the held-out rows.
+        corrector_: `PosteriorCorrector`, from logits to probabilities and decisions, with the held-out rows; for the
+            `target_prior` and `decision` of the last prediction.
     """
 
     def __init__(
@@ -204,8 +205,7 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         self.model_prior_, self.loss_link_ = np.array(corrector.model_prior), corrector.link
         self.calibration_ = corrector.calibration
         self.corrector_ = corrector
-        self.corrector_ = self._corrector()
-        _ = self.corrector_.decision  # raises now rather than at prediction
+        _ = self._corrector().decision  # raises now rather than at prediction
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
         """Decided labels (n,) under the target prior; None for rows that the decision leaves undecided."""
@@ -301,8 +301,10 @@ class TopicClassifier(ClassifierMixin, NestedSettings):
         return _logits(self.encoder_, texts, (self.trainer or {}).get("accelerator", "auto"))
 
     def _corrector(self) -> PosteriorCorrector:
-        """The corrector for the current `target_prior` and `decision`."""
-        return self.corrector_.with_target_prior(self._target()).with_decision(self._asked())
+        """The corrector for the current `target_prior` and `decision`, kept: fitting a decision may take seconds."""
+        corrector = self.corrector_.with_target_prior(self._target()).with_decision(self._asked())
+        self.corrector_ = corrector
+        return corrector
 
     def _check_prediction(self, topics: Topics) -> None:
         """Raise now, rather than after the training, if a parameter that is read at prediction does not fit."""

@@ -149,6 +149,10 @@ def test_a_tuned_decision_is_fitted_and_read_when_predicting(texts, labels):
     assert ([label is not None for label in model.predict(texts)] == expected).all()
     model.set_params(target_prior="train")  # worked out again
     assert sum(label is None for label in model.predict(texts)) > 0
+    kept = model.corrector_
+    assert "decision" in vars(kept)
+    model.predict(texts)
+    assert model.corrector_ is kept  # but once
 
 
 def test_calibrated_by_scikit_learn_with_weights(texts, labels):

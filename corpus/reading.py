@@ -235,12 +235,15 @@ def _matching(path: AnyPath) -> Sequence[AnyPath]:
 
 
 def _partitioned(folder: AnyPath) -> Sequence[AnyPath]:
-    """The data files of a Hive-partitioned folder; names that start with a dot or an underscore are not data."""
+    """All files below a Hive-partitioned folder but those in whose path a name starts with a dot or an underscore.
+
+    Raises:
+        UserError: If none lies in a folder NAME=VALUE, or the format of one is unknown.
+    """
     found = folder.files() if isinstance(folder, RemotePath) else filter(Path.is_file, sorted(folder.rglob("*")))
     above = len(folder.parts)
-    inside = [path for path in found if "=" in path.parent.name]
-    files = [path for path in inside if not any(name[0] in "._" for name in path.parts[above:])]
-    if not files:
+    files = [path for path in found if not any(name[0] in "._" for name in path.parts[above:])]
+    if not any("=" in name for path in files for name in path.parts[above:-1]):
         raise UserError(f"{folder} is a folder; name its files, as in {folder / '*.jsonl'}")
     for file in files:
         format_of(file)

@@ -55,7 +55,18 @@ def test_a_hive_partitioned_folder(tmp_path):
         (folder / "_SUCCESS").write_text("")
     rows = list(stream(tmp_path / "data", Columns(id="year"), needs=("text", "topic")))
     assert [(row.text, row.topic, row.id) for row in rows] == [("one", "oil gas", "2024"), ("two", "sea", "2025")]
+    (tmp_path / "data" / "year=2025" / "topic=sea" / "more").mkdir()
+    for place in ("extra", ".hidden", "year=2025/late", "year=2025/topic=sea/more/deep"):
+        (tmp_path / "data" / f"{place}.jsonl").write_text(json.dumps({"text": place, "topic": "given"}))
+    assert [(row.text, row.topic) for row in stream(tmp_path / "data")] == [
+        ("extra", "given"),
+        ("one", "oil gas"),
+        ("year=2025/late", "given"),
+        ("year=2025/topic=sea/more/deep", "given"),
+        ("two", "sea"),
+    ]
     (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "rows.jsonl").write_text("{}")
     with pytest.raises(UserError, match="is a folder; name its files"):
         list(stream(tmp_path / "plain"))
 

@@ -118,10 +118,12 @@ def fit_linear_head(
 
 
 def _location(rows: Sequence[LabelledFeatures]) -> tuple[Tensor, float]:
-    """The rows' mean (d,) and the root mean square of their distance from it."""
+    """The rows' mean (d,) and the root mean square of their distance from it, both weighted."""
     features = torch.cat([block.features for block in rows])
-    mean = features.mean(0)
-    spread = (features - mean).square().sum(-1).mean().sqrt().item()
+    weights = torch.cat([block.weights for block in rows])
+    shares = (weights / weights.sum()).float()
+    mean = shares @ features
+    spread = (shares @ (features - mean).square().sum(-1)).sqrt().item()
     return mean, max(spread, 1e-12)
 
 

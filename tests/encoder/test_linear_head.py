@@ -80,3 +80,14 @@ def test_rows_weigh_as_in_scikit_learn(rows):
     torch.testing.assert_close(
         head(rows.features).log_softmax(-1), torch.from_numpy(expected).log_softmax(-1).float(), atol=2e-2, rtol=1e-2
     )
+
+
+def test_a_weight_is_so_many_equal_rows():
+    features = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
+    features[:3] += 6
+    labels, weights = torch.arange(30) % 3, torch.ones(30)
+    weights[:3] = 30
+    again = torch.arange(30).repeat_interleave(weights.long())
+    weighted = fit_linear_head([LabelledFeatures(features, labels, weights)], 3, 10.0)
+    repeated = fit_linear_head([LabelledFeatures(features[again], labels[again])], 3, 10.0)
+    torch.testing.assert_close(weighted(features), repeated(features), rtol=0, atol=0.02)

@@ -101,7 +101,7 @@ class PosteriorCorrector:
         calibration = fit_calibration(uncalibrated, labels, kind, shares)
         crossed = self._alike(cross_fitted(calibration, uncalibrated, labels, shares)).exp().cpu()
         own = crossed.gather(-1, labels.detach().cpu().long()[:, None])[:, 0].tolist()
-        held_out = HeldOutScores(tuple(round(score, 7) for score in own), tuple(labels.tolist()))
+        held_out = HeldOutScores(tuple(float(f"{score:.7g}") for score in own), tuple(labels.tolist()))
         rows = HeldOutRows.kept_of(logits, labels, weights)
         return replace(self, calibration=calibration, held_out=held_out, rows=rows, known=None)
 

@@ -135,3 +135,14 @@ def test_priors_by_name():
 def test_refuses_what_is_no_prior(prior):
     with pytest.raises(UserError):
         resolve_prior(prior, TOPICS)
+
+
+def test_scores_of_rows_that_are_surely_wrong_keep_their_order():
+    labels = torch.arange(20) % 2
+    logits = torch.zeros(20, 2)
+    logits[torch.arange(20), 1 - labels] = torch.linspace(17, 40, 20)
+    corrector = PosteriorCorrector(Topics(("a", "b"), (10, 10)), (0.5, 0.5), Calibration(), (0.5, 0.5))
+    scores = corrector.calibrate(logits, labels, "none").held_out.scores
+    assert list(scores) == sorted(scores, reverse=True)
+    assert 0 < scores[-1] < 1e-16
+    assert all(score == float(f"{score:.7g}") for score in scores)

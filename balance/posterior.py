@@ -116,7 +116,7 @@ class PosteriorCorrector:
             UserError: If there were no held-out rows, or the rate is not in (0, 1).
         """
         if self.held_out is None:
-            raise UserError("conformal sets need held-out rows, but this bundle has none; fit it again")
+            raise UserError("conformal sets need held-out rows, but there are none; fit it again with rows held out")
         scores, labels = torch.tensor(self.held_out.scores).double(), torch.tensor(self.held_out.labels)
         return conformal_of_scores(scores, labels, len(self.topics), error_rate, kind)
 
@@ -205,7 +205,8 @@ class PosteriorCorrector:
     def _needed_rows(self) -> HeldOutRows:
         if self.rows is None:
             raise UserError(
-                "decision: tune, accuracy and undecided need held-out rows, but this bundle has none; fit it again"
+                "decision: tune, accuracy and undecided need held-out rows, but there are none; fit it again with rows "
+                "held out"
             )
         return self.rows
 

@@ -113,7 +113,7 @@ def test_what_cannot_be_decided_so_is_refused_at_the_call(classifier, texts, set
 
 def test_without_held_out_rows_only_what_needs_none(classifier, texts):
     bare = HybridPipeline(classifier.encoder, None, dataclasses.replace(classifier.corrector, rows=None))
-    with pytest.raises(UserError, match="this bundle has none; fit it again"):
+    with pytest.raises(UserError, match="there are none; fit it again with rows held out"):
         bare.with_decision(DecisionSettings(tune="macro_f1"))(texts)
     assert next(bare.with_decision(DecisionSettings(min_confidence=1.0))(texts)).topic is None
 

@@ -18,7 +18,10 @@ def folds_of(records: Sequence[Record], labels: Sequence[int], folds: int, seed:
     Texts that differ only in letter case or white space count as equal: a model that was fitted on one knows the other.
     """
     texts = {record.id: record.text for record in records if record.paraphrase_of is None}
-    keys = [texts.get(record.paraphrase_of or "", record.text) for record in records]
+    keys = [
+        record.text if record.paraphrase_of is None else texts.get(record.paraphrase_of, record.text)
+        for record in records
+    ]
     return deal_folds([text_key(key) for key in keys], labels, folds, seed)
 
 

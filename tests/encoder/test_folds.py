@@ -69,3 +69,8 @@ def test_letter_case_and_white_space_move_no_row_to_another_fold(rows, data):
     ]
     plain, varied = ([Record(text, str(row)) for row, text in enumerate(texts)] for texts in (spelt, others))
     assert folds_of(varied, labels, 5, 0) == folds_of(plain, labels, 5, 0)
+
+
+def test_a_blank_id_is_an_id_like_others():
+    rows = [Record(f"text {row}", "" if row == 0 else str(row)) for row in range(20)]
+    assert set(folds_of(rows, [row % 2 for row in range(20)], 5, 0)) == set(range(5))

@@ -111,10 +111,11 @@ def as_labels(y: Any, rows: int) -> np.ndarray:
 
 
 def _without_missing(y: np.ndarray) -> np.ndarray:
-    """Plain labels from pandas' nullable types, which arrive as objects.
+    """The labels; numbers or truth values that arrive as objects become an array of their own type.
 
     Raises:
-        ValueError: If a label is missing (pandas.NA), which can be neither compared nor sorted.
+        ValueError: If a label among objects, such as pandas' nullable strings, is missing (pandas.NA, pandas.NaT): it
+            can be neither compared nor sorted.
     """
     if y.dtype != object:
         return y

@@ -52,7 +52,7 @@ class HeldOutRows:
         logits, labels = logits.detach().cpu().float(), labels.detach().cpu().long()
         weights = checked_weights(weights, len(labels))
         kept = _thinned(labels, min(MOST_ROWS, MOST_NUMBERS // logits.shape[1]), seed)
-        # float16 at worst rounds the log-probability of a sure row, such as -1e-4, to 0.
+        # float16 at worst rounds the log-probability of a sure row, such as -2e-8, to 0: its smallest number is 6e-8.
         rounded = logits[kept].log_softmax(-1).clamp(min=FLOOR).half()
         return cls(rounded, labels[kept].int(), weights[kept].float())
 

@@ -12,20 +12,23 @@ from typing import Any
 
 from ..common import file_fingerprint
 
-_READ = ("json", "safetensors", "jinja", "txt", "model")  # file endings that are read from a base
+# Patterns of the files that are read from a base.
+_READ = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "1_Pooling/config.json")
 # A fit may resume with these changed: where it runs, and what logs it.
 _FREE = frozenset({"accelerator", "devices", "strategy", "num_nodes", "callbacks", "logger"})
 
 
 def base_contents(base: str | None) -> str | None:
-    """64 hex digits over a local base's settings, tokenizer and weights; None without a base or for one on the hub.
+    """64 hex digits over a local base's settings, tokenizer, weights and declared pooling.
+
+    None without a base, or for one on the hub.
 
     Raises:
         UserError: If a file of the folder cannot be read.
     """
     if base is None or not Path(base).is_dir():
         return None
-    return file_fingerprint(sorted(chain.from_iterable(Path(base).glob(f"*.{ending}") for ending in _READ)))
+    return file_fingerprint(sorted(chain.from_iterable(Path(base).glob(pattern) for pattern in _READ)))
 
 
 def tokenizer_contents(tokenizer: Any) -> str:

@@ -164,6 +164,10 @@ def test_fingerprints_of_bases_and_trainers(tmp_path):
     assert before == base_contents(str(tmp_path))
     weights.write_bytes(b"two")
     assert base_contents(str(tmp_path)) != before
+    before = base_contents(str(tmp_path))
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    assert base_contents(str(tmp_path)) != before
     assert base_contents(None) is base_contents("some/hub-id") is None
     assert trainer_choices({**CPU, "callbacks": [Watch()], "logger": False}) == {}
     assert trainer_choices({"plugins": object()}) == trainer_choices({"plugins": object()})

@@ -155,7 +155,8 @@ def with_columns(where: str, rows: Iterable[RawRow], required: Mapping[str, str]
     readable = [row.values for row in head if row.values is not None]
     if readable:
         found = list(dict.fromkeys(chain.from_iterable(readable)))
-        _require(where, required, found, lambda column: any(_has(values, column) for values in readable))
+        looked = f" in its first {_HEAD} rows" if len(head) == _HEAD else ""
+        _require(where, required, found, lambda column: any(_has(values, column) for values in readable), looked)
     yield from chain(head, rows)
 
 
@@ -167,7 +168,9 @@ def _has(values: Mapping[str, Any], column: str) -> bool:
     return True
 
 
-def _require(where: str, required: Mapping[str, str], found: list[str], known: Callable[[str], bool]) -> None:
+def _require(
+    where: str, required: Mapping[str, str], found: list[str], known: Callable[[str], bool], looked: str = ""
+) -> None:
     for column, setting in required.items():
         if not known(column):
             listed = ", ".join(map(repr, found))
@@ -177,7 +180,7 @@ def _require(where: str, required: Mapping[str, str], found: list[str], known: C
                 if separator
                 else f"name the right one with {setting}"
             )
-            raise UserError(f"{where} has no column {column!r}; its columns are {listed}; {remedy}")
+            raise UserError(f"{where} has no column {column!r}{looked}; its columns are {listed}; {remedy}")
 
 
 def _refuse_repeated(where: str, wanted: list[str], found: list[str]) -> None:
@@ -301,12 +304,18 @@ def _csv_fields(lines: _CsvLines) -> Iterator[tuple[int, list[str] | None, str]]
             return
         except csv.Error as error:
             lines.give_back_all_but_first()
-            yield lines.taken[0][0], None, f"not valid CSV: {error}"
+            yield lines.taken[0][0], None, f"not valid CSV: {_reason(error)}"
             continue
         if lines.problem:
             yield lines.taken[0][0], None, lines.problem
         elif fields:
             yield lines.taken[0][0], fields, ""
+
+
+def _reason(error: csv.Error) -> str:
+    if "new-line character" in str(error):  # Python's advice is on how to open the file
+        return "a carriage return (CR) outside quotes; end lines with a line feed (LF), as in tr '\\r' '\\n' <OLD >NEW"
+    return str(error)
 
 
 def _parquet_rows(path: AnyPath, wanted: list[str], required: Mapping[str, str], pick: Pick | None) -> Iterator[RawRow]:

@@ -367,4 +367,4 @@ def _unicode(text: str, column: str | None) -> str:
 
 def _kind(value: Any) -> str:
     kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return "missing" if value is None else kinds.get(type(value), f"of type {type(value).__name__}")
+    return "missing" if value is None else kinds.get(type(value), f"a value of type {type(value).__name__}")

@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow
@@ -452,3 +453,27 @@ def test_zstandard_files(tmp_path, broken):
             list(stream(tmp_path / "r.jsonl.zst"))
     else:
         assert len(list(stream(tmp_path / "r.jsonl.zst"))) == 10
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"), [(100, "no column 'topic' in its first 100 rows; its"), (99, "'topic'; its")]
+)
+def test_a_column_is_looked_for_in_the_first_rows_of_json(tmp_path, rows, said):
+    write_jsonl(tmp_path / "x.jsonl", [{"text": "a"}] * rows)
+    with pytest.raises(UserError, match=said):
+        load(tmp_path / "x.jsonl", needs=("topic",))
+
+
+def test_carriage_returns_alone_as_line_ends_are_told_what_to_do(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"text,topic\ra,t\rb,t\r")
+    with pytest.raises(
+        UserError, match=r"line 1: the column names cannot be read: .*a carriage return.*end lines with"
+    ):
+        load(tmp_path / "x.csv")
+
+
+def test_what_is_no_string_is_named_by_its_type(tmp_path):
+    table = pyarrow.table({"text": ["a"], "topic": [Decimal("1.5")]})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(UserError, match="the column 'topic' has a value of type Decimal, not a string"):
+        load(tmp_path / "x.parquet", needs=("topic",))

@@ -122,12 +122,11 @@ def _two_topics(found: Inspection) -> Advice | None:
 
 
 def _across(found: Inspection) -> Advice | None:
-    leaks = sum(repeat.set == "validation" for repeat in found.repeats.examples)
+    leaks = found.repeats.validation
     if not leaks:
         return None
-    return Advice(
-        what="remove them from the validation set", why=f"at least {leaks} of its rows are nearly training rows"
-    )
+    why = f"{leaks:,} of its {found.validation_rows:,} rows have exactly or nearly the text of a training row"
+    return Advice(what="remove rows that repeat training rows from the validation set", why=why)
 
 
 def _repeats(found: Inspection) -> Advice | None:

@@ -28,7 +28,7 @@ from .costs import estimate_fit
 from .page import render_inspection
 from .probing import Probed, agreements, confusable, describe_noisy, doubted, expected, probe_rows, recalls
 from .repeats import find_repeats, summed
-from .results import Inspection, Suspect, TopicFacts
+from .results import MOST_COMPARED, Inspection, Suspect, TopicFacts
 from .suspects import find_suspects
 from .texts import describe_targets, read_tokens, scripts, text_lengths
 
@@ -37,7 +37,6 @@ log = logging.getLogger("unskew")
 RESULT = "inspection.json"
 WORST = 20  # suspects in inspection.json
 UNUSABLE = 20
-MOST_COMPARED = 20_000  # noisy rows that are compared with the clean ones
 
 
 def inspect(

@@ -45,5 +45,6 @@ def summed(repeats: Sequence[Repeat], clean: str) -> Repeats:
         near=sum(not repeat.exact for repeat in inside),
         two_topics=sum(not repeat.same_topic for repeat in inside),
         across=len(repeats) - len(inside),
+        validation=sum(repeat.set == "validation" for repeat in repeats),
         examples=sorted(repeats, key=lambda repeat: (repeat.set != clean, repeat.same_topic))[:EXAMPLES],
     )

@@ -4,6 +4,8 @@ from pydantic import Field
 
 from ..common import Artefact, Count, FormatNumber, Name, Share
 
+MOST_COMPARED = 20_000  # noisy rows that are compared with the clean ones
+
 Metrics = dict[str, float | None]
 
 
@@ -55,7 +57,11 @@ class Repeats(Artefact):
     exact: Count = Field(description="Clean rows with the text of an earlier clean row.")
     near: Count = Field(description="Clean rows with nearly the text of an earlier clean row.")
     two_topics: Count = Field(description="Repeats, exact or near, with another topic than the earlier row.")
-    across: Count = Field(description="Rows of other sets with exactly or nearly the text of a clean row.")
+    across: Count = Field(
+        description="Rows of other sets with exactly or nearly the text of a clean row; of a noisy set, the first "
+        f"{MOST_COMPARED:,} rows are compared."
+    )
+    validation: Count = Field(default=0, description="Those that are rows of the validation set.")
     examples: list[Repeat] = Field(description="First repeats, those with two topics before others.")
 
 

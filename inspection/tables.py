@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..common import one_line
-from .results import Inspection, Pair, TopicFacts
+from .results import MOST_COMPARED, Inspection, Pair, TopicFacts
 from .spelling import with_shown_names
 
 ENDS = 8  # topics shown at each end of the list
@@ -30,11 +30,13 @@ def print_inspection(found: Inspection, console: Console) -> None:
 def facts(found: Inspection) -> list[tuple[str, str]]:
     """The findings, one per line: a name and figures."""
     repeats, lengths = found.repeats, found.lengths
+    partly = found.noisy is not None and found.noisy.rows > MOST_COMPARED
+    read = f" (of the noisy set, the first {MOST_COMPARED:,} rows were compared)" if partly else ""
     bands = ", ".join(f"{count} {band}" for band, count in found.bands.items())
     lines = [
         ("topics by band", f"{bands}; the most frequent has {found.imbalance:,.0f} times the rows of the rarest"),
         ("rows left out", _left_out(found)),
-        ("repeated texts", f"{repeats.exact:,} exact, {repeats.near:,} near; {repeats.across:,} across sets"),
+        ("repeated texts", f"{repeats.exact:,} exact, {repeats.near:,} near; {repeats.across:,} across sets{read}"),
         ("texts under two topics", f"{repeats.two_topics:,} rows"),
         ("doubted labels", f"{sum(topic.doubted for topic in found.topics):,} rows"),
         ("confusable topics", "; ".join(_pair(pair) for pair in found.pairs[:SHOWN_PAIRS]) or "none"),

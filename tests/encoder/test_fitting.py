@@ -56,7 +56,9 @@ def test_it_learns_and_logs_each_epoch(train, validation, noisy, topics, setting
     assert right.float().mean() > 0.9
     assert folders(tmp_path) == ["clean", "noisy"]
     (log,) = tmp_path.glob("clean-*/logs/version_0/metrics.csv")
-    epochs = [row for row in csv.DictReader(log.open()) if row[MONITOR]]
+    rows = list(csv.DictReader(log.open()))
+    epochs = [row for row in rows if row[MONITOR]]
+    assert len([row for row in rows if row["validation/recall/courts"]]) == len(epochs)
     assert len(epochs) >= 2
     for name in ("nll", "accuracy", "recall_many", "recall_medium", "recall_few", "recall/courts"):
         known = f"validation/{name}" in epochs[0]

@@ -1,5 +1,5 @@
 from .checks import check_disjoint, check_known_topics, check_training, check_usable, overlapping
-from .formats import RawRow, count_rows, count_rows_about, format_of, read_rows
+from .formats import RawRow, count_rows, count_rows_about, format_of, next_csv_row, read_rows
 from .hub import HubDataset
 from .lines import count_lines, read_lines
 from .near_duplicates import NearDuplicates, text_key
@@ -55,6 +55,7 @@ __all__ = [
     "format_of",
     "load",
     "load_usable",
+    "next_csv_row",
     "overlapping",
     "place_of",
     "read_lines",

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
 from ..common import AnyPath, UserError, local_or_open
 from .lines import BLOCK, Line, count_lines, not_utf8, opened, read_lines, too_long
@@ -27,6 +27,7 @@ _HEAD = 100
 _SEPARATORS = {";": "semicolons", "\t": "tabs"}  # of files that are called CSV too
 
 Pick = Callable[[], bool]
+CsvRow = TypeVar("CsvRow", list[str], dict[str, Any])
 
 
 class _Repeated(dict[str, Any]):
@@ -273,7 +274,6 @@ class _CsvLines:
 
 
 def _csv_rows(path: AnyPath, wanted: list[str], required: Mapping[str, str], lines: Iterable[Line]) -> Iterator[RawRow]:
-    csv.field_size_limit(max(csv.field_size_limit(), LARGEST_FIELD))
     parsed = _csv_fields(_CsvLines(iter(lines)))
     header = next(parsed, None)
     if header is None:
@@ -293,19 +293,34 @@ def _csv_rows(path: AnyPath, wanted: list[str], required: Mapping[str, str], lin
             yield RawRow(number, dict(zip(names, fields, strict=True)))
 
 
+def next_csv_row(reader: Iterator[CsvRow], longest: int) -> CsvRow | None:
+    """The next row of a reader of the `csv` module, with fields of at most `longest` characters; None at the end.
+
+    Raises:
+        csv.Error: If the row is not valid.
+    """
+    # The limit is the whole process's, and it decides how a file with a wrong quote is split into rows. So it is set
+    # for one row at a time: two files that are read in turns must not see each other's.
+    before = csv.field_size_limit(longest)
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(before)
+
+
 def _csv_fields(lines: _CsvLines) -> Iterator[tuple[int, list[str] | None, str]]:
     """The fields of each row and the line it starts on; a wrong quote costs only the first line of its row."""
     reader = csv.reader(lines, strict=True)
     while True:
         lines.start_row()
         try:
-            fields = next(reader)
-        except StopIteration:
-            return
+            fields = next_csv_row(reader, LARGEST_FIELD)
         except csv.Error as error:
             lines.give_back_all_but_first()
             yield lines.taken[0][0], None, f"not valid CSV: {_reason(error)}"
             continue
+        if fields is None:
+            return
         if lines.problem:
             yield lines.taken[0][0], None, lines.problem
         elif fields:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Literal, get_args
 
 from ..common import AnyPath, local_or_open
+from ..corpus import next_csv_row
 
 RowFormat = Literal["jsonl", "jsonl.gz", "jsonl.zst", "csv", "parquet"]
 Row = dict[str, Any]
@@ -22,6 +23,7 @@ FORMATS: tuple[RowFormat, ...] = get_args(RowFormat)
 NAMES = ("id", "topic", "confidence", "topics", "output")
 SET = "topic_set"
 _COPIED = 2**20
+_LONGEST_FIELD = 2**31 - 1  # characters, the most that `csv` takes on every system
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,8 @@ def _encode_csv(rows: Sequence[Row], layout: Layout) -> bytes:
 
 
 def _csv_rows(file: IO[bytes]) -> Iterator[Row]:
-    csv.field_size_limit(2**31 - 1)
-    for row in csv.DictReader(io.TextIOWrapper(file, "utf-8", newline="")):
+    reader = csv.DictReader(io.TextIOWrapper(file, "utf-8", newline=""))
+    while row := next_csv_row(reader, _LONGEST_FIELD):
         parsed = {name: json.loads(row[name] or "null") for name in ("topics", SET) if name in row}
         yield {**row, **parsed, "confidence": float(row["confidence"])}
 

@@ -120,7 +120,7 @@ def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
     work.state.check_unchanged()
     folder.check_own(place, manifest)
     shards = [records[index] for index in sorted(records)]
-    reconcile(shards, manifest["shard_rows"], manifest.get("input_rows"))
+    reconcile(shards, manifest["shard_rows"], manifest.get("input_rows"), manifest.get("report"))
     sampled = (manifest["prior"] or {}).get("seconds", 0.0)
     report = summarise(shards, totals, work.system.topics, manifest.get("report"), sampled)
     folder.finish(place, manifest, shards, work.layout, report, standing)

@@ -109,23 +109,28 @@ def summarise(
     }
 
 
-def reconcile(shards: Sequence[Mapping[str, Any]], shard_rows: int, at_most: int | None) -> None:
+def reconcile(
+    shards: Sequence[Mapping[str, Any]], shard_rows: int, at_most: int | None, before: Mapping[str, Any] | None = None
+) -> None:
     """Check that every row of the input is in one shard, as a result or as an error.
 
     Args:
         shards: Records of the shards, in order.
         shard_rows: Rows of every shard but the last.
         at_most: Counted rows of the input.
+        before: Report of the run whose errors were run again; its rows are exactly these.
 
     Raises:
         UserError: If a row is missing or there are too many.
     """
     sizes = [shard["rows"] + shard["errors"] for shard in shards]
     whole = [shard["index"] for shard in shards] == list(range(len(shards)))
-    if not whole or any(size != shard_rows for size in sizes[:-1]) or (at_most is not None and sum(sizes) > at_most):
+    known = before["input_rows"] if before else at_most
+    too_many, too_few = known is not None and sum(sizes) > known, before is not None and sum(sizes) < known
+    if not whole or any(size != shard_rows for size in sizes[:-1]) or too_many or too_few:
         raise UserError(
             f"the results do not add up: {sum(sizes):,} rows in {len(sizes):,} shards of {shard_rows:,}, but the "
-            f"input has {'some' if at_most is None else format(at_most, ',')}; give --restart to start again"
+            f"input has {'some' if known is None else format(known, ',')}; give --restart to start again"
         )
 
 

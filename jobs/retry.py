@@ -19,6 +19,11 @@ from .predict_shard import Shard, ShardResult, topics_of
 
 _CHANGED = "{} was changed after the job had written it; run the job again with --overwrite instead"
 
+_OTHER_ROWS = (
+    "the rows of {} are not those that the input has now; run the command without --retry_errors to keep the earlier "
+    "results, or give --restart to start again"
+)
+
 
 def reopen(place: JobPaths, manifest: dict[str, Any], layout: Layout) -> dict[str, Any]:
     """Make a finished job unfinished, with shard files and records. Returns the manifest that was written.
@@ -57,21 +62,38 @@ class Retry:
 
 
 def with_errors(place: JobPaths, records: Mapping[int, Mapping[str, Any]], shards: Iterable[Shard]) -> Iterator[Retry]:
-    """The shards of the input that have errors."""
+    """The shards of the input that have errors.
+
+    Raises:
+        UserError: If the input is split into other rows than those that failed and those that have a result.
+    """
     for shard in shards:
-        if not records[shard.index]["errors"]:
+        record = records.get(shard.index, {"rows": 0, "errors": 0})
+        if len(shard.rows) != record["rows"] + record["errors"]:
+            raise UserError(_OTHER_ROWS.format(place.part(shard.index)))
+        if not record["errors"]:
             continue
         failed = bad_places(place.bad(shard.index).read_bytes())
         rows = [row for row in shard.rows if row[1:] in failed]
+        if len(rows) != record["errors"]:
+            raise UserError(_OTHER_ROWS.format(place.bad(shard.index)))
         yield Retry(Shard(shard.index, rows), [row[1:] for row in shard.rows])
 
 
 def merged(place: JobPaths, retry: Retry, result: ShardResult, layout: Layout) -> ShardResult:
-    """The whole shard: its earlier rows and, in their places, those that now have a result."""
+    """The whole shard: its earlier rows and, in their places, those that now have a result.
+
+    Raises:
+        UserError: If these rows do not fill their places exactly.
+    """
     failed_before = {row[1:] for row in retry.shard.rows}
     failed_still = bad_places(result.bad)
-    old, new = iter(_rows(place, result.index, layout)), rows_of(io.BytesIO(result.content), layout)
-    rows = [next(new if row in failed_before else old) for row in retry.places if row not in failed_still]
+    old, new = _rows(place, result.index, layout), list(rows_of(io.BytesIO(result.content), layout))
+    from_new = [row in failed_before for row in retry.places if row not in failed_still]
+    if (len(old), len(new)) != (from_new.count(False), from_new.count(True)):
+        raise UserError(_OTHER_ROWS.format(place.part(result.index)))
+    left = {False: iter(old), True: iter(new)}
+    rows = [next(left[is_new]) for is_new in from_new]
     whole = _as_answered(result.index, rows, [], result.first_bad, layout)
     return replace(whole, errors=result.errors, bad=result.bad, cost=result.cost)
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow
@@ -20,7 +21,10 @@ from unskew.common import UserError, read_artefact, write_jsonl
 from unskew.decoder import GenerationSettings
 from unskew.jobs import JobSettings, describe_status, folder, job_status, predict, run, status
 from unskew.jobs.encoding import FORMATS, Layout, encode, rows_of
+from unskew.jobs.job import iter_shards
 from unskew.jobs.manifest import JobManifest
+from unskew.jobs.predict_shard import predict_shard
+from unskew.jobs.report import reconcile
 
 OUTPUTS = [*(f"out.{form}" for form in FORMATS), "out", "out.parquet/", "out.csv/"]
 
@@ -187,6 +191,60 @@ def test_errors_that_were_edited_are_not_run_again(job, rows, tmp_path):
     errors.write_text(errors.read_text().partition("\n")[2])
     with pytest.raises(UserError, match="was changed after the job had written it"):
         job(retry_errors=True)
+
+
+def test_errors_of_a_csv_run_again_among_the_same_rows(fake, tmp_path):
+    """A limit of the process decides how far a quote that is never closed reaches; reading results must not move it."""
+    lines = [f'{i},"never closed' if i in (3, 30) else f"{i},row {i} {'y' * 100}" for i in range(40)]
+    (tmp_path / "in.csv").write_text("\n".join(["id,text", *lines]) + "\n")
+    settings = JobSettings(str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), progress="none", shard_rows=64)
+    before = csv.field_size_limit(1000)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("unskew.corpus.formats.LARGEST_FIELD", 1000)
+            first = run(fake.fake_system(), settings)
+            rows = contents(tmp_path / "out.csv")
+            again = run(fake.fake_system(), replace(settings, retry_errors=True))
+        assert csv.field_size_limit() == 1000
+    finally:
+        csv.field_size_limit(before)
+    assert (again.written, again.bad) == (first.written, first.bad) == (38, 2)
+    assert contents(tmp_path / "out.csv") == rows
+
+
+@pytest.mark.parametrize("moved", ["a row less", "an error elsewhere", "a result that was lost"])
+def test_errors_run_again_over_other_rows_lose_nothing(fake, job, rows, tmp_path, monkeypatch, moved):
+    job("out/")
+    before = files(tmp_path / "out")
+
+    def other_shards(*given):
+        for shard in iter_shards(*given):
+            match moved:
+                case "a row less":
+                    yield replace(shard, rows=shard.rows[:-1])
+                case "an error elsewhere":
+                    yield replace(shard, rows=[(row, file, line + 1000) for row, file, line in shard.rows])
+                case _:
+                    yield shard
+
+    def lossy(*given):
+        result = predict_shard(*given)
+        return replace(result, content=encode([], given[3])) if moved == "a result that was lost" else result
+
+    monkeypatch.setattr("unskew.jobs.job.iter_shards", other_shards)
+    monkeypatch.setattr("unskew.jobs.job.predict_shard", lossy)
+    with healed(fake, "row 17", "row 25"), pytest.raises(UserError, match="are not those that the input has now"):
+        job("out/", retry_errors=True)
+    monkeypatch.undo()
+    assert job("out/").written == 37
+    assert {name: content for name, content in files(tmp_path / "out").items() if "done" not in name} == before
+
+
+def test_rows_after_a_retry_are_those_of_the_report_before():
+    shards = [{"index": 0, "rows": 7, "errors": 3}, {"index": 1, "rows": 2, "errors": 0}]
+    reconcile(shards, 10, None, {"input_rows": 12})
+    with pytest.raises(UserError, match="12 rows in 2 shards of 10, but the input has 13"):
+        reconcile(shards, 10, None, {"input_rows": 13})
 
 
 def test_the_report_of_a_job(fake, job, rows, tmp_path):

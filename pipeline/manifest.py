@@ -1,7 +1,6 @@
 """The contents of unskew.json and metrics.json of a bundle, as types. Knows no model and reads no weights."""
 
 import math
-from pathlib import PurePosixPath
 from typing import Annotated
 
 from pydantic import AfterValidator, AliasChoices, Field, JsonValue, model_validator
@@ -12,14 +11,19 @@ from ..common import Artefact, Count, FormatNumber, JsonObject, Name, Sha256, Sh
 ROUNDING = 1e-3  # how far from 1 a stored prior may sum
 
 
-def _inside(name: str) -> str:
-    path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or path.parts[0] == "~":
+def inside(name: str) -> str:
+    """The name of a file in a bundle, given with its folders and slashes.
+
+    Raises:
+        ValueError: If it may lead out of the bundle's folder.
+    """
+    parts = name.split("/")
+    if not {"", ".", ".."}.isdisjoint(parts) or "\\" in name or "\0" in name or parts[0] == "~":
         raise ValueError("must be the path of a file inside the bundle")
     return name
 
 
-FileName = Annotated[str, Field(max_length=1000), AfterValidator(_inside)]
+FileName = Annotated[str, Field(max_length=1000), AfterValidator(inside)]
 Nats = Annotated[float, Field(ge=-1000, le=1000)]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..common import RemotePath, UserError, check_disk, fingerprint, replacing_folder
+from .manifest import inside
 
 UNUSED_DAYS = 30  # after which a copy is removed; a process that has loaded it needs it no more
 
@@ -24,7 +25,8 @@ def local_copy(url: str, marker: str) -> Path:
         marker: Name of an object that every bundle has.
 
     Raises:
-        UserError: If it is not a bundle, cannot be read, changes while it is copied, or the disk is full.
+        UserError: If it is not a bundle, has an object whose name leads out of it, cannot be read, changes while it is
+            copied, or the disk is full.
     """
     source = RemotePath.parse(url)
     if not (source / marker).is_file():
@@ -81,4 +83,15 @@ def _used(place: Path) -> float:
 def _state(source: RemotePath) -> list[tuple[str, int, int]]:
     """Name, version and bytes of each object."""
     files = [(file, file.stat()) for file in source.files()]
-    return [("/".join(file.parts[len(source.parts) :]), stat.st_ino, stat.st_size) for file, stat in files]
+    return [(_name(source, file), stat.st_ino, stat.st_size) for file, stat in files]
+
+
+def _name(source: RemotePath, file: RemotePath) -> str:
+    # A store takes any name, `..` too, and the copy is written under the same one.
+    name = "/".join(file.parts[len(source.parts) :])
+    try:
+        return inside(name)
+    except ValueError:
+        raise UserError(
+            f"{source} has an object {name!r}, which is not the name of a file inside a bundle; delete it"
+        ) from None

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from object_store import memory_store
 from safetensors.numpy import load_file, save_file
 
 from unskew.common import UserError
@@ -75,6 +76,7 @@ MANIFEST = "unskew.json"
         (MANIFEST, assign("description", to="x"), "description"),
         (MANIFEST, assign("files", to={"../../secret.safetensors": 3}), "inside the bundle"),
         (MANIFEST, assign("files", to={"/etc/passwd": 3}), "inside the bundle"),
+        (MANIFEST, assign("files", to={"encoder/./config.json": 3}), "inside the bundle"),
         (MANIFEST, assign("files", to=["encoder/config.json"]), "files"),
         (MANIFEST, assign("sha256", to={"encoder/model.safetensors": "0" * 64}), "SHA-256 differs"),
         (MANIFEST, assign("sha256", to={"encoder/model.safetensors": "abc"}), "sha256"),
@@ -163,3 +165,16 @@ def test_only_a_bundle_or_an_empty_folder_is_replaced(fitted, tmp_path, monkeypa
     for _ in range(2):
         fitted[0].save_pretrained(tmp_path / "empty")
     assert (tmp_path / "empty" / "unskew.json").exists()
+
+
+@pytest.mark.parametrize("name", ["../../../../written", "a//b", "encoder/./b", "a\\b", "a\0b"])
+def test_an_object_whose_name_leads_out_of_the_bundle(bundle, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with memory_store() as store:
+        for path in (path for path in bundle.rglob("*") if path.is_file()):
+            store.pipe_file(f"/models/mine/{path.relative_to(bundle).as_posix()}", path.read_bytes())
+        assert HybridPipeline.from_pretrained("memory://models/mine", device="cpu")
+        shutil.rmtree(tmp_path / "cache")
+        store.pipe_file(f"/models/mine/{name}", b"harm")
+        assert "which is not the name of a file inside a bundle" in refused("memory://models/mine")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == b"harm"]

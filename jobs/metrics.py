@@ -54,7 +54,8 @@ class MetricsFile:
     def __init__(self, path: Path, output: str, total: int | None) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge
 
-        self._path, self._written, self._output = path, 0.0, printable(output)  # the file is UTF-8
+        self._path, self._output = path, printable(output)  # the file is UTF-8
+        self._tried, self._problem = 0.0, ""
         self._registry = registry = CollectorRegistry()
 
         def counter(name: str, text: str, *more: str) -> Any:
@@ -87,7 +88,7 @@ class MetricsFile:
         """Count rows, and write the file when it is due."""
         self._rows.inc(rows)
         self._errors.inc(errors)
-        if time.monotonic() - self._written >= EVERY:
+        if time.monotonic() - self._tried >= EVERY:
             self._try_to_write()
 
     def stored(self, record: Mapping[str, Any]) -> None:
@@ -103,14 +104,19 @@ class MetricsFile:
         self._try_to_write()
 
     def _try_to_write(self) -> None:
+        before, self._problem = self._problem, ""
         try:
             self._write()
         except OSError as error:
-            log.warning("cannot write %s: %s; the job goes on", self._path, error.strerror)
+            self._problem = error.strerror or str(error)
+        if self._problem and self._problem != before:
+            log.warning("cannot write %s: %s; the job goes on", self._path, self._problem)
+        elif before and not self._problem:
+            log.warning("%s is written again", self._path)
 
     def _write(self) -> None:
         from prometheus_client import write_to_textfile
 
+        self._tried = time.monotonic()
         self._now.set_to_current_time()
         write_to_textfile(str(self._path), self._registry)
-        self._written = time.monotonic()

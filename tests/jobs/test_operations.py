@@ -19,7 +19,7 @@ from killing import KilledError, killed_after
 from unskew.cli.main import main
 from unskew.common import UserError, read_artefact, write_jsonl
 from unskew.decoder import GenerationSettings
-from unskew.jobs import JobSettings, describe_status, folder, job_status, predict, run, status
+from unskew.jobs import JobSettings, describe_status, folder, job_status, metrics, predict, run, status
 from unskew.jobs.encoding import FORMATS, Layout, encode, rows_of
 from unskew.jobs.job import iter_shards
 from unskew.jobs.manifest import JobManifest
@@ -347,6 +347,29 @@ def test_metrics_that_cannot_be_written_are_refused_before_the_work(fake, job, r
     with pytest.raises(UserError, match=r"cannot write .*none/job\.prom"):
         job(metrics=str(tmp_path / "none" / "job.prom"))
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_metrics_that_can_no_longer_be_written_are_tried_seldom_and_said_once(tmp_path, monkeypatch, caplog):
+    folder, clock = tmp_path / "collector", [100.0]
+    folder.mkdir()
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: clock[0])
+    file = metrics.MetricsFile(folder / "job.prom", "out.jsonl", None)
+    tried, real = [], file._write
+    monkeypatch.setattr(file, "_write", lambda: (tried.append(clock[0]), real()))
+    (folder / "job.prom").unlink()
+    folder.rmdir()
+    for _ in range(79):
+        clock[0] += 0.25
+        file.tell(1, 0)
+    assert len(tried) == 3
+    folder.mkdir()
+    clock[0] += metrics.EVERY
+    file.tell(1, 0)
+    assert 'unskew_job_rows_total{output="out.jsonl"} 80.0' in (folder / "job.prom").read_text()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "No such file or directory; the job goes on" in said[0]
+    assert said[1].endswith("job.prom is written again")
 
 
 def test_metrics_count_rows_that_run_again_once(fake, job, rows, tmp_path):

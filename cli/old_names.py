@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from ..common import UserError
+
 NEW_NAMES = {"columns.of": "columns.paraphrase_of", "engine": "executor", "writer": "backend"}
 CONFIG = "--config"
 
@@ -30,11 +32,22 @@ def with_new_names(arguments: Sequence[str]) -> list[str]:
 
 
 def _config(path: str) -> str:
-    """The path; if the file has old names, its content with new names instead. `--config` takes either."""
+    """The path; if the file has old names, its content with new names instead. `--config` takes either.
+
+    Raises:
+        UserError: If there is such a file, but it is not YAML with options.
+    """
     try:
-        options = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        return path  # the parser says what is wrong with it
+        content = Path(path).read_bytes()
+    except (OSError, ValueError):
+        return path  # no file, but options as text; the parser says what is wrong with them
+    try:
+        options = yaml.safe_load(content.decode())
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"the config {path} is not YAML in UTF-8: {said}; correct it or save it again") from error
+    if not isinstance(options, dict):
+        raise UserError(f"the config {path} has no options; write one a line, as in `model: runs/mine`")
     current = _with_new_keys(options)
     return path if current == options else yaml.safe_dump(current, sort_keys=False, allow_unicode=True)
 

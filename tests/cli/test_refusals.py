@@ -79,14 +79,16 @@ def test_an_unknown_option_answers_with_the_nearest_names(capsys, option, meant)
         ("decoder: {max_tokns: 5}", "did you mean --decoder.max_tokens"),
         ("encoder: {scratch: {widht: 5}}", "did you mean --encoder.scratch.width"),
         ("decodr: {max_tokens: 5}", "did you mean --decoder.max_tokens"),
-        ("a: [", "line 2"),
-        ("- 1", ""),
-        ("", ""),
-        ("\x00", ""),
+        ("a: [", "c.yaml is not YAML in UTF-8: while parsing"),
+        ("a: [", "line 1, column 5"),
+        ("- 1", "c.yaml has no options"),
+        ("", "c.yaml has no options"),
+        ("\x00", "c.yaml is not YAML in UTF-8"),
+        ("\udcff\udcfe", "c.yaml is not YAML in UTF-8"),
     ],
 )
 def test_a_config_file_is_refused_alike(capsys, tmp_path, text, said):
-    (tmp_path / "c.yaml").write_text(text)
+    (tmp_path / "c.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
     assert said in refusal(capsys, "fit", "--config", str(tmp_path / "c.yaml"), *FIT[1:])
 
 

@@ -219,6 +219,10 @@ def _expand(one: str) -> list[AnyPath | HubDataset]:
         raise UserError(f"there is no file {one}{where}; {remedy}")
     for file in files:
         format_of(file)
+        if isinstance(file, Path) and file.is_symlink() and not file.exists():
+            raise UserError(
+                f"{file} is a link to {file.readlink()}, which does not exist; restore it or remove the link"
+            )
         if not file.is_file():
             raise UserError(f"{file} is a pipe or a device, not a regular file; write its contents to a file first")
     return list(files)

@@ -477,3 +477,10 @@ def test_what_is_no_string_is_named_by_its_type(tmp_path):
     pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(UserError, match="the column 'topic' has a value of type Decimal, not a string"):
         load(tmp_path / "x.parquet", needs=("topic",))
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "*.jsonl"])
+def test_a_link_to_nothing_is_named_with_what_it_points_to(tmp_path: Path, name: str) -> None:
+    (tmp_path / "rows.jsonl").symlink_to("gone.jsonl")
+    with pytest.raises(UserError, match=r"rows\.jsonl is a link to gone\.jsonl, which does not exist"):
+        list(stream(tmp_path / name))

@@ -19,9 +19,10 @@ def rows():
     return LabelledFeatures(features, labels)
 
 
-def standardised(features):
-    centred = features - features.mean(0)
-    return centred / centred.square().sum(-1).mean().sqrt()
+def standardised(features, weights=None):
+    shares = torch.full((len(features),), 1 / len(features)) if weights is None else (weights / weights.sum()).float()
+    centred = features - shares @ features
+    return centred / (shares @ centred.square().sum(-1)).sqrt()
 
 
 @pytest.mark.parametrize("strength", [1.0, 10.0, 100.0])
@@ -74,7 +75,7 @@ def test_sums_and_multiples_of_heads(rows):
 def test_rows_weigh_as_in_scikit_learn(rows):
     weights = torch.rand(len(rows.labels), generator=torch.Generator().manual_seed(1)).double() + 0.1
     head = fit_linear_head([LabelledFeatures(rows.features, rows.labels, weights)], 3, 10.0, iterations=2000)
-    features = standardised(rows.features)
+    features = standardised(rows.features, weights)
     peer = LogisticRegression(C=10.0, tol=1e-8, max_iter=5000).fit(features, rows.labels, sample_weight=weights)
     expected = peer.decision_function(features) - torch.bincount(rows.labels, weights).log().numpy()
     torch.testing.assert_close(

@@ -261,7 +261,7 @@ DECODERS = st.none() | st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(GIVEN, ENCODERS, DECODERS)
 def test_the_command_has_every_setting_given(inspected, given, encoder, decoder):
     found = inspected[0].model_copy(update={"targets": inspected[0].targets.model_copy(update={"rows": 9})})

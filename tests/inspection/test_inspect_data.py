@@ -254,7 +254,7 @@ ENCODERS = st.builds(
 )
 DECODERS = st.none() | st.builds(
     DecoderSettings,
-    prompt=st.sampled_from(["auto", "Read: {text}\n'Write':"]),
+    prompt=st.sampled_from(["auto", "Read {text}\nand 'write'"]),
     fairness=st.booleans(),
     topic_loss=st.none() | st.just(LossSettings()),
     noisy=st.builds(PhaseSettings, max_tokens=st.sampled_from([None, "200M"])),

@@ -7,6 +7,7 @@ from .log_levels import errors_only
 from .metric_titles import METRIC_TITLES
 from .pages import page_values, render_page
 from .paths import (
+    BUNDLE_MANIFEST,
     check_disk,
     check_system,
     check_unicode,
@@ -60,6 +61,7 @@ __all__ = [
     "Count",
     "AnyPath",
     "Artefact",
+    "BUNDLE_MANIFEST",
     "RemotePath",
     "any_path",
     "is_url",

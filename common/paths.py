@@ -14,6 +14,7 @@ from .errors import UserError
 if TYPE_CHECKING:
     from .storage import AnyPath
 
+BUNDLE_MANIFEST = "unskew.json"
 LEAST_FREE = 100 * 10**6
 LONGEST_NAME = 150  # bytes of an output's name; the system allows 255, and temporary names add host and process
 
@@ -44,8 +45,8 @@ def output_folder(name: str | os.PathLike[str]) -> Path:
     """The absolute path of a folder that will be written, or replaced as a whole.
 
     Raises:
-        UserError: As `usable_path`; if it is the working folder or contains it; if it is not a folder; if its name is
-            too long for the names of the files beside it.
+        UserError: As `usable_path`; if it is the working folder or contains it; if it is not a folder; if it is inside
+            a bundle; if its name is too long for the names of the files beside it.
     """
     try:
         path = usable_path(name).resolve()
@@ -55,7 +56,7 @@ def output_folder(name: str | os.PathLike[str]) -> Path:
         raise UserError(f"{path} is the working folder or contains it; name a new folder inside it")
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is {'a file' if path.is_file() else 'neither a file nor a folder'}; {_OTHER_NAME}")
-    return _with_room(path)
+    return _checked(path)
 
 
 def model_folder(name: str | os.PathLike[str]) -> Path:
@@ -90,18 +91,23 @@ def output_file(name: str | os.PathLike[str]) -> Path:
     """The absolute path of a file that will be written, or replaced as a whole.
 
     Raises:
-        UserError: As `usable_path`; if it is a folder or a device; if its name is too long for the names of the files
-            beside it.
+        UserError: As `usable_path`; if it is a folder or a device; if it is inside a bundle; if its name is too long
+            for the names of the files beside it.
     """
     path = usable_path(name).absolute()
     if path.is_dir() or os.fspath(name).endswith(("/", "/..", "/.")):
         raise UserError(f"{path} is a folder; name a file in it")
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is neither a file nor a folder; {_OTHER_NAME}")
-    return _with_room(path)
+    return _checked(path)
 
 
-def _with_room(path: Path) -> Path:
+def _checked(path: Path) -> Path:
+    for folder in path.parents:
+        if (folder / BUNDLE_MANIFEST).is_file():
+            raise UserError(
+                f"{path} is inside the bundle {folder}, which a new fit replaces as a whole; choose another place"
+            )
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         raise UserError(f"the name {path.name[:40]}... is longer than {LONGEST_NAME} bytes; choose a shorter one")
     return path

@@ -65,7 +65,8 @@ def check_agreement(system: HybridPipeline, run: Run, what: str) -> float:
     """
     encoder = system.encoder
     names = list(system.topics.names)
-    batches = [[HARMLESS_TEXT], [HARMLESS_TEXT * 20, *names[:30]], ["a", "b", HARMLESS_TEXT]]
+    longest = f"{HARMLESS_TEXT} " * encoder.max_tokens  # cut to the most tokens that are read
+    batches = [[HARMLESS_TEXT], [HARMLESS_TEXT * 20, *names[:30]], ["a", "b", HARMLESS_TEXT], [longest, "a"]]
     worst = 0.0
     for texts in batches:
         inputs = {name: tensor.numpy() for name, tensor in _inputs(encoder, texts).items()}

@@ -23,6 +23,7 @@ FORMATS: tuple[RowFormat, ...] = get_args(RowFormat)
 NAMES = ("id", "topic", "confidence", "topics", "output")
 SET = "topic_set"
 _COPIED = 2**20
+_GROUP_ROWS, _GROUP_BYTES = 100_000, 2**26  # of a Parquet row group, uncompressed
 _LONGEST_FIELD = 2**31 - 1  # characters, the most that `csv` takes on every system
 
 
@@ -159,10 +160,25 @@ def _parquet_rows(file: IO[bytes]) -> Iterator[Row]:
 
 
 def _join_parquet(paths: Sequence[AnyPath], file: IO[bytes]) -> None:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetWriter(file, pq.read_schema(local_or_open(paths[0]))) as writer:
-        for part in paths:
-            with pq.ParquetFile(local_or_open(part)) as opened:
-                for index in range(opened.num_row_groups):
-                    writer.write_table(opened.read_row_group(index))
+        for tables in _row_groups(paths):
+            writer.write_table(pa.concat_tables(tables))
+
+
+def _row_groups(paths: Sequence[AnyPath]) -> Iterator[list[Any]]:
+    """The rows of Parquet files in groups: one for each of many shards would make a footer that grows with them."""
+    import pyarrow.parquet as pq
+
+    held, rows, size = [], 0, 0
+    for part in paths:
+        with pq.ParquetFile(local_or_open(part)) as opened:
+            held.append(opened.read())
+        rows, size = rows + held[-1].num_rows, size + held[-1].nbytes
+        if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
+            yield held
+            held, rows, size = [], 0, 0
+    if held:
+        yield held

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..common import (
+    BUNDLE_MANIFEST,
     Artefact,
     UserError,
     check_unicode,
@@ -38,7 +39,7 @@ from .manifest import Manifest, Metrics
 from .remote_bundle import local_copy
 
 FORMAT = 1
-MANIFEST = "unskew.json"
+MANIFEST = BUNDLE_MANIFEST
 ADAPTER = "adapter_config.json"
 HELD_OUT = "held_out.safetensors"
 

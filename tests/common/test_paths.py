@@ -67,3 +67,14 @@ def test_a_disk_with_less_than_is_needed_is_refused(tmp_path, monkeypatch):
     assert check_disk(tmp_path, 10**9) == 10**9
     with pytest.raises(UserError, match=r"1\.0 GB are free, and 3\.0 GB are needed, on the disk"):
         check_disk(tmp_path, 3 * 10**9)
+
+
+@pytest.mark.parametrize("usable", [output_file, output_folder])
+def test_no_output_goes_into_a_bundle(usable, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "unskew.json").write_text("{}")
+    assert usable(tmp_path / "mine-too") == tmp_path / "mine-too"
+    for inside in ("mine/out", "mine/new/out"):
+        with pytest.raises(UserError, match="is inside the bundle .*mine, which a new fit replaces"):
+            usable(tmp_path / inside)
+    assert output_folder(tmp_path / "mine") == tmp_path / "mine"  # replaced as a whole

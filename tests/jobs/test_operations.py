@@ -19,7 +19,7 @@ from killing import KilledError, killed_after
 from unskew.cli.main import main
 from unskew.common import UserError, read_artefact, write_jsonl
 from unskew.decoder import GenerationSettings
-from unskew.jobs import JobSettings, describe_status, folder, job_status, metrics, predict, run, status
+from unskew.jobs import JobSettings, describe_status, encoding, folder, job_status, metrics, predict, run, status
 from unskew.jobs.encoding import FORMATS, Layout, encode, rows_of
 from unskew.jobs.job import iter_shards
 from unskew.jobs.manifest import JobManifest
@@ -183,6 +183,19 @@ def test_a_retry_killed_at_any_write_loses_nothing(fake, job, rows, tmp_path, ou
             assert job(place, retry_errors=True).written == 38
         assert files(tmp_path / str(survived - 3)).keys() == before.keys()
     assert survived > 9
+
+
+def test_row_groups_of_a_joined_file_do_not_grow_with_the_shards(job, rows, tmp_path, monkeypatch):
+    job("one.parquet", shard_rows=3)
+    with pyarrow.parquet.ParquetFile(tmp_path / "one.parquet") as found:
+        assert found.num_row_groups == 1
+    monkeypatch.setattr(encoding, "_GROUP_ROWS", 10)
+    job("some.parquet", shard_rows=3)
+    with pyarrow.parquet.ParquetFile(tmp_path / "some.parquet") as found:
+        sizes = [found.metadata.row_group(i).num_rows for i in range(found.num_row_groups)]
+        assert all(10 <= size < 13 for size in sizes[:-1])
+        assert len(sizes) > 1
+    assert contents(tmp_path / "some.parquet") == contents(tmp_path / "one.parquet")
 
 
 def test_errors_that_were_edited_are_not_run_again(job, rows, tmp_path):

@@ -34,13 +34,18 @@ class ControlTokens:
 
     @classmethod
     def add(cls, tokenizer: PreTrainedTokenizerBase, topics: Sequence[str]) -> "ControlTokens":
-        """Add the control tokens that `tokenizer` lacks, and return the ids of all control tokens."""
+        """Add the control tokens that `tokenizer` lacks, and return the ids of all control tokens.
+
+        Raises:
+            UserError: If a word of the tokenizer has the id of a control token, or a text could contain one.
+        """
         tokens = [*(topic_token(name) for name in topics), FAIRNESS_TOKEN]
         # normalized=False: otherwise a tokenizer with NFKC would read full-width look-alikes as the token.
         added = [AddedToken(token, special=True, normalized=False) for token in tokens]
         tokenizer.add_special_tokens({"extra_special_tokens": added}, replace_extra_special_tokens=False)
         vocabulary = tokenizer.get_vocab()
         ids = [vocabulary[token] for token in tokens]
+        _check_free(vocabulary, dict(zip(ids, tokens, strict=True)))
         control = cls(tuple(topics), tuple(ids[:-1]), ids[-1])
         control.check_unreachable(tokenizer)
         return control
@@ -79,6 +84,16 @@ class ControlTokens:
                     f"the base's vocabulary has {token!r} as an ordinary token, so a text could contain it; rename "
                     "the topic or choose another base"
                 )
+
+
+def _check_free(vocabulary: dict[str, int], tokens: dict[int, str]) -> None:
+    # tokenizers numbers added tokens from the size of the vocabulary, even where ids below its largest are unused.
+    for word, number in vocabulary.items():
+        if tokens.get(number, word) != word:
+            raise UserError(
+                f"the base's vocabulary has unused ids, so {tokens[number]!r} would get the id {number} of its word "
+                f"{word!r}; renumber the vocabulary without gaps, or choose another base"
+            )
 
 
 def make_rows(

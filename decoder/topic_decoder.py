@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -366,9 +367,13 @@ class TopicDecoder:
     @property
     def never_written(self) -> list[int]:
         """Ids that are never generated: control tokens, and rows of the embedding without a token."""
+        return [*self.control.ids, *self._unused_rows]
+
+    @cached_property
+    def _unused_rows(self) -> list[int]:
         embedding: Any = self.model.get_input_embeddings()
-        rows = len(embedding.weight)
-        return [*self.control.ids, *range(len(self.tokenizer), rows)]
+        used = set(self.tokenizer.get_vocab().values())
+        return [row for row in range(len(embedding.weight)) if row not in used]
 
 
 def named_by_tokens(tokens: Sequence[int], control: ControlTokens) -> list[str | None]:

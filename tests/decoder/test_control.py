@@ -82,6 +82,13 @@ def test_a_vocabulary_that_holds_a_control_string_is_refused():
         ControlTokens.add(tokenizer, ["oil"])
 
 
+def test_a_vocabulary_with_unused_ids_is_refused_where_a_control_token_would_get_a_words_id():
+    inner = Tokenizer(models.WordLevel({"[UNK]": 0, "wheat": 1, "cargo": 3}, unk_token="[UNK]"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]", eos_token="[UNK]")
+    with pytest.raises(UserError, match="the id 3 of its word 'cargo'"):
+        ControlTokens.add(tokenizer, ["oil"])
+
+
 def test_other_special_tokens_stay_and_adding_twice_changes_nothing(parts):
     tokenizer, control, *_ = parts
     assert "<|im_start|>" in tokenizer.extra_special_tokens

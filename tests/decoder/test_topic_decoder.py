@@ -3,7 +3,16 @@ import shutil
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from tokenizers import Tokenizer, models
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from unskew.common import UserError
 from unskew.decoder import GenerationSettings, TopicDecoder
@@ -125,6 +134,22 @@ def test_control_tokens_are_never_written(shared_base, monkeypatch, make_decoder
     decoder.generate(["Cy"], ["oil"], SHORT)
     assert seen[0]
     assert not {*seen[0]} & {*decoder.control.ids}
+
+
+def test_what_is_never_written_are_control_tokens_and_rows_without_a_token(tmp_path, make_decoder):
+    """Also where a word's id is larger than the size of the vocabulary, because some below it are unused."""
+    words = {"[UNK]": 0, "[END]": 1, "oil": 2, "cargo": 9}
+    inner = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, unk_token="[UNK]", eos_token="[END]", extra_special_tokens=["cargo"]
+    )
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=10, **shape)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    decoder = make_decoder(tmp_path)
+    assert decoder.control.ids == (10, 11, 12)
+    rows = len(decoder.model.get_input_embeddings().weight)
+    assert {*decoder.never_written} == {*range(rows)} - {*words.values()}
 
 
 def test_topic_logits_are_one_forward_pass_before_the_topic(decoder):

@@ -4,11 +4,21 @@ Knows sets of records, but no model.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..common import UserError, file_fingerprint
-from ..corpus import Record, Topics, check_disjoint, check_known_topics, source_files, stratified_split
+from ..corpus import (
+    Record,
+    StoredRecords,
+    Topics,
+    check_disjoint,
+    check_known_topics,
+    overlapping,
+    source_files,
+    stratified_split,
+)
 from ..pipeline import TrainingData, load_labelled, read_sets
 from .settings import AblationSettings
 
@@ -45,12 +55,42 @@ def read_training(
     """The sets of one seed, within the budget; with the synthetic rows if they are asked for.
 
     The noisy rows are stored in the folder `cache`, which all seeds and arms share.
+
+    Raises:
+        UserError: If a set cannot be used, or a clean row, also one outside the budget, has the text of a test row.
     """
     data = settings.data if synthetic else replace(settings.data, synthetic=None)
     targets = any(arm.write for arm in settings.chosen.values())
-    sets = _within(settings, read_sets(data, seed, targets=targets, cache=cache), seed)
+    whole = read_sets(data, seed, targets=targets, cache=cache)
+    sets = _within(settings, _without_test(settings, whole), seed)
     log.info("seed %d: %s", seed, sets)
     return sets
+
+
+def _without_test(settings: AblationSettings, sets: TrainingData) -> TrainingData:
+    """The sets without the noisy and synthetic rows that have the text of a test row; such a clean row is refused."""
+    test, _ = load_labelled(settings.test, settings.data.columns)
+    clean = [record for record in sets.train if not record.synthetic]
+    for name, rows in (("train", clean), ("validation", sets.validation)):
+        check_disjoint(rows, test, f"the {name} rows", settings.test)
+    leaks = {id(record) for record in overlapping(sets.train, test)}
+    train = [record for record in sets.train if id(record) not in leaks]
+    _say_left_out(settings.data.synthetic, len(leaks), settings.test)
+    noisy = sets.noisy and _unlike(sets.noisy, test)
+    _say_left_out(settings.data.noisy, len(sets.noisy or ()) - len(noisy or ()), settings.test)
+    return replace(sets, train=train, noisy=noisy)
+
+
+def _unlike(noisy: Sequence[Record], test: Sequence[Record]) -> Sequence[Record]:
+    if isinstance(noisy, StoredRecords):
+        return noisy.selected(~noisy.overlapping(test))
+    leaks = {id(record) for record in overlapping(noisy, test)}  # the records' own ids may not be unique
+    return [record for record in noisy if id(record) not in leaks]
+
+
+def _say_left_out(source: str | None, leaks: int, test: str) -> None:
+    if leaks:
+        log.warning("%s: left out %d rows with the text of a row of %s", source, leaks, test)
 
 
 def _within(settings: AblationSettings, sets: TrainingData, seed: int) -> TrainingData:
@@ -69,12 +109,10 @@ def read_test(settings: AblationSettings, training: TrainingData) -> TestRows:
     """The test rows.
 
     Raises:
-        UserError: if they cannot be used, have unknown topics, or share a text with a training set.
+        UserError: If they cannot be used, or have unknown topics.
     """
     records, _ = load_labelled(settings.test, settings.data.columns)
     check_known_topics(records, training.topics, settings.test)
-    for name, rows in (("train", training.train), ("validation", training.validation)):
-        check_disjoint(rows, records, f"the {name} rows", settings.test)
     records = [records[i] for i in _some(records, settings.test_rows)]
     written = [i for i, record in enumerate(records) if record.target and record.target.strip()]
     outputs = [written[i] for i in _some([records[i] for i in written], settings.outputs)]

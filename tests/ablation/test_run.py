@@ -10,6 +10,7 @@ import pytest
 
 from unskew.ablation import AblationSettings, ArmSettings, ablate
 from unskew.ablation import run as running
+from unskew.ablation.data import read_training
 from unskew.ablation.ray_workers import map_seeds
 from unskew.ablation.run import _Work, unequal_terms
 from unskew.ablation.settings import PLAIN_LOSS
@@ -264,8 +265,6 @@ def test_shuffled_labels_have_no_winner(settings, make_rows, tmp_path):
 
 
 def test_budget_keeps_the_shares_of_topics(settings):
-    from unskew.ablation.data import read_training
-
     whole, half = read_training(settings, 0), read_training(replace(settings, budget=0.5), 0)
     assert whole.topics.counts == (60, 24, 8)
     assert half.topics.counts == (25, 10, 3)
@@ -275,8 +274,6 @@ def test_budget_keeps_the_shares_of_topics(settings):
 
 
 def test_a_budget_leaves_synthetic_rows_whole_and_uncounted(settings, make_rows, tmp_path):
-    from unskew.ablation.data import read_training
-
     write_jsonl(tmp_path / "synthetic.jsonl", make_rows({"football": 9}, 5, "synthetic"))
     data = replace(settings.data, synthetic=str(tmp_path / "synthetic.jsonl"))
     half = read_training(replace(settings, data=data, budget=0.5), 0, synthetic=True)
@@ -305,6 +302,33 @@ def test_a_folder_of_other_things_is_refused(settings, tmp_path):
 def test_training_on_test_rows_is_refused(settings, corpus, tmp_path):
     with pytest.raises(UserError, match="also occur in"):
         ablate(replace(settings, test=str(corpus / "train.jsonl")), tmp_path / "out")
+
+
+def test_a_clean_row_outside_the_budget_may_not_be_a_test_row_either(settings, make_rows, tmp_path):
+    test = make_rows({"harvest": 10, "football": 10}, 1, "test")
+    write_jsonl(tmp_path / "test.jsonl", test)
+    write_jsonl(tmp_path / "train.jsonl", [*make_rows({"harvest": 60, "football": 60}, 0, "train"), test[0]])
+    data = DataSettings(train=str(tmp_path / "train.jsonl"))
+    for seed in range(8):
+        with pytest.raises(UserError, match="1 texts of the (train|validation) rows also occur in"):
+            read_training(replace(settings, data=data, test=str(tmp_path / "test.jsonl"), budget=0.1), seed)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_noisy_and_synthetic_rows_that_are_test_rows_are_left_out(
+    settings, corpus, make_rows, tmp_path, caplog, stored
+):
+    test = [json.loads(line) for line in (corpus / "test.jsonl").read_text("utf-8").splitlines()]
+    own = make_rows({"football": 5}, 3, "own")
+    for name, leaks in (("noisy", test[:7]), ("synthetic", test[7:10])):
+        write_jsonl(tmp_path / f"{name}.jsonl", [*own, *({**row, "id": f"copy of {row['id']}"} for row in leaks)])
+    names = {name: str(tmp_path / f"{name}.jsonl") for name in ("noisy", "synthetic")}
+    given = replace(settings, data=replace(settings.data, **names))
+    sets = read_training(given, 0, tmp_path / "rows" if stored else None, synthetic=True)
+    assert [record.id for record in sets.noisy] == [row["id"] for row in own]
+    assert [record.id for record in sets.train if record.synthetic] == [row["id"] for row in own]
+    assert "noisy.jsonl: left out 7 rows with the text of a row of" in caplog.text
+    assert "synthetic.jsonl: left out 3 rows with the text of a row of" in caplog.text
 
 
 def test_a_wrong_setting_names_its_arm(settings):

@@ -142,6 +142,16 @@ def synthetic_contents(settings: AblationSettings) -> str | None:
     return None if settings.data.synthetic is None else _contents(settings.data.synthetic)
 
 
+def changes_of_labels(settings: AblationSettings) -> dict[str, str | bool]:
+    """What changes the labels in the files: a fingerprint of the corrections, merged spellings; empty if nothing."""
+    corrections = settings.data.corrections
+    changes = {
+        "corrections": None if corrections is None else _contents(corrections),
+        "merge_spellings": settings.data.merge_spellings,
+    }
+    return {name: value for name, value in changes.items() if value}
+
+
 def _contents(place: str) -> str:
     return place if "://" in place else file_fingerprint(source_files(place))
 

@@ -10,13 +10,15 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..common import UserError, check_writable, fingerprint, model_folder, read_artefact, write_text
 from ..decoder import DecoderSettings, check_base, has_target, judge_of_records
 from ..pipeline import TrainingData
-from .data import TestRows, contents, read_test, read_training, synthetic_contents
+from ..training import base_contents
+from .data import TestRows, changes_of_labels, contents, read_test, read_training, synthetic_contents
 from .metrics import run_arm
 from .models import FittedStages
 from .progress import ProgressBoard
@@ -97,6 +99,7 @@ class _Work:
     def __init__(self, settings: AblationSettings, output: Path, test: TestRows, rerun: bool) -> None:
         self.settings, self.output, self.test = settings, output, test
         self._rows, self._synthetic = contents(settings), synthetic_contents(settings)
+        self._labels, self._base_contents = changes_of_labels(settings), cache(base_contents)
         self.runs: Runs = {name: {} for name in settings.chosen}
         if not rerun:
             self.read_finished()
@@ -180,8 +183,20 @@ class _Work:
             (settings.data.validation_share, settings.data.columns, settings.budget, settings.test_rows),
             settings.outputs,
             seed,
+            *self._further(arm),
         )
         return self.output / RUNS / f"{name}-{seed}-{state[:12]}.json"
+
+    def _further(self, arm: ArmSettings) -> list[Any]:
+        """Inputs of a run that most ablations lack; theirs keep the names that earlier versions gave them."""
+        fits_decoder = arm.fits_decoder or arm.decide == "zero_shot"
+        bases = {
+            "encoder": self.settings.encoder_of(arm).base if arm.fits_encoder else None,
+            "decoder": self.settings.decoder_of(arm).base if fits_decoder else None,
+        }
+        read = {stage: self._base_contents(base) for stage, base in bases.items()}
+        given = {**self._labels, **{stage: contents for stage, contents in read.items() if contents}}
+        return [given] if given else []
 
     def read_finished(self) -> None:
         for seed, name in self._all():

@@ -10,7 +10,7 @@ import pytest
 
 from unskew.ablation import AblationSettings, ArmSettings, ablate
 from unskew.ablation import run as running
-from unskew.ablation.data import read_training
+from unskew.ablation.data import read_test, read_training
 from unskew.ablation.ray_workers import map_seeds
 from unskew.ablation.run import _Work, unequal_terms
 from unskew.ablation.settings import PLAIN_LOSS
@@ -213,6 +213,28 @@ def test_what_changes_an_arm_runs_that_arm_alone(ran, settings, monkeypatch):
     monkeypatch.setattr(running, "run_arm", fake)
     ablate(replace(settings, definitions=arms), output)
     assert ran_now == ["focal"]
+
+
+def test_a_run_belongs_to_its_labels_and_to_the_weights_of_its_bases(settings, corpus, tmp_path):
+    def names(given):
+        work = _Work(given, tmp_path, read_test(given, read_training(given, 0)), rerun=True)
+        return {arm: work._path(arm, 0).name for arm in ("svm", "hybrid_full")}
+
+    plain = some(settings, "svm", "hybrid_full")
+    row = json.loads((corpus / "train.jsonl").read_text("utf-8").partition("\n")[0])
+    write_jsonl(tmp_path / "corrections.jsonl", [{**row, "topic": "football"}])
+    base = tmp_path / "base"
+    base.mkdir()
+    based = replace(plain, decoder=DecoderSettings(base=str(base)))
+    found = [names(plain)]
+    for changes in ({"corrections": str(tmp_path / "corrections.jsonl")}, {"merge_spellings": True}):
+        found.append(names(replace(plain, data=replace(plain.data, **changes))))
+    assert len({name for some in found for name in some.values()}) == 2 * len(found)
+    for content in ("{}", '{"vocab_size": 9}'):
+        (base / "config.json").write_text(content)
+        found.append(names(based))
+    assert found[-1]["hybrid_full"] != found[-2]["hybrid_full"]
+    assert found[-1]["svm"] == found[-2]["svm"] == found[0]["svm"]  # it has no decoder
 
 
 def test_an_interrupted_ablation_goes_on(settings, tmp_path, monkeypatch):

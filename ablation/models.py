@@ -143,8 +143,11 @@ class FittedStages:
         return self._encoders[key]
 
     def _scratch_base(self, fitted: Fitted) -> Path:
-        """The folder of the base trained here, with its tokenizer; a classifier can begin from it."""
-        place = self.folder / "head-base"
+        """The folder of the base trained here, with its tokenizer; a classifier can begin from it.
+
+        It is named after the phase that trained it, because arms may train different bases.
+        """
+        place = self.folder / f"head-base-{Path(str(fitted.base)).parent.name}"
         if not place.exists():
             with replacing_folder(place) as new:
                 shutil.copytree(str(fitted.base), new, dirs_exist_ok=True)

@@ -5,12 +5,14 @@ import logging
 import random
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from unskew.ablation import AblationSettings, ArmSettings, ablate
 from unskew.ablation import run as running
 from unskew.ablation.data import read_test, read_training
+from unskew.ablation.models import Fitted, FittedStages
 from unskew.ablation.ray_workers import map_seeds
 from unskew.ablation.run import _Work, unequal_terms
 from unskew.ablation.settings import PLAIN_LOSS
@@ -235,6 +237,17 @@ def test_a_run_belongs_to_its_labels_and_to_the_weights_of_its_bases(settings, c
         found.append(names(based))
     assert found[-1]["hybrid_full"] != found[-2]["hybrid_full"]
     assert found[-1]["svm"] == found[-2]["svm"] == found[0]["svm"]  # it has no decoder
+
+
+def test_each_head_begins_from_the_base_of_its_own_decoder(settings, tmp_path):
+    stages = FittedStages(settings, 0, tmp_path / "fits", tmp_path / "rows")
+    model = SimpleNamespace(tokenizer=SimpleNamespace(save_pretrained=lambda folder: None))
+    for phase in ("base-1", "base-2"):
+        trained = tmp_path / phase / "model"
+        trained.mkdir(parents=True)
+        (trained / "weights").write_text(phase)
+        place = stages._scratch_base(Fitted(model, None, {}, {}, 0, {}, str(trained)))
+        assert (place / "weights").read_text() == phase
 
 
 def test_an_interrupted_ablation_goes_on(settings, tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ Differences from transformers' `generate`:
 - batches fit the free memory, and are halved if memory still runs out.
 
 A row's tokens do not depend on the other rows, except for ties in floating point. Models with more than keys and values
-in their cache (sliding windows, recurrent states) use `generate` under the same budgets.
+in their cache (sliding windows, recurrent states), or that count masked slots (MPT), use `generate` under the same
+budgets.
 """
 
 import inspect
@@ -34,6 +35,7 @@ CPU_READ, GPU_READ = 1024, 16_384  # padded tokens in a forward pass over prompt
 CPU_PLAIN, GPU_PLAIN = 2048, 16_384  # padded tokens of a batch for `generate`, outputs included
 CPU_WRITE, GPU_WRITE = 16_384, 262_144  # padded tokens of a decoding batch, outputs included
 MOST_ROWS = 256  # rows of a decoding batch: the logits of a step take memory too
+GAP = 16  # masked slots that must change no logits
 MEMORY_SHARE = 0.5  # share of the free memory for keys and values; the forward passes need the rest
 
 Row = Sequence[int]
@@ -120,7 +122,8 @@ class Engine:
         shared, start = self._share(rows)
         if shared is None and guidance is not None:
             raise UserError(
-                "guidance needs a base whose cache has only keys and values; set guidance to 1 with this base"
+                "guidance needs a base whose cache has only keys and values, and that counts no masked tokens; set "
+                "guidance to 1 with this base"
             )
 
         def work(batch: list[int]) -> list[list[int]]:
@@ -146,16 +149,37 @@ class Engine:
         return written
 
     def _share(self, rows: Sequence[Row]) -> tuple[Memory | None, int]:
-        """The prefix's keys and values, and how many of its tokens all rows share; None for other kinds of cache."""
+        """The prefix's keys and values, and how many of its tokens all rows share; None where slots would be wrong."""
         if not rows:
             return None, 0
 
         def read() -> Memory | None:
             ids = self._prefix or list(rows[0][:1])  # with an empty prefix, one token still shows the cache's shapes
             outputs = self._model(input_ids=self._tensor([ids]), use_cache=True)
-            return plain_memory(getattr(outputs, "past_key_values", None))
+            memory = plain_memory(getattr(outputs, "past_key_values", None))
+            return memory if memory is not None and self._ignores_gaps(memory, ids) else None
 
         return self._kept.memory(self._model, read), min(len(self._prefix), min(map(len, rows)) - 1)
+
+    def _ignores_gaps(self, memory: Memory, ids: Row) -> bool:
+        """Whether masked slots change no logits after `ids`, which are in memory.
+
+        A model that takes no positions may count slots: MPT's attention is weaker the more of them lie between.
+        """
+        if "position_ids" in self._takes:
+            return True
+
+        def after(gap: int) -> Tensor:
+            read, filled = len(ids), len(ids) + gap
+            slots = StaticKVCache(memory, read, 1, filled + 1)
+            slots.zero_padding(0, 1, read, filled)
+            mask = self._tensor([[1] * read + [0] * gap + [1]])
+            return self._forward(self._tensor([ids[-1:]]), mask, self._tensor([[read]]), slots.cache(filled))
+
+        beside, apart = after(0), after(GAP)
+        # Little more than rounding: where attention hardly looks back, a gap changes well under 1% of the logits.
+        most = min(0.01, 1000 * torch.finfo(beside.dtype).eps)
+        return bool((beside - apart).abs().max() <= most * beside.abs().max())
 
     def _budget(self, shared: Memory | None) -> int:
         if shared is None:

@@ -10,7 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MptConfig,
+    MptForCausalLM,
+)
 
 from unskew.decoder import GenerationSettings
 from unskew.decoder import engine as engines
@@ -189,6 +198,30 @@ def test_a_model_with_sliding_windows_is_right_too():
     for batch, logits in Engine(model, PREFIX, PAD, END).read(ROWS):
         alone = model(input_ids=torch.tensor([ROWS[batch[0]]])).logits[0, -1].detach()
         torch.testing.assert_close(logits[0], alone, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "in_slots"),
+    [
+        (lambda: MptForCausalLM(MptConfig(d_model=16, n_heads=2, n_layers=2, max_seq_len=128, vocab_size=60)), False),
+        (lambda: BloomForCausalLM(BloomConfig(hidden_size=16, n_head=2, n_layer=2, vocab_size=60)), True),
+    ],
+    ids=["mpt", "bloom"],
+)
+def test_a_model_without_position_ids_is_read_in_slots_only_if_it_does_not_count_them(kind, in_slots):
+    torch.manual_seed(0)
+    model = kind().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.5)
+    engine = Engine(model, PREFIX, PAD, END)
+    assert engine.write(ROWS, greedy, LIMIT) == [plain_steps(model, row) for row in ROWS]
+    assert (engine._share(ROWS)[0] is not None) == in_slots
+    for batch, logits in engine.read(ROWS):
+        for i, own in zip(batch, logits, strict=True):
+            alone = model(input_ids=torch.tensor([ROWS[i]])).logits[0, -1].detach()
+            torch.testing.assert_close(own, alone, atol=1e-3, rtol=1e-3)
 
 
 @given(done=st.lists(st.booleans(), min_size=1, max_size=30))

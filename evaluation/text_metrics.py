@@ -17,14 +17,15 @@ _ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
 class _Words(Tokenizer):
-    """The package's own tokens for English words; other scripts' words unchanged."""
+    """The package's own tokens for words in ASCII, whatever is beside them; other words unchanged."""
 
     def __init__(self) -> None:
         self._english = DefaultTokenizer(use_stemmer=True)
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into the tokens that ROUGE compares."""
-        return self._english.tokenize(text) if text.isascii() else re.findall(r"\w+", text.lower())
+        words = re.findall(r"\w+", text.lower())
+        return [token for word in words for token in (self._english.tokenize(word) if word.isascii() else [word])]
 
 
 def score_texts(outputs: Sequence[str], targets: Sequence[str]) -> dict[str, float]:

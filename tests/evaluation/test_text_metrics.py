@@ -1,6 +1,11 @@
 """Output metrics: by hand, and what the judge is for."""
 
+import string
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
 
 from unskew.evaluation import score_texts
 
@@ -21,6 +26,20 @@ def test_equal_texts_are_perfect():
 def test_other_scripts_count():
     metrics = score_texts(["курс рубля вырос", "el café abrió"], ["курс рубля упал", "el café abrió"])
     assert metrics["rouge1"] == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_an_accent_changes_no_other_word():
+    assert score_texts(["ships sailing to the café"], ["the ships sailed to a cafe"])["rouge1"] == pytest.approx(8 / 11)
+    curly, straight = (score_texts([f"the captain{mark}s ships é"], ["the captain's ships"]) for mark in "’'")
+    assert curly["rouge2"] == straight["rouge2"] > 0.7
+
+
+@given(st.lists(st.text(string.printable, max_size=40), min_size=2, max_size=2))
+def test_ascii_is_scored_as_rouge_score_does(texts):
+    output, target = texts
+    reference = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True).score(target, output)
+    metrics = score_texts([output], [target])
+    assert [metrics[name] for name in reference] == [score.fmeasure for score in reference.values()]
 
 
 def test_slots_are_counted_over_all_rows():

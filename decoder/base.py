@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedConfig,
@@ -36,13 +37,25 @@ def load_config(reference: str | Path) -> PreTrainedConfig:
 def load_model(reference: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Load a causal language model from the hub or a folder; only safetensors, and no code from the model's repository.
 
+    Its own generation settings (penalties, sampling, lengths) are dropped: transformers' `generate` would obey them
+    beside the ones it is given.
+
     Raises:
         UserError: If the model is missing, is an adapter, cannot be read, or lacks weights.
     """
     with _readable(reference):
         model, missing = read_model(AutoModelForCausalLM, reference, read_config(reference), dtype)
         refuse_missing(missing, reference)
+    drop_generation_settings(model)
     return model
+
+
+def drop_generation_settings(model: PreTrainedModel) -> None:
+    """Keep only the special tokens of a model's generation settings."""
+    old: Any = model.generation_config
+    model.generation_config = GenerationConfig(
+        **{name: getattr(old, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    )
 
 
 def load_tokenizer(reference: str | Path, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:

@@ -15,17 +15,17 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..common import UserError, first_line
 from ..runtime import check_finite
 from .adaptation import Model, TrainableParameters
 from .adaptation import merge as merge_adapter
 from .adapter_file import merge_file
-from .base import load_config, load_model, load_tokenizer
+from .base import drop_generation_settings, load_config, load_model, load_tokenizer
 from .control import ControlTokens, make_rows
 from .prompts import Prompt
 from .settings import Condition
@@ -65,10 +65,7 @@ def save(decoder: "TopicDecoder", folder: Path) -> None:
 
 def save_plain(model: PreTrainedModel, folder: Path) -> None:
     """Write a model in transformers' layout, without its base's generation settings (sampling, lengths)."""
-    old: Any = model.generation_config
-    model.generation_config = GenerationConfig(
-        bos_token_id=old.bos_token_id, eos_token_id=old.eos_token_id, pad_token_id=old.pad_token_id
-    )
+    drop_generation_settings(model)
     model.save_pretrained(folder)
 
 

@@ -11,6 +11,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedTokenizerFast,
 )
 
@@ -150,6 +152,24 @@ def test_what_is_never_written_are_control_tokens_and_rows_without_a_token(tmp_p
     assert decoder.control.ids == (10, 11, 12)
     rows = len(decoder.model.get_input_embeddings().weight)
     assert {*decoder.never_written} == {*range(rows)} - {*words.values()}
+
+
+def test_a_base_with_sliding_windows_does_not_obey_its_own_generation_settings(tmp_path, make_decoder):
+    tokenizer = train_tokenizer(TEXTS, 330)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = MistralForCausalLM(
+        MistralConfig(
+            vocab_size=len(tokenizer), **shape, num_key_value_heads=1, sliding_window=8, initializer_range=0.3
+        )
+    )
+    tokenizer.save_pretrained(tmp_path)
+    written = []
+    for penalty in (1.0, 5.0):
+        model.generation_config.repetition_penalty = penalty
+        model.save_pretrained(tmp_path)
+        written.append(make_decoder(tmp_path).generate(TEXTS, TOPICS, SHORT))
+    assert written[0] == written[1]
 
 
 def test_topic_logits_are_one_forward_pass_before_the_topic(decoder):

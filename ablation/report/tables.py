@@ -13,6 +13,7 @@ from .values import (
     arms_run,
     bounds,
     difference,
+    fewest_runs,
     interval,
     marks,
     mean,
@@ -83,11 +84,12 @@ def _letter(results: Results, arm: Arm) -> str:
 
 
 def _legend(results: Results) -> str:
-    seeds = len(results["seeds"])
+    seeds, fewest = len(results["seeds"]), fewest_runs(results)
+    over = f"{seeds}" if fewest == seeds else f"{fewest} to {seeds}"
     lines = [
-        f"Mean over {seeds} seeds [95% interval]." if seeds > 1 else "One seed [95% interval over test rows, if any]."
+        f"Mean over {over} seeds [95% interval]." if seeds > 1 else "One seed [95% interval over test rows, if any]."
     ]
-    if seeds < MIN_SEEDS:
+    if fewest < MIN_SEEDS:
         lines.append(f"With fewer than {MIN_SEEDS} seeds no difference is judged.")
         return " ".join([*lines, *_not_run(results)])
     lines.append("Bold: best, and its interval overlaps no other.")

@@ -78,6 +78,13 @@ def runs_with(arm: Arm, metric: str) -> int:
     return sum(run["metrics"].get(metric) is not None for run in arm["runs"])
 
 
+def fewest_runs(results: Results) -> int:
+    """The smallest number of runs of an arm; bounds, some of which do not depend on the seed, only if alone."""
+    run = arms_run(results)
+    contenders = [arm for arm in run if arm["group"] != "reference"]
+    return min((len(arm["runs"]) for arm in contenders or run), default=0)
+
+
 def measured(results: Results, group: str) -> list[str]:
     """The metrics of a group for which any arm has a figure, in the order given."""
     arms, metrics = arms_run(results), results["metrics"].items()
@@ -88,13 +95,14 @@ def standings(results: Results, metric: str) -> dict[str, Standing]:
     """The best arm, or the arms tied for the lead, by the name of the arm.
 
     An arm is "best" only if its interval overlaps no other arm's interval. Otherwise the leader and all arms that
-    overlap it are "tied". The result is empty without intervals, with fewer than five seeds, or if all arms are tied.
+    overlap it are "tied". The result is empty without intervals, with fewer than five runs of an arm, or if all arms
+    are tied.
     Arms of the group "reference" are bounds, not contenders.
     """
-    if len(results["seeds"]) < MIN_SEEDS:
-        return {}
     contenders = [arm for arm in arms_run(results) if arm["group"] != "reference" and mean(arm, metric) is not None]
-    if len(contenders) < 2 or any(interval(arm, metric) is None for arm in contenders):
+    if len(contenders) < 2 or any(runs_with(arm, metric) < MIN_SEEDS for arm in contenders):
+        return {}
+    if any(interval(arm, metric) is None for arm in contenders):
         return {}
     better = results["metrics"][metric]["better"]
     spans = {arm["name"]: _badness(arm, metric, better) for arm in contenders}

@@ -52,6 +52,16 @@ def test_markdown_sets_only_what_stands_apart_in_bold(fake_results):
     assert "**" not in as_markdown(results)
 
 
+def test_an_interrupted_ablation_says_over_how_few_seeds_a_mean_is(fake_results):
+    results = copy.deepcopy(fake_results(arms=["plain", "recommended", "hybrid"]))
+    assert "Mean over 5 seeds" in as_markdown(results)
+    results["arms"][2]["runs"] = results["arms"][2]["runs"][:1]
+    text = as_markdown(results)
+    assert "Mean over 1 to 5 seeds" in text
+    assert "no difference is judged" in text
+    assert "**" not in text
+
+
 @pytest.mark.parametrize("missing", ["plain", "hybrid"])
 def test_an_arm_that_was_not_run_is_named(fake_results, missing):
     results = copy.deepcopy(fake_results(arms=["plain", "recommended", "hybrid"]))

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unskew.ablation.report.values import arms_run, band_recall, key_arms, marks, number, runs_with, standings
+from unskew.ablation.report.values import (
+    arms_run,
+    band_recall,
+    fewest_runs,
+    key_arms,
+    marks,
+    number,
+    runs_with,
+    standings,
+)
 
 
 def results_of(better, figures, groups=None):
@@ -14,7 +23,7 @@ def results_of(better, figures, groups=None):
             "name": name,
             "title": name.upper(),
             "group": (groups or {}).get(name, "decoder"),
-            "runs": [{"seed": 0, "metrics": {"m": its and its[0]}}],
+            "runs": [{"seed": seed, "metrics": {"m": its and its[0]}} for seed in range(5)],
             "mean": {"m": its and its[0]},
             "interval": {"m": its and (None if its[1] is None else list(its[1:]))},
         }
@@ -54,6 +63,16 @@ def test_the_direction_is_the_measures(better, leader):
 )
 def test_nothing_is_said_where_nothing_can_be(figures):
     assert standings(results_of("higher", figures), "m") == {}
+
+
+def test_nothing_is_best_while_an_arm_lacks_runs():
+    results = results_of(
+        "higher", {"a": (0.5, 0.4, 0.6), "b": (0.8, 0.7, 0.9), "c": (1.0, 1.0, 1.0)}, {"c": "reference"}
+    )
+    results["arms"][2]["runs"] = results["arms"][2]["runs"][:1]
+    assert (standings(results, "m"), fewest_runs(results)) == ({"b": "best"}, 5)
+    results["arms"][0]["runs"] = results["arms"][0]["runs"][:1]
+    assert (standings(results, "m"), fewest_runs(results)) == ({}, 1)
 
 
 def test_a_bound_is_no_contender():

@@ -40,7 +40,7 @@ class TokenSelector:
     ) -> None:
         steps: list[LogitsProcessor] = [SuppressTokens(torch.tensor(suppressed, dtype=torch.long, device=device))]
         if options.sample:
-            steps.append(TemperatureLogitsWarper(options.temperature))
+            steps.append(TemperatureLogitsWarper(float(options.temperature)))
             if options.top_p < 1:
                 steps.append(TopPLogitsWarper(options.top_p))
             steps.append(GumbelNoise(torch.tensor(row_seeds, device=device)))

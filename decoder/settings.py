@@ -31,6 +31,7 @@ BALANCED_RATIO = 3.0  # largest ratio of topic frequencies in batches that count
 HIGHEST_BASE_RATE = 2e-3
 LORA_RATE, LORA_WIDTH = 2e-3, 576  # found on a base of that hidden size
 MOST_NEW_TOKENS = 100_000  # tokens of an output; their memory is allocated before the first is generated
+LEAST_TEMPERATURE = 1e-3  # below, logits divided by it lose the difference of the two largest
 MOST_GUIDANCE = 10.0  # far above any useful value
 MOST_SCALED = 1000  # largest alpha / rank; usual values are 1 and 2
 
@@ -212,7 +213,7 @@ class GenerationSettings:
     Attributes:
         max_new_tokens: Most tokens of an output; None is the limit of targets in training.
         sample: Sample tokens by their probability; False takes the most probable token each time (greedy).
-        temperature: Temperature of sampling: below 1 is more cautious, above 1 more varied.
+        temperature: Temperature of sampling, at least 0.001: below 1 is more cautious, above 1 more varied.
         top_p: Probability share of the most probable tokens that sampling considers.
         seed: Random seed of sampling. An output depends only on seed, text and topic, not on other rows.
         tokens_per_batch: Padded tokens in a batch, outputs included; None chooses by the device. vLLM chooses itself.
@@ -234,8 +235,11 @@ class GenerationSettings:
             problems.append(f"guidance is {self.guidance}, must be a number from 1 (none) to {MOST_GUIDANCE:g}")
         if self.max_new_tokens is not None and not 1 <= self.max_new_tokens <= MOST_NEW_TOKENS:
             problems.append(f"max_new_tokens is {self.max_new_tokens}, must be between 1 and {MOST_NEW_TOKENS:,}")
-        if not 0 < self.temperature < float("inf"):
-            problems.append(f"temperature is {self.temperature}, must be positive")
+        if not LEAST_TEMPERATURE <= self.temperature < float("inf"):
+            problems.append(
+                f"temperature is {self.temperature}, must be at least {LEAST_TEMPERATURE:g}; without sampling the most "
+                "probable token is taken"
+            )
         if not 0 < self.top_p <= 1:
             problems.append(f"top_p is {self.top_p}, must be above 0 and at most 1")
         if self.tokens_per_batch is not None and self.tokens_per_batch < 1:

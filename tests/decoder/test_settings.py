@@ -82,7 +82,10 @@ def test_guidance_that_makes_no_sense(guidance):
         GenerationSettings(guidance=guidance)
 
 
-@pytest.mark.parametrize("change", [{"temperature": 0}, {"top_p": 0}, {"max_new_tokens": 0}, {"tokens_per_batch": 0}])
+@pytest.mark.parametrize(
+    "change",
+    [{"temperature": 0}, {"temperature": 1e-40}, {"top_p": 0}, {"max_new_tokens": 0}, {"tokens_per_batch": 0}],
+)
 def test_generation_settings_check_themselves(change):
     with pytest.raises(UserError, match=next(iter(change))):
         GenerationSettings(**change)

@@ -83,6 +83,15 @@ def test_the_topic_counts(decoder):
     assert decoder.generate(["Cy"], ["oil"], SHORT) != decoder.generate(["Cy"], ["oil"], SHORT, fairness=True)
 
 
+def test_a_temperature_may_be_a_whole_number_and_the_least_one_is_nearly_greedy(decoder):
+    whole, decimal, least = (
+        decoder.generate(TEXTS, TOPICS, GenerationSettings(12, sample=True, temperature=temperature))
+        for temperature in (1, 1.0, 1e-3)
+    )
+    assert whole == decimal
+    assert least == decoder.generate(TEXTS, TOPICS, SHORT)
+
+
 def test_sampling_is_seeded_row_by_row(decoder):
     options = GenerationSettings(12, sample=True, temperature=1.5, seed=3)
     together = decoder.generate(TEXTS, TOPICS, options)

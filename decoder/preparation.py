@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from ..common import UserError, check_disk
+from ..common import UserError, check_disk, first_line
 from ..corpus import Topics
 from ..runtime import positions
 from ..training import checkpoint_bytes
@@ -14,7 +14,7 @@ from .adaptation import Model, adapt
 from .base import check_padding, load_config, load_model, load_tokenizer, pad_id_of
 from .control import ControlTokens, make_rows
 from .prompts import Prompt, protect_chat_tokens
-from .sequences import Sequencer
+from .sequences import Sequencer, last_logits, pad_left
 from .settings import DecoderSettings
 
 
@@ -68,7 +68,8 @@ def check_base(settings: DecoderSettings, topics: Topics, folder: Path) -> None:
         folder: Folder of the checkpoints.
 
     Raises:
-        UserError: As `read_base`; if the base cannot be adapted, or the disk has no room for the checkpoints.
+        UserError: As `read_base`; if the base cannot be adapted, fails once it is, or the disk has no room for the
+            checkpoints.
     """
     if settings.base is None:
         return
@@ -78,8 +79,21 @@ def check_base(settings: DecoderSettings, topics: Topics, folder: Path) -> None:
     parts = read_base(settings.base, topics, settings)
     with torch.random.fork_rng(devices=[]):
         adapted = adapt(parts.model, parts.control, settings)
+    _check_runs(adapted, parts, settings)
     saved = 0 if settings.adaptation == "lora" else sum(p.numel() * p.element_size() for p in adapted.parameters())
     check_disk(folder, checkpoint_bytes(adapted) + saved)
+
+
+@torch.inference_mode()
+def _check_runs(adapted: Model, parts: Prepared, settings: DecoderSettings) -> None:
+    rows = parts.sequencer.prompts(["one"])
+    try:
+        last_logits(adapted.eval(), pad_left(rows, pad_id_of(parts.tokenizer)), last=1)
+    except Exception as error:  # of any kind: an adapter may replace layers that a model uses in its own way
+        raise UserError(
+            f"the base {settings.base} fails with adaptation {settings.adaptation} ({first_line(error)}); use "
+            "adaptation top_blocks or full, or choose another base"
+        ) from error
 
 
 def check_room(settings: DecoderSettings, sequencer: Sequencer, config: PreTrainedConfig) -> None:

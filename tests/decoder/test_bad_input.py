@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from transformers import AddedToken
+from transformers import AddedToken, AutoModelForCausalLM, Llama4TextConfig
 
-from unskew.decoder import ControlTokens, GenerationSettings, TopicDecoder, fit_decoder
+from unskew.common import UserError
+from unskew.decoder import ControlTokens, GenerationSettings, TopicDecoder, check_base, fit_decoder
 from unskew.decoder.base import load_tokenizer
+from unskew.runtime import train_tokenizer
 
 SHORT = GenerationSettings(max_new_tokens=8)
 
@@ -34,6 +36,22 @@ def test_a_base_whose_vocabulary_has_a_topics_token(base, make_settings, topics,
     assert decoder.control.topic_id("oil") not in decoder._sequencer.prompts(["<|topic:oil|>"])[0]
     again = ControlTokens.add(load_tokenizer(base), topics.names)
     assert len(set(again.ids)) == len(topics) + 1
+
+
+def test_a_base_that_fails_once_it_is_adapted_is_refused_before_a_fit(tmp_path, make_settings, topics, records):
+    """Llama 4's router is a linear layer that returns two values, which LoRA's own layer does not."""
+    tokenizer = train_tokenizer([record.text for record in records], 330)
+    config = Llama4TextConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, intermediate_size_mlp=32, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=8, num_local_experts=2, max_position_embeddings=256,
+        attention_chunk_size=32, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    settings = make_settings(base=str(tmp_path))
+    with pytest.raises(UserError, match=r"fails with adaptation lora \(.*\); use adaptation top_blocks or full"):
+        check_base(settings, topics, tmp_path / "fit")
+    check_base(replace(settings, adaptation="full"), topics, tmp_path / "fit")
 
 
 @pytest.mark.parametrize("target", ["same", "long", "blank"])

@@ -17,6 +17,7 @@ from .settings import DecoderSettings
 from .target_logits import shared_tokens, target_logits
 
 TOKENS = 2048  # padded tokens in a batch
+ROWS = 16_384  # rows, each a text with a topic's name, that are held at a time
 
 
 class ZeroShot:
@@ -46,6 +47,11 @@ class ZeroShot:
     @torch.inference_mode()
     def logits(self, texts: Sequence[str]) -> torch.Tensor:
         """Log-probability (n, C) of each topic's name with the end of its line, float32 on the CPU."""
+        size = max(1, ROWS // len(self.topics))
+        parts = [self._logits(texts[start : start + size]) for start in range(0, len(texts), size)]
+        return torch.cat([torch.empty(0, len(self.topics)), *parts])
+
+    def _logits(self, texts: Sequence[str]) -> torch.Tensor:
         start = self._sequencer.topic_line_start()
         lines = [self._sequencer.topic_tokens(topic) for topic in self.topics]
         rows = [[*prompt, *line] for prompt in self._sequencer.prompts(texts) for line in lines]

@@ -2,11 +2,24 @@ import pytest
 import torch
 
 from unskew.corpus import Topics
-from unskew.decoder import DecoderSettings, ZeroShot
+from unskew.decoder import DecoderSettings, ZeroShot, zero_shot
 from unskew.decoder.base import load_tokenizer
 
 TEXTS = ["prices rose", "Today Ada spoke of wheat, and of much else that nobody had asked for."]
 TOPICS = Topics.from_labels(["oil", "wheat prices", "oil"])
+
+
+def test_texts_are_scored_some_at_a_time(shared_base, monkeypatch):
+    settings = DecoderSettings(base=str(shared_base), prompt="plain", max_tokens=150, max_target_tokens=8)
+    scorer = ZeroShot.read(str(shared_base), TOPICS, settings)
+    texts = [f"{text} {i}" for i in range(3) for text in TEXTS]
+    together = scorer.logits(texts)
+    held, prompts = [], scorer._sequencer.prompts
+    monkeypatch.setattr(scorer._sequencer, "prompts", lambda some: held.append(len(some)) or prompts(some))
+    monkeypatch.setattr(zero_shot, "ROWS", 5)
+    torch.testing.assert_close(scorer.logits(texts), together, atol=1e-4, rtol=1e-4)
+    assert held == [2, 2, 2]
+    assert scorer.logits([]).shape == (0, 2)
 
 
 @pytest.mark.parametrize("prompt", ["plain", "prices {text} oil"])  # the chat format is read once for all rows

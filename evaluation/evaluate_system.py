@@ -169,7 +169,7 @@ def evaluate(
         stored = {"format": FORMAT, **vars(evaluation)}
         write_text(place / RESULT, json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
         write_jsonl(place / "predictions.jsonl", rows)
-        _draw(place / "evaluation.png", probabilities, targets, pipeline.topics)
+        _draw(place / "evaluation.png", probabilities, targets, pipeline.topics, decided)
     return evaluation
 
 
@@ -250,10 +250,12 @@ def _examples(rows: Sequence[dict[str, Any]], topics: Topics, most: int = 6) -> 
     return [{name: row[name] for name in shown} for row in rare[:most]]
 
 
-def _draw(path: Path, probabilities: torch.Tensor, targets: torch.Tensor, topics: Topics) -> None:
+def _draw(
+    path: Path, probabilities: torch.Tensor, targets: torch.Tensor, topics: Topics, decided: torch.Tensor
+) -> None:
     try:
         from .plots import draw_evaluation
     except ImportError:
         log.info("no pictures: install them with `pip install unskew[plots]`")
         return
-    draw_evaluation(path, probabilities, targets, topics)
+    draw_evaluation(path, probabilities, targets, topics, decided)

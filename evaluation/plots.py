@@ -17,15 +17,25 @@ INK, TRUE, TRAIN = "#3366aa", "#999999", "#cc6633"
 MOST_NAMES = 40  # beyond this number topic names are unreadable
 
 
-def draw_evaluation(path: Path, probabilities: torch.Tensor, labels: torch.Tensor, topics: Topics) -> None:
-    """Write a PNG: recall by topic, predicted against true and training shares, and reliability."""
+def draw_evaluation(
+    path: Path, probabilities: torch.Tensor, labels: torch.Tensor, topics: Topics, decided: torch.Tensor
+) -> None:
+    """Write a PNG: recall by topic, predicted against true and training shares, and reliability.
+
+    Args:
+        path: Name of the file.
+        probabilities: Probabilities (n, C); the reliability is that of the most probable topics.
+        labels: True topics (n,).
+        topics: The topics.
+        decided: Decided topics (n,), -1 for undecided rows, which are left out of recall and shares.
+    """
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     recall, shares, sureness = figure.subplots(1, 3, width_ratios=[2, 2, 1.2])
-    confidence, decided = probabilities.max(-1)
-    rows = counted.confusion(decided, labels, len(topics))
+    confidence, likeliest = probabilities.max(-1)
+    rows = counted.confusion(decided[decided >= 0], labels[decided >= 0], len(topics))
     _recall(recall, rows, topics)
     _shares(shares, rows, topics)
-    _reliability(sureness, confidence, decided == labels)
+    _reliability(sureness, confidence, likeliest == labels)
     _save(figure, path)
 
 

@@ -1,13 +1,14 @@
 """Evaluation over files: what is measured, and what is refused."""
 
 import json
+from collections import Counter
 
 import pytest
 
 from unskew.balance import DecisionSettings
 from unskew.common import UserError, write_jsonl
 from unskew.decoder import GenerationSettings
-from unskew.evaluation import audit, evaluate, evaluate_system
+from unskew.evaluation import audit, evaluate, evaluate_system, plots
 
 SHORT = GenerationSettings(max_new_tokens=6)
 
@@ -49,6 +50,19 @@ def test_evaluation(fitted, corpus, tmp_path):
     assert set(stored["outputs"]) >= {"rouge1", "rouge2", "rougeL", "chrf", "topic_fit"}
     assert stored["examples"][0]["true_topic"] == "football"
     assert (tmp_path / "evaluation" / "evaluation.png").stat().st_size > 10_000
+
+
+def test_the_picture_shows_what_was_decided(fitted, corpus, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "_shares", lambda axes, rows, topics: shown.append(rows))
+    test, costly = str(corpus / "test.jsonl"), DecisionSettings(costs={"football": {"harvest": 1e6}})
+    evaluate(fitted[0].with_decision(costly), test, tmp_path / "costly", generation=SHORT)
+    names = fitted[0].topics.names
+    decided = Counter(row["topic"] for row in read(tmp_path / "costly" / "predictions.jsonl"))
+    assert dict(zip(names, shown[0].sum(0).tolist(), strict=True)) == {name: decided[name] for name in names}
+    bar = DecisionSettings(min_confidence=1.0)
+    evaluate(fitted[0].with_decision(bar), test, tmp_path / "undecided", generation=SHORT)
+    assert shown[1].sum() == 0
 
 
 def test_a_prediction_has_few_topics_and_all_that_an_audit_needs(fitted, corpus, tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ LEVEL = 0.95
 RESAMPLES = 5000
 MIN_SEEDS = 5  # with fewer, no difference is judged
 POINTS = 20_000
-CELLS_AT_ONCE = 2**22  # cells of resampled matrices at a time: 32 MB
+CELLS_AT_ONCE = 2**22  # cells of resampled matrices, or rows drawn, at a time: 32 MB
 
 Runs = Mapping[int, Mapping[str, Any]]  # runs by seed
 
@@ -210,5 +210,8 @@ def _quantiles(freedom: int) -> np.ndarray:
 
 def _weights(rows: int, resamples: int, generator: torch.Generator) -> Tensor:
     """How often each row occurs in each resample: (B, n) float32."""
-    drawn = torch.randint(rows, (resamples, rows), generator=generator) if rows else torch.zeros(resamples, 0).long()
-    return torch.zeros(resamples, rows).scatter_add_(1, drawn, torch.ones(1).expand(drawn.shape))
+    weights = torch.zeros(resamples, rows)
+    for some in weights.split(max(1, CELLS_AT_ONCE // max(1, rows))):  # the drawn rows take twice the weights' memory
+        drawn = torch.randint(max(1, rows), some.shape, generator=generator)
+        some.scatter_add_(1, drawn, torch.ones(1).expand(drawn.shape))
+    return weights

@@ -132,6 +132,20 @@ def test_resampled_matrices_are_few_at_a_time_and_give_the_same_values(tested, m
         torch.testing.assert_close(in_pieces[name], values, rtol=1e-12, atol=0, equal_nan=True)
 
 
+def test_rows_are_drawn_some_at_a_time_as_in_one_draw(monkeypatch):
+    whole, parts = (torch.Generator().manual_seed(3) for _ in range(2))
+    drawn = torch.randint(9, (20, 9), generator=whole)
+    sizes, draw = [], torch.randint
+    monkeypatch.setattr(
+        torch, "randint", lambda most, shape, **given: sizes.append(shape) or draw(most, shape, **given)
+    )
+    monkeypatch.setattr(statistics, "CELLS_AT_ONCE", 60)
+    weights = statistics._weights(9, 20, parts)
+    assert torch.equal(weights, torch.nn.functional.one_hot(drawn, 9).sum(1).float())
+    assert sizes == [(6, 9), (6, 9), (6, 9), (2, 9)]
+    assert statistics._weights(0, 20, parts).shape == (20, 0)
+
+
 def test_an_arm_does_not_differ_from_itself(tested):
     run = {seed: run_of(tested, mostly_right(tested, 0.7, seed)) for seed in range(5)}
     drawn = Resampler(tested, resamples=500).metrics(run)

@@ -40,5 +40,6 @@ class NestedSettings(BaseEstimator):
 
     def _remedy(self, parameter: str) -> str:
         """How to give a parameter that may be settings, but is none; empty for one that never is."""
-        kinds = filter(is_dataclass, get_args(get_type_hints(type(self).__init__).get(parameter)))
-        return next((f"; set {parameter}={kind.__name__}() first" for kind in kinds), "")
+        given = get_args(get_type_hints(type(self).__init__).get(parameter))
+        kinds = [kind.__name__ for kind in given if isinstance(kind, type) and is_dataclass(kind)]
+        return f"; set {parameter}={kinds[0]}() first" if kinds else ""

@@ -60,7 +60,7 @@ class Worker:
     def __init__(self, pipeline: HybridPipeline, most_waiting: int) -> None:
         self._pipeline = pipeline
         self._most_waiting = most_waiting
-        self._aimed_at = lru_cache(KEPT_PRIORS)(lambda key: pipeline.with_target_prior(_prior_of(key)))
+        self._with_prior = lru_cache(KEPT_PRIORS)(lambda key: pipeline.with_target_prior(_prior_of(key)))
         self._on_batch: Callable[[str, int], None] = lambda *_: None
         self._arrived: deque[Ticket] = deque()
         self._taken: list[Ticket] = []  # in work, or waiting for stage 2
@@ -211,7 +211,7 @@ class Worker:
             # Errors from held-out rows take seconds, and an answer does not contain them.
             shares = target_of_rows(prior, replace(self._pipeline.corrector, rows=None), logits).shares
             return self._pipeline.with_target_prior(shares)
-        return self._aimed_at(_key_of(prior))
+        return self._with_prior(_key_of(prior))
 
     def _write(self) -> None:
         """Run stage 2 over one window of rows with equal options; each ticket's first row precedes any second row."""

@@ -115,10 +115,19 @@ class JobSettings:
         for name, known in (("executor", ("local", "ray")), ("progress", ("auto", "json", "none"))):
             if getattr(self, name) not in known:
                 problems.append(f"{name} is {getattr(self, name)!r}; give one of {', '.join(known)}")
+        problems += self._without_effect()
         if problems:
             raise UserError("; ".join(problems))
         if isinstance(self.target_prior, str) and self.target_prior not in _PRIORS:
             object.__setattr__(self, "target_prior", _read_prior(Path(self.target_prior)))
+
+    def _without_effect(self) -> Iterator[str]:
+        if self.executor == "local":
+            for name in ("workers", "gpus_per_worker"):
+                if getattr(self, name) != getattr(JobSettings, name):
+                    yield f"{name} is for the Ray executor; give executor ray too, or leave it out"
+        if self.sets is None and self.sets_kind != JobSettings.sets_kind:
+            yield f"sets_kind is {self.sets_kind}, but no sets are made; give their error rate as sets, such as 0.1"
 
     @property
     def kept(self) -> tuple[str, ...]:

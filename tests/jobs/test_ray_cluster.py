@@ -140,4 +140,4 @@ def test_a_machine_is_lost_and_then_the_head(fake, tmp_path):
 def test_a_worker_has_the_cores_with_which_all_find_room(machines, options, cores):
     nodes = [{"Alive": True, "Resources": {"CPU": float(cpu), "GPU": float(gpu)}} for cpu, gpu in machines]
     lost = {"Alive": False, "Resources": {"CPU": 999.0, "GPU": 99.0}}
-    assert cores_of_worker([*nodes, lost], JobSettings("in.jsonl", "out/", **options)) == cores
+    assert cores_of_worker([*nodes, lost], JobSettings("in.jsonl", "out/", executor="ray", **options)) == cores

@@ -204,6 +204,12 @@ def test_foreign_folders_are_never_replaced(job, rows, tmp_path):
         ("out.jsonl", {"top_k": 0, "min_confidence": 2}, "top_k is 0.*min_confidence is 2"),
         ("out.jsonl", {"max_errors": 1.5}, "max_errors"),
         ("out.jsonl", {"executor": "spark"}, "local, ray"),
+        (
+            "out.jsonl",
+            {"workers": 4, "gpus_per_worker": 1.0},
+            "workers is for .*gpus_per_worker is for the Ray executor",
+        ),
+        ("out.jsonl", {"sets_kind": "pooled"}, "sets_kind is pooled, but no sets are made"),
         ("out.txt", {}, r"\.jsonl, .*\.parquet"),
         ("in.jsonl", {"overwrite": True}, "input itself"),
     ],

@@ -95,6 +95,11 @@ class JobPaths:
         """The file of rows that could not be processed."""
         return self.output.with_name(self.output.name + ERRORS)
 
+    @property
+    def results(self) -> list[AnyPath]:
+        """What a job writes outside its working folder."""
+        return [self.errors] if self.is_folder else [self.output, self.errors]
+
     def part(self, index: int) -> AnyPath:
         """Result rows of a shard."""
         return self.folder / f"part-{index:05d}.{self.form}"
@@ -237,7 +242,7 @@ def finish(
     written["first_bad"] = next((shard["first_bad"] for shard in shards if shard["first_bad"]), None)
     if not place.is_folder:
         written |= {"bytes": place.output.stat().st_size, "sha256": file_sha256(place.output)}
-    write_manifest(place, {**manifest, "finished": written, "report": report, "shards": shards})
+    write_manifest(place, {**manifest, "replaces": [], "finished": written, "report": report, "shards": shards})
     clear(place, parts=not place.is_folder)
 
 
@@ -265,7 +270,18 @@ Standing = dict[AnyPath, tuple[int, int, int] | None]
 
 def standing(place: JobPaths) -> Standing:
     """The state of the output's files: inode, size and modification time (ns) of each, None if it is missing."""
-    return {path: _identity(path) for path in ([] if place.is_folder else [place.output]) + [place.errors]}
+    return {path: _identity(path) for path in place.results}
+
+
+def owning(place: JobPaths, manifest: Mapping[str, Any], before: Standing | None) -> dict[str, Any]:
+    """The manifest with which a job, also when it resumes, may replace what is at its output now, but nothing else.
+
+    Raises:
+        UserError: If something else than `before` is there.
+    """
+    replaces = [file_sha256(path) for path in place.results if path.is_file()]
+    _refuse_new(place, before)
+    return {**manifest, "joining": False, "replaces": replaces}
 
 
 def is_intact(place: JobPaths, manifest: Mapping[str, Any]) -> bool:
@@ -341,8 +357,8 @@ def _refuse_new(place: JobPaths, before: Standing | None) -> None:
     for path, known in (before or {}).items():
         if _identity(path) not in (None, known):
             raise UserError(
-                f"{path} was written by another process while the job ran; move it away and run the same command "
-                "again, which finds all shards done, or give --overwrite to replace it"
+                f"{path} was written by another process while the job ran; move it away, or give --overwrite to "
+                "replace it, and run the command again, without --restart to keep the finished shards"
             )
 
 

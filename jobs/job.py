@@ -79,20 +79,19 @@ def run(system: ModelHandle, job: JobSettings) -> JobSummary:
     place, state, plan = prepare(system, job, sample)
     how_to_start(place, job, plan, folder.read_manifest(place))  # raises before the folder is created
     with folder.locked(place):
+        # Before the checks: a file that later takes the place of one they have seen is not the job's.
+        standing = None if job.overwrite else folder.standing(place)
         found = folder.read_manifest(place)
         match how_to_start(place, job, plan, found):
             case "nothing to do" if found is not None:
                 folder.clear(place, parts=not place.is_folder)
                 return _summary(place, job, found, found["finished"]["rows"] + found["finished"]["errors"])
             case "retry errors" if found is not None:
-                manifest = reopen(place, found, job.layout(place.form))
+                manifest = reopen(place, found, job.layout(place.form), standing)
             case "go on" if found is not None:
-                manifest = found
-                for warning in moved(found, plan):
-                    log.warning("%s", warning)
+                manifest = _go_on(place, plan, found, standing)
             case _:
-                manifest = _begin(place, job, plan, system, state, new=found is None)
-        standing = None if job.overwrite or manifest.get("joining") else folder.standing(place)
+                manifest = _begin(place, job, plan, system, state, standing, new=found is None)
         with _executor(job):
             manifest, prior, first = _with_prior(place, job, manifest, system, state, sample)
             return _finish(_Work(system, job, place, state, manifest, prior, first), standing)
@@ -168,8 +167,26 @@ def prepare(
     return place, state, json.loads(json.dumps(plan))
 
 
+def _go_on(
+    place: JobPaths, plan: Mapping[str, Any], found: dict[str, Any], standing: folder.Standing | None
+) -> dict[str, Any]:
+    for warning in moved(found, plan):
+        log.warning("%s", warning)
+    if not found.get("joining"):
+        return found
+    manifest = folder.owning(place, found, standing)  # what is there now is the job's, what appears later is not
+    folder.write_manifest(place, manifest)
+    return manifest
+
+
 def _begin(
-    place: JobPaths, job: JobSettings, plan: Mapping[str, Any], system: ModelHandle, state: InputState, new: bool
+    place: JobPaths,
+    job: JobSettings,
+    plan: Mapping[str, Any],
+    system: ModelHandle,
+    state: InputState,
+    standing: folder.Standing | None,
+    new: bool,
 ) -> dict[str, Any]:
     if not new:
         folder.clear(place)
@@ -182,8 +199,8 @@ def _begin(
         "input_rows": rows,
         "finished": None,
     }
-    if job.restart and not new and any(folder.standing(place).values()):
-        manifest["joining"] = True  # the results of the job that starts again; the next run would refuse them
+    if not new:
+        manifest = folder.owning(place, manifest, standing)
     folder.write_manifest(place, manifest, new)
     return manifest
 

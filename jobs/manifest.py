@@ -135,7 +135,12 @@ class JobManifest(Artefact):
     plan: Plan = Field(description="All that the results depend on.")
     shard_rows: int = Field(ge=1, le=2**53, description="Input rows in a shard.")
     prior: EstimatedPrior | None = Field(default=None, description="null unless the target prior is estimated.")
-    joining: bool = Field(default=False, description="Whether an existing output is this job's.")
+    joining: bool = Field(
+        default=False, description="Whether an existing output is this job's, as it may be while the job ends."
+    )
+    replaces: list[Sha256] = Field(
+        default=[], description="SHA-256 of the results and errors of an earlier run, which an unfinished job replaces."
+    )
     input_rows: Count | None = Field(default=None, description="Rows of the input; null if not counted.")
     finished: Finished | None = Field(default=None, description="null until the job has ended.")
     report: Report | None = Field(

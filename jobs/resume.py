@@ -3,10 +3,10 @@
 Knows manifests as plain values; starts nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
-from ..common import AnyPath, RemotePath, UserError
+from ..common import AnyPath, RemotePath, UserError, file_sha256
 from .folder import MANIFEST, JobPaths, finished_shards, is_intact, read_manifest, unrecorded
 from .metrics import check_metrics
 from .settings import JobSettings
@@ -58,7 +58,7 @@ def how_to_start(place: JobPaths, job: JobSettings, plan: Mapping[str, Any], fou
             "or give --restart to start again"
         )
     if not found.get("joining"):
-        _refuse_results(place, job.overwrite)
+        _refuse_results(place, job.overwrite, found.get("replaces", ()))
     return _from_the_start(place, found) if changes else "go on"
 
 
@@ -128,7 +128,7 @@ def _begin_again(place: JobPaths, job: JobSettings, found: Mapping[str, Any]) ->
     """Start again as requested; that alone does not replace results that are not the job's own."""
     own = is_intact(place, found) if found["finished"] else found.get("joining", False)
     if not own:
-        _refuse_results(place, job.overwrite)
+        _refuse_results(place, job.overwrite, found.get("replaces", ()))
     return _from_the_start(place, found)
 
 
@@ -144,9 +144,9 @@ def _of_a_beginning(path: AnyPath) -> bool:
     return path.name == ".lock" or path.name.startswith(f".{MANIFEST}~")
 
 
-def _refuse_results(place: JobPaths, overwrite: bool) -> None:
-    for path in (place.errors,) if place.is_folder else (place.output, place.errors):
-        _refuse_existing(path, overwrite)
+def _refuse_results(place: JobPaths, overwrite: bool, replaces: Collection[str] = ()) -> None:
+    for path in place.results:
+        _refuse_existing(path, overwrite or bool(replaces and path.is_file() and file_sha256(path) in replaces))
 
 
 def _refuse_existing(path: AnyPath, overwrite: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..common import UserError
 from .encoding import Layout, Row, encode, encode_lines, rows_of
-from .folder import JobPaths, store, write_manifest
+from .folder import JobPaths, Standing, owning, store, write_manifest
 from .predict_shard import Shard, ShardResult, topics_of
 
 _CHANGED = "{} was changed after the job had written it; run the job again with --overwrite instead"
@@ -25,12 +25,13 @@ _OTHER_ROWS = (
 )
 
 
-def reopen(place: JobPaths, manifest: dict[str, Any], layout: Layout) -> dict[str, Any]:
+def reopen(place: JobPaths, manifest: dict[str, Any], layout: Layout, before: Standing | None) -> dict[str, Any]:
     """Make a finished job unfinished, with shard files and records. Returns the manifest that was written.
 
     Raises:
-        UserError: If the results or the errors were changed.
+        UserError: If the results or the errors were changed, or something else than `before` is in their place.
     """
+    opened = {**owning(place, manifest, before), "finished": None, "shards": []}
     with ExitStack() as stack:
         bad = rows_of(stack.enter_context(place.errors.open("rb")), Layout("jsonl"))
         joined = None if place.is_folder else rows_of(stack.enter_context(place.output.open("rb")), layout)
@@ -43,7 +44,6 @@ def reopen(place: JobPaths, manifest: dict[str, Any], layout: Layout) -> dict[st
             store(place, _as_answered(index, rows, errors, shard["first_bad"], layout), manifest["plan"])
         if next(bad, None) is not None:
             raise UserError(_CHANGED.format(place.errors))
-    opened = {**manifest, "finished": None, "shards": [], "joining": True}
     write_manifest(place, opened)
     return opened
 

@@ -260,6 +260,90 @@ def test_a_file_that_appears_where_the_output_goes(job, rows, tmp_path, monkeypa
     assert job().resumed == 41
 
 
+def put_there(path, text="precious"):
+    """A file of somebody else's takes a path."""
+    other = path.with_name("other")
+    other.write_text(text)
+    os.replace(other, path)
+
+
+@pytest.mark.parametrize("again", [{"restart": True}, {"retry_errors": True}])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.errors.jsonl"])
+@pytest.mark.parametrize("moment", ["store", "finish", "join"])
+def test_a_file_that_takes_the_place_of_results_that_a_job_replaces(
+    job, rows, tmp_path, monkeypatch, again, name, moment
+):
+    with (tmp_path / "in.jsonl").open("a") as file:
+        file.write("broken\n")
+    job()
+    with monkeypatch.context() as patch:
+        once(patch, folder, moment, partial(put_there, tmp_path / name))
+        with pytest.raises(UserError, match="was written by another process while the job ran"):
+            job(**again)
+    for options in ({}, again):
+        with pytest.raises(UserError, match="exists"):
+            job(**options)
+    assert (tmp_path / name).read_text() == "precious"
+    (tmp_path / name).unlink()
+    assert job().resumed == 41
+    assert (len(read(tmp_path / "out.jsonl")), len(read(tmp_path / "out.jsonl.errors.jsonl"))) == (40, 1)
+
+
+@pytest.mark.parametrize("again", [{"restart": True}, {"retry_errors": True}])
+def test_a_file_that_takes_the_place_of_results_just_when_they_have_been_checked(
+    job, rows, tmp_path, monkeypatch, again
+):
+    with (tmp_path / "in.jsonl").open("a") as file:
+        file.write("broken\n")
+    job()
+    manifest = tmp_path / "out.jsonl.job" / "job.json"
+    before = manifest.read_text()
+    with monkeypatch.context() as patch:
+        once(patch, folder, "_refuse_new", partial(put_there, tmp_path / "out.jsonl"))
+        with pytest.raises(UserError, match="was written by another process while the job ran"):
+            job(**again)
+    assert manifest.read_text() == before
+    assert (tmp_path / "out.jsonl").read_text() == "precious"
+
+
+@pytest.mark.parametrize("again", [{"restart": True}, {"retry_errors": True}])
+@pytest.mark.parametrize("output", ["out.jsonl", "out/"])
+def test_a_file_that_takes_the_place_of_results_after_a_kill(job, rows, tmp_path, monkeypatch, output, again):
+    with (tmp_path / "in.jsonl").open("a") as file:
+        file.write("broken\n")
+    job(output)
+    assert in_child(lambda: once(monkeypatch, folder, "check_own", kill) or job(output, **again)) == 9
+    errors = tmp_path / f"{output.strip('/')}.errors.jsonl"
+    before = errors.read_text()
+    put_there(errors)
+    for options in ({}, again):
+        with pytest.raises(UserError, match="exists"):
+            job(output, **options)
+    assert errors.read_text() == "precious"
+    put_there(errors, before)
+    assert job(output).bad == 1
+
+
+def test_an_existing_output_is_that_of_a_job_whose_manifest_says_joining(job, rows, tmp_path, monkeypatch):
+    """As it was left by a kill at the end of a job, or in a job that an earlier version had started again."""
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "finish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            job()
+    path, output = tmp_path / "out.jsonl.job" / "job.json", tmp_path / "out.jsonl"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "joining": True}))
+    output.write_text("half of it")
+    with monkeypatch.context() as patch:
+        once(patch, folder, "finish", partial(put_there, output))
+        with pytest.raises(UserError, match="was written by another process while the job ran"):
+            job()
+    with pytest.raises(UserError, match="exists"):
+        job()
+    put_there(output, "half of it")
+    assert job().resumed == 40
+    assert len(read(output)) == 40
+
+
 @pytest.mark.parametrize(
     ("name", "before", "now", "said"),
     [

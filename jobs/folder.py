@@ -132,6 +132,16 @@ def write_manifest(place: JobPaths, manifest: Mapping[str, Any], new: bool = Fal
         file.write(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
+def begin_again(place: JobPaths, manifest: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Write the manifest of a job that begins in the place of the job `found`, and remove the shards of that one.
+
+    Until they are removed the manifest says so: after a kill, no shard that is left may count as the new job's.
+    """
+    write_manifest(place, {**manifest, "clearing": True, "shards": found.get("shards", [])})
+    clear(place)
+    write_manifest(place, manifest)
+
+
 def check_own(place: JobPaths, manifest: Mapping[str, Any]) -> None:
     """Raise a UserError if another run has ended this job or begun another job in its place.
 
@@ -247,14 +257,17 @@ def finish(
 
 
 def clear(place: JobPaths, parts: bool = True) -> None:
-    """Remove the records of shards and, with `parts`, the shards; removes only files that a job writes."""
-    for folder in (place.done(0).parent, place.bad(0).parent):
+    """Remove the records of shards and, with `parts`, the shards; removes only files that a job writes.
+
+    Records go last: a kill leaves no shard whose record is gone, which `unrecorded` would take for somebody else's.
+    """
+    for path in _own(place.folder) if parts else ():
+        path.unlink(missing_ok=True)
+    for folder in (place.bad(0).parent, place.done(0).parent):
         for path in _own(folder):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # the folder has other contents
             folder.rmdir()
-    for path in _own(place.folder) if parts else ():
-        path.unlink(missing_ok=True)
 
 
 def unrecorded(place: JobPaths, manifest: Mapping[str, Any]) -> list[AnyPath]:

@@ -91,7 +91,7 @@ def run(system: ModelHandle, job: JobSettings) -> JobSummary:
             case "go on" if found is not None:
                 manifest = _go_on(place, plan, found, standing)
             case _:
-                manifest = _begin(place, job, plan, system, state, standing, new=found is None)
+                manifest = _begin(place, job, plan, system, state, standing, found)
         with _executor(job):
             manifest, prior, first = _with_prior(place, job, manifest, system, state, sample)
             return _finish(_Work(system, job, place, state, manifest, prior, first), standing)
@@ -186,10 +186,8 @@ def _begin(
     system: ModelHandle,
     state: InputState,
     standing: folder.Standing | None,
-    new: bool,
+    found: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    if not new:
-        folder.clear(place)
     rows = state.rows if job.limit is None or state.rows is None else min(state.rows, job.limit)
     manifest = {
         "format": folder.FORMAT,
@@ -199,9 +197,11 @@ def _begin(
         "input_rows": rows,
         "finished": None,
     }
-    if not new:
-        manifest = folder.owning(place, manifest, standing)
-    folder.write_manifest(place, manifest, new)
+    if found is None:
+        folder.write_manifest(place, manifest, new=True)
+        return manifest
+    manifest = folder.owning(place, manifest, standing)
+    folder.begin_again(place, manifest, found)
     return manifest
 
 

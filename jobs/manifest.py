@@ -141,12 +141,17 @@ class JobManifest(Artefact):
     replaces: list[Sha256] = Field(
         default=[], description="SHA-256 of the results and errors of an earlier run, which an unfinished job replaces."
     )
+    clearing: bool = Field(
+        default=False, description="Whether the shards of the job in whose place this one begins may still be there."
+    )
     input_rows: Count | None = Field(default=None, description="Rows of the input; null if not counted.")
     finished: Finished | None = Field(default=None, description="null until the job has ended.")
     report: Report | None = Field(
         default=None, description="Report of a finished job, or of the one whose errors run again."
     )
-    shards: list[ShardRecord] = Field(default=[], description="The shards of a finished job.")
+    shards: list[ShardRecord] = Field(
+        default=[], description="The shards of a finished job, or of one whose shards are being removed."
+    )
 
     def plain(self) -> dict[str, Any]:
         """The plain values, with null for fields that an unfinished job does not have."""

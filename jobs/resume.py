@@ -45,7 +45,7 @@ def how_to_start(place: JobPaths, job: JobSettings, plan: Mapping[str, Any], fou
     if found is None:
         _refuse_foreign(place, job.overwrite)
         return "begin"
-    if job.restart:
+    if job.restart or found.get("clearing"):
         return _begin_again(place, job, found)
     changes = list(changed(_with_new_names(found["plan"]), plan))
     if job.shard_rows not in (None, found["shard_rows"]):
@@ -125,7 +125,7 @@ def _from_the_start(place: JobPaths, found: Mapping[str, Any]) -> Start:
 
 
 def _begin_again(place: JobPaths, job: JobSettings, found: Mapping[str, Any]) -> Start:
-    """Start again as requested; that alone does not replace results that are not the job's own."""
+    """Start again, as requested now or of a run that was killed; that alone replaces only results of the job's own."""
     own = is_intact(place, found) if found["finished"] else found.get("joining", False)
     if not own:
         _refuse_results(place, job.overwrite, found.get("replaces", ()))

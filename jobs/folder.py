@@ -16,6 +16,7 @@ bytes depend only on the plan, so equal runs write equal objects. A run stops be
 is gone, replaced or finished. At the end every shard is compared with the SHA-256 in its record.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ import re
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -313,7 +315,8 @@ def is_intact(place: JobPaths, manifest: Mapping[str, Any]) -> bool:
 def locked(place: JobPaths) -> Generator[None]:
     """Lock the folder, which is created if missing. The system frees the lock however the process ends.
 
-    Temporary files of shards are removed: only the process with the lock writes shards, so killed ones left them.
+    Temporary files of shards and results are removed: only the process with the lock writes them, so killed ones left
+    these.
 
     Raises:
         UserError: If another process has the lock.
@@ -327,9 +330,9 @@ def locked(place: JobPaths) -> Generator[None]:
         place.folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
         file.write_text(f"process {os.getpid()} of {platform.node()}", "utf-8")
-        for folder in (place.folder, place.done(0).parent, place.bad(0).parent):
-            for path in _temporary(folder):
-                path.unlink(missing_ok=True)
+        shards = (place.folder, place.done(0).parent, place.bad(0).parent)
+        for path in chain(*map(_temporary, shards), *map(_unfinished, place.results)):
+            path.unlink(missing_ok=True)
     except Timeout as error:
         who = file.read_text("utf-8").strip() or "another process"
         raise UserError(f"{who} is working on {place.output}; wait for it, or choose another output") from error
@@ -351,6 +354,11 @@ def _own(folder: AnyPath) -> list[AnyPath]:
 
 def _temporary(folder: AnyPath) -> list[AnyPath]:
     return [path for path in folder.glob(".part-*.tmp") if _SHARD.fullmatch(path.name[1:].partition("~")[0])]
+
+
+def _unfinished(result: AnyPath) -> list[AnyPath]:
+    """Temporary files of a result; in a container, where all processes have one number, `replacing_file` keeps them."""
+    return list(result.parent.glob(f".{glob.escape(result.name)}~*.tmp"))
 
 
 def _identity(path: AnyPath) -> tuple[int, int, int] | None:

@@ -52,6 +52,16 @@ def test_the_lock_clears_up_what_killed_writers_of_shards_left_on_any_machine(tm
         assert all((tmp_path / "out" / name).exists() for name in others)
 
 
+def test_the_lock_clears_up_what_a_killed_join_left_on_any_machine(tmp_path):
+    left = [".out.jsonl~elsewhere~1~0a.tmp", ".out.jsonl.errors.jsonl~elsewhere~1~0a.tmp"]
+    others = [".out.jsonl.gz~elsewhere~1~0a.tmp", ".other.jsonl~elsewhere~1~0a.tmp"]
+    for name in (*left, *others):
+        (tmp_path / name).write_text("")
+    with folder.locked(folder.JobPaths.of(f"{tmp_path}/out.jsonl")):
+        assert not any((tmp_path / name).exists() for name in left)
+        assert all((tmp_path / name).exists() for name in others)
+
+
 def test_a_full_disk_is_one_line_and_holds_no_lock(tmp_path, monkeypatch):
     place = folder.JobPaths.of(str(tmp_path / "out.jsonl"))
 

@@ -101,7 +101,7 @@ def _pretrained(
             f"encoder base {base!r} cannot be loaded ({first_line(error)}): "
             "give a hub id or a folder with config.json, model.safetensors and a tokenizer"
         ) from error
-    if known and settings.recipe_in_force == "phases":  # the other recipes fit all outputs anew
+    if known and settings.recipe_in_force == "phases":  # the other recipes fit all outputs again
         log.info("encoder: training starts from the base's own outputs for %d of the %d topics", known, len(topics))
     longest = room(model)
     if longest is not None and settings.max_tokens > longest:

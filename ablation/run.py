@@ -10,7 +10,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +98,10 @@ class _Work:
     def __init__(self, settings: AblationSettings, output: Path, test: TestRows, rerun: bool) -> None:
         self.settings, self.output, self.test = settings, output, test
         self._rows, self._synthetic = contents(settings), synthetic_contents(settings)
-        self._labels, self._base_contents = changes_of_labels(settings), cache(base_contents)
+        self._labels = changes_of_labels(settings)
+        arms = settings.chosen.values()
+        bases = {settings.encoder_of(arm).base for arm in arms} | {settings.decoder_of(arm).base for arm in arms}
+        self._base_contents = {base: base_contents(base) for base in bases}
         self.runs: Runs = {name: {} for name in settings.chosen}
         if not rerun:
             self.read_finished()
@@ -194,7 +196,7 @@ class _Work:
             "encoder": self.settings.encoder_of(arm).base if arm.fits_encoder else None,
             "decoder": self.settings.decoder_of(arm).base if fits_decoder else None,
         }
-        read = {stage: self._base_contents(base) for stage, base in bases.items()}
+        read = {stage: base and self._base_contents[base] for stage, base in bases.items()}
         given = {**self._labels, **{stage: contents for stage, contents in read.items() if contents}}
         return [given] if given else []
 

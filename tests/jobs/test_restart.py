@@ -73,6 +73,7 @@ def test_a_restart_killed_before_any_write_or_removal(job, tmp_path, output, fin
     job(f"whole/{output}", shard_rows=20)
     expected = files(tmp_path / "whole")
     begin(job, f"earlier/{output}", finished)
+    step = 0
     for step in count():
         place = tmp_path / str(step)
         shutil.copytree(tmp_path / "earlier", place)

@@ -4,21 +4,11 @@ Knows sets of records, but no model.
 """
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..common import UserError, file_fingerprint
-from ..corpus import (
-    Record,
-    StoredRecords,
-    Topics,
-    check_disjoint,
-    check_known_topics,
-    overlapping,
-    source_files,
-    stratified_split,
-)
+from ..corpus import Record, Topics, check_disjoint, check_known_topics, source_files, stratified_split, unlike
 from ..pipeline import TrainingData, load_labelled, read_sets
 from .settings import AblationSettings
 
@@ -73,19 +63,10 @@ def _without_test(settings: AblationSettings, sets: TrainingData) -> TrainingDat
     clean = [record for record in sets.train if not record.synthetic]
     for name, rows in (("train", clean), ("validation", sets.validation)):
         check_disjoint(rows, test, f"the {name} rows", settings.test)
-    leaks = {id(record) for record in overlapping(sets.train, test)}
-    train = [record for record in sets.train if id(record) not in leaks]
-    _say_left_out(settings.data.synthetic, len(leaks), settings.test)
-    noisy = sets.noisy and _unlike(sets.noisy, test)
+    train, noisy = list(unlike(sets.train, test)), sets.noisy and unlike(sets.noisy, test)
+    _say_left_out(settings.data.synthetic, len(sets.train) - len(train), settings.test)
     _say_left_out(settings.data.noisy, len(sets.noisy or ()) - len(noisy or ()), settings.test)
     return replace(sets, train=train, noisy=noisy)
-
-
-def _unlike(noisy: Sequence[Record], test: Sequence[Record]) -> Sequence[Record]:
-    if isinstance(noisy, StoredRecords):
-        return noisy.selected(~noisy.overlapping(test))
-    leaks = {id(record) for record in overlapping(noisy, test)}  # the records' own ids may not be unique
-    return [record for record in noisy if id(record) not in leaks]
 
 
 def _say_left_out(source: str | None, leaks: int, test: str) -> None:

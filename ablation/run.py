@@ -15,6 +15,7 @@ from typing import Any
 
 from ..common import UserError, check_writable, fingerprint, model_folder, read_artefact, write_text
 from ..decoder import DecoderSettings, check_base, has_target, judge_of_records
+from ..encoder import EncoderSettings
 from ..pipeline import TrainingData
 from ..training import base_contents
 from .data import TestRows, changes_of_labels, contents, read_test, read_training, synthetic_contents
@@ -111,11 +112,7 @@ class _Work:
         checked: list[DecoderSettings] = []
         for seed, name in self._all():
             arm, decoder = self.settings.chosen[name], self.settings.decoder_of(self.settings.chosen[name])
-            if (
-                (arm.fits_decoder or arm.decide == "zero_shot")
-                and seed not in self.runs[name]
-                and decoder not in checked
-            ):
+            if arm.reads_decoder and seed not in self.runs[name] and decoder not in checked:
                 check_base(decoder, training.topics, self.output)
                 checked.append(decoder)
 
@@ -173,31 +170,26 @@ class _Work:
 
     def _path(self, name: str, seed: int) -> Path:
         arm, settings = self.settings.chosen[name], self.settings
-        encoder = replace(settings.encoder_of(arm), trainer={})
-        decoder = replace(settings.decoder_of(arm), trainer={}, obedience_every=None)
+        encoder = replace(settings.encoder_of(arm), trainer={}) if arm.fits_encoder else None
+        decoder = replace(settings.decoder_of(arm), trainer={}, obedience_every=None) if arm.reads_decoder else None
         state = fingerprint(
             MEASURED,
             replace(arm, title="", note="", group="decoder", encoder={}, decoder={}, same_start=False, role=None),
-            encoder if arm.fits_encoder else None,
-            decoder if arm.fits_decoder or arm.decide == "zero_shot" else None,
+            encoder,
+            decoder,
             self._rows,
             self._synthetic if arm.synthetic else None,
             (settings.data.validation_share, settings.data.columns, settings.budget, settings.test_rows),
             settings.outputs,
             seed,
-            *self._further(arm),
+            *self._further(encoder=encoder, decoder=decoder),
         )
         return self.output / RUNS / f"{name}-{seed}-{state[:12]}.json"
 
-    def _further(self, arm: ArmSettings) -> list[Any]:
+    def _further(self, **stages: EncoderSettings | DecoderSettings | None) -> list[Any]:
         """Inputs of a run that most ablations lack; theirs keep the names that earlier versions gave them."""
-        fits_decoder = arm.fits_decoder or arm.decide == "zero_shot"
-        bases = {
-            "encoder": self.settings.encoder_of(arm).base if arm.fits_encoder else None,
-            "decoder": self.settings.decoder_of(arm).base if fits_decoder else None,
-        }
-        read = {stage: base and self._base_contents[base] for stage, base in bases.items()}
-        given = {**self._labels, **{stage: contents for stage, contents in read.items() if contents}}
+        read = {name: self._base_contents[stage.base] for name, stage in stages.items() if stage is not None}
+        given = {**self._labels, **{name: contents for name, contents in read.items() if contents}}
         return [given] if given else []
 
     def read_finished(self) -> None:

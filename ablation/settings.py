@@ -106,6 +106,11 @@ class ArmSettings:
         return self.write or self.decide in ("decoder", "head", "probe")
 
     @property
+    def reads_decoder(self) -> bool:
+        """Whether it needs a decoder, trained or not."""
+        return self.fits_decoder or self.decide == "zero_shot"
+
+    @property
     def fits_encoder(self) -> bool:
         """Whether it needs a trained encoder, or a head."""
         return self.relabel or self.decide in ("encoder", "head")

@@ -1,8 +1,8 @@
-from .checks import check_disjoint, check_known_topics, check_training, check_usable, overlapping
+from .checks import check_disjoint, check_known_topics, check_training, check_usable, overlapping, text_key
 from .formats import RawRow, count_rows, count_rows_about, format_of, next_csv_row, read_rows
 from .hub import HubDataset
 from .lines import count_lines, read_lines
-from .near_duplicates import NearDuplicates, text_key
+from .near_duplicates import NearDuplicates
 from .newsroom import Newsroom
 from .newsroom_files import write_newsroom
 from .paraphrases import split_paraphrases
@@ -24,7 +24,7 @@ from .records import BadRow, Record
 from .row_store import RowStore
 from .splitting import stratified_split
 from .spread_sample import SpreadSample
-from .stored_records import StoredRecords, record_weights, subsample, topic_indices
+from .stored_records import StoredRecords, record_weights, subsample, topic_indices, unlike
 from .topics import BANDS, Band, Topics, band, spelling_key, spellings
 
 __all__ = [
@@ -63,7 +63,6 @@ __all__ = [
     "sample_texts",
     "split_paraphrases",
     "subsample",
-    "text_key",
     "source_files",
     "source_parts",
     "spelling_key",
@@ -72,6 +71,8 @@ __all__ = [
     "stream",
     "stream_located",
     "record_weights",
+    "text_key",
     "topic_indices",
+    "unlike",
     "write_newsroom",
 ]

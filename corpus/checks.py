@@ -145,5 +145,10 @@ def squeezed(text: str) -> str:
     return " ".join(text.split())
 
 
+def text_key(text: str) -> str:
+    """The same for texts that differ only in letter case or white space, which a model may read alike."""
+    return squeezed(text).casefold()
+
+
 def _listed(items: Sequence[str], most: int = 8) -> str:
     return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")

@@ -3,6 +3,8 @@
 import zlib
 from typing import Any
 
+from .checks import text_key
+
 _PERMUTATIONS = 128
 _WORDS = 3
 _CHARACTERS = 5
@@ -51,14 +53,9 @@ class NearDuplicates:
         return hashes
 
 
-def text_key(text: str) -> str:
-    """The same for texts that differ only in letter case or white space."""
-    return " ".join(text.casefold().split())
-
-
 def _shingles(text: str) -> set[str]:
-    squeezed = text_key(text)
-    words = squeezed.split()
+    key = text_key(text)
+    words = key.split()
     if len(words) < _FEW_WORDS:
-        return {squeezed[i : i + _CHARACTERS] for i in range(max(1, len(squeezed) - _CHARACTERS + 1))}
+        return {key[i : i + _CHARACTERS] for i in range(max(1, len(key) - _CHARACTERS + 1))}
     return {" ".join(words[i : i + _WORDS]) for i in range(len(words) - _WORDS + 1)}

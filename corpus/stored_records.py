@@ -15,6 +15,7 @@ from typing import overload
 import numpy as np
 
 from ..common import fingerprint
+from .checks import overlapping
 from .records import Record
 from .row_store import BLOCK, TEXTS, RowStore, text_digests
 from .topics import Topics
@@ -112,6 +113,14 @@ def topic_indices(records: Sequence[Record], topics: Topics) -> np.ndarray:
     names = records.names if stored else [str(record.topic) for record in records]
     indices = np.asarray([topics.index(name) if name in topics else -1 for name in names], dtype=np.int64)
     return indices[records.codes] if stored else indices
+
+
+def unlike(records: Sequence[Record], others: Sequence[Record]) -> Sequence[Record]:
+    """The records whose text, white space aside, is not in `others`; stored ones stay on disk."""
+    if isinstance(records, StoredRecords):
+        return records.selected(~records.overlapping(others))
+    repeated = {id(record) for record in overlapping(records, others)}  # the records' own ids may not be unique
+    return [record for record in records if id(record) not in repeated]
 
 
 def record_weights(records: Sequence[Record]) -> np.ndarray:

@@ -24,7 +24,6 @@ import platform
 import re
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -35,84 +34,21 @@ from ..common import (
     AnyPath,
     RemotePath,
     UserError,
-    any_path,
     file_sha256,
     fingerprint,
-    output_file,
-    output_folder,
     read_artefact,
     replacing,
 )
-from .encoding import FORMATS, Layout, RowFormat, format_of_name, join
+from .encoding import FORMATS, Layout, join
 from .manifest import JobManifest, ShardRecord
+from .paths import JobPaths
 from .predict_shard import ShardResult
 from .report import IN_RECORDS, Totals
+from .standing import Standing, is_new, refuse_new
 
 FORMAT = 1
 MANIFEST = "job.json"
-ERRORS = ".errors.jsonl"
 _SHARD = re.compile(rf"part-[0-9]{{5,}}\.({'|'.join(map(re.escape, ('json', *FORMATS)))})")
-
-
-@dataclass(frozen=True)
-class JobPaths:
-    """The paths that a job writes to.
-
-    Attributes:
-        output: Output file or folder.
-        folder: Working folder.
-        form: Format of the result rows.
-    """
-
-    output: AnyPath
-    folder: AnyPath
-    form: RowFormat
-
-    @classmethod
-    def of(cls, output: str) -> "JobPaths":
-        """The paths for the name of an output.
-
-        Raises:
-            UserError: If the name has the ending of another format, or nothing can be written there.
-        """
-        path = any_path(output)
-        form = format_of_name(path.name)
-        is_local = isinstance(path, Path)
-        if output.endswith(("/", os.sep)) or not path.suffix or path.is_dir():
-            path = output_folder(output) if is_local else path
-            return cls(path, path, form or "jsonl")
-        if form is None:
-            endings = ", ".join(f".{known}" for known in FORMATS)
-            raise UserError(f"{output}: predictions are written as {endings}; name the file so, or a folder/")
-        path = output_file(output) if is_local else path
-        return cls(path, path.with_name(path.name + ".job"), form)
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether the output is a folder of shards."""
-        return self.output == self.folder
-
-    @property
-    def errors(self) -> AnyPath:
-        """The file of rows that could not be processed."""
-        return self.output.with_name(self.output.name + ERRORS)
-
-    @property
-    def results(self) -> list[AnyPath]:
-        """What a job writes outside its working folder."""
-        return [self.errors] if self.is_folder else [self.output, self.errors]
-
-    def part(self, index: int) -> AnyPath:
-        """Result rows of a shard."""
-        return self.folder / f"part-{index:05d}.{self.form}"
-
-    def bad(self, index: int) -> AnyPath:
-        """Error rows of a shard."""
-        return self.folder / "errors" / f"part-{index:05d}.jsonl"
-
-    def done(self, index: int) -> AnyPath:
-        """The record of a finished shard."""
-        return self.folder / "done" / f"part-{index:05d}.json"
 
 
 def read_manifest(place: JobPaths) -> dict[str, Any] | None:
@@ -214,7 +150,7 @@ def finish(
     shards: list[dict[str, Any]],
     layout: Layout,
     report: Mapping[str, Any],
-    before: "Standing | None" = None,
+    before: Standing | None = None,
 ) -> None:
     """Join the shards, write the final manifest, and only then clean up. May be repeated after a kill at any point.
 
@@ -231,20 +167,18 @@ def finish(
     """
     for shard in shards:
         _check(place, shard)
-    _refuse_new(place, before)
+    refuse_new(before)
     write_manifest(place, {**manifest, "joining": True})  # from here on, an existing output is ours
     bad = [place.bad(shard["index"]) for shard in shards if shard["error_bytes"]]
     with ExitStack() as stack:
         if bad:
-            join(
-                bad, Layout("jsonl"), stack.enter_context(replacing(place.errors, "wb", _is_new(place.errors, before)))
-            )
+            join(bad, Layout("jsonl"), stack.enter_context(replacing(place.errors, "wb", is_new(place.errors, before))))
         if not place.is_folder:
             parts = (place.part(shard["index"]) for shard in shards)
-            file = stack.enter_context(replacing(place.output, "wb", _is_new(place.output, before)))
+            file = stack.enter_context(replacing(place.output, "wb", is_new(place.output, before)))
             join(parts, layout, file)
         try:
-            _refuse_new(place, before)
+            refuse_new(before)
         except UserError:
             write_manifest(place, manifest)
             raise
@@ -278,25 +212,6 @@ def unrecorded(place: JobPaths, manifest: Mapping[str, Any]) -> list[AnyPath]:
     known |= {path.stem for path in _own(place.done(0).parent)}
     found = [path for folder in (place.folder, place.bad(0).parent) for path in _own(folder)]
     return [path for path in found if path.name.partition(".")[0] not in known and not path.name.startswith(".")]
-
-
-Standing = dict[AnyPath, tuple[int, int, int] | None]
-
-
-def standing(place: JobPaths) -> Standing:
-    """The state of the output's files: inode, size and modification time (ns) of each, None if it is missing."""
-    return {path: _identity(path) for path in place.results}
-
-
-def owning(place: JobPaths, manifest: Mapping[str, Any], before: Standing | None) -> dict[str, Any]:
-    """The manifest with which a job, also when it resumes, may replace what is at its output now, but nothing else.
-
-    Raises:
-        UserError: If something else than `before` is there.
-    """
-    replaces = [file_sha256(path) for path in place.results if path.is_file()]
-    _refuse_new(place, before)
-    return {**manifest, "joining": False, "replaces": replaces}
 
 
 def is_intact(place: JobPaths, manifest: Mapping[str, Any]) -> bool:
@@ -359,28 +274,6 @@ def _temporary(folder: AnyPath) -> list[AnyPath]:
 def _unfinished(result: AnyPath) -> list[AnyPath]:
     """Temporary files of a result; in a container, where all processes have one number, `replacing_file` keeps them."""
     return list(result.parent.glob(f".{glob.escape(result.name)}~*.tmp"))
-
-
-def _identity(path: AnyPath) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _is_new(path: AnyPath, before: Standing | None) -> bool:
-    """Whether an output must not replace anything."""
-    return before is not None and before[path] is None
-
-
-def _refuse_new(place: JobPaths, before: Standing | None) -> None:
-    for path, known in (before or {}).items():
-        if _identity(path) not in (None, known):
-            raise UserError(
-                f"{path} was written by another process while the job ran; move it away, or give --overwrite to "
-                "replace it, and run the command again, without --restart to keep the finished shards"
-            )
 
 
 def _check(place: JobPaths, shard: Mapping[str, Any]) -> None:

@@ -22,15 +22,16 @@ from ..corpus import Source, SpreadSample, stream_located
 from . import folder
 from .encoding import Layout
 from .first_pass import FirstPass, prior_of_texts, read_texts
-from .folder import JobPaths
 from .inputs import InputState, input_state
 from .metrics import MetricsFile, check_metrics
 from .model import ModelHandle, Prior, open_model
+from .paths import JobPaths
 from .predict_shard import Predictor, Shard, ShardResult, predict_shard
 from .report import Totals, drift, reconcile, summarise
 from .resume import how_to_start, moved
 from .retry import Retry, merged, reopen, with_errors
 from .settings import JobSettings
+from .standing import Standing, owning, what_stands
 
 if TYPE_CHECKING:
     from ..decoder import Backend
@@ -80,7 +81,7 @@ def run(system: ModelHandle, job: JobSettings) -> JobSummary:
     how_to_start(place, job, plan, folder.read_manifest(place))  # raises before the folder is created
     with folder.locked(place):
         # Before the checks: a file that later takes the place of one they have seen is not the job's.
-        standing = None if job.overwrite else folder.standing(place)
+        standing = None if job.overwrite else what_stands(place)
         found = folder.read_manifest(place)
         match how_to_start(place, job, plan, found):
             case "nothing to do" if found is not None:
@@ -105,7 +106,7 @@ def _executor(job: JobSettings) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def _finish(work: "_Work", standing: folder.Standing | None) -> JobSummary:
+def _finish(work: "_Work", standing: Standing | None) -> JobSummary:
     place, job, manifest = work.place, work.job, work.manifest
     before, totals = folder.finished_shards(place, manifest["plan"])
     metrics = MetricsFile(check_metrics(job.metrics), job.output, manifest.get("input_rows")) if job.metrics else None
@@ -168,13 +169,13 @@ def prepare(
 
 
 def _go_on(
-    place: JobPaths, plan: Mapping[str, Any], found: dict[str, Any], standing: folder.Standing | None
+    place: JobPaths, plan: Mapping[str, Any], found: dict[str, Any], standing: Standing | None
 ) -> dict[str, Any]:
     for warning in moved(found, plan):
         log.warning("%s", warning)
     if not found.get("joining"):
         return found
-    manifest = folder.owning(place, found, standing)  # what is there now is the job's, what appears later is not
+    manifest = owning(place, found, standing)  # what is there now is the job's, what appears later is not
     folder.write_manifest(place, manifest)
     return manifest
 
@@ -185,7 +186,7 @@ def _begin(
     plan: Mapping[str, Any],
     system: ModelHandle,
     state: InputState,
-    standing: folder.Standing | None,
+    standing: Standing | None,
     found: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     rows = state.rows if job.limit is None or state.rows is None else min(state.rows, job.limit)
@@ -200,7 +201,7 @@ def _begin(
     if found is None:
         folder.write_manifest(place, manifest, new=True)
         return manifest
-    manifest = folder.owning(place, manifest, standing)
+    manifest = owning(place, manifest, standing)
     folder.begin_again(place, manifest, found)
     return manifest
 

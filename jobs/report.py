@@ -125,11 +125,11 @@ def reconcile(
     """
     sizes = [shard["rows"] + shard["errors"] for shard in shards]
     whole = [shard["index"] for shard in shards] == list(range(len(shards)))
-    known = before["input_rows"] if before else at_most
-    fits = known is None or sum(sizes) == known or (before is None and sum(sizes) < known)
+    known, rows = before["input_rows"] if before else at_most, sum(sizes)
+    fits = rows == known if before else known is None or rows <= known
     if not whole or any(size != shard_rows for size in sizes[:-1]) or not fits:
         raise UserError(
-            f"the results do not add up: {sum(sizes):,} rows in {len(sizes):,} shards of {shard_rows:,}, but the "
+            f"the results do not add up: {rows:,} rows in {len(sizes):,} shards of {shard_rows:,}, but the "
             f"input has {'some' if known is None else format(known, ',')}; give --restart to start again"
         )
 

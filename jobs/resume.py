@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from ..common import AnyPath, RemotePath, UserError, file_sha256
-from .folder import MANIFEST, JobPaths, finished_shards, is_intact, read_manifest, unrecorded
+from .folder import MANIFEST, finished_shards, is_intact, read_manifest, unrecorded
 from .metrics import check_metrics
+from .paths import JobPaths
 from .settings import JobSettings
 
 Start = Literal["begin", "go on", "retry errors", "nothing to do"]

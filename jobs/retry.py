@@ -14,8 +14,10 @@ from typing import Any
 
 from ..common import UserError
 from .encoding import Layout, Row, encode, encode_lines, rows_of
-from .folder import JobPaths, Standing, owning, store, write_manifest
+from .folder import store, write_manifest
+from .paths import JobPaths
 from .predict_shard import Shard, ShardResult, topics_of
+from .standing import Standing, owning
 
 _CHANGED = "{} was changed after the job had written it; run the job again with --overwrite instead"
 

@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 from ..common import RemotePath, UserError, any_path
-from .folder import MANIFEST, JobPaths, finished_shards, read_manifest
+from .folder import MANIFEST, finished_shards, read_manifest
+from .paths import JobPaths
 from .report import Totals
 
 Status = dict[str, Any]

@@ -28,6 +28,7 @@ from ..corpus import (
     stratified_split,
     stream,
     topic_indices,
+    unlike,
 )
 from .settings import DataSettings
 
@@ -204,10 +205,9 @@ def _noisy_in_memory(
 ) -> tuple[Sequence[Record], Mapping[str, int]]:
     rows = _respelt(load_labelled(source, columns)[0], same)
     known = [record for record in rows if record.topic in topics]
-    leaks = {id(record) for record in overlapping(known, validation)}  # the records' own ids may not be unique
-    _say_left_out(source, len(rows) - len(known), len(leaks))
-    unknown = Counter(str(record.topic) for record in rows if record.topic not in topics)
-    return [record for record in known if id(record) not in leaks], unknown
+    kept = unlike(known, validation)
+    _say_left_out(source, len(rows) - len(known), len(known) - len(kept))
+    return kept, Counter(str(record.topic) for record in rows if record.topic not in topics)
 
 
 def _noisy_on_disk(
@@ -222,9 +222,9 @@ def _noisy_on_disk(
     rows = rows.renamed({name: names.get(spelling_key(name), name) for name in rows.names})
     is_known = topic_indices(rows, topics) >= 0
     known = rows.selected(is_known)
-    leaks = known.overlapping(validation)
-    _say_left_out(source, len(rows) - len(known), int(leaks.sum()))
-    return known.selected(~leaks), rows.selected(~is_known).topic_counts
+    kept = unlike(known, validation)
+    _say_left_out(source, len(rows) - len(known), len(known) - len(kept))
+    return kept, rows.selected(~is_known).topic_counts
 
 
 def _say_left_out(source: str, unknown: int, leaks: int) -> None:

@@ -60,13 +60,15 @@ class Worker:
     def __init__(self, pipeline: HybridPipeline, most_waiting: int) -> None:
         self._pipeline = pipeline
         self._most_waiting = most_waiting
-        self._with_prior = lru_cache(KEPT_PRIORS)(lambda key: pipeline.with_target_prior(_prior_of(key)))
+        self._with_prior = lru_cache(KEPT_PRIORS)(
+            lambda key: pipeline.with_target_prior(dict(key) if isinstance(key, tuple) else key)
+        )
         self._on_batch: Callable[[str, int], None] = lambda *_: None
         self._arrived: deque[Ticket] = deque()
         self._taken: list[Ticket] = []  # in work, or waiting for stage 2
         self._to_write: list[_Row] = []
         self._changed = threading.Condition()
-        self._stopping = False
+        self._stopping = self._failed = False
         self._answered = 0  # number of requests in the last batch, and the time of their answer
         self._answered_at = 0.0
         self._window = CPU_WINDOW if pipeline.encoder.model.device.type == "cpu" else GPU_WINDOW
@@ -104,7 +106,7 @@ class Worker:
         with self._changed:
             if self._stopping:
                 raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down; try another")
-            if not self._thread.is_alive():
+            if self._failed:
                 raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the model has failed; restart the server")
             if self.waiting + len(ticket.ask.texts) > self._most_waiting:
                 raise RequestError(
@@ -120,6 +122,7 @@ class Worker:
             self.fault = type(error).__name__
             log.error("the server's worker has failed (%s: %s); restart the server", self.fault, error)
             with self._changed:
+                self._failed = True
                 for ticket in (*self._taken, *self._arrived):
                     ticket.fail(problem_of(error))
 
@@ -133,11 +136,9 @@ class Worker:
                 self._arrived.clear()
                 if self._stopping and not (tickets or self._to_write):
                     return
-            before = {row.ticket for row in self._to_write}
             self._classify(tickets)
             self._write()
-            asked = before.union(tickets)
-            self._answered, self._answered_at = sum(ticket.ended for ticket in asked), time.monotonic()
+            self._answered, self._answered_at = sum(ticket.ended for ticket in self._taken), time.monotonic()
 
     def _wait_for_returning(self) -> None:
         """Wait for a moment until as many requests have arrived as were just answered; a lone client never waits."""
@@ -284,7 +285,3 @@ def _way_of_deciding(ticket: Ticket) -> Any:
 
 def _key_of(prior: AskedPrior) -> Any:
     return tuple(prior.items()) if isinstance(prior, dict) else prior
-
-
-def _prior_of(key: Any) -> Any:
-    return dict(key) if isinstance(key, tuple) else key

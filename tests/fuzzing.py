@@ -22,7 +22,8 @@ from unskew.common import UserError
 from unskew.corpus import stream
 from unskew.evaluation import audit
 from unskew.jobs import JobSettings
-from unskew.jobs.folder import JobPaths, finished_shards, read_manifest
+from unskew.jobs.folder import finished_shards, read_manifest
+from unskew.jobs.paths import JobPaths
 from unskew.jobs.resume import how_to_start
 from unskew.pipeline import HybridPipeline
 

@@ -96,8 +96,7 @@ def standings(results: Results, metric: str) -> dict[str, Standing]:
 
     An arm is "best" only if its interval overlaps no other arm's interval. Otherwise the leader and all arms that
     overlap it are "tied". The result is empty without intervals, with fewer than five runs of an arm, or if all arms
-    are tied.
-    Arms of the group "reference" are bounds, not contenders.
+    are tied. Arms of the group "reference" are bounds, not contenders.
     """
     contenders = [arm for arm in arms_run(results) if arm["group"] != "reference" and mean(arm, metric) is not None]
     if len(contenders) < 2 or any(runs_with(arm, metric) < MIN_SEEDS for arm in contenders):

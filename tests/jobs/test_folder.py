@@ -11,11 +11,13 @@ import pytest
 
 from unskew.common import UserError
 from unskew.jobs import folder
+from unskew.jobs.paths import JobPaths
 
 HOLD = """
 import sys, time
 from unskew.jobs import folder
-with folder.locked(folder.JobPaths.of(sys.argv[1])):
+from unskew.jobs.paths import JobPaths
+with folder.locked(JobPaths.of(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -29,19 +31,19 @@ def test_a_held_folder_is_refused_by_the_holders_name_and_free_once_the_holder_i
         assert holder.stdout.readline() == "held\n"
         with (
             pytest.raises(UserError, match=f"process {holder.pid} of .* is working on"),
-            folder.locked(folder.JobPaths.of(output)),
+            folder.locked(JobPaths.of(output)),
         ):
             pass
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.communicate()
-    with folder.locked(folder.JobPaths.of(output)):
+    with folder.locked(JobPaths.of(output)):
         assert f"process {os.getpid()} of" in (tmp_path / "out.jsonl.job" / ".lock").read_text("utf-8")
 
 
 def test_the_lock_clears_up_what_killed_writers_of_shards_left_on_any_machine(tmp_path):
     """A process that has written to the folder before does not look for leftovers again."""
-    place = folder.JobPaths.of(f"{tmp_path}/out/")
+    place = JobPaths.of(f"{tmp_path}/out/")
     left = [".part-00003.jsonl~elsewhere~1~0a.tmp", "errors/.part-00003.jsonl~elsewhere~1~0a.tmp"]
     others = [".part-notes.jsonl~elsewhere~1~0a.tmp", "part-00002.jsonl"]
     for name in (*left, *others):
@@ -57,13 +59,13 @@ def test_the_lock_clears_up_what_a_killed_join_left_on_any_machine(tmp_path):
     others = [".out.jsonl.gz~elsewhere~1~0a.tmp", ".other.jsonl~elsewhere~1~0a.tmp"]
     for name in (*left, *others):
         (tmp_path / name).write_text("")
-    with folder.locked(folder.JobPaths.of(f"{tmp_path}/out.jsonl")):
+    with folder.locked(JobPaths.of(f"{tmp_path}/out.jsonl")):
         assert not any((tmp_path / name).exists() for name in left)
         assert all((tmp_path / name).exists() for name in others)
 
 
 def test_a_full_disk_is_one_line_and_holds_no_lock(tmp_path, monkeypatch):
-    place = folder.JobPaths.of(str(tmp_path / "out.jsonl"))
+    place = JobPaths.of(str(tmp_path / "out.jsonl"))
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -81,4 +83,4 @@ def test_what_no_output_can_be_is_refused(name, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError):
-        folder.JobPaths.of(name)
+        JobPaths.of(name)

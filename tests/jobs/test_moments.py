@@ -11,7 +11,7 @@ import torch
 
 from unskew.common import UserError, write_jsonl
 from unskew.decoder import GenerationSettings
-from unskew.jobs import JobSettings, folder, open_model, predict, run
+from unskew.jobs import JobSettings, folder, open_model, predict, run, standing
 from unskew.pipeline import HybridPipeline
 
 
@@ -299,7 +299,7 @@ def test_a_file_that_takes_the_place_of_results_just_when_they_have_been_checked
     manifest = tmp_path / "out.jsonl.job" / "job.json"
     before = manifest.read_text()
     with monkeypatch.context() as patch:
-        once(patch, folder, "_refuse_new", partial(put_there, tmp_path / "out.jsonl"))
+        once(patch, standing, "refuse_new", partial(put_there, tmp_path / "out.jsonl"))
         with pytest.raises(UserError, match="was written by another process while the job ran"):
             job(**again)
     assert manifest.read_text() == before

@@ -1,97 +1,27 @@
-"""What an on-call engineer needs: the report, the status, metrics, errors run again, formats, columns kept."""
+"""What an on-call engineer needs: the report, the status, metrics, formats, columns kept."""
 
-import csv
 import gzip
 import io
 import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 
 import pyarrow
-import pyarrow.parquet as pq
 import pytest
-from killing import KilledError, killed_after
+from job_results import OUTPUTS, contents, healed
+from killing import KilledError
 
 from unskew.cli.main import main
 from unskew.common import UserError, read_artefact, write_jsonl
 from unskew.decoder import GenerationSettings
 from unskew.jobs import JobSettings, describe_status, encoding, folder, job_status, metrics, predict, run, status
 from unskew.jobs.encoding import FORMATS, Layout, encode, rows_of
-from unskew.jobs.job import iter_shards
 from unskew.jobs.manifest import JobManifest
-from unskew.jobs.predict_shard import predict_shard
-from unskew.jobs.report import reconcile
-
-OUTPUTS = [*(f"out.{form}" for form in FORMATS), "out", "out.parquet/", "out.csv/"]
-
-
-@pytest.fixture
-def rows(tmp_path):
-    made = [{"id": str(i), "text": f"row {i}", "team": f"t{i % 3}", "more": {"n": i}} for i in range(40)]
-    made[5]["text"], made[17]["text"] = "", "row 17 POISON"
-    made[25]["text"] = "row 25 POISON"
-    write_jsonl(tmp_path / "in.jsonl", made)
-    return made
-
-
-@pytest.fixture
-def job(fake, tmp_path):
-    def call(output="out.jsonl", system=None, **options):
-        settings = JobSettings(
-            str(tmp_path / "in.jsonl"),
-            os.path.join(tmp_path, output),
-            **{"progress": "none", "shard_rows": 10} | options,
-        )
-        return run(system or fake.fake_system(), settings)
-
-    return call
-
-
-@contextmanager
-def healed(fake, *words):
-    """A pipeline that takes rows with these words after all."""
-
-    class Healed(fake.FakePipeline):
-        def __call__(self, texts, **asked):
-            for word in words:
-                texts = [text.replace(f"{word} POISON", word) for text in texts]
-            return super().__call__(texts, **asked)
-
-    before, fake.FakePipeline = fake.FakePipeline, Healed
-    try:
-        yield
-    finally:
-        fake.FakePipeline = before
-
-
-def files(place):
-    return {
-        path.relative_to(place).as_posix(): path.read_bytes()
-        for path in place.rglob("*")
-        if path.is_file() and path.name not in ("in.jsonl", ".lock", "job.json")
-    }
 
 
 def manifest(folder):
     return json.loads((folder / "job.json").read_text())
-
-
-def contents(path):
-    """The result rows by another reader than our own."""
-    if path.suffix == ".parquet":
-        return pq.read_table(path).to_pylist()
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        content = gzip.decompress(content)
-    if path.suffix == ".zst":
-        content = pyarrow.input_stream(io.BytesIO(content), compression="zstd").read()
-    if path.suffix == ".csv":
-        return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
-    return [json.loads(line) for line in content.splitlines()]
 
 
 @pytest.mark.parametrize("output", OUTPUTS[:5])
@@ -128,63 +58,6 @@ def test_rows_read_back_give_the_same_bytes(form):
     assert list(rows_of(io.BytesIO(encode([], layout)), layout)) == []
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
-def test_errors_that_run_again_are_merged_as_if_they_had_never_been(fake, job, rows, tmp_path, output):
-    with healed(fake, "row 17", "row 25"):
-        job(os.path.join("whole", output), shard_rows=7)
-    expected = files(tmp_path / "whole")
-    again = os.path.join("again", output)
-    assert job(again, shard_rows=7, retry_errors=True).resumed == 0
-    assert manifest_rows(tmp_path / "again") == (37, 3)
-    with healed(fake, "row 17"):
-        summary = job(again, shard_rows=7, retry_errors=True)
-    assert (summary.written, summary.bad, summary.resumed) == (38, 2, 37)
-    with healed(fake, "row 17", "row 25"):
-        summary = job(again, shard_rows=7, retry_errors=True)
-    assert (summary.written, summary.bad) == (39, 1)
-    found = files(tmp_path / "again")
-    # The fake's outputs tell what was answered together, which a retry changes; all else is the same.
-    assert found.keys() == expected.keys()
-    ids = [[row["id"] for path in sorted(place.rglob("*.*")) if path.is_file() and path.name in by_name(found)
-            for row in contents(path)] for place in (tmp_path / "whole", tmp_path / "again")]  # fmt: skip
-    assert ids[0] == ids[1]
-    assert job(again, shard_rows=7, retry_errors=True).written == 39
-
-
-def by_name(found):
-    return {Path(name).name for name in found if "errors" not in name}
-
-
-def manifest_rows(place):
-    (path,) = place.rglob("job.json")
-    report = json.loads(path.read_text())["report"]
-    assert report["input_rows"] == report["output_rows"] + report["error_rows"]
-    return report["output_rows"], report["error_rows"]
-
-
-@pytest.mark.parametrize("output", ["out.jsonl", "out"])
-def test_a_retry_killed_at_any_write_loses_nothing(fake, job, rows, tmp_path, output):
-    survived = 0
-    while True:
-        place = f"{survived}/{output}"
-        job(place)
-        before = files(tmp_path / str(survived))
-        try:
-            with healed(fake, "row 17"), killed_after(survived):
-                job(place, retry_errors=True)
-            break
-        except KilledError:
-            pass
-        survived += 3
-        if survived % 2:
-            job(place)  # without another retry the job is whole, with the old result of a row or the new
-            assert manifest_rows(tmp_path / str(survived - 3))[0] in (37, 38)
-        with healed(fake, "row 17"):
-            assert job(place, retry_errors=True).written == 38
-        assert files(tmp_path / str(survived - 3)).keys() == before.keys()
-    assert survived > 9
-
-
 def test_row_groups_of_a_joined_file_do_not_grow_with_the_shards(job, rows, tmp_path, monkeypatch):
     job("one.parquet", shard_rows=3)
     with pyarrow.parquet.ParquetFile(tmp_path / "one.parquet") as found:
@@ -196,68 +69,6 @@ def test_row_groups_of_a_joined_file_do_not_grow_with_the_shards(job, rows, tmp_
         assert all(10 <= size < 13 for size in sizes[:-1])
         assert len(sizes) > 1
     assert contents(tmp_path / "some.parquet") == contents(tmp_path / "one.parquet")
-
-
-def test_errors_that_were_edited_are_not_run_again(job, rows, tmp_path):
-    job()
-    errors = tmp_path / "out.jsonl.errors.jsonl"
-    errors.write_text(errors.read_text().partition("\n")[2])
-    with pytest.raises(UserError, match="was changed after the job had written it"):
-        job(retry_errors=True)
-
-
-def test_errors_of_a_csv_run_again_among_the_same_rows(fake, tmp_path):
-    """A limit of the process decides how far a quote that is never closed reaches; reading results must not move it."""
-    lines = [f'{i},"never closed' if i in (3, 30) else f"{i},row {i} {'y' * 100}" for i in range(40)]
-    (tmp_path / "in.csv").write_text("\n".join(["id,text", *lines]) + "\n")
-    settings = JobSettings(str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), progress="none", shard_rows=64)
-    before = csv.field_size_limit(1000)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("unskew.corpus.formats.LARGEST_FIELD", 1000)
-            first = run(fake.fake_system(), settings)
-            rows = contents(tmp_path / "out.csv")
-            again = run(fake.fake_system(), replace(settings, retry_errors=True))
-        assert csv.field_size_limit() == 1000
-    finally:
-        csv.field_size_limit(before)
-    assert (again.written, again.bad) == (first.written, first.bad) == (38, 2)
-    assert contents(tmp_path / "out.csv") == rows
-
-
-@pytest.mark.parametrize("moved", ["a row less", "an error elsewhere", "a result that was lost"])
-def test_errors_run_again_over_other_rows_lose_nothing(fake, job, rows, tmp_path, monkeypatch, moved):
-    job("out/")
-    before = files(tmp_path / "out")
-
-    def other_shards(*given):
-        for shard in iter_shards(*given):
-            match moved:
-                case "a row less":
-                    yield replace(shard, rows=shard.rows[:-1])
-                case "an error elsewhere":
-                    yield replace(shard, rows=[(row, file, line + 1000) for row, file, line in shard.rows])
-                case _:
-                    yield shard
-
-    def lossy(*given):
-        result = predict_shard(*given)
-        return replace(result, content=encode([], given[3])) if moved == "a result that was lost" else result
-
-    monkeypatch.setattr("unskew.jobs.job.iter_shards", other_shards)
-    monkeypatch.setattr("unskew.jobs.job.predict_shard", lossy)
-    with healed(fake, "row 17", "row 25"), pytest.raises(UserError, match="are not those that the input has now"):
-        job("out/", retry_errors=True)
-    monkeypatch.undo()
-    assert job("out/").written == 37
-    assert {name: content for name, content in files(tmp_path / "out").items() if "done" not in name} == before
-
-
-def test_rows_after_a_retry_are_those_of_the_report_before():
-    shards = [{"index": 0, "rows": 7, "errors": 3}, {"index": 1, "rows": 2, "errors": 0}]
-    reconcile(shards, 10, None, {"input_rows": 12})
-    with pytest.raises(UserError, match="12 rows in 2 shards of 10, but the input has 13"):
-        reconcile(shards, 10, None, {"input_rows": 13})
 
 
 def test_the_report_of_a_job(fake, job, rows, tmp_path):
